@@ -1,0 +1,1 @@
+"""What happens next in a project, and the steps that make it happen."""

@@ -1,0 +1,1 @@
+"""What answers HTTP. It reads the store and enqueues; it decides nothing."""

@@ -1,0 +1,1 @@
+"""PyTorch only: arrays in, arrays out."""
