@@ -1,0 +1,65 @@
+# Every target installs what it needs first; a second call costs nothing until a requirements file changes.
+#
+#   PYTHON=/path/to/python   the interpreter to build on (3.11 or newer; by itself: 3.12, 3.11, then newer ones)
+#   OWN_TORCH=1              builds .venv on a Python that has torch >= 2.11 and torchvision, and keeps those
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test bench lint format
+
+VENV := .venv
+SERVER := .venv-labelstudio
+BIN := $(VENV)/bin
+
+# An environment that was built on an own torch stays one.
+export OWN_TORCH ?= $(if $(wildcard $(VENV)/.own-torch),1)
+RUNTIME := $(VENV)/.installed$(if $(OWN_TORCH),-own-torch)
+DEV := $(VENV)/.installed-dev
+
+# The stamps of an environment whose installation was interrupted mean nothing: scripts/install.sh makes it anew.
+$(foreach folder,$(VENV) $(SERVER),$(if $(wildcard $(folder)/.installing),$(shell rm -f $(folder)/.installed*)))
+
+help:  ## show this
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+
+setup: $(RUNTIME) $(SERVER)/.installed  ## prepare .venv (the backend) and .venv-labelstudio (the server)
+
+demo: setup  ## the whole loop on 1,797 digits [PORT=9090 LS_PORT=8080 DATA=folder EXIT=1]
+	@$(BIN)/python -m backend demo
+
+serve: $(RUNTIME)  ## run the backend [PORT=9090 DATA_DIR=folder]
+	@$(BIN)/python -m backend serve
+
+test: $(DEV) $(SERVER)/.installed  ## run all tests [ARGS="-k name"]
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(DEV)  ## print the tables of measured ratios [ARGS=...]
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(DEV)  ## ruff, mypy, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV)  ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/.installed: requirements.txt requirements-nodeps.txt constraints.txt
+	@OWN_TORCH= scripts/install.sh $(VENV) -r requirements.txt
+	@OWN_TORCH= scripts/install.sh $(VENV) --no-deps -r requirements-nodeps.txt
+	@touch $@
+
+$(VENV)/.installed-own-torch: requirements.txt requirements-nodeps.txt constraints.txt
+	@scripts/install.sh $(VENV) -r <(sed -e '/^torch/d' -e 's|^-c |-c $(CURDIR)/|' requirements.txt)
+	@scripts/install.sh $(VENV) --no-deps -r requirements-nodeps.txt
+	@touch $(VENV)/.own-torch $@
+
+$(DEV): $(RUNTIME) requirements-dev.txt
+	@scripts/install.sh $(VENV) -r requirements-dev.txt
+	@touch $@
+
+$(SERVER)/.installed: requirements-labelstudio.txt
+	@OWN_TORCH= scripts/install.sh $(SERVER) -r $<
+	@touch $@
