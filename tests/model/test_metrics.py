@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from model.errors import BadInput
+from model.metrics import (
+    accuracy,
+    class_histogram,
+    cohen_kappa,
+    confusion_matrix,
+    expected_calibration_error,
+    spearman,
+    wilson_interval,
+)
+
+
+def ids(*values):
+    return np.array(values, np.int64)
+
+
+def test_accuracy_is_the_share_of_equal_ids():
+    assert accuracy(ids(1, 2, 3, 4), ids(1, 2, 0, 4)) == 0.75
+    assert accuracy(ids(), ids()) is None
+
+
+def test_accuracy_of_different_lengths_is_refused():
+    with pytest.raises(BadInput, match="2 and 1 values"):
+        accuracy(ids(1, 2), ids(1))
+
+
+def test_wilson_interval_matches_the_published_example():
+    # 8 of 10 at 95 %: 0.4902 to 0.9433 (Brown, Cai and DasGupta's formula worked by hand with z = 1.959964).
+    assert wilson_interval(8, 10) == pytest.approx((0.490162, 0.943318), abs=1e-5)
+
+
+def test_wilson_interval_at_the_ends_stays_inside_the_unit_interval():
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+    # All of n: the lower end is n / (n + z^2).
+    assert wilson_interval(5, 5) == pytest.approx((5 / (5 + 1.959964**2), 1.0), abs=1e-6)
+    assert wilson_interval(0, 5) == pytest.approx((0.0, 1.959964**2 / (5 + 1.959964**2)), abs=1e-6)
+
+
+def test_wilson_interval_widens_with_confidence():
+    narrow, wide = wilson_interval(5, 10, 0.8), wilson_interval(5, 10, 0.99)
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+@pytest.mark.parametrize("arguments", [(3, 2), (-1, 2), (1, 2, 1.0)])
+def test_wilson_interval_of_impossible_counts_is_refused(arguments):
+    with pytest.raises(BadInput):
+        wilson_interval(*arguments)
+
+
+def test_cohen_kappa_matches_a_hand_computed_table():
+    # 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no: po = 0.7, pe = 0.5 -> 0.4.
+    a = np.repeat(ids(7, 7, 2, 2), [20, 5, 10, 15])
+    b = np.repeat(ids(7, 2, 7, 2), [20, 5, 10, 15])
+    assert cohen_kappa(a, b) == pytest.approx(0.4)
+
+
+def test_cohen_kappa_without_a_choice_is_undefined():
+    assert cohen_kappa(ids(), ids()) is None
+    assert cohen_kappa(ids(3, 3), ids(3, 3)) is None
+
+
+def test_spearman_is_one_for_any_rising_relation():
+    assert spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 10.0, 100.0])) == pytest.approx(1.0)
+    assert spearman(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])) == pytest.approx(-1.0)
+
+
+def test_spearman_gives_ties_their_mean_rank():
+    scipy_stats = pytest.importorskip("scipy.stats")
+    generator = np.random.default_rng(0)
+    a, b = generator.integers(0, 5, 40).astype(float), generator.integers(0, 5, 40).astype(float)
+    assert spearman(a, b) == pytest.approx(scipy_stats.spearmanr(a, b).statistic)
+
+
+def test_spearman_of_a_constant_is_undefined():
+    assert spearman(np.ones(3), np.arange(3.0)) is None
+    assert spearman(np.ones(1), np.ones(1)) is None
+
+
+def test_expected_calibration_error_weighs_the_gaps_of_the_bins():
+    # Confidence 0.9 twice, right once: gap 0.4. Confidence 0.6 twice, right twice: gap 0.4. Half of each.
+    probs = np.array([[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.4, 0.6]])
+    assert expected_calibration_error(probs, ids(0, 0, 0, 1)) == pytest.approx(0.4)
+    # In a single bin over- and underconfidence cancel.
+    assert expected_calibration_error(probs, ids(0, 0, 0, 1), bins=1) == pytest.approx(0.0)
+    assert expected_calibration_error(probs[:0], ids()) is None
+
+
+def test_confusion_matrix_has_truth_in_rows():
+    assert confusion_matrix(ids(0, 1, 1, 1), ids(0, 1, 0, 0), 2).tolist() == [[1, 2], [0, 1]]
+
+
+def test_confusion_matrix_of_a_foreign_class_is_refused():
+    with pytest.raises(BadInput, match="2 classes"):
+        confusion_matrix(ids(0, 2), ids(0, 1), 2)
+
+
+def test_class_histogram_leaves_out_what_has_no_label():
+    assert class_histogram(ids(-1, 2, 2, 0), 4).tolist() == [1, 0, 2, 0]
+    with pytest.raises(BadInput, match="3 classes"):
+        class_histogram(ids(3), 3)
