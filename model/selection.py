@@ -62,11 +62,12 @@ class Candidates:
             raise BadInput("this strategy needs 'mc_probs' of the pool, and they were not computed")
         return np.asarray(mc_probs[:, self.indices])
 
-    def labeled(self) -> IntArray:
-        """Return the pool indices that have a label, ascending."""
+    def labeled(self) -> tuple[IntArray, IntArray]:
+        """Return the pool indices that have a label, ascending, and their class ids."""
         if self.labels is None:
             raise BadInput("this strategy needs the labels given so far, and they were not passed")
-        return np.flatnonzero(self.labels >= 0)
+        indices = np.flatnonzero(self.labels >= 0)
+        return indices, self.labels[indices]
 
 
 def ranked(indices: IntArray) -> Query:

@@ -2,13 +2,24 @@
 
 from model.errors import UnknownName
 from model.queries.base import FirstQuery
+from model.queries.binned import Binned
+from model.queries.clusters import KMeans
 from model.queries.order import Even, Top
+from model.queries.scan import Scan
+from model.queries.typical import Typical
 from model.samplers.random import Random
 
 FIRST_QUERIES: dict[str, FirstQuery] = {
     "even": Even(),
     "top": Top(),
     "random": Random(),
+    "binned": Binned(5),
+    "binned_2": Binned(2),
+    "binned_10": Binned(10),
+    "kmeans": KMeans(proportional=False),
+    "kmeans_proportional": KMeans(proportional=True),
+    "scan": Scan(),
+    "typical": Typical(),
 }
 
 

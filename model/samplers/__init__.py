@@ -1,17 +1,29 @@
 """Query strategies once there is a main model, by name."""
 
 from model.errors import UnknownName
+from model.samplers.badge import Badge
+from model.samplers.bald import Bald
 from model.samplers.base import Sampler
+from model.samplers.class_balanced import ClassBalanced
+from model.samplers.core_set import CoreSet
 from model.samplers.entropy import Entropy
 from model.samplers.least_confidence import LeastConfidence
 from model.samplers.margin import Margin
 from model.samplers.random import Random
+from model.samplers.variation_ratio import VariationRatio
+from model.samplers.weibull import Weibull
 
 SAMPLERS: dict[str, Sampler] = {
     "random": Random(),
     "least_confidence": LeastConfidence(),
     "margin": Margin(),
     "entropy": Entropy(),
+    "bald": Bald(),
+    "variation_ratio": VariationRatio(),
+    "core_set": CoreSet(),
+    "badge": Badge(),
+    "class_balanced": ClassBalanced(),
+    "weibull": Weibull(),
 }
 
 

@@ -1,0 +1,109 @@
+"""What every first query and every sampler promises, over both registries."""
+
+import numpy as np
+import pytest
+
+from model.errors import UnknownName
+from model.outputs import Outputs
+from model.queries import FIRST_QUERIES, first_query
+from model.samplers import SAMPLERS, sampler
+from model.selection import Candidates
+
+STRATEGIES = [
+    pytest.param(s, id=f"{kind}-{n}")
+    for kind, r in (("first", FIRST_QUERIES), ("sampler", SAMPLERS))
+    for n, s in r.items()
+]
+OUTPUTS = {"probs", "embeddings", "mc_probs", "pretext_embeddings"}
+
+
+def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=20):
+    """A pool whose outputs are given only as far as the strategy declares them."""
+    generator = np.random.default_rng(seed)
+    arrays = {
+        "probs": generator.dirichlet(np.full(5, 0.5), size).astype(np.float32),
+        "embeddings": generator.normal(size=(size, 8)).astype(np.float32),
+        "mc_probs": generator.dirichlet(np.full(5, 0.5), (4, size)).astype(np.float32),
+        "pretext_embeddings": generator.normal(size=(size, 6)).astype(np.float32),
+    }
+    if copies:
+        arrays = {name: np.broadcast_to(a[..., :1, :], a.shape).copy() for name, a in arrays.items()}
+    order = generator.permutation(size)
+    labels = np.full(size, -1)
+    labels[order[n : n + labeled]] = arrays["probs"][order[n : n + labeled]].argmax(axis=1)
+    needs = strategy.needs if strategy else OUTPUTS
+    return Candidates(
+        indices=order[:n],
+        losses=generator.random(size, np.float32),
+        outputs=Outputs(**{name: a for name, a in arrays.items() if name in needs}),
+        labels=labels if strategy is None or "labels" in needs else None,
+        covered=np.sort(order[n : n + labeled]),
+        classes=5,
+    )
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("k", [0, 1, 7, 60])
+def test_strategy_asks_k_distinct_candidates_with_what_it_declares(strategy, k):
+    candidates = candidates_of(100, strategy=strategy)
+    query = strategy.select(candidates, k, rng())
+    assert len(query.indices) == k == len(set(query.indices.tolist()))
+    assert set(query.indices.tolist()) <= set(candidates.indices.tolist())
+    assert query.indices.dtype == np.int64
+    assert query.scores.shape == (k,)
+    assert (np.diff(query.scores) > 0).all()
+    assert ((query.scores >= 0) & (query.scores < 1)).all()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("n", [1, 2, 6, 10])
+def test_strategy_asks_everything_where_there_are_fewer_than_k(strategy, n):
+    candidates = candidates_of(n, strategy=strategy)
+    query = strategy.select(candidates, 10, rng())
+    assert sorted(query.indices.tolist()) == sorted(candidates.indices.tolist())
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_strategy_is_repeated_by_the_same_seed_and_touches_no_global_state(strategy):
+    candidates = candidates_of(80, strategy=strategy)
+    first = strategy.select(candidates, 20, rng(4))
+    np.random.seed(99)
+    state = np.random.get_state()[1].copy()
+    again = strategy.select(candidates, 20, rng(4))
+    assert first.indices.tolist() == again.indices.tolist()
+    assert first.scores.tolist() == again.scores.tolist()
+    assert np.array_equal(np.random.get_state()[1], state)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_strategy_copes_with_copies_of_one_image(strategy):
+    candidates = candidates_of(40, strategy=strategy, copies=True)
+    query = strategy.select(candidates, 15, rng())
+    assert len(set(query.indices.tolist())) == 15
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_strategy_copes_with_nothing_labeled(strategy):
+    candidates = candidates_of(40, strategy=strategy, labeled=0)
+    assert len(set(strategy.select(candidates, 15, rng()).indices.tolist())) == 15
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_strategy_leaves_its_inputs_as_they_are(strategy):
+    candidates, untouched = candidates_of(40), candidates_of(40)
+    strategy.select(candidates, 15, rng())
+    for name in OUTPUTS:
+        assert np.array_equal(getattr(candidates.outputs, name), getattr(untouched.outputs, name))
+    assert np.array_equal(candidates.indices, untouched.indices)
+    assert np.array_equal(candidates.labels, untouched.labels)
+
+
+def test_unknown_names_list_the_choices():
+    with pytest.raises(UnknownName, match=r"unknown sampler 'best'.*least_confidence, margin"):
+        sampler("best")
+    with pytest.raises(UnknownName, match=r"unknown first query 'best'.*even, kmeans"):
+        first_query("best")
