@@ -1,0 +1,198 @@
+"""Settings of the process (environment) and of a project ("extra params"), read once and validated."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from backend.errors import ConfigError
+from model import names
+from model.batches import BATCH_ORDERS
+from model.queries import FIRST_QUERIES
+from model.samplers import SAMPLERS
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+SECRET_HEADER = "X-PT4AL-Secret"  # what Label Studio's webhook sends to show that it is ours
+
+PRESETS: dict[str, dict[str, object]] = {
+    # What docs/method.md's tables support; the field defaults below are these values.
+    "measured": {},
+    # PT4AL exactly as published (ECCV 2022): section 4 and the appendix's training details.
+    "paper": {
+        "pretext": "rotation",
+        "batch_order": "high_first",
+        "first_query": "even",
+        "sampler": "least_confidence",
+        "network": "resnet18",
+        "init": "scratch",
+        "recipe": "paper",
+    },
+}
+
+
+class Settings(BaseModel):
+    """What the operator sets, once per process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label_studio_url: str | None = None
+    label_studio_api_key: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    database_url: SecretStr | None = None
+    data_dir: Path = Path("pt4al-data")
+    basic_auth_user: str | None = None
+    basic_auth_pass: SecretStr | None = None
+    port: int = Field(default=9090, ge=1, le=65535)
+    log_level: LogLevel = "INFO"
+    device: str = "auto"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read the environment; an empty variable counts as unset.
+
+        Raises:
+            ConfigError: a variable has a value that is not allowed, or half of a pair is missing.
+        """
+        env = os.environ if environ is None else environ
+        given = {name: env[name.upper()] for name in cls.model_fields if env.get(name.upper(), "").strip()}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise ConfigError(_sentence(error, str.upper)) from None
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(f"'{value}' must start with http:// or https://")
+        return value.rstrip("/") if value else None
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if value.split(":")[0] not in {"auto", "cpu", "cuda", "mps"}:
+            raise ValueError(f"'{value}' is not one of auto, cpu, cuda, cuda:<n>, mps")
+        return value
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
+            raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS have to be set together")
+        return self
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL: what DATABASE_URL says, else SQLite under the data folder."""
+        if self.database_url:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir.resolve() / 'pt4al.sqlite3'}"
+
+
+class ProjectConfig(BaseModel):
+    """What a person types into Label Studio's "extra params" when connecting the model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    preset: str = "measured"
+    pretext: str = "rotation"
+    rounds: int = Field(default=10, ge=1, le=1000)
+    labels_per_round: int | None = Field(default=None, ge=1, le=100_000)
+    batch_order: str = "interleaved"
+    first_query: str = "even"
+    sampler: str = "least_confidence"
+    network: str = "auto"
+    image_size: int | Literal["auto"] = "auto"
+    init: str = "pretext"
+    recipe: str = "auto"
+    holdout_fraction: float = Field(default=0.1, ge=0, le=1)
+    preannotate: bool = True
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @classmethod
+    def from_extra_params(cls, extra_params: object) -> Self:
+        """Read "extra params": a JSON object, JSON text of one, or nothing.
+
+        Raises:
+            ConfigError: a key is unknown or a value is not allowed; names the field and the choices.
+        """
+        given = _as_mapping(extra_params)
+        preset = given.get("preset", "measured")
+        if not isinstance(preset, str) or preset not in PRESETS:
+            raise ConfigError(f"preset: {preset!r} is not one of {', '.join(PRESETS)}")
+        try:
+            return cls.model_validate({**PRESETS[preset], **given})
+        except ValidationError as error:
+            raise ConfigError(_sentence(error, str, sorted(cls.model_fields))) from None
+
+    @field_validator("pretext", "batch_order", "first_query", "sampler", "network", "init", "recipe")
+    @classmethod
+    def _known_name(cls, value: str, info: Any) -> str:
+        choices = CHOICES[info.field_name]
+        if value not in choices:
+            raise ValueError(f"'{value}' is not one of {', '.join(choices)}")
+        return value
+
+    @field_validator("image_size")
+    @classmethod
+    def _sensible_size(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and not (8 <= value <= 512 and value % 8 == 0):
+            raise ValueError(f"{value} is neither 'auto' nor a multiple of 8 between 8 and 512 (pixels)")
+        return value
+
+    def labels_of_round(self, pool: int) -> int:
+        """Give K for a pool of ``pool`` images: as configured, else a fifth of a batch, 10 to 1,000."""
+        if self.labels_per_round is not None:
+            return self.labels_per_round
+        return min(max(round(pool / self.rounds / 5), 10), 1000)
+
+    def holdout_of_round(self, k: int) -> int:
+        """Give the number of random images that are asked on top of the query's ``k``."""
+        return round(self.holdout_fraction * k + 1e-9)
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "pretext": names.PRETEXT_TASKS,
+    "batch_order": tuple(BATCH_ORDERS),
+    "first_query": tuple(FIRST_QUERIES),
+    "sampler": tuple(SAMPLERS),
+    "network": names.NETWORKS,
+    "init": names.INITS,
+    "recipe": names.RECIPES,
+}
+
+
+def _as_mapping(extra_params: object) -> dict[str, object]:
+    value = extra_params
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ConfigError('extra params: not JSON; write an object such as {"rounds": 10}') from None
+    if value in (None, "", {}, []):
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f'extra params: {type(value).__name__} found; write an object such as {{"rounds": 10}}')
+    return {str(key): item for key, item in value.items()}
+
+
+def _sentence(error: ValidationError, name: Any, known: list[str] | None = None) -> str:
+    """Turn pydantic's report into one line that names each field, what was found and what is allowed."""
+    parts = []
+    for item in error.errors():
+        field = name(str(item["loc"][0])) if item["loc"] else ""
+        text = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden" and known:
+            text = f"unknown key; choose from {', '.join(known)}"
+        elif item["type"] != "value_error":
+            text = f"{text[:1].lower()}{text[1:]}, found {item['input']!r:.80}"
+        parts.append(f"{field}: {text}" if field else text)
+    return "; ".join(dict.fromkeys(parts))

@@ -1,0 +1,43 @@
+"""Where a project keeps what is too large for the store."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a project keeps what is too large for the store."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, data_dir: Path, key: int) -> Self:
+        """Give the files of the project with our ``key``, making their folder."""
+        folder = data_dir / "projects" / str(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder)
+
+    def bank(self, side: int) -> Path:
+        """Give the folder of the image bank of that side (pixels)."""
+        return self.folder / f"bank-{side}"
+
+    def pretext(self, key: str) -> Path:
+        """Give the weights of the pretext model for a pretext key."""
+        return self.folder / f"pretext-{key}.pt"
+
+    def checkpoint(self, name: str) -> Path:
+        """Give the training checkpoint of a job."""
+        return self.folder / f"checkpoint-{name}.pt"
+
+    def model(self, number: int) -> Path:
+        """Give the weights of the model trained after round ``number``."""
+        return self.folder / f"round-{number:03d}.pt"
+
+    def probs(self, number: int) -> Path:
+        """Give the posteriors (N, C), float32 by pool index, of the model trained after round ``number``."""
+        return self.folder / f"round-{number:03d}-probs.npy"
+
+    def embeddings(self, number: int) -> Path:
+        """Give the features (N, D) of the model trained after round ``number``, if a sampler wanted them."""
+        return self.folder / f"round-{number:03d}-embeddings.npy"

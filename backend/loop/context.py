@@ -1,0 +1,82 @@
+"""What a job works with: settings, store, queue, and a project's Label Studio, configuration and files."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from backend.config import ProjectConfig, Settings
+from backend.errors import Superseded
+from backend.files import Files
+from backend.queueing import Queueing
+from backend.store import ProjectRow, Store
+from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.labels import LabelSpec, read_label_config
+
+
+@dataclass(frozen=True)
+class Context:
+    """One per process; opens its own connections."""
+
+    settings: Settings
+    store: Store
+    queueing: Queueing
+
+
+@cache
+def context() -> Context:
+    """Open this process's context on first use."""
+    settings = Settings.from_env()
+    return Context(settings, Store(settings.database, settings.data_dir), Queueing.from_settings(settings))
+
+
+class Work:
+    """One project, as a step sees it."""
+
+    def __init__(self, context: Context, project: ProjectRow) -> None:
+        """Read the project's configuration and labels.
+
+        Raises:
+            ProjectError: the label configuration cannot be worked on.
+            ConfigError: the extra params cannot.
+        """
+        self.context = context
+        self.store = context.store
+        self.project = project
+        self.key = project.id
+        self.config = ProjectConfig.from_extra_params(project.extra_params)
+        self.spec: LabelSpec = read_label_config(project.label_config)
+
+    @property
+    def studio(self) -> LabelStudio:
+        """The project's Label Studio."""
+        return studio_of(self.context, self.project)
+
+    @property
+    def files(self) -> Files:
+        """The project's files."""
+        return Files.of(self.context.settings.data_dir, self.key)
+
+    @property
+    def side(self) -> int:
+        """The side of the bank's images in pixels."""
+        if self.project.image_side is None:
+            raise Superseded(f"project {self.key} has no image bank any more")
+        return self.project.image_side
+
+    def reload(self) -> None:
+        """Read the project's row again after a step has changed it."""
+        project = self.store.projects.get(self.key)
+        if project is None:
+            raise Superseded(f"project {self.key} is not in the store any more")
+        self.project = project
+
+
+def studio_of(context: Context, project: ProjectRow) -> LabelStudio:
+    """Give the client of a project's Label Studio; one per server and token in this process."""
+    key = context.settings.label_studio_api_key
+    return _client(project.server, context.store.projects.token(project), key.get_secret_value() if key else None)
+
+
+@cache
+def _client(server: str, token: str | None, api_key: str | None) -> LabelStudio:
+    named = (("the token that Label Studio sent to /setup", token), ("LABEL_STUDIO_API_KEY", api_key))
+    return LabelStudio(server, [NamedToken(name, value) for name, value in named if value])

@@ -1,0 +1,102 @@
+"""What a project needs next: a pure function of the facts."""
+
+from enum import StrEnum
+
+from backend.loop.facts import Facts, JobKind
+
+MIN_IMAGES = 2  # below this there is nothing to tell apart
+
+
+class Step(StrEnum):
+    """The steps of the loop. Those that share a name with a job only start it."""
+
+    POST = "post"  # write the queue's predictions
+    SWITCH = "switch"  # have Label Studio serve the round: version and sampling
+    CLEAN = "clean"  # delete superseded predictions
+    TOP_UP = "top_up"  # post reserve before annotators run dry
+    EXTEND = "extend"  # find more reserve
+    SYNC = "sync"
+    RESTART = "restart"  # forget losses or batches that another configuration, or a much smaller pool, has left
+    PRETEXT = "pretext"
+    SPLIT = "split"
+    PLAN = "plan"
+    RETRAIN = "retrain"
+    RECORD = "record"
+    WAIT = "wait"
+
+
+JOB_OF_STEP = {
+    Step.SYNC: JobKind.SYNC,
+    Step.PRETEXT: JobKind.PRETEXT,
+    Step.RETRAIN: JobKind.RETRAIN,
+    Step.RECORD: JobKind.RECORD,
+}
+
+
+def next_step(facts: Facts) -> Step:
+    """Give the first step that is missing, annotators first: the rows below are tried from top to bottom.
+
+    A step whose job is running, or waits for its next try after a failure, is passed over, so that long work
+    never holds up the queue.
+    """
+    for step, missing in _ROWS:
+        if missing(facts) and JOB_OF_STEP.get(step) not in facts.busy:
+            return step
+    return Step.WAIT
+
+
+def low_water(asked: int) -> int:
+    """Give the number of unanswered images in Label Studio at which reserve is posted.
+
+    Large enough that annotators cannot empty it within the second that posting takes.
+    """
+    return max(10, asked // 4)
+
+
+def is_complete(facts: Facts) -> bool:
+    """Tell whether as many images of queue and reserve are answered as the round asked, or no more can be."""
+    if not facts.live or facts.asks.unposted:
+        return False
+    exhausted = facts.asks.waiting == 0 and facts.asks.reserve == 0 and facts.tasks.available == 0
+    return facts.asks.answered >= facts.asked or exhausted
+
+
+def is_dry(facts: Facts) -> bool:
+    """Tell whether annotators are about to run out of served images."""
+    return facts.live and facts.asks.unposted == 0 and facts.asks.waiting <= low_water(facts.asked)
+
+
+def _wants_plan(facts: Facts) -> bool:
+    ready = facts.pretext_current and facts.tasks.unsplit == 0 and facts.split_images > 0
+    return ready and not facts.planned and not facts.live and facts.tasks.available > 0
+
+
+def _wants_retrain(facts: Facts) -> bool:
+    if not facts.live:
+        return False
+    asked_for = facts.training_requested and facts.tasks.trainable > 0
+    return asked_for or (is_complete(facts) and facts.asks.answered > 0)
+
+
+def _wants_pretext(facts: Facts) -> bool:
+    fetched = not facts.unsynced and facts.tasks.new == 0
+    enough = facts.tasks.ok >= MIN_IMAGES
+    return enough and ((fetched and not facts.pretext_current) or (facts.pretext_current and facts.tasks.unscored > 0))
+
+
+_ROWS = (
+    (Step.POST, lambda f: f.planned and (f.asks.unposted > 0 or f.asks.doubtful > 0)),
+    (Step.POST, lambda f: f.live and (f.asks.unposted > 0 or f.asks.doubtful > 0)),
+    (Step.SWITCH, lambda f: f.planned and f.asks.unposted == 0),
+    (Step.SWITCH, lambda f: f.live and not (f.version_right and f.sampling_right)),
+    (Step.CLEAN, lambda f: f.superseded > 0),
+    (Step.TOP_UP, lambda f: is_dry(f) and f.asks.reserve > 0),
+    (Step.EXTEND, lambda f: is_dry(f) and f.asks.reserve == 0 and f.extendable),
+    (Step.SYNC, lambda f: f.unsynced or f.tasks.new > 0),
+    (Step.RESTART, lambda f: f.stale and JobKind.PRETEXT not in f.busy and JobKind.RETRAIN not in f.busy),
+    (Step.PRETEXT, _wants_pretext),
+    (Step.SPLIT, lambda f: f.pretext_current and f.tasks.unsplit > 0 and f.tasks.unscored == 0),
+    (Step.PLAN, _wants_plan),
+    (Step.RETRAIN, _wants_retrain),
+    (Step.RECORD, lambda f: f.tasks.unrecorded > 0),
+)

@@ -1,0 +1,121 @@
+"""What is known of a project at one moment; all that a decision may rest on."""
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from backend.config import ProjectConfig
+from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
+from backend.store.jobs import is_alive, is_waiting
+from backend.store.rounds import AskCounts
+from backend.store.tasks import TaskCounts
+
+UNCERTAINTY = "Uncertainty sampling"
+OUTGROWN = 1.5  # a pool so many times larger than the one the pretext model saw deserves a new model
+
+
+class JobKind(StrEnum):
+    """The long jobs, one of a kind per project."""
+
+    SYNC = "sync"
+    PRETEXT = "pretext"
+    RETRAIN = "retrain"
+    RECORD = "record"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What Label Studio said when it was last asked."""
+
+    model_version: str | None = None
+    sampling: str | None = None
+    unsynced: bool = False  # more tasks have changed than were read so far
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The facts of one project."""
+
+    tasks: TaskCounts = field(default_factory=TaskCounts)
+    asks: AskCounts = field(default_factory=AskCounts)
+    asked: int = 0  # queue size of the current round
+    planned: bool = False  # the current round is planned, not yet served
+    live: bool = False  # the current round is served
+    version_right: bool = True
+    sampling_right: bool = True
+    superseded: int = 0  # rounds whose predictions may go
+    extendable: bool = False  # there are images that the current round does not ask
+    unsynced: bool = False
+    pretext_current: bool = False  # losses belong to the present configuration
+    stale: bool = False  # losses or batches have to be forgotten first
+    split_images: int = 0  # images with a batch
+    training_requested: bool = False
+    busy: frozenset[JobKind] = frozenset()  # running, queued, or waiting for the next try
+
+
+def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Observation) -> Facts:
+    """Read the facts of ``project`` from the store and from what Label Studio said."""
+    now = time.time()
+    tasks = store.tasks.counts(project.id, now)
+    current = store.rounds.current(project.id)
+    asks = store.rounds.counts(project.id, current.number) if current else AskCounts()
+    live = current is not None and current.state == RoundState.LIVE
+    pretext_current = project.pretext_key == pretext_key(config, project.image_side)
+    return Facts(
+        tasks=tasks,
+        asks=asks,
+        asked=current.asked if current else 0,
+        planned=current is not None and current.state == RoundState.PLANNED,
+        live=live,
+        version_right=current is not None and seen.model_version == current.model_version,
+        sampling_right=seen.sampling == UNCERTAINTY,
+        superseded=len(store.rounds.to_clean(project.id)),
+        extendable=tasks.available > asks.waiting + asks.reserve,
+        unsynced=seen.unsynced,
+        pretext_current=pretext_current,
+        stale=_is_stale(project, config, tasks, current, asks, pretext_current),
+        split_images=tasks.ok - tasks.unscored - tasks.unsplit,
+        training_requested=project.training_requested,
+        busy=frozenset(JobKind(job.kind) for job in store.jobs.all(project.id) if _is_busy(job, now)),
+    )
+
+
+def pretext_key(config: ProjectConfig, side: int | None) -> str:
+    """Name the settings that pretext losses depend on."""
+    parts = (config.pretext, config.network, config.recipe, config.seed, side)
+    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def split_key(config: ProjectConfig) -> str:
+    """Name the settings that the batches depend on."""
+    return f"{config.batch_order}/{config.rounds}"
+
+
+def _is_busy(job: JobRow, now: float) -> bool:
+    return is_alive(job, now) or (job.state == JobState.FAILED and is_waiting(job, now))
+
+
+def _is_stale(
+    project: ProjectRow,
+    config: ProjectConfig,
+    tasks: TaskCounts,
+    current: RoundRow | None,
+    asks: AskCounts,
+    pretext_current: bool,
+) -> bool:
+    if wanted_side(config) not in (None, project.image_side) and project.image_side is not None:
+        return True
+    if project.pretext_key is not None and not pretext_current:
+        return True
+    if project.split_key is not None and project.split_key != split_key(config):
+        return True
+    untouched = current is None or (current.number == 0 and asks.answered == 0)
+    return (
+        pretext_current and untouched and tasks.ok > max(OUTGROWN * project.pretext_images, project.pretext_images + 1)
+    )
+
+
+def wanted_side(config: ProjectConfig) -> int | None:
+    """Give the configured side of the bank's images in pixels, or None if it follows from the images."""
+    return config.image_size if isinstance(config.image_size, int) else None

@@ -1,0 +1,176 @@
+"""What people are told of a project: the JSON of ``GET /api/projects/<id>`` and the line on the model card."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from backend.config import ProjectConfig
+from backend.errors import ConfigError
+from backend.loop.facts import JobKind
+from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
+from backend.store.jobs import is_alive
+from backend.store.rounds import AskCounts
+from backend.store.tasks import TaskCounts
+from model.metrics import wilson_interval
+
+NO_TASKS = "The project has no tasks yet: import images into it, and the work begins by itself."
+
+
+@dataclass(frozen=True)
+class Status:
+    """A project's condition, as read in one go."""
+
+    project: ProjectRow
+    config: ProjectConfig
+    tasks: TaskCounts
+    rounds: list[RoundRow]
+    asks: AskCounts
+    task_ids: list[int]
+    jobs: list[JobRow]
+
+    @property
+    def current(self) -> RoundRow | None:
+        """The newest round."""
+        return self.rounds[-1] if self.rounds else None
+
+    @property
+    def live(self) -> RoundRow | None:
+        """The round that Label Studio serves."""
+        served = [row for row in self.rounds if row.live_at is not None]
+        return served[-1] if served else None
+
+    @property
+    def running(self) -> dict[str, JobRow]:
+        """Jobs at work or waiting for a worker, by kind."""
+        now = time.time()
+        return {job.kind: job for job in self.jobs if is_alive(job, now)}
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong, in words that a person can act on."""
+        if self.project.error:
+            return self.project.error
+        for job in self.jobs:
+            if job.state == JobState.FAILED:
+                return f"{job.kind} failed {job.failures} time(s) and will be tried again: {job.error}"
+        return NO_TASKS if self.tasks.tasks == 0 else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all batches are asked, or nothing is left to ask."""
+        if self.current is None:
+            return False
+        closed = self.current.state == RoundState.CLOSED
+        return self.current.number >= self.config.rounds or (closed and self.tasks.available == 0)
+
+    @property
+    def stage(self) -> str:
+        """One of syncing, pretext, recording, labeling, training, finished, failed."""
+        running = self.running
+        if not running and self.error and self.error != NO_TASKS:
+            return "failed"
+        if JobKind.RETRAIN in running:
+            return "training"
+        if self.live is None:
+            return "pretext" if self._wants_pretext(running) else "syncing"
+        if self.live.number == 0 and (JobKind.RECORD in running or self.tasks.unrecorded):
+            return "recording"
+        return "finished" if self.finished else "labeling"
+
+    def _wants_pretext(self, running: dict[str, JobRow]) -> bool:
+        if JobKind.PRETEXT in running or self.rounds:
+            return True
+        return JobKind.SYNC not in running and self.tasks.new == 0 and self.tasks.ok > 0
+
+    @property
+    def progress(self) -> float | None:
+        """The share of the running step that is done, 0 to 1."""
+        kinds = {
+            "syncing": JobKind.SYNC,
+            "pretext": JobKind.PRETEXT,
+            "recording": JobKind.RECORD,
+            "training": JobKind.RETRAIN,
+        }
+        job = self.running.get(kinds.get(self.stage, ""))
+        return round(job.progress, 3) if job else None
+
+
+def read_status(store: Store, project: ProjectRow) -> Status:
+    """Read a project's status from the store alone."""
+    try:
+        config = ProjectConfig.from_extra_params(project.extra_params)
+    except ConfigError:
+        config = ProjectConfig()
+    rounds = store.rounds.all(project.id)
+    served = [row for row in rounds if row.live_at is not None]
+    live = served[-1] if served else None
+    return Status(
+        project=project,
+        config=config,
+        tasks=store.tasks.counts(project.id, time.time()),
+        rounds=rounds,
+        asks=store.rounds.counts(project.id, live.number) if live else AskCounts(),
+        task_ids=[ask.task_id for ask in store.rounds.queue(project.id, live.number)] if live else [],
+        jobs=store.jobs.all(project.id),
+    )
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """Give the status in the form that scripts depend on."""
+    live, tasks = status.live, status.tasks
+    return {
+        "project": status.project.studio_id,
+        "stage": status.stage,
+        "progress": status.progress,
+        "error": status.error,
+        "notice": status.project.notice,
+        "active": status.project.active,
+        "pool": {"tasks": tasks.tasks, "images": tasks.ok, "broken": tasks.broken, "labeled": tasks.labeled},
+        "round": live.number if live else 0,
+        "rounds": status.config.rounds,
+        "queue": {
+            "model_version": live.model_version if live else None,
+            "size": live.asked if live else 0,
+            "answered": status.asks.answered,
+            "task_ids": status.task_ids,
+        },
+        "history": [_entry(row) for row in status.rounds if row.has_model],
+        "config": status.config.model_dump(),
+        "advice": "finished" if status.finished else "continue",
+    }
+
+
+def as_line(status: Status) -> str:
+    """Give the status in one line, for the model card and the terminal."""
+    live = status.live
+    parts = [f"Active learning: {status.stage}"]
+    if live is not None:
+        parts.append(f"round {live.number + 1} of {status.config.rounds}")
+    measured = [row for row in status.rounds if row.has_model and row.holdout_size]
+    if measured:
+        entry = _entry(measured[-1])
+        low, high = entry["interval"]
+        parts.append(
+            f"holdout accuracy {entry['holdout_accuracy']:.0%} ({low:.0%} to {high:.0%}) with {entry['labels']} labels"
+        )
+    if status.finished:
+        parts.append("all batches are asked; the rest of the pool follows, most uncertain first, until you stop")
+    text = "; ".join(parts) + "."
+    for more in (status.error, status.project.notice):
+        text += f" {more}" if more else ""
+    return text
+
+
+def _entry(row: RoundRow) -> dict[str, Any]:
+    size, correct = row.holdout_size or 0, row.holdout_correct or 0
+    low, high = wilson_interval(correct, size)
+    return {
+        "round": row.number,
+        "labels": row.labels,
+        "model_version": row.model_version,
+        "holdout_accuracy": round(correct / size, 4) if size else None,
+        "holdout_size": size,
+        "interval": [round(low, 4), round(high, 4)],
+        "agreement": row.agreement,
+        "seconds": {"retrain": 0.0, "score": 0.0, "ask": 0.0, **row.seconds},
+    }

@@ -1,0 +1,1 @@
+"""The steps, by subject. Each may run twice, and be killed anywhere, without harm."""

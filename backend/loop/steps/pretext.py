@@ -1,0 +1,98 @@
+"""The pretext job (train once, score every image), and what follows from the losses: the batches."""
+
+import numpy as np
+
+from backend.errors import Superseded
+from backend.loop.context import Work
+from backend.loop.facts import pretext_key, split_key, wanted_side
+from backend.loop.heartbeat import Progress
+from backend.loop.steps.sync import open_bank
+from model.batches import place, split
+
+TRAIN_SHARE = 0.9  # of the progress bar
+
+
+def pretext(work: Work, progress: Progress) -> None:
+    """Train the pretext model unless it is there, then give every image without one its loss."""
+    from model.pretext import extract_losses, train_pretext
+
+    bank = open_bank(work)
+    key = pretext_key(work.config, work.side)
+    weights = work.files.pretext(key)
+    images = work.store.tasks.counts(work.key, 0).ok
+    device = work.context.settings.device
+    if not weights.exists():
+        checkpoint = work.files.checkpoint(f"pretext-{key}")
+        train_pretext(
+            work.config.pretext,
+            bank,
+            out=weights,
+            checkpoint=checkpoint,
+            network=work.config.network,
+            recipe=work.config.recipe,
+            seed=work.config.seed,
+            device=device,
+            progress=lambda share: progress(TRAIN_SHARE * share),
+        )
+        checkpoint.unlink(missing_ok=True)
+        work.store.projects.set(work.key, pretext_images=images)
+    pool = work.store.tasks.pool(work.key, len(bank))
+    unscored = np.flatnonzero((pool.task_id >= 0) & np.isnan(pool.loss))
+    if len(unscored):
+        start, stop = int(unscored[0]), int(unscored[-1]) + 1
+        losses = extract_losses(
+            bank,
+            weights,
+            start=start,
+            stop=stop,
+            seed=work.config.seed,
+            device=device,
+            progress=lambda share: progress(TRAIN_SHARE + (1 - TRAIN_SHARE) * share),
+        )
+        work.store.tasks.set_losses(work.key, {int(i): float(losses[i - start]) for i in unscored})
+    work.store.projects.set(work.key, pretext_key=key)
+
+
+def split_pool(work: Work) -> None:
+    """Give every image without one its batch: a fresh split, or a place between those of the existing one."""
+    size = work.store.tasks.pool_size(work.key)
+    pool = work.store.tasks.pool(work.key, size)
+    scored = np.isfinite(pool.loss)
+    old = np.flatnonzero(scored & (pool.batch >= 0))
+    new = np.flatnonzero(scored & (pool.batch < 0) & (pool.task_id >= 0))
+    if not len(new):
+        return
+    if len(old):
+        batches = place(pool.loss[new], pool.loss[old], pool.batch[old], work.config.batch_order)
+    else:
+        batches = split(pool.loss[new], work.config.rounds, work.config.batch_order)
+    work.store.tasks.set_batches(work.key, {int(i): int(b) for i, b in zip(new, batches, strict=True)})
+    work.store.projects.set(work.key, split_key=split_key(work.config))
+
+
+def restart(work: Work) -> None:
+    """Forget what another configuration, or a much smaller pool, has left; labels stay.
+
+    Rounds that somebody has answered stay as well: the next one is planned on the new losses.
+    """
+    project, config, tasks = work.project, work.config, work.store.tasks
+    if wanted_side(config) not in (None, project.image_side):
+        tasks.refetch_all(work.key)
+        work.store.projects.set(work.key, image_side=None)
+    if project.pretext_key is not None and project.pretext_key != pretext_key(config, project.image_side):
+        tasks.clear_losses(work.key)
+    elif project.split_key is not None and project.split_key != split_key(config):
+        tasks.clear_batches(work.key)
+    else:  # outgrown
+        tasks.clear_losses(work.key)
+        work.files.pretext(pretext_key(config, project.image_side)).unlink(missing_ok=True)
+    work.store.projects.set(work.key, pretext_key=None, split_key=None)
+    current = work.store.rounds.current(work.key)
+    if current is not None and current.number == 0 and work.store.rounds.counts(work.key, 0).answered == 0:
+        work.store.rounds.forget(work.key)
+
+
+def check_current(work: Work) -> None:
+    """Raise Superseded if the losses are not those of the present configuration."""
+    if work.project.pretext_key != pretext_key(work.config, work.project.image_side):
+        raise Superseded(f"the configuration of project {work.key} has changed")

@@ -1,0 +1,68 @@
+"""Reading what has changed in Label Studio: project settings, tasks, answers, deletions."""
+
+from collections.abc import Iterable
+
+from backend.errors import ImageError, StudioMissing
+from backend.loop.context import Work
+from backend.loop.facts import Observation
+from backend.store.tables import Answer
+from backend.store.tasks import TaskChange
+from backend.studio.client import TaskRecord
+from backend.studio.labels import aggregate, image_ref
+
+INLINE_PAGES = 2  # what ``advance`` reads by itself; more is a sync job's work
+
+
+def observe(work: Work) -> Observation:
+    """Read the project's settings and the first pages of changes into the store.
+
+    Raises:
+        StudioMissing: the project is not there any more, or another one has taken its id.
+    """
+    info = work.studio.project(work.project.studio_id)
+    if str(info.created_ts) != work.project.created_ts:
+        raise StudioMissing(f"project {work.project.studio_id} was deleted, and another one has its id now")
+    if info.label_config != work.project.label_config:
+        # Which answers are usable depends on the labels: all of them are read again.
+        work.store.projects.set(work.key, label_config=info.label_config, cursor=None)
+        work.reload()
+        work.__init__(work.context, work.project)  # type: ignore[misc]
+    complete = pull(work, max_pages=INLINE_PAGES)
+    if complete and info.task_number != work.store.tasks.counts(work.key, 0).tasks:
+        reconcile(work)
+    return Observation(model_version=info.model_version, sampling=info.sampling, unsynced=not complete)
+
+
+def pull(work: Work, max_pages: int | None = None) -> bool:
+    """Read tasks that changed since the cursor into the store; False if ``max_pages`` was not enough."""
+    for number, page in enumerate(work.studio.changed_tasks(work.project.studio_id, work.project.cursor)):
+        if max_pages is not None and number >= max_pages:
+            return False
+        work.store.tasks.apply(work.key, _changes(work, page))
+        if page:
+            work.store.projects.set(work.key, cursor=page[-1].updated_at)
+            work.reload()
+    return True
+
+
+def reconcile(work: Work) -> None:
+    """Find tasks that were deleted, or that the cursor has missed, by their ids alone."""
+    present = set(work.studio.task_ids(work.project.studio_id))
+    work.store.tasks.mark_gone(work.key, present)
+    missing = work.store.tasks.missing_from(work.key, present)
+    if missing:
+        work.store.tasks.apply(work.key, _changes(work, work.studio.tasks(work.project.studio_id, missing)))
+
+
+def _changes(work: Work, page: Iterable[TaskRecord]) -> list[TaskChange]:
+    return [_change(work, task) for task in page]
+
+
+def _change(work: Work, task: TaskRecord) -> TaskChange:
+    given = aggregate(task.annotations, work.spec)
+    image, reason = None, None
+    try:
+        image = image_ref(task.data, work.spec.data_key)
+    except ImageError as error:
+        reason = str(error)
+    return TaskChange(task.id, image, reason, Answer(given.kind), given.label)

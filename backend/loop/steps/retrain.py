@@ -1,0 +1,156 @@
+"""The retrain job: train on all labels, measure on the holdout, score the pool, choose the next query."""
+
+import hashlib
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from backend.loop.context import Work
+from backend.loop.facts import pretext_key
+from backend.loop.heartbeat import Progress
+from backend.loop.steps.plan import load_probs, plan
+from backend.loop.steps.sync import open_bank
+from backend.store import RoundRow, RoundState
+from model.metrics import cohen_kappa
+from model.outputs import FloatArray, IntArray
+from model.query import QuerySettings
+
+logger = logging.getLogger(__name__)
+
+TRAIN_SHARE = 0.9  # of the progress bar
+AGREEMENT_SAMPLE = 1000  # unlabeled images on which successive models are compared
+KEEP_MODELS = 2  # newest rounds whose weights and posteriors stay on disk
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Labels by pool index, those to train on and those to measure with."""
+
+    train: IntArray
+    train_labels: IntArray
+    holdout: IntArray
+    holdout_labels: IntArray
+
+
+def retrain(work: Work, progress: Progress) -> None:
+    """Train after the current round, then plan the next; without a usable label only plan."""
+    current = work.store.rounds.current(work.key)
+    if current is None or current.state != RoundState.LIVE:
+        return
+    labels = _labels(work)
+    if len(labels.train):
+        _train_and_score(work, current, labels, progress)
+    work.store.rounds.set(work.key, current.number, state=RoundState.CLOSED, closed_at=time.time())
+    work.store.projects.set(work.key, training_requested=False)
+    plan(work)
+    _prune(work, current.number)
+
+
+def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: Progress) -> None:
+    from model.learner import Learner, fit
+
+    bank = open_bank(work)
+    number, device = current.number, work.context.settings.device
+    out = work.files.model(number)
+    started = time.monotonic()
+    # A checkpoint belongs to one set of labels: more of them after a kill begin a new training.
+    checkpoint = work.files.checkpoint(f"round-{number:03d}-{_digest(labels)}")
+    weights = work.files.pretext(pretext_key(work.config, work.side))
+    fit(
+        bank,
+        labels.train,
+        labels.train_labels,
+        classes=len(work.spec.classes),
+        out=out,
+        checkpoint=checkpoint,
+        network=work.config.network,
+        init=work.config.init,
+        pretext_weights=weights if weights.exists() else None,
+        recipe=work.config.recipe,
+        seed=work.config.seed,
+        device=device,
+        progress=lambda share: progress(TRAIN_SHARE * share),
+    )
+    checkpoint.unlink(missing_ok=True)
+    trained = time.monotonic()
+    needs = QuerySettings(batches=work.config.rounds, k=1, sampler=work.config.sampler).needs(number + 1)
+    outputs = Learner.load(out, device=device).predict(
+        bank,
+        embeddings="embeddings" in needs,
+        progress=lambda share: progress(TRAIN_SHARE + (1 - TRAIN_SHARE) * share),
+    )
+    if outputs.probs is None:
+        raise ValueError("the learner gave no posteriors")
+    _save(work.files.probs(number), outputs.probs)
+    if outputs.embeddings is not None:
+        _save(work.files.embeddings(number), outputs.embeddings)
+    _note(work, current, labels, outputs.probs)
+    work.store.rounds.add_seconds(work.key, number, retrain=trained - started, score=time.monotonic() - trained)
+
+
+def _note(work: Work, current: RoundRow, labels: LabelSet, probs: FloatArray) -> None:
+    guesses = probs[labels.holdout].argmax(axis=1) if len(labels.holdout) else np.empty(0, np.int64)
+    work.store.rounds.set(
+        work.key,
+        current.number,
+        has_model=True,
+        classes=list(work.spec.classes),
+        labels=len(labels.train),
+        holdout_size=len(labels.holdout),
+        holdout_correct=int((guesses == labels.holdout_labels).sum()),
+        agreement=_agreement(work, current.number, probs),
+    )
+
+
+def _agreement(work: Work, number: int, probs: FloatArray) -> float | None:
+    """Cohen's kappa between this model and the last on a fixed sample of unlabeled images."""
+    models = [row for row in work.store.rounds.all(work.key) if row.has_model and row.number < number]
+    if not models or models[-1].classes != list(work.spec.classes):
+        return None
+    before = load_probs(work, models[-1], len(probs))
+    if before is None:
+        return None
+    pool = work.store.tasks.pool(work.key, len(probs))
+    # The same random ranks every time: the sample changes only by what was labeled since.
+    ranks = np.random.default_rng(work.config.seed).random(len(probs))
+    sample = np.flatnonzero(pool.available)
+    sample = sample[np.argsort(ranks[sample])][:AGREEMENT_SAMPLE]
+    if not len(sample):
+        return None
+    return round(float(cohen_kappa(before[sample].argmax(axis=1), probs[sample].argmax(axis=1))), 4)
+
+
+def _labels(work: Work) -> LabelSet:
+    ids = {name: number for number, name in enumerate(work.spec.classes)}
+    rows = [(index, ids[label], holdout) for index, label, holdout in work.store.tasks.labels(work.key) if label in ids]
+    train = [(index, label) for index, label, holdout in rows if not holdout]
+    held = [(index, label) for index, label, holdout in rows if holdout]
+    train_array = np.array(train, np.int64).reshape(-1, 2)
+    held_array = np.array(held, np.int64).reshape(-1, 2)
+    return LabelSet(train_array[:, 0], train_array[:, 1], held_array[:, 0], held_array[:, 1])
+
+
+def _digest(labels: LabelSet) -> str:
+    return hashlib.sha256(labels.train.tobytes() + labels.train_labels.tobytes()).hexdigest()[:12]
+
+
+def _save(path: Path, array: FloatArray) -> None:
+    """Write an array so that a reader, or a kill, finds the old one or the new one whole."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.save(file, array)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _prune(work: Work, newest: int) -> None:
+    for path in work.files.folder.glob("round-*"):
+        if int(path.name.split("-")[1][:3]) <= newest - KEEP_MODELS:
+            path.unlink(missing_ok=True)
+    for path in work.files.folder.glob("checkpoint-round-*"):
+        path.unlink(missing_ok=True)

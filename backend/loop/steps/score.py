@@ -1,0 +1,35 @@
+"""Posteriors of single tasks that the pool's scores do not cover yet."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from model.images import ImageBank
+
+from backend.errors import ImageError
+from backend.loop.context import Work
+from backend.studio.images import download_images
+from backend.studio.labels import image_ref
+
+
+def score_tasks(work: Work, task_ids: list[int]) -> dict[int, list[float]]:
+    """Give the newest model's posteriors (C,) by task id; tasks without a usable image are left out."""
+    from model.learner import Learner
+
+    model = work.store.rounds.newest_model(work.key)
+    if model is None or not work.files.model(model.number).exists():
+        return {}
+    refs = []
+    for task in work.studio.tasks(work.project.studio_id, task_ids):
+        try:
+            refs.append((task.id, image_ref(task.data, work.spec.data_key)))
+        except ImageError:
+            continue
+    good = [image for image in download_images(work.studio, refs, work.side) if image.pixels is not None]
+    if not good:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        bank = ImageBank.create(Path(folder) / "bank", work.side)
+        bank.append(np.stack([image.pixels for image in good if image.pixels is not None]))
+        probs = Learner.load(work.files.model(model.number), device=work.context.settings.device).predict(bank).probs
+    return {image.task_id: row.tolist() for image, row in zip(good, probs, strict=True)}

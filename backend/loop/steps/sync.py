@@ -1,0 +1,73 @@
+"""The sync job: all changes, then all images, into the bank."""
+
+import time
+from itertools import islice
+
+import numpy as np
+from model.images import ImageBank, auto_side
+
+from backend.loop.context import Work
+from backend.loop.facts import wanted_side
+from backend.loop.heartbeat import Progress
+from backend.loop.steps.pull import pull
+from backend.store.tasks import TaskCounts
+from backend.studio.images import FetchedImage, download_images
+
+COMMIT_IMAGES = 256  # images per append to the bank and note in the store
+FETCH_IMAGES = 4096  # images per look into the store
+SAMPLE_IMAGES = 32  # images that decide the side of the bank
+TRIES = 4  # of an image whose source fails in a way that may pass
+FIRST_RETRY_S = 20.0
+
+
+def sync(work: Work, progress: Progress) -> None:
+    """Bring the store and the bank up to date with Label Studio."""
+    pull(work)
+    total = done = work.store.tasks.counts(work.key, time.time()).ok
+    while refs := work.store.tasks.to_fetch(work.key, time.time(), FETCH_IMAGES):
+        bank = open_bank(work, refs)
+        counts: TaskCounts = work.store.tasks.counts(work.key, time.time())
+        total = max(total, counts.ok + counts.new)
+        fetched = download_images(work.studio, refs, bank.side)
+        while part := list(islice(fetched, COMMIT_IMAGES)):
+            _commit(work, bank, part)
+            done += len(part)
+            progress(min(done / max(total, 1), 1.0))
+
+
+def open_bank(work: Work, refs: list[tuple[int, str]] | None = None) -> ImageBank:
+    """Open the project's bank; the first time, choose its side from the configuration or the first images."""
+    if work.project.image_side is None:
+        side = wanted_side(work.config) or _side_of(work, refs or [])
+        work.store.projects.set(work.key, image_side=side)
+        work.reload()
+    folder = work.files.bank(work.side)
+    return ImageBank.open(folder) if folder.exists() else ImageBank.create(folder, work.side)
+
+
+def _side_of(work: Work, refs: list[tuple[int, str]]) -> int:
+    # Spread over the pool: uploads often come sorted by source, and sources differ in size.
+    picked = refs[:: max(len(refs) // SAMPLE_IMAGES, 1)][:SAMPLE_IMAGES]
+    sizes = [image.size for image in download_images(work.studio, picked, 32) if image.size is not None]
+    return auto_side(sizes)
+
+
+def _commit(work: Work, bank: ImageBank, part: list[FetchedImage]) -> None:
+    good = [image for image in part if image.pixels is not None]
+    if good:
+        # Images first, note after: a kill in between leaves rows in the bank that no task points to.
+        first = bank.append(np.stack([image.pixels for image in good if image.pixels is not None]))
+        work.store.tasks.images_fetched(work.key, {image.task_id: first + i for i, image in enumerate(good)})
+    failed = [image for image in part if image.pixels is None]
+    if failed:
+        attempts = work.store.tasks.attempts(work.key, [image.task_id for image in failed])
+        work.store.tasks.images_failed(
+            work.key,
+            {image.task_id: (image.error or "unknown", _retry_at(image, attempts[image.task_id])) for image in failed},
+        )
+
+
+def _retry_at(image: FetchedImage, attempts: int) -> float | None:
+    if not image.transient or attempts + 1 >= TRIES:
+        return None
+    return time.time() + FIRST_RETRY_S * 2**attempts

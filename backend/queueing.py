@@ -1,0 +1,267 @@
+"""RQ and Redis: hints that a project should advance, long jobs, locks, and the workers.
+
+Redis holds nothing that cannot be found again: what has to be done follows from the store and from Label Studio.
+"""
+
+import fcntl
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import redis
+from redis.exceptions import LockError, RedisError
+from rq import Queue, SimpleWorker
+from rq.exceptions import NoSuchJobError
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from backend.config import Settings
+from backend.errors import QueueUnavailable
+
+logger = logging.getLogger(__name__)
+
+ADVANCE, IO, TRAIN = "advance", "io", "train"
+QUEUES = (ADVANCE, IO, TRAIN)
+
+PREFIX = "pt4al:"
+HINT_TTL_S = 30  # a waiting hint that was lost with its worker blocks new ones no longer than this
+LOCK_TTL_S = 15.0  # renewed while held, so that a killed holder blocks nobody for long
+LOCK_WAIT_S = 30.0
+FAILURE_TTL_S = 3600
+RESULT_TTL_S = 120
+CONNECT_TIMEOUT_S = 2.0
+POLL_S = 0.05
+
+
+class Queueing:
+    """Our queues on one Redis."""
+
+    def __init__(self, url: str) -> None:
+        """Take the Redis at ``url``; nothing is sent yet."""
+        self.connection = redis.Redis.from_url(
+            url, socket_connect_timeout=CONNECT_TIMEOUT_S, health_check_interval=30, client_name="pt4al"
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Queueing":
+        """Take REDIS_URL, or the private Redis that runs for this data folder."""
+        return cls(redis_url(settings))
+
+    def ping(self) -> bool:
+        """Tell whether Redis answers."""
+        try:
+            return bool(self.connection.ping())
+        except RedisError:
+            return False
+
+    def hint(self, key: int) -> bool:
+        """Ask for ``advance(key)`` soon; False if that is already waiting.
+
+        Raises:
+            QueueUnavailable: Redis does not answer or is full; the timer will advance the project later.
+        """
+        with _translated():
+            if not self.connection.set(f"{PREFIX}hint:{key}", 1, nx=True, ex=HINT_TTL_S):
+                return False
+            self._queue(ADVANCE).enqueue(
+                "backend.loop.jobs.advance", key, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_S
+            )
+        return True
+
+    def hint_taken(self, key: int) -> None:
+        """Note that ``advance(key)`` has begun: from now on a new hint has something to say."""
+        with _translated():
+            self.connection.delete(f"{PREFIX}hint:{key}")
+
+    def enqueue(self, queue: str, kind: str, key: int, token: str) -> None:
+        """Queue the long job ``kind``; its token is its RQ id.
+
+        Raises:
+            QueueUnavailable: Redis does not answer or is full.
+        """
+        with _translated():
+            self._queue(queue).enqueue(
+                "backend.loop.jobs.run",
+                kind,
+                key,
+                token,
+                job_id=token,
+                job_timeout=-1,
+                result_ttl=0,
+                failure_ttl=FAILURE_TTL_S,
+            )
+
+    def is_queued(self, token: str) -> bool:
+        """Tell whether Redis still knows the job; if Redis does not answer, believe that it does."""
+        try:
+            return Job.exists(token, connection=self.connection)
+        except RedisError:
+            return True
+
+    def ask(self, queue: str, function: str, *args: Any, timeout_s: float) -> Any:
+        """Have a worker run ``function`` before all that waits, and give its result; None if it took too long.
+
+        Raises:
+            QueueUnavailable: Redis does not answer or is full.
+        """
+        with _translated():
+            job = self._queue(queue).enqueue(
+                function, *args, at_front=True, job_timeout=-1, ttl=int(timeout_s), result_ttl=RESULT_TTL_S,
+                failure_ttl=RESULT_TTL_S,
+            )  # fmt: skip
+            deadline = time.monotonic() + timeout_s
+            while time.monotonic() < deadline:
+                try:
+                    job.refresh()
+                except NoSuchJobError:
+                    return None
+                if job.is_finished:
+                    return job.return_value()
+                if job.is_failed:
+                    return None
+                time.sleep(POLL_S)
+        return None
+
+    @contextmanager
+    def lock(self, key: int) -> Iterator[bool]:
+        """Hold the project's lock during the block; gives False, not holding it, if another held it for too long."""
+        with _translated():
+            lock = self.connection.lock(f"{PREFIX}lock:{key}", timeout=LOCK_TTL_S, blocking_timeout=LOCK_WAIT_S)
+            held = lock.acquire()
+        if not held:
+            yield False
+            return
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(LOCK_TTL_S / 3):
+                try:
+                    lock.reacquire()
+                except (RedisError, LockError):
+                    logger.debug("the lock of project %s could not be renewed", key)
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield True
+        finally:
+            done.set()
+            thread.join()
+            try:
+                lock.release()
+            except (RedisError, LockError):
+                logger.debug("the lock of project %s had expired", key)
+
+    def depth(self, queue: str) -> int:
+        """Give the number of waiting jobs."""
+        with _translated():
+            return int(self._queue(queue).count)
+
+    def _queue(self, name: str) -> Queue:
+        return Queue(PREFIX + name, connection=self.connection, serializer=JSONSerializer)
+
+
+class Worker(SimpleWorker):  # type: ignore[misc]
+    """Runs jobs in its own process: PyTorch is loaded once and stays warm, and nothing is forked after it.
+
+    The price is isolation: a job that kills the process takes the worker along. The supervisor starts it again, and
+    jobs resume from their checkpoints.
+    """
+
+    stopping = threading.Event()
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Tell the running job to stop at its next sign of life."""
+        Worker.stopping.set()
+
+
+def redis_url(settings: Settings) -> str:
+    """Give REDIS_URL, else the address that the private Redis of this data folder has left.
+
+    Raises:
+        QueueUnavailable: neither is there.
+    """
+    if settings.redis_url:
+        return settings.redis_url.get_secret_value()
+    address = settings.data_dir / "redis" / "url"
+    try:
+        return address.read_text().strip()
+    except OSError:
+        raise QueueUnavailable(
+            f"no Redis: REDIS_URL is not set and no private one runs for {settings.data_dir}; "
+            "start everything with 'python -m backend serve', or set REDIS_URL"
+        ) from None
+
+
+def run_worker(settings: Settings, queues: Sequence[str], on_start: Callable[[str], None], tick: Callable[[], None],
+               tick_s: float) -> None:  # fmt: skip
+    """Work on ``queues`` until told to stop; the one that advances also calls ``tick`` every ``tick_s`` seconds.
+
+    ``on_start`` gets the worker's identity, which no living worker of this host shares, so that what a dead
+    predecessor was doing can be freed.
+    """
+    queueing = Queueing.from_settings(settings)
+    slot = _Slot(settings, queues)
+    on_start(slot.identity)
+    if ADVANCE in queues:
+        threading.Thread(target=_tick_forever, args=(tick, tick_s), daemon=True).start()
+    worker = Worker(
+        [Queue(PREFIX + name, connection=queueing.connection, serializer=JSONSerializer) for name in queues],
+        connection=queueing.connection,
+        serializer=JSONSerializer,
+        log_job_description=False,
+    )
+    worker.work(logging_level="WARNING")
+    slot.close()
+
+
+def identity() -> str:
+    """Give the identity of this process's worker."""
+    return _Slot.current or f"{socket.gethostname()}:pid{os.getpid()}"
+
+
+class _Slot:
+    """A numbered place among the workers of this host, held by a file lock that ends with the process."""
+
+    current: str | None = None
+
+    def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
+        folder = settings.data_dir / "workers"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = "-".join(queues)
+        number = 0
+        while True:
+            self._file: TextIO = (folder / f"{name}-{number}.lock").open("a")
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                self._file.close()
+                number += 1
+        self.identity = f"{socket.gethostname()}:{name}-{number}"
+        _Slot.current = self.identity
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _tick_forever(tick: Callable[[], None], tick_s: float) -> None:
+    while True:
+        try:
+            tick()
+        except Exception:  # the timer outlives whatever one tick meets
+            logger.warning("a tick of the timer failed", exc_info=True)
+        time.sleep(tick_s)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        raise QueueUnavailable(f"Redis does not take jobs: {error}") from error

@@ -1,0 +1,31 @@
+"""The one place that writes SQL: projects, tasks, rounds, asks and jobs."""
+
+from backend.store.database import Store
+from backend.store.tables import (
+    Answer,
+    AskRole,
+    AskRow,
+    AskState,
+    ImageState,
+    JobRow,
+    JobState,
+    ProjectRow,
+    RoundRow,
+    RoundState,
+    TaskRow,
+)
+
+__all__ = [
+    "Answer",
+    "AskRole",
+    "AskRow",
+    "AskState",
+    "ImageState",
+    "JobRow",
+    "JobState",
+    "ProjectRow",
+    "RoundRow",
+    "RoundState",
+    "Store",
+    "TaskRow",
+]

@@ -1,0 +1,118 @@
+"""Opening the database, its schema, and the transaction that everything runs in."""
+
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from backend.errors import ConfigError
+from backend.store.jobs import Jobs
+from backend.store.projects import Projects
+from backend.store.rounds import Rounds
+from backend.store.tables import Base
+from backend.store.tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+BUSY_TIMEOUT_S = 30.0  # how long SQLite waits for another process's write
+BEGIN = "pt4al_begin"  # execution option: how SQLite begins the transaction
+
+
+class Cipher:
+    """Encrypts tokens at rest, with a key that lies beside the data and is readable by us only."""
+
+    def __init__(self, key_file: Path) -> None:
+        """Read the key, making one on the first start; two processes at once end with the same key."""
+        key_file.parent.mkdir(parents=True, exist_ok=True)
+        if not key_file.exists():
+            temporary = key_file.with_suffix(f".{secrets.token_hex(4)}")
+            temporary.touch(mode=0o600)
+            temporary.write_bytes(Fernet.generate_key())
+            try:
+                key_file.hardlink_to(temporary)
+            except FileExistsError:
+                logger.debug("another process made the key first")
+            temporary.unlink()
+        self._fernet = Fernet(key_file.read_bytes())
+
+    def encrypt(self, text: str) -> str:
+        """Give the text in encrypted form."""
+        return self._fernet.encrypt(text.encode()).decode()
+
+    def decrypt(self, text: str) -> str | None:
+        """Give the clear text, or None if the key has changed since."""
+        try:
+            return self._fernet.decrypt(text.encode()).decode()
+        except InvalidToken:
+            return None
+
+
+class Store:
+    """The tables, by subject. Each call of a subject is one transaction."""
+
+    def __init__(self, url: str, data_dir: Path) -> None:
+        """Open the database at ``url``, creating what is missing.
+
+        Raises:
+            ConfigError: the database cannot be opened.
+        """
+        data_dir.mkdir(parents=True, exist_ok=True)
+        self.engine = _engine(url)
+        try:
+            Base.metadata.create_all(self.engine)
+        except OperationalError as error:
+            if "already exists" not in str(error):  # two processes may start at once
+                raise ConfigError(f"DATABASE_URL: the database cannot be opened ({error.orig})") from None
+        self._session = sessionmaker(self.engine, expire_on_commit=False)
+        cipher = Cipher(data_dir / "secret.key")
+        self.projects = Projects(self.read, self.write, cipher.encrypt, cipher.decrypt)
+        self.tasks = Tasks(self.read, self.write)
+        self.rounds = Rounds(self.read, self.write)
+        self.jobs = Jobs(self.read, self.write)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Run a block that only reads, on one consistent state."""
+        with self._session.begin() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Run a block in one transaction: committed at its end, rolled back if it raises."""
+        with self._session.begin() as session:
+            session.connection(execution_options={BEGIN: "BEGIN IMMEDIATE"})
+            yield session
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: Any) -> None:
+        # The driver must not begin transactions by itself: a read that becomes a write could then not wait its turn.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-16384"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        # A deferred transaction that turns into a write fails at once if another process wrote meanwhile;
+        # an immediate one waits for its turn.
+        connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN"))
+
+    return engine

@@ -1,0 +1,120 @@
+"""Long jobs: who works on what, whether he still lives, and when a failed one is tried again."""
+
+import secrets
+import time
+from collections.abc import Callable
+
+from sqlalchemy import select, update
+
+from backend.store.base import Repository
+from backend.store.tables import JobRow, JobState
+
+HEARTBEAT_S = 2.0  # how often a running job says that it lives
+DEAD_AFTER_S = 20.0  # a running job that has been silent for so long is dead
+QUEUE_GRACE_S = 5.0  # between claiming a job and finding it in Redis
+FIRST_RETRY_S = 5.0
+LAST_RETRY_S = 300.0
+
+
+class Jobs(Repository):
+    """Queries over jobs; a project has at most one of a kind."""
+
+    def start(self, key: int, kind: str) -> str | None:
+        """Claim the right to queue a job; give its token, or None if one lives or a failed one has to wait."""
+        now = time.time()
+        with self._write() as session:
+            row = session.get(JobRow, (key, kind))
+            if row is not None and (is_alive(row, now) or is_waiting(row, now)):
+                return None
+            token = secrets.token_hex(16)
+            if row is None:
+                row = JobRow(project_id=key, kind=kind)
+                session.add(row)
+            row.token, row.state, row.worker, row.progress = token, JobState.QUEUED, None, 0.0
+            row.queued_at = row.heartbeat_at = now
+            return token
+
+    def take(self, key: int, kind: str, token: str, worker: str) -> bool:
+        """Begin a queued job; False if another attempt has taken its place or begun it."""
+        with self._write() as session:
+            result = session.execute(
+                update(JobRow)
+                .where(
+                    JobRow.project_id == key,
+                    JobRow.kind == kind,
+                    JobRow.token == token,
+                    JobRow.state == JobState.QUEUED,
+                )
+                .values(state=JobState.RUNNING, worker=worker, heartbeat_at=time.time())
+            )
+            return bool(result.rowcount)  # type: ignore[attr-defined]
+
+    def beat(self, key: int, kind: str, token: str, progress: float) -> bool:
+        """Say that the job lives; False if it is no longer the one that may go on."""
+        with self._write() as session:
+            result = session.execute(
+                update(JobRow)
+                .where(JobRow.project_id == key, JobRow.kind == kind, JobRow.token == token)
+                .values(progress=progress, heartbeat_at=time.time())
+            )
+            return bool(result.rowcount)  # type: ignore[attr-defined]
+
+    def finish(self, key: int, kind: str, token: str) -> None:
+        """Take a finished job off the books."""
+        with self._write() as session:
+            row = session.get(JobRow, (key, kind))
+            if row is not None and row.token == token:
+                session.delete(row)
+
+    def fail(self, key: int, kind: str, token: str, error: str) -> float | None:
+        """Note a failure; give the seconds until the next try (doubling), or None if the job is not ours any more."""
+        with self._write() as session:
+            row = session.get(JobRow, (key, kind))
+            if row is None or row.token != token:
+                return None
+            row.failures += 1
+            wait = min(FIRST_RETRY_S * 2 ** (row.failures - 1), LAST_RETRY_S)
+            row.state, row.error, row.retry_at = JobState.FAILED, error, time.time() + wait
+            return wait
+
+    def drop_lost(self, key: int, is_queued: Callable[[str], bool]) -> int:
+        """Drop queued jobs that Redis does not know (any more), so that they can be started again; give how many."""
+        now = time.time()
+        lost = [
+            row
+            for row in self.all(key)
+            if row.state == JobState.QUEUED and now - row.queued_at > QUEUE_GRACE_S and not is_queued(row.token)
+        ]
+        for row in lost:
+            self.finish(key, row.kind, row.token)
+        return len(lost)
+
+    def release_worker(self, worker: str) -> int:
+        """Free the jobs that a worker of that name was running when it died; give how many."""
+        with self._write() as session:
+            result = session.execute(
+                update(JobRow).where(JobRow.worker == worker, JobRow.state == JobState.RUNNING).values(heartbeat_at=0.0)
+            )
+            return int(result.rowcount)  # type: ignore[attr-defined]
+
+    def retry_now(self, key: int) -> None:
+        """Let failed jobs run again at once, as when a person presses "try again"."""
+        with self._write() as session:
+            session.execute(update(JobRow).where(JobRow.project_id == key).values(retry_at=None, failures=0))
+
+    def all(self, key: int) -> list[JobRow]:
+        """List a project's jobs."""
+        with self._read() as session:
+            return list(session.scalars(select(JobRow).where(JobRow.project_id == key).order_by(JobRow.kind)))
+
+
+def is_alive(row: JobRow, now: float) -> bool:
+    """Tell whether a job is running or waits for a worker."""
+    if row.state == JobState.RUNNING:
+        return now - row.heartbeat_at < DEAD_AFTER_S
+    return row.state == JobState.QUEUED
+
+
+def is_waiting(row: JobRow, now: float) -> bool:
+    """Tell whether a failed job waits for its next try."""
+    return row.state == JobState.FAILED and row.retry_at is not None and now < row.retry_at

@@ -1,0 +1,122 @@
+"""Projects: who they are, how to reach their Label Studio, what is wrong with them."""
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import select, update
+
+from backend.store.base import Repository, Transaction
+from backend.store.tables import ProjectRow
+
+
+class Projects(Repository):
+    """Queries over projects. ``key`` is our own id, ``studio_id`` is Label Studio's."""
+
+    def __init__(
+        self,
+        read: Transaction,
+        write: Transaction,
+        encrypt: Callable[[str], str],
+        decrypt: Callable[[str], str | None],
+    ) -> None:
+        """Take the transactions and the cipher for tokens."""
+        super().__init__(read, write)
+        self._encrypt = encrypt
+        self._decrypt = decrypt
+
+    def connect(
+        self,
+        *,
+        studio_id: int,
+        created_ts: str,
+        server: str,
+        token: str | None,
+        backend_url: str | None,
+        label_config: str,
+        extra_params: dict[str, Any],
+    ) -> tuple[ProjectRow, bool]:
+        """Create or refresh the project that ``/setup`` names; tell whether anything changed.
+
+        The same id on the same server with another creation time is another project; the old one is put to rest.
+        """
+        with self._write() as session:
+            row = session.scalar(
+                select(ProjectRow).where(
+                    ProjectRow.server == server,
+                    ProjectRow.studio_id == studio_id,
+                    ProjectRow.created_ts == created_ts,
+                )
+            )
+            now = time.time()
+            fresh = {
+                "backend_url": backend_url,
+                "label_config": label_config,
+                "extra_params": extra_params,
+                "active": True,
+            }
+            if row is None:
+                session.execute(
+                    update(ProjectRow)
+                    .where(ProjectRow.server == server, ProjectRow.studio_id == studio_id)
+                    .values(active=False)
+                )
+                row = ProjectRow(
+                    studio_id=studio_id,
+                    created_ts=created_ts,
+                    server=server,
+                    token=self._encrypt(token) if token else None,
+                    webhook_secret=self._encrypt(secrets.token_urlsafe(32)),
+                    connected_at=now,
+                    **fresh,
+                )
+                session.add(row)
+                session.flush()
+                return row, True
+            changed = {name: value for name, value in fresh.items() if getattr(row, name) != value}
+            if token and (row.token is None or self._decrypt(row.token) != token):
+                changed["token"] = self._encrypt(token)
+            if "active" in changed:
+                changed["connected_at"] = now
+            for name, value in changed.items():
+                setattr(row, name, value)
+            return row, bool(changed)
+
+    def get(self, key: int) -> ProjectRow | None:
+        """Give the project, or None."""
+        with self._read() as session:
+            return session.get(ProjectRow, key)
+
+    def find(self, studio_id: int, created_ts: str | None = None) -> ProjectRow | None:
+        """Give the project of that Label Studio id that was connected last; the active ones come first."""
+        with self._read() as session:
+            query = select(ProjectRow).where(ProjectRow.studio_id == studio_id)
+            if created_ts is not None:
+                query = query.where(ProjectRow.created_ts == created_ts)
+            return session.scalar(
+                query.order_by(ProjectRow.active.desc(), ProjectRow.connected_at.desc(), ProjectRow.id.desc()).limit(1)
+            )
+
+    def all(self, *, active: bool | None = None, studio_id: int | None = None) -> list[ProjectRow]:
+        """List projects by key."""
+        query = select(ProjectRow).order_by(ProjectRow.id)
+        if active is not None:
+            query = query.where(ProjectRow.active == active)
+        if studio_id is not None:
+            query = query.where(ProjectRow.studio_id == studio_id)
+        with self._read() as session:
+            return list(session.scalars(query))
+
+    def set(self, key: int, **values: Any) -> None:
+        """Set columns of a project."""
+        with self._write() as session:
+            session.execute(update(ProjectRow).where(ProjectRow.id == key).values(**values))
+
+    def token(self, project: ProjectRow) -> str | None:
+        """Give the token that Label Studio sent to ``/setup``, in clear."""
+        return self._decrypt(project.token) if project.token else None
+
+    def webhook_secret(self, project: ProjectRow) -> str | None:
+        """Give the secret that Label Studio's webhook has to send, in clear."""
+        return self._decrypt(project.webhook_secret)

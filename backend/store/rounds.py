@@ -1,0 +1,237 @@
+"""Rounds and what they ask."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import case, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from backend.store.base import Repository, chunks
+from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, RoundRow, RoundState, TaskRow
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One image to be asked: queue (query, holdout) or reserve."""
+
+    task_id: int
+    score: float
+    role: AskRole
+    label: str | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class AskCounts:
+    """How far a round's asks have come; deleted and broken tasks do not count."""
+
+    unposted: int = 0  # of the queue, not (surely) in Label Studio
+    waiting: int = 0  # posted and unanswered
+    answered: int = 0  # posted and answered
+    reserve: int = 0  # unanswered, not posted
+    doubtful: int = 0  # sent, but nobody noted whether it arrived
+
+
+class Rounds(Repository):
+    """Queries over rounds of one project, named by our ``key``."""
+
+    def plan(self, key: int, number: int, model_version: str, asks: Sequence[Ask]) -> bool:
+        """Write a round and its asks, in serving order; False if the round exists already.
+
+        Holdout images become holdout tasks. Those of earlier rounds that nobody answered are free again.
+        """
+        with self._write() as session:
+            if session.get(RoundRow, (key, number)) is not None:
+                return False
+            asked = sum(ask.role != AskRole.RESERVE for ask in asks)
+            session.add(RoundRow(project_id=key, number=number, model_version=model_version, asked=asked))
+            session.add_all(_row(key, number, rank, ask) for rank, ask in enumerate(asks))
+            session.execute(
+                update(TaskRow)
+                .where(TaskRow.project_id == key, TaskRow.holdout, TaskRow.answer == Answer.NONE)
+                .values(holdout=False)
+            )
+            for part in chunks([ask.task_id for ask in asks if ask.role == AskRole.HOLDOUT]):
+                session.execute(
+                    update(TaskRow).where(TaskRow.project_id == key, TaskRow.task_id.in_(part)).values(holdout=True)
+                )
+        return True
+
+    def extend_reserve(self, key: int, number: int, asks: Sequence[Ask]) -> None:
+        """Append images to a round's reserve; those that it asks already are passed over."""
+        with self._write() as session:
+            known = set(session.scalars(select(AskRow.task_id).where(AskRow.project_id == key, AskRow.round == number)))
+            rank = len(known)
+            for ask in asks:
+                if ask.task_id not in known:
+                    session.add(_row(key, number, rank, ask))
+                    rank += 1
+
+    def current(self, key: int) -> RoundRow | None:
+        """Give the newest round, or None."""
+        with self._read() as session:
+            return session.scalar(
+                select(RoundRow).where(RoundRow.project_id == key).order_by(RoundRow.number.desc()).limit(1)
+            )
+
+    def get(self, key: int, number: int) -> RoundRow | None:
+        """Give a round, or None."""
+        with self._read() as session:
+            return session.get(RoundRow, (key, number))
+
+    def newest_model(self, key: int) -> RoundRow | None:
+        """Give the newest round that has a trained model, or None."""
+        with self._read() as session:
+            return session.scalar(
+                select(RoundRow)
+                .where(RoundRow.project_id == key, RoundRow.has_model)
+                .order_by(RoundRow.number.desc())
+                .limit(1)
+            )
+
+    def all(self, key: int) -> list[RoundRow]:
+        """List rounds by number."""
+        with self._read() as session:
+            return list(session.scalars(select(RoundRow).where(RoundRow.project_id == key).order_by(RoundRow.number)))
+
+    def set(self, key: int, number: int, **values: Any) -> None:
+        """Set columns of a round."""
+        with self._write() as session:
+            session.execute(_this(key, number).values(**values))
+
+    def add_seconds(self, key: int, number: int, **seconds: float) -> None:
+        """Note how long parts of a round took."""
+        with self._write() as session:
+            row = session.get_one(RoundRow, (key, number))
+            row.seconds = {**row.seconds, **{name: round(value, 2) for name, value in seconds.items()}}
+
+    def go_live(self, key: int, number: int) -> None:
+        """Note that Label Studio serves the round; only the first time counts."""
+        with self._write() as session:
+            session.execute(
+                _this(key, number)
+                .where(RoundRow.state == RoundState.PLANNED)
+                .values(state=RoundState.LIVE, live_at=time.time())
+            )
+
+    def to_clean(self, key: int) -> list[RoundRow]:
+        """List superseded rounds whose predictions are still in Label Studio, while a newer one is live."""
+        with self._read() as session:
+            newest_live = session.scalar(
+                select(func.max(RoundRow.number)).where(RoundRow.project_id == key, RoundRow.state == RoundState.LIVE)
+            )
+            if newest_live is None:
+                return []
+            return list(
+                session.scalars(
+                    select(RoundRow).where(RoundRow.project_id == key, RoundRow.number < newest_live, ~RoundRow.cleaned)
+                )
+            )
+
+    def asks(self, key: int, number: int, *, states: Sequence[AskState], limit: int | None = None) -> list[AskRow]:
+        """List a round's asks of alive tasks in serving order."""
+        with self._read() as session:
+            query = (
+                select(AskRow)
+                .join(TaskRow, _same_task())
+                .where(
+                    AskRow.project_id == key,
+                    AskRow.round == number,
+                    AskRow.state.in_(states),
+                    TaskRow.state == ImageState.OK,
+                )
+                .order_by(AskRow.rank)
+            )
+            return list(session.scalars(query.limit(limit) if limit else query))
+
+    def queue(self, key: int, number: int) -> list[AskRow]:
+        """List the unanswered asks that are in Label Studio, in serving order."""
+        return self._unanswered(key, number, AskRow.state == AskState.POSTED)
+
+    def next_reserve(self, key: int, number: int, limit: int) -> list[AskRow]:
+        """List the best unanswered asks of the reserve that are not in Label Studio."""
+        return self._unanswered(key, number, AskRow.state == AskState.PLANNED, AskRow.role == AskRole.RESERVE)[:limit]
+
+    def mark(self, key: int, number: int, task_ids: Sequence[int], state: AskState) -> None:
+        """Note whether asks are in Label Studio."""
+        with self._write() as session:
+            for part in chunks(task_ids):
+                session.execute(
+                    update(AskRow)
+                    .where(AskRow.project_id == key, AskRow.round == number, AskRow.task_id.in_(part))
+                    .values(state=state)
+                )
+
+    def counts(self, key: int, number: int) -> AskCounts:
+        """Count a round's asks by condition, in one pass."""
+        posted = AskRow.state == AskState.POSTED
+        reserve = AskRow.role == AskRole.RESERVE
+        alive = TaskRow.state == ImageState.OK
+        unanswered = TaskRow.answer == Answer.NONE
+        conditions = {
+            "unposted": alive & ~posted & ~reserve,
+            "waiting": alive & posted & unanswered,
+            "answered": posted & ~unanswered,
+            "reserve": alive & reserve & unanswered & (AskRow.state == AskState.PLANNED),
+            "doubtful": alive & (AskRow.state == AskState.POSTING),
+        }
+        columns = [func.coalesce(func.sum(case((test, 1), else_=0)), 0) for test in conditions.values()]
+        with self._read() as session:
+            row = session.execute(
+                select(*columns)
+                .select_from(AskRow)
+                .join(TaskRow, _same_task())
+                .where(AskRow.project_id == key, AskRow.round == number)
+            ).one()
+        return AskCounts(**{name: int(value) for name, value in zip(conditions, row, strict=True)})
+
+    def forget(self, key: int) -> None:
+        """Forget all rounds, as when the pool is split anew before anyone has answered."""
+        with self._write() as session:
+            session.execute(delete(AskRow).where(AskRow.project_id == key))
+            session.execute(delete(RoundRow).where(RoundRow.project_id == key))
+            session.execute(update(TaskRow).where(TaskRow.project_id == key).values(holdout=False))
+
+    def _unanswered(self, key: int, number: int, *where: Any) -> list[AskRow]:
+        with self._read() as session:
+            return _select_unanswered(session, key, number, where)
+
+
+def _select_unanswered(session: Session, key: int, number: int, where: Sequence[Any]) -> list[AskRow]:
+    return list(
+        session.scalars(
+            select(AskRow)
+            .join(TaskRow, _same_task())
+            .where(
+                AskRow.project_id == key,
+                AskRow.round == number,
+                TaskRow.state == ImageState.OK,
+                TaskRow.answer == Answer.NONE,
+                *where,
+            )
+            .order_by(AskRow.rank)
+        )
+    )
+
+
+def _row(key: int, number: int, rank: int, ask: Ask) -> AskRow:
+    return AskRow(
+        project_id=key,
+        round=number,
+        task_id=ask.task_id,
+        rank=rank,
+        score=ask.score,
+        role=ask.role,
+        label=ask.label,
+        confidence=ask.confidence,
+    )
+
+
+def _same_task() -> Any:
+    return (TaskRow.project_id == AskRow.project_id) & (TaskRow.task_id == AskRow.task_id)
+
+
+def _this(key: int, number: int) -> Any:
+    return update(RoundRow).where(RoundRow.project_id == key, RoundRow.number == number)

@@ -1,0 +1,66 @@
+"""The application: label-studio-ml's routes and ours, behind one way of handling errors."""
+
+import logging
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from backend.config import Settings
+from backend.errors import ConfigError, QueueUnavailable
+from backend.queueing import Queueing
+from backend.store import Store
+from backend.web import api, auth, plugin
+from backend.web.services import Services
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 64 * 1024 * 1024  # a /predict request carries whole tasks, a webhook a whole project
+MAX_REASON = 400  # characters of an error in the status line, which is all that Label Studio shows of it
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Make the application on label-studio-ml's Flask object, of which a process has one.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    settings = settings or Settings.from_env()
+    services = Services(settings, Store(settings.database, settings.data_dir), lambda: Queueing.from_settings(settings))
+    app = plugin.label_studio_ml_app()
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.extensions["pt4al"] = services
+    if "pt4al" not in app.blueprints:
+        app.register_blueprint(api.blueprint)
+        app.before_request(auth.check)
+        app.register_error_handler(ConfigError, _bad_request)
+        app.register_error_handler(QueueUnavailable, _unavailable)
+        app.register_error_handler(HTTPException, _http_error)
+        app.register_error_handler(Exception, _unexpected)
+    return app
+
+
+def _bad_request(error: ConfigError) -> Response:
+    return _error(400, str(error))
+
+
+def _unavailable(error: QueueUnavailable) -> Response:
+    return _error(503, str(error))
+
+
+def _http_error(error: HTTPException) -> Response:
+    return _error(error.code or 500, error.description or error.name)
+
+
+def _unexpected(error: Exception) -> Response:
+    logger.exception("%s %s failed", request.method, request.path)
+    return _error(500, f"{type(error).__name__}: see the backend's log")
+
+
+def _error(code: int, message: str) -> Response:
+    """Answer with the message in the body and, because Label Studio shows nothing else, in the status line."""
+    response = jsonify({"error": message})
+    reason = message.encode("ascii", "replace").decode().replace("\r", " ").replace("\n", " ")[:MAX_REASON]
+    response.status = f"{code} {reason}"
+    if code == 401:
+        response.headers["WWW-Authenticate"] = 'Basic realm="pt4al"'
+    return response

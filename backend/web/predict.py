@@ -1,0 +1,83 @@
+"""Predictions from stored posteriors; a worker scores what is not stored."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.config import ProjectConfig
+from backend.errors import ProjectError, QueueUnavailable
+from backend.files import Files
+from backend.queueing import TRAIN
+from backend.store import ProjectRow, RoundRow
+from backend.studio.labels import LabelSpec, prediction_result, read_label_config
+from backend.web.services import Services
+
+logger = logging.getLogger(__name__)
+
+WAIT_S = 60.0  # for a worker to score unseen tasks; Label Studio waits for 100 s
+
+
+def served_version(model: RoundRow | None) -> str:
+    """Give the version that ``/predict`` answers with; never the queue's, which only the queue may carry."""
+    return f"pt4al-r{model.number if model else 0:03d}-pool"
+
+
+def predict_tasks(here: Services, project: ProjectRow, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give one prediction per task, in order: Label Studio drops the whole answer otherwise.
+
+    A task without one (no model yet, a broken image) gets an empty result and the score 0.
+    """
+    model = here.store.rounds.newest_model(project.id)
+    found = _posteriors(here, project, model, [_task_id(task) for task in tasks]) if model else {}
+    config = ProjectConfig.from_extra_params(project.extra_params)
+    try:
+        spec = read_label_config(project.label_config)
+    except ProjectError:
+        spec = None
+    version = served_version(model)
+    classes = (model.classes or []) if model else []
+    answers = []
+    for task in tasks:
+        posterior = found.get(_task_id(task))
+        answers.append(_prediction(posterior, classes, spec if config.preannotate else None, version))
+    return answers
+
+
+def _prediction(
+    posterior: NDArray[np.float32] | None, classes: list[str], spec: LabelSpec | None, version: str
+) -> dict[str, Any]:
+    if posterior is None or len(posterior) != len(classes):
+        return {"result": [], "score": 0.0, "model_version": version}
+    best = int(posterior.argmax())
+    known = spec is not None and classes[best] in spec.classes
+    result = prediction_result(classes[best], spec) if known and spec else []
+    return {"result": result, "score": float(posterior[best]), "model_version": version}
+
+
+def _posteriors(
+    here: Services, project: ProjectRow, model: RoundRow, task_ids: list[int]
+) -> dict[int, NDArray[np.float32]]:
+    """Give posteriors (C,) by task id: stored ones, and those that a worker computes in time."""
+    path = Files.of(here.settings.data_dir, project.id).probs(model.number)
+    found: dict[int, NDArray[np.float32]] = {}
+    if path.exists():
+        probs = np.load(path, mmap_mode="r")
+        indices = here.store.tasks.pool_indices(project.id, task_ids)
+        found = {task_id: np.asarray(probs[i]) for task_id, i in indices.items() if i < len(probs)}
+    unseen = [task_id for task_id in task_ids if task_id not in found and task_id >= 0]
+    if unseen:
+        try:
+            answer = here.queueing.ask(TRAIN, "backend.loop.jobs.score_tasks", project.id, unseen, timeout_s=WAIT_S)
+        except QueueUnavailable as error:
+            logger.warning("%s; %d tasks of project %s go without a prediction", error, len(unseen), project.studio_id)
+            answer = None
+        found.update({int(task_id): np.asarray(row, np.float32) for task_id, row in (answer or {}).items()})
+    return found
+
+
+def _task_id(task: dict[str, Any]) -> int:
+    task_id = task.get("id")
+    return task_id if isinstance(task_id, int) and not isinstance(task_id, bool) else -1
