@@ -19,11 +19,13 @@ class BatchOrder:
     key: losses -> values whose ascending or descending order is the order of the pool.
     descending: whether the largest key comes first.
     interleaved: batch i gets the ranks i, i+I, ... instead of one contiguous part.
+    single: everything is in batch 0, so that every round asks over the whole pool (PT4AL's ablation without batches).
     """
 
     key: Callable[[FloatArray], SortKey]
     descending: bool = True
     interleaved: bool = False
+    single: bool = False
 
 
 def _number(losses: FloatArray) -> SortKey:
@@ -39,6 +41,7 @@ BATCH_ORDERS: dict[str, BatchOrder] = {
     "high_first": BatchOrder(_number),
     "low_first": BatchOrder(_number, descending=False),
     "interleaved": BatchOrder(_number, interleaved=True),
+    "none": BatchOrder(_number, single=True),
     "released_code": BatchOrder(_text),  # reproduces the published numbers; no sensible order by itself
 }
 
@@ -61,7 +64,7 @@ def ranking(losses: FloatArray, order: str) -> IntArray:
 
 
 def split(losses: FloatArray, batches: int, order: str) -> IntArray:
-    """Return the batch number (N,) of each pool index; sizes are equal to within one.
+    """Return the batch number (N,) of each pool index; sizes are equal to within one unless the order has one batch.
 
     losses: (N,) finite. Raises BadInput for other losses or fewer than one batch.
     """
@@ -69,7 +72,9 @@ def split(losses: FloatArray, batches: int, order: str) -> IntArray:
         raise BadInput(f"a pool is split into at least one batch, not {batches}")
     order_of_pool = ranking(losses, order)
     ranks = np.arange(len(order_of_pool))
-    batch_of = np.empty(len(order_of_pool), np.int64)
+    batch_of = np.zeros(len(order_of_pool), np.int64)
+    if batch_order(order).single:
+        return batch_of
     if batch_order(order).interleaved:
         batch_of[order_of_pool] = ranks % batches
     else:

@@ -132,6 +132,13 @@ def test_a_round_after_the_last_batch_asks_over_the_whole_pool():
     assert plan.indices.tolist() == [3, 1]
 
 
+def test_a_pool_without_batches_is_asked_whole_in_every_round():
+    pool = pool_of([4, 3, 2, 1], 3, order="none")
+    ask = QuerySettings(3, k=2, order="none")
+    assert plan_round(0, pool, None, ask, rng()).indices.tolist() == [0, 2]
+    assert plan_round(1, pool, outputs_with_top([0.9, 0.5, 0.8, 0.4]), ask, rng()).indices.tolist() == [3, 1]
+
+
 def test_a_short_batch_is_filled_from_the_following_then_the_earlier_ones():
     # Batches of two: 0 -> {0, 1}, 1 -> {2, 3}, 2 -> {4, 5}. Round 1 has one image left.
     pool = pool_of([9, 8, 7, 6, 5, 4], 3, taken=[2])
