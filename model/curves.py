@@ -1,0 +1,121 @@
+"""Learning curves of many strategies and seeds -> what each is worth against random."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+
+from model.outputs import FloatArray
+
+CONTROL = "random"
+
+
+class Row(TypedDict):
+    """One measurement: accuracy on the test set after ``round`` was labeled and trained on."""
+
+    strategy: str
+    seed: int
+    round: int
+    labels: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """A strategy after a round, over its seeds.
+
+    mean, sd: accuracy in [0, 1]; sd None for a single seed. difference, difference_sd: accuracy minus random's of the
+    same seed and round, over the ``pairs`` seeds that have both. saved: labels that random needs for the mean, minus
+    the labels used; infinite where random never gets there, None where it is there from its first round on or absent.
+    """
+
+    strategy: str
+    round: int
+    labels: float
+    seeds: int
+    mean: float
+    sd: float | None
+    pairs: int
+    difference: float | None
+    difference_sd: float | None
+    saved: float | None
+
+
+def summarize(rows: Sequence[Row]) -> list[Point]:
+    """Return one point a strategy and round, strategies in the order of their first row."""
+    groups: dict[tuple[str, int], dict[int, Row]] = defaultdict(dict)
+    for row in rows:
+        groups[row["strategy"], row["round"]][row["seed"]] = row
+    names = list(dict.fromkeys(row["strategy"] for row in rows))
+    control = [by_seed for (name, _), by_seed in sorted(groups.items()) if name == CONTROL]
+    curve = np.array([[_mean(by_seed.values(), "labels"), _mean(by_seed.values(), "accuracy")] for by_seed in control])
+    return [
+        _point(name, number, groups[name, number], groups.get((CONTROL, number), {}), curve)
+        for name, number in sorted(groups, key=lambda key: (names.index(key[0]), key[1]))
+    ]
+
+
+def labels_needed(accuracy: float, labels: FloatArray, accuracies: FloatArray) -> float | None:
+    """Return the labels at which a curve first reaches ``accuracy``, linear between its points.
+
+    labels, accuracies: (R,) of the curve, labels rising. Infinite where it never does, None where it lies above
+    ``accuracy`` from its first point on, so that nobody knows.
+    """
+    best = np.maximum.accumulate(accuracies)  # a dip after it got there does not unlearn it
+    if accuracy > best[-1]:
+        return float("inf")
+    after = int(np.searchsorted(best, accuracy, side="left"))
+    if after == 0:
+        return float(labels[0]) if accuracy == best[0] else None
+    share = (accuracy - best[after - 1]) / (best[after] - best[after - 1])
+    return float(labels[after - 1] + share * (labels[after] - labels[after - 1]))
+
+
+def table(points: Sequence[Point]) -> str:
+    """Return the points as a text table, accuracies in percent."""
+    lines = [f"{'strategy':<48} round labels  mean %    sd   vs random    sd  (n)  labels saved"]
+    last = max((point.labels for point in points if point.strategy == CONTROL), default=0.0)
+    for p in points:
+        difference = (
+            "         -     -" if p.difference is None else f"{100 * p.difference:+10.2f} {_percent(p.difference_sd)}"
+        )
+        saved = "-" if p.saved is None else f"> {last - p.labels:.0f}" if np.isinf(p.saved) else f"{p.saved:.0f}"
+        lines.append(
+            f"{p.strategy:<48} {p.round:5d} {p.labels:6.0f} {100 * p.mean:7.2f} {_percent(p.sd)}  {difference}"
+            f"  ({p.pairs})  {saved:>12}"
+        )
+    return "\n".join(lines)
+
+
+def _point(name: str, number: int, own: dict[int, Row], control: dict[int, Row], curve: FloatArray) -> Point:
+    accuracies = np.array([row["accuracy"] for row in own.values()])
+    gaps = np.array([row["accuracy"] - control[seed]["accuracy"] for seed, row in own.items() if seed in control])
+    labels, mean = _mean(own.values(), "labels"), float(accuracies.mean())
+    needed = labels_needed(mean, curve[:, 0], curve[:, 1]) if len(curve) else None
+    return Point(
+        strategy=name,
+        round=number,
+        labels=labels,
+        seeds=len(own),
+        mean=mean,
+        sd=_sd(accuracies),
+        pairs=len(gaps),
+        difference=float(gaps.mean()) if len(gaps) else None,
+        difference_sd=_sd(gaps),
+        saved=None if needed is None else needed - labels,
+    )
+
+
+def _mean(rows: Iterable[Row], field: str) -> float:
+    return float(np.mean([row[field] for row in rows]))  # type: ignore[literal-required]  # "labels" or "accuracy"
+
+
+def _sd(values: FloatArray) -> float | None:
+    """Return the sample standard deviation; None for fewer than two values."""
+    return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def _percent(value: float | None) -> str:
+    return "    -" if value is None else f"{100 * value:5.2f}"

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from model.curves import Row, labels_needed, summarize, table
+
+LABELS = np.array([100.0, 200.0, 300.0])
+
+
+def row(strategy, seed, number, accuracy):
+    return Row(strategy=strategy, seed=seed, round=number, labels=100 * (number + 1), accuracy=accuracy)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "expected"),
+    [(0.4, 100), (0.45, 150), (0.6, 300), (0.61, np.inf), (0.39, None), (0.5, 200)],
+)
+def test_labels_needed_interpolates_the_curve(accuracy, expected):
+    assert labels_needed(accuracy, LABELS, np.array([0.4, 0.5, 0.6])) == pytest.approx(expected)
+
+
+def test_labels_needed_does_not_unlearn_in_a_dip():
+    assert labels_needed(0.5, LABELS, np.array([0.4, 0.6, 0.3])) == pytest.approx(150)
+
+
+def test_summarize_pairs_the_seeds_with_random():
+    rows = [
+        row("random", 0, 0, 0.5),
+        row("random", 1, 0, 0.3),
+        row("a", 0, 0, 0.6),
+        row("a", 1, 0, 0.5),
+        row("a", 2, 0, 0.1),
+    ]
+    control, own = summarize(rows)
+    assert (control.strategy, control.difference, control.pairs) == ("random", 0.0, 2)
+    assert own.mean == pytest.approx(0.4)
+    assert own.sd == pytest.approx(np.std([0.6, 0.5, 0.1], ddof=1))
+    assert (own.pairs, own.seeds) == (2, 3)
+    assert own.difference == pytest.approx(0.15)
+    assert own.difference_sd == pytest.approx(np.std([0.1, 0.2], ddof=1))
+
+
+def test_summarize_counts_the_labels_saved_on_the_mean_curve_of_random():
+    rows = [row("random", 0, n, a) for n, a in enumerate([0.4, 0.5, 0.6])]
+    rows += [row("a", 0, n, a) for n, a in enumerate([0.5, 0.55, 0.7])]
+    saved = [point.saved for point in summarize(rows) if point.strategy == "a"]
+    assert saved == pytest.approx([100, 50, np.inf])
+
+
+def test_summarize_without_random_has_no_differences():
+    (point,) = summarize([row("a", 0, 0, 0.5)])
+    assert (point.difference, point.saved, point.sd, point.pairs) == (None, None, None, 0)
+
+
+def test_summarize_keeps_the_order_of_strategies_and_sorts_rounds():
+    rows = [row("z", 0, 1, 0.5), row("a", 0, 0, 0.5), row("z", 0, 0, 0.5)]
+    assert [(p.strategy, p.round) for p in summarize(rows)] == [("z", 0), ("z", 1), ("a", 0)]
+
+
+def test_table_prints_a_line_a_point_and_a_bound_where_random_never_gets_there():
+    rows = [row("random", 0, 0, 0.4), row("random", 0, 1, 0.5), row("a", 0, 0, 0.7)]
+    lines = table(summarize(rows)).splitlines()
+    assert len(lines) == 4
+    assert lines[3].split() == ["a", "0", "100", "70.00", "-", "+30.00", "-", "(1)", ">", "100"]
