@@ -117,7 +117,7 @@ class Queueing:
             deadline = time.monotonic() + timeout_s
             while time.monotonic() < deadline:
                 try:
-                    job.refresh()
+                    job.refresh()  # type: ignore[no-untyped-call]
                 except NoSuchJobError:
                     return None
                 if job.is_finished:
@@ -166,7 +166,7 @@ class Queueing:
         return Queue(PREFIX + name, connection=self.connection, serializer=JSONSerializer)
 
 
-class Worker(SimpleWorker):  # type: ignore[misc]
+class Worker(SimpleWorker):
     """Runs jobs in its own process: PyTorch is loaded once and stays warm, and nothing is forked after it.
 
     The price is isolation: a job that kills the process takes the worker along. The supervisor starts it again, and

@@ -73,7 +73,7 @@ class Jobs(Repository):
             if row is None or row.token != token:
                 return None
             row.failures += 1
-            wait = min(FIRST_RETRY_S * 2 ** (row.failures - 1), LAST_RETRY_S)
+            wait: float = min(FIRST_RETRY_S * 2 ** (row.failures - 1), LAST_RETRY_S)
             row.state, row.error, row.retry_at = JobState.FAILED, error, time.time() + wait
             return wait
 

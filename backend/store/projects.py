@@ -50,7 +50,7 @@ class Projects(Repository):
                 )
             )
             now = time.time()
-            fresh = {
+            fresh: dict[str, Any] = {
                 "backend_url": backend_url,
                 "label_config": label_config,
                 "extra_params": extra_params,
@@ -74,7 +74,7 @@ class Projects(Repository):
                 session.add(row)
                 session.flush()
                 return row, True
-            changed = {name: value for name, value in fresh.items() if getattr(row, name) != value}
+            changed: dict[str, Any] = {name: value for name, value in fresh.items() if getattr(row, name) != value}
             if token and (row.token is None or self._decrypt(row.token) != token):
                 changed["token"] = self._encrypt(token)
             if "active" in changed:

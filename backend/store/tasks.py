@@ -257,7 +257,7 @@ class Tasks(Repository):
                 )
                 .order_by(TaskRow.pool_index)
             )
-            return [(int(index), str(label), bool(holdout)) for index, label, holdout in rows]
+            return [(index, label, holdout) for index, label, holdout in rows if index is not None and label is not None]
 
     def pool_indices(self, key: int, task_ids: Sequence[int]) -> dict[int, int]:
         """Give the pool index by task id, for those that have one."""
@@ -269,7 +269,7 @@ class Tasks(Repository):
                         TaskRow.project_id == key, TaskRow.task_id.in_(part), TaskRow.pool_index.is_not(None)
                     )
                 )
-                found.update({int(task_id): int(index) for task_id, index in rows})
+                found.update({task_id: index for task_id, index in rows if index is not None})
         return found
 
     def set_losses(self, key: int, losses: Mapping[int, float]) -> None:

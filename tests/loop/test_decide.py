@@ -1,0 +1,106 @@
+"""The decision table, row by row."""
+
+from dataclasses import replace
+
+import pytest
+
+from backend.loop.decide import JOB_OF_STEP, Step, low_water, next_step
+from backend.loop.facts import Facts, JobKind
+from backend.store.rounds import AskCounts
+from backend.store.tasks import TaskCounts
+
+POOL = TaskCounts(tasks=100, ok=100, available=100)
+LIVE = Facts(
+    tasks=replace(POOL, available=80, answered=20, labeled=20, trainable=18),
+    asks=AskCounts(waiting=40, answered=10, reserve=30),
+    asked=50,
+    live=True,
+    pretext_current=True,
+    split_images=100,
+    extendable=True,
+)
+
+
+def live(**asks: int) -> Facts:
+    return replace(LIVE, asks=replace(LIVE.asks, **asks))
+
+
+ROWS = {
+    "nothing there": (Facts(), Step.WAIT),
+    "changes unread": (Facts(unsynced=True), Step.SYNC),
+    "images to fetch": (Facts(tasks=TaskCounts(tasks=5, new=5)), Step.SYNC),
+    "all images broken": (Facts(tasks=TaskCounts(tasks=5, broken=5)), Step.WAIT),
+    "one image is too few": (Facts(tasks=TaskCounts(tasks=1, ok=1, unscored=1, available=1)), Step.WAIT),
+    "images without a model": (Facts(tasks=replace(POOL, unscored=100)), Step.PRETEXT),
+    "images still coming in": (Facts(tasks=replace(POOL, new=3, unscored=100)), Step.SYNC),
+    "losses without batches": (Facts(tasks=replace(POOL, unsplit=100), pretext_current=True), Step.SPLIT),
+    "batches without a round": (Facts(tasks=POOL, pretext_current=True, split_images=100), Step.PLAN),
+    "round in the store only": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(unposted=10)), Step.POST),
+    "round half sent": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(unposted=4, waiting=6)), Step.POST),
+    "round sent, not served": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(waiting=10)), Step.SWITCH),
+    "labeling": (LIVE, Step.WAIT),
+    "version changed by hand": (replace(LIVE, version_right=False), Step.SWITCH),
+    "sampling changed by hand": (replace(LIVE, sampling_right=False), Step.SWITCH),
+    "old predictions left": (replace(LIVE, superseded=1), Step.CLEAN),
+    "queue at its low-water mark": (live(waiting=12, answered=38), Step.TOP_UP),
+    "queue above its low-water mark": (live(waiting=13, answered=37), Step.WAIT),
+    "reserve used up": (live(waiting=5, answered=45, reserve=0), Step.EXTEND),
+    "reserve and pool used up": (replace(live(waiting=5, answered=45, reserve=0), extendable=False), Step.WAIT),
+    "as many answered as asked": (live(waiting=20, answered=50), Step.RETRAIN),
+    "reserve answered instead of a locked task": (live(waiting=20, answered=51), Step.RETRAIN),
+    "one answer missing": (live(waiting=20, answered=49), Step.WAIT),
+    "pool exhausted before the round was": (
+        replace(
+            live(waiting=0, answered=30, reserve=0), tasks=replace(LIVE.tasks, available=0), extendable=False
+        ),
+        Step.RETRAIN,
+    ),
+    "queue emptied by deletions": (
+        replace(live(waiting=0, answered=0, reserve=0), tasks=replace(LIVE.tasks, available=0), extendable=False),
+        Step.WAIT,
+    ),
+    "training asked for early": (replace(LIVE, training_requested=True), Step.RETRAIN),
+    "training asked for without labels": (
+        replace(LIVE, training_requested=True, tasks=replace(LIVE.tasks, trainable=0)),
+        Step.WAIT,
+    ),
+    "losses unknown to Label Studio": (replace(LIVE, tasks=replace(LIVE.tasks, unrecorded=7)), Step.RECORD),
+    "late images without a loss": (replace(LIVE, tasks=replace(LIVE.tasks, unscored=7)), Step.PRETEXT),
+    "late images without a batch": (replace(LIVE, tasks=replace(LIVE.tasks, unsplit=7)), Step.SPLIT),
+    "configuration changed": (replace(LIVE, stale=True, pretext_current=False), Step.RESTART),
+    "next round wanted, pool asked out": (
+        Facts(tasks=replace(POOL, available=0, answered=100), pretext_current=True, split_images=100),
+        Step.WAIT,
+    ),
+    "predictions of unknown fate": (live(doubtful=3), Step.POST),
+}
+
+
+@pytest.mark.parametrize(("facts", "step"), ROWS.values(), ids=ROWS.keys())
+def test_next_step_of_facts_is_the_first_missing(facts: Facts, step: Step) -> None:
+    assert next_step(facts) == step
+
+
+@pytest.mark.parametrize("step", JOB_OF_STEP)
+def test_next_step_passes_over_busy_jobs(step: Step) -> None:
+    facts = next(facts for facts, wanted in ROWS.values() if wanted == step)
+    assert next_step(replace(facts, busy=frozenset(JobKind))) == Step.WAIT
+
+
+def test_next_step_keeps_the_queue_filled_while_training() -> None:
+    facts = replace(live(waiting=8, answered=55), busy=frozenset({JobKind.RETRAIN}))
+    assert next_step(facts) == Step.TOP_UP
+
+
+def test_next_step_asks_before_it_records() -> None:
+    facts = Facts(tasks=replace(POOL, unrecorded=100), pretext_current=True, split_images=100)
+    assert next_step(facts) == Step.PLAN
+
+
+def test_next_step_does_not_restart_under_a_running_training() -> None:
+    facts = replace(LIVE, stale=True, pretext_current=False, busy=frozenset({JobKind.RETRAIN, JobKind.PRETEXT}))
+    assert next_step(facts) == Step.WAIT
+
+
+def test_low_water_is_a_quarter_but_no_less_than_ten() -> None:
+    assert [low_water(asked) for asked in (4, 40, 44, 1000)] == [10, 10, 11, 250]

@@ -1,0 +1,53 @@
+import sqlite3
+from pathlib import Path
+
+from backend.store import ProjectRow, Store
+
+GIVEN = {
+    "studio_id": 1,
+    "created_ts": "1700000000",
+    "server": "http://studio",
+    "token": "t0ken",
+    "backend_url": "http://backend:9090",
+    "label_config": "<View/>",
+    "extra_params": {},
+}
+
+
+def test_connect_again_changes_nothing(store: Store, project: ProjectRow) -> None:
+    again, changed = store.projects.connect(**GIVEN)
+    assert (again.id, changed) == (project.id, False)
+
+
+def test_connect_with_another_configuration_says_that_it_changed(store: Store, project: ProjectRow) -> None:
+    again, changed = store.projects.connect(**{**GIVEN, "extra_params": {"rounds": 5}})
+    assert (again.id, changed, again.extra_params) == (project.id, True, {"rounds": 5})
+
+
+def test_connect_with_a_new_creation_time_is_another_project(store: Store, project: ProjectRow) -> None:
+    new, changed = store.projects.connect(**{**GIVEN, "created_ts": "1800000000"})
+    assert changed
+    assert new.id != project.id
+    assert not store.projects.get(project.id).active
+    assert store.projects.find(1).id == new.id
+    assert store.projects.find(1, "1700000000").id == project.id
+
+
+def test_connect_from_another_server_is_another_project_beside_it(store: Store, project: ProjectRow) -> None:
+    new, _ = store.projects.connect(**{**GIVEN, "server": "http://other"})
+    assert new.id != project.id
+    assert {row.id for row in store.projects.all(active=True, studio_id=1)} == {project.id, new.id}
+
+
+def test_tokens_are_not_in_the_database_in_clear(store: Store, project: ProjectRow, tmp_path: Path) -> None:
+    assert store.projects.token(project) == "t0ken"
+    dump = "\n".join(sqlite3.connect(tmp_path / "test.sqlite3").iterdump())
+    assert "t0ken" not in dump
+    assert store.projects.webhook_secret(project) not in dump
+    assert (tmp_path / "secret.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_second_store_reads_the_tokens_of_the_first(store: Store, project: ProjectRow, tmp_path: Path) -> None:
+    second = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
+    assert second.projects.token(second.projects.get(project.id)) == "t0ken"
+    second.close()

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from backend.store import Answer, ProjectRow, Store
+from backend.store.tasks import TaskChange
+
+
+def change(task_id: int, image: str | None = "a.png", answer: Answer = Answer.NONE, label: str | None = None):
+    return TaskChange(task_id, image, None if image else "no image", answer, label)
+
+
+@pytest.fixture
+def tasks(store: Store):
+    return store.tasks
+
+
+def fill(tasks, key: int, count: int) -> None:
+    """Tasks 1..count, images in the bank at 0..count-1."""
+    tasks.apply(key, [change(i + 1) for i in range(count)])
+    tasks.images_fetched(key, {i + 1: i for i in range(count)})
+
+
+def test_apply_counts_new_and_imageless_tasks(tasks, project: ProjectRow) -> None:
+    tasks.apply(project.id, [change(1), change(2, image=None), change(3)])
+    counts = tasks.counts(project.id, 0.0)
+    assert (counts.tasks, counts.new, counts.broken) == (3, 2, 1)
+    assert tasks.broken(project.id) == [(2, "no image")]
+
+
+def test_apply_tells_which_answers_changed(tasks, project: ProjectRow) -> None:
+    tasks.apply(project.id, [change(1), change(2)])
+    assert tasks.apply(project.id, [change(1, answer=Answer.LABELED, label="cat"), change(2)]) == [1]
+    assert tasks.apply(project.id, [change(1, answer=Answer.LABELED, label="cat")]) == []
+    assert tasks.apply(project.id, [change(1)]) == [1]
+    assert tasks.counts(project.id, 0.0).labeled == 0
+
+
+def test_apply_keeps_a_known_image_and_fetches_a_changed_one(tasks, project: ProjectRow) -> None:
+    fill(tasks, project.id, 2)
+    tasks.apply(project.id, [change(1), change(2, image="b.png")])
+    assert tasks.counts(project.id, 0.0).ok == 1
+    assert tasks.to_fetch(project.id, 0.0, 10) == [(2, "b.png")]
+
+
+def test_mark_gone_forgets_tasks_that_are_not_present(tasks, project: ProjectRow) -> None:
+    fill(tasks, project.id, 3)
+    assert tasks.mark_gone(project.id, {1, 3}) == 1
+    assert tasks.counts(project.id, 0.0).tasks == 2
+    assert tasks.missing_from(project.id, [1, 2, 3, 4]) == [2, 4]
+    assert tasks.pool(project.id, 3).task_id.tolist() == [1, -1, 3]
+
+
+def test_images_failed_waits_then_quarantines(tasks, project: ProjectRow) -> None:
+    tasks.apply(project.id, [change(1), change(2)])
+    tasks.images_failed(project.id, {1: ("timeout", 50.0), 2: ("not an image", None)})
+    assert tasks.to_fetch(project.id, 49.0, 10) == []
+    assert tasks.to_fetch(project.id, 50.0, 10) == [(1, "a.png")]
+    assert tasks.counts(project.id, 49.0).new == 0
+    assert tasks.broken(project.id) == [(2, "not an image")]
+    assert tasks.attempts(project.id, [1, 2]) == {1: 1, 2: 1}
+
+
+def test_retry_broken_takes_images_out_of_quarantine(tasks, project: ProjectRow) -> None:
+    tasks.apply(project.id, [change(1), change(2, image=None)])
+    tasks.images_failed(project.id, {1: ("404", None)})
+    assert tasks.retry_broken(project.id) == 1
+    assert tasks.to_fetch(project.id, 0.0, 10) == [(1, "a.png")]
+
+
+def test_pool_gives_arrays_by_pool_index(tasks, project: ProjectRow) -> None:
+    fill(tasks, project.id, 4)
+    tasks.set_losses(project.id, {0: 0.5, 1: 0.25, 3: 1e-7})
+    tasks.set_batches(project.id, {0: 1, 1: 0})
+    tasks.apply(project.id, [change(2, answer=Answer.LABELED, label="cat"), change(3, answer=Answer.SKIPPED)])
+    tasks.set_holdout(project.id, [2], holdout=True)
+    pool = tasks.pool(project.id, 4)
+    np.testing.assert_array_equal(pool.loss, np.array([0.5, 0.25, np.nan, 1e-7], np.float32))
+    assert pool.batch.tolist() == [1, 0, -1, -1]
+    assert pool.available.tolist() == [True, False, False, True]
+    assert pool.labeled.tolist() == [False, True, False, False]
+    assert pool.holdout.tolist() == [False, True, False, False]
+    assert tasks.labels(project.id) == [(1, "cat", True)]
+
+
+def test_counts_of_a_pool_on_its_way(tasks, project: ProjectRow) -> None:
+    fill(tasks, project.id, 3)
+    tasks.set_losses(project.id, {0: 0.5, 1: 0.25})
+    tasks.set_batches(project.id, {0: 0})
+    counts = tasks.counts(project.id, 0.0)
+    assert (counts.unscored, counts.unsplit, counts.unrecorded) == (1, 1, 1)
+
+
+def test_unrecorded_lists_what_label_studio_knows_wrongly(tasks, project: ProjectRow) -> None:
+    fill(tasks, project.id, 2)
+    tasks.set_losses(project.id, {0: 0.125, 1: 0.123456789})
+    tasks.set_batches(project.id, {0: 1, 1: 0})
+    tasks.batch_recorded(project.id, [1], 1)
+    tasks.loss_recorded(project.id, [1, 2])
+    assert [(row[0], row[4]) for row in tasks.unrecorded(project.id)] == [(2, None)]
+    tasks.batch_recorded(project.id, [2], 0)
+    assert tasks.unrecorded(project.id) == []
+    tasks.set_losses(project.id, {1: 0.2})
+    assert [row[0] for row in tasks.unrecorded(project.id)] == [2]
+
+
+def test_projects_do_not_see_each_other(tasks, project: ProjectRow, other_project: ProjectRow) -> None:
+    fill(tasks, project.id, 3)
+    fill(tasks, other_project.id, 1)
+    tasks.set_losses(project.id, {0: 0.5})
+    assert tasks.counts(other_project.id, 0.0).unscored == 1
+    assert tasks.pool_size(project.id) == 3
+    assert tasks.pool_size(other_project.id) == 1
