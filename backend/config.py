@@ -171,8 +171,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def _as_mapping(extra_params: object) -> dict[str, object]:
-    value = extra_params
-    if isinstance(value, str) and value.strip():
+    value = extra_params.strip() if isinstance(extra_params, str) else extra_params
+    if isinstance(value, str) and value:
         try:
             value = json.loads(value)
         except ValueError:

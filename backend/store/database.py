@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from backend.errors import ConfigError
@@ -22,6 +23,7 @@ from backend.store.tasks import Tasks
 logger = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S = 30.0  # how long SQLite waits for another process's write
+CREATE_TRIES, CREATE_PAUSE_S = 10, 0.2
 BEGIN = "pt4al_begin"  # execution option: how SQLite begins the transaction
 
 
@@ -65,11 +67,7 @@ class Store:
         """
         data_dir.mkdir(parents=True, exist_ok=True)
         self.engine = _engine(url)
-        try:
-            Base.metadata.create_all(self.engine)
-        except OperationalError as error:
-            if "already exists" not in str(error):  # two processes may start at once
-                raise ConfigError(f"DATABASE_URL: the database cannot be opened ({error.orig})") from None
+        _create_tables(self.engine)
         self._session = sessionmaker(self.engine, expire_on_commit=False)
         cipher = Cipher(data_dir / "secret.key")
         self.projects = Projects(self.read, self.write, cipher.encrypt, cipher.decrypt)
@@ -93,6 +91,18 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def _create_tables(engine: Engine) -> None:
+    """Create what is missing. Web and workers start at once: whoever meets another's half-made tables looks again."""
+    for attempt in range(CREATE_TRIES):
+        try:
+            Base.metadata.create_all(engine)
+            return
+        except DBAPIError as error:
+            if "already exists" not in str(error) or attempt + 1 == CREATE_TRIES:
+                raise ConfigError(f"DATABASE_URL: the database cannot be opened ({error.orig})") from None
+            time.sleep(CREATE_PAUSE_S)
 
 
 def _engine(url: str) -> Engine:

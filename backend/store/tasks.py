@@ -257,7 +257,9 @@ class Tasks(Repository):
                 )
                 .order_by(TaskRow.pool_index)
             )
-            return [(index, label, holdout) for index, label, holdout in rows if index is not None and label is not None]
+            return [
+                (index, label, holdout) for index, label, holdout in rows if index is not None and label is not None
+            ]
 
     def pool_indices(self, key: int, task_ids: Sequence[int]) -> dict[int, int]:
         """Give the pool index by task id, for those that have one."""

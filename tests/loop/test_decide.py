@@ -50,9 +50,7 @@ ROWS = {
     "reserve answered instead of a locked task": (live(waiting=20, answered=51), Step.RETRAIN),
     "one answer missing": (live(waiting=20, answered=49), Step.WAIT),
     "pool exhausted before the round was": (
-        replace(
-            live(waiting=0, answered=30, reserve=0), tasks=replace(LIVE.tasks, available=0), extendable=False
-        ),
+        replace(live(waiting=0, answered=30, reserve=0), tasks=replace(LIVE.tasks, available=0), extendable=False),
         Step.RETRAIN,
     ),
     "queue emptied by deletions": (

@@ -32,9 +32,7 @@ def test_take_lets_one_worker_begin(jobs, project: ProjectRow) -> None:
     assert not jobs.take(project.id, "sync", "another", "b")
 
 
-def test_a_silent_job_is_started_again_and_the_old_one_may_not_go_on(
-    jobs, store: Store, project: ProjectRow
-) -> None:
+def test_a_silent_job_is_started_again_and_the_old_one_may_not_go_on(jobs, store: Store, project: ProjectRow) -> None:
     old = jobs.start(project.id, "retrain")
     jobs.take(project.id, "retrain", old, "a")
     set_job(store, heartbeat_at=time.time() - 60)

@@ -1,0 +1,85 @@
+import json
+
+import pytest
+
+from backend.config import ProjectConfig, Settings
+from backend.errors import ConfigError
+
+
+@pytest.mark.parametrize("given", [None, "", {}, "{}", "  "])
+def test_extra_params_may_be_left_empty(given: object) -> None:
+    assert ProjectConfig.from_extra_params(given) == ProjectConfig()
+
+
+def test_extra_params_may_be_json_text() -> None:
+    assert ProjectConfig.from_extra_params(json.dumps({"rounds": 4})).rounds == 4
+
+
+def test_a_preset_is_overridden_by_single_keys() -> None:
+    config = ProjectConfig.from_extra_params({"preset": "paper", "sampler": "entropy"})
+    assert (config.network, config.init, config.batch_order, config.first_query, config.recipe, config.sampler) == (
+        "resnet18", "scratch", "high_first", "even", "paper", "entropy",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"sampler": "oracle"}, ["sampler", "oracle", "least_confidence", "random"]),
+        ({"smapler": "random"}, ["smapler", "sampler", "rounds"]),
+        ({"preset": "best"}, ["preset", "paper", "measured"]),
+        ({"rounds": 0}, ["rounds", "0"]),
+        ({"rounds": "ten"}, ["rounds", "ten"]),
+        ({"holdout_fraction": 1.5}, ["holdout_fraction", "1.5"]),
+        ({"image_size": 33}, ["image_size", "33"]),
+        ({"preannotate": "yes"}, ["preannotate", "yes"]),
+        ("{rounds: 4}", ["JSON"]),
+        ([1], ["object"]),
+    ],
+)
+def test_a_wrong_extra_param_is_refused_with_field_and_choices(given: object, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        ProjectConfig.from_extra_params(given)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize(("pool", "expected"), [(1797, 36), (100, 10), (5000, 100), (50_000, 1000), (1_000_000, 1000)])
+def test_labels_of_a_round_are_a_fifth_of_a_batch_within_limits(pool: int, expected: int) -> None:
+    assert ProjectConfig().labels_of_round(pool) == expected
+
+
+def test_labels_of_a_round_are_as_configured() -> None:
+    assert ProjectConfig(labels_per_round=7).labels_of_round(50_000) == 7
+
+
+def test_holdout_of_a_round_is_a_tenth_on_top() -> None:
+    assert [ProjectConfig().holdout_of_round(k) for k in (10, 36, 1000)] == [1, 4, 100]
+    assert ProjectConfig(holdout_fraction=0).holdout_of_round(36) == 0
+
+
+def test_settings_of_an_empty_environment_are_the_defaults() -> None:
+    settings = Settings.from_env({"LABEL_STUDIO_URL": "", "HOME": "/root"})
+    assert (settings.port, settings.label_studio_url, settings.log_level) == (9090, None, "INFO")
+    assert settings.database.startswith("sqlite:////")
+
+
+@pytest.mark.parametrize(
+    ("env", "word"),
+    [
+        ({"PORT": "ninety"}, "PORT"),
+        ({"LABEL_STUDIO_URL": "localhost:8080"}, "http://"),
+        ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
+        ({"DEVICE": "tpu"}, "cuda"),
+        ({"BASIC_AUTH_USER": "me"}, "BASIC_AUTH_PASS"),
+    ],
+)
+def test_a_wrong_variable_is_refused_by_name(env: dict[str, str], word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        Settings.from_env(env)
+
+
+def test_settings_do_not_print_secrets() -> None:
+    settings = Settings.from_env(
+        {"LABEL_STUDIO_API_KEY": "s3cret", "REDIS_URL": "redis://:s3cret@x", "DATABASE_URL": "sqlite:///s3cret"}
+    )
+    assert "s3cret" not in repr(settings)

