@@ -38,10 +38,9 @@ def pull(work: Work, max_pages: int | None = None) -> bool:
     for number, page in enumerate(work.studio.changed_tasks(work.project.studio_id, work.project.cursor)):
         if max_pages is not None and number >= max_pages:
             return False
-        work.store.tasks.apply(work.key, _changes(work, page))
-        if page:
-            work.store.projects.set(work.key, cursor=page[-1].updated_at)
-            work.reload()
+        work.store.tasks.apply(work.key, _changes(work, page.tasks))
+        work.store.projects.set(work.key, cursor=page.cursor)
+        work.reload()
     return True
 
 
