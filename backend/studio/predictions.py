@@ -1,0 +1,102 @@
+"""Writing and deleting predictions without stopping annotators: what Label Studio makes slow, in small pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from backend.errors import StudioError, StudioMissing
+from backend.studio import tasks
+from backend.studio.session import SLOW_READ_S, StudioSession
+from backend.studio.types import Prediction, StoredPrediction, chunks
+
+IMPORTED = 5000
+"""Predictions a request: each request also recounts the whole project, seconds where it has 50,000 tasks."""
+
+DELETED = 50
+"""Predictions deleted in one transaction. Each takes Label Studio about 10 ms, and SQLite's other writers give up after
+5 s: deleting 500 at once makes annotators' saves fail."""
+
+
+def write(session: StudioSession, project: int, predictions: Sequence[Prediction]) -> list[int]:
+    """Import predictions; return the tasks among them that are gone, which are left out.
+
+    Raises:
+        StudioUnreachable: no answer came; some may have been written (see `stored`).
+        StudioError: Label Studio left some out.
+    """
+    gone: list[int] = []
+    for part in chunks(predictions, IMPORTED):
+        try:
+            _import(session, project, part)
+        except StudioError as refusal:
+            there = tasks.existing(session, project, [one.task for one in part])
+            left = [one for one in part if one.task in there]
+            if len(left) == len(part) or "invalid" not in str(refusal):
+                raise
+            _import(session, project, left)
+            gone += [one.task for one in part if one.task not in there]
+    return gone
+
+
+def stored(session: StudioSession, project: int, version: str) -> list[StoredPrediction]:
+    """List the predictions of a version, doubles included."""
+    return [one for found, _ in tasks.predictions(session, project, version) for one in found]
+
+
+def delete_version(session: StudioSession, project: int, version: str) -> None:
+    """Delete a version's predictions, a few at a time, so that annotators can save in between."""
+    found = list(tasks.predictions(session, project, version))
+    if sum(len(mine) for mine, _ in found) > DELETED:
+        delete(session, [one.id for mine, mixed in found if mixed for one in mine])
+        for part in chunks([mine[0].task for mine, mixed in found if not mixed], DELETED):
+            action(session, project, "delete_tasks_predictions", part)
+    session.call(
+        "DELETE", f"/api/projects/{project}/model-versions/", body={"model_version": version}, read_s=SLOW_READ_S
+    )
+
+
+def delete(session: StudioSession, prediction_ids: Iterable[int]) -> None:
+    """Delete single predictions. Slower than by version, and moves their tasks' `updated_at`."""
+    for one in prediction_ids:
+        try:
+            session.call("DELETE", f"/api/predictions/{one}/")
+        except StudioMissing:
+            continue
+
+
+def action(session: StudioSession, project: int, name: str, task_ids: Sequence[int], **fields: str) -> None:
+    """Run a Data Manager action on these tasks."""
+    if not task_ids:
+        return  # Label Studio reads an empty selection as every task
+    session.call(
+        "POST",
+        "/api/dm/actions/",
+        params={"id": name, "project": project},
+        body={"selectedItems": {"all": False, "included": list(task_ids)}, "project": str(project), **fields},
+        read_s=SLOW_READ_S,
+    )
+
+
+def _import(session: StudioSession, project: int, part: Sequence[Prediction]) -> None:
+    if not part:
+        return
+    answer = session.call(
+        "POST",
+        f"/api/projects/{project}/import/predictions",
+        body=[
+            {
+                "task": one.task,
+                "score": one.score,
+                "model_version": one.model_version,
+                "result": [dict(region) for region in one.result],
+            }
+            for one in part
+        ],
+        repeatable=False,
+        read_s=SLOW_READ_S,
+    )
+    if answer["created"] != len(part):
+        raise StudioError(
+            f"Label Studio left out {len(part) - answer['created']} of {len(part)} predictions: "
+            "do their classes still stand in the labeling interface?"
+        )

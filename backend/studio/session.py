@@ -1,0 +1,286 @@
+"""One HTTP session to one Label Studio: tokens, timeouts, retries with backoff, and clear errors."""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
+
+from backend.errors import StudioError, StudioMissing, StudioRefused, StudioUnreachable
+from backend.studio.tokens import NoAuth, TokenRejected, TokenRing
+from backend.studio.types import Json, NamedToken
+
+logger = logging.getLogger(__name__)
+
+CONNECT_S = 5.0
+READ_S = 60.0
+SLOW_READ_S = 600.0
+"""For bulk calls: on SQLite, Label Studio recounts a whole project's predictions at each import."""
+
+ATTEMPTS = 4
+BACKOFF_S = 0.5
+"""First pause between attempts; each further one is twice as long."""
+RETRY_AFTER_MAX_S = 30.0
+POOL = 32
+"""Connections kept open, enough for every image download thread."""
+
+REFUSING = frozenset({401, 403})
+"""Answers after which the next token is tried."""
+BUSY = frozenset({429})
+"""The server says that it has not done it: anything may be sent again."""
+FAILED = frozenset({500, 502, 503, 504})
+"""It may have been done or not. 500 is here since Label Studio on SQLite answers so when its database is locked."""
+
+
+class StudioSession:
+    """Sends requests to one server; safe to share between threads."""
+
+    def __init__(self, server: str, tokens: Sequence[NamedToken]) -> None:
+        """Take the server's address, which may have a path (`https://host/label-studio`)."""
+        self.base = server.rstrip("/")
+        self.root = urlsplit(self.base)
+        self._ring = TokenRing(tokens, self._exchange)
+        self._http = requests.Session()
+        # A session cookie would make Label Studio ask for a CSRF token besides ours.
+        self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        adapter = HTTPAdapter(pool_connections=POOL, pool_maxsize=POOL)
+        self._http.mount("http://", adapter)
+        self._http.mount("https://", adapter)
+        self._clock_lock = threading.Lock()
+        self._clock_offset = 0.0
+
+    def __repr__(self) -> str:
+        return f"StudioSession({self.base!r})"
+
+    def get(self, path: str, **params: Json) -> Json:
+        """GET JSON."""
+        return self.call("GET", path, params=params)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Json] | None = None,
+        body: Json = None,
+        files: Any = None,
+        repeatable: bool = True,
+        read_s: float = READ_S,
+    ) -> Json:
+        """Call the API and return its JSON (None where the answer has no body).
+
+        `repeatable=False` is for what must not happen twice: it is sent again only when the server has certainly not
+        begun it (no connection, or 429).
+
+        Raises:
+            StudioUnreachable: no answer, one that is not Label Studio's, or a failure on its side.
+            StudioRefused: no token is accepted.
+            StudioMissing: 404.
+            StudioError: any other refusal, with Label Studio's reason.
+        """
+
+        def send(auth: AuthBase) -> requests.Response:
+            return self._http.request(
+                method,
+                self.base + path,
+                params=params,
+                json=body,
+                files=files,
+                auth=auth,
+                headers={"Accept": "application/json"},
+                timeout=(CONNECT_S, read_s),
+                allow_redirects=False,
+            )
+
+        try:
+            response = self.signed(lambda auth: self.repeat(lambda: send(auth), repeatable=repeatable))
+        except requests.RequestException as error:
+            raise self.unreachable(error) from error
+        self._note_clock(response)
+        return self._decode(response, f"{method} {path}")
+
+    def signed(
+        self, send: Callable[[AuthBase], requests.Response], refusing: frozenset[int] = REFUSING
+    ) -> requests.Response:
+        """Send with each of our tokens until one is accepted; that one is tried first from then on.
+
+        Raises:
+            requests.RequestException: as `send` does.
+            StudioRefused: none is; the text names each one and says what to create.
+        """
+        refusals = []
+        for credential in self._ring:
+            try:
+                response = send(credential.auth())
+                if response.status_code == 401 and credential.renew():
+                    response = send(credential.auth())
+            except TokenRejected as rejected:
+                refusals.append(f"{credential.name} ({credential.kind}): {rejected}")
+                continue
+            if response.status_code not in refusing:
+                self._ring.remember(credential)
+                return response
+            refusals.append(f"{credential.name} ({credential.kind}): {_reason(response)}")
+            response.close()
+        raise StudioRefused(self._advice(refusals))
+
+    def repeat(self, send: Callable[[], requests.Response], *, repeatable: bool) -> requests.Response:
+        """Send, and send again after a pause while the failure may pass; the last answer or error is the caller's."""
+        for attempt in range(ATTEMPTS):
+            last = attempt == ATTEMPTS - 1
+            try:
+                response = send()
+            except requests.RequestException as error:
+                if last or not (repeatable or _never_sent(error)):
+                    raise
+                time.sleep(_pause(attempt, None))
+                continue
+            again = response.status_code in BUSY or (repeatable and response.status_code in FAILED)
+            if last or not again:
+                return response
+            response.close()
+            time.sleep(_pause(attempt, response.headers.get("Retry-After")))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def stream(self, url: str, auth: AuthBase | None, read_s: float) -> requests.Response:
+        """GET any address without following redirects, the body unread; `auth` None sends no credentials."""
+        return self._http.get(
+            url, auth=auth or NoAuth(), stream=True, timeout=(CONNECT_S, read_s), allow_redirects=False
+        )
+
+    def server_time(self, local: float) -> datetime:
+        """Turn a local `time.time()` into the server's time, known from its answers to about a second."""
+        return datetime.fromtimestamp(local + self._clock_offset, UTC)
+
+    def _note_clock(self, response: requests.Response) -> None:
+        date = response.headers.get("Date")
+        if not date:
+            return
+        try:
+            offset = parsedate_to_datetime(date).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return
+        with self._clock_lock:
+            self._clock_offset = offset
+
+    def _exchange(self, refresh: str) -> str:
+        def send() -> requests.Response:
+            url, timeout = f"{self.base}/api/token/refresh/", (CONNECT_S, READ_S)
+            return self._http.post(
+                url, json={"refresh": refresh}, auth=NoAuth(), timeout=timeout, allow_redirects=False
+            )
+
+        response = self.repeat(send, repeatable=True)  # Label Studio does not rotate refresh tokens
+        if response.status_code in (400, 401, 403):
+            raise TokenRejected(_reason(response))
+        access = self._decode(response, "POST /api/token/refresh/").get("access")
+        if not isinstance(access, str):
+            raise TokenRejected("no access token came back for it")
+        return access
+
+    def _decode(self, response: requests.Response, what: str) -> Json:
+        status = response.status_code
+        if response.is_redirect:
+            target = urlsplit(response.headers.get("Location", ""))
+            raise StudioUnreachable(
+                f"{self.base} sends us on to {target.scheme or self.root.scheme}://{target.netloc or self.root.netloc}"
+                f"{target.path} ({status}): set LABEL_STUDIO_URL to the address that answers itself"
+            )
+        if status == 204 or (response.ok and not response.content):
+            return None
+        is_json = "json" in response.headers.get("Content-Type", "")
+        if status >= 500:
+            raise StudioUnreachable(f"{self.base} failed at {what} ({status}: {_reason(response)}): see its log")
+        if not is_json:
+            raise StudioUnreachable(
+                f"{self.base} answered {what} with a page instead of data ({status}: {_reason(response)}): "
+                "a proxy is in between, or LABEL_STUDIO_URL is not Label Studio's address"
+            )
+        if status == 404:
+            raise StudioMissing(f"Label Studio has no {what.partition(' ')[2]} ({_reason(response)})")
+        if not response.ok:
+            raise StudioError(f"Label Studio refused {what} ({status}: {_reason(response)})")
+        try:
+            return response.json()
+        except requests.JSONDecodeError as error:
+            raise StudioUnreachable(f"{self.base} answered {what} with damaged JSON: {error}") from error
+
+    def unreachable(self, error: requests.RequestException) -> StudioUnreachable:
+        """Say in a sentence why there was no answer."""
+        if isinstance(error, requests.exceptions.SSLError):
+            text = f"the certificate of {self.base} is not accepted: {_inner(error)}"
+        elif isinstance(error, requests.Timeout):
+            text = f"{self.base} did not answer in time: is Label Studio up?"
+        elif isinstance(error, requests.ConnectionError):
+            text = f"{self.base} cannot be reached ({_inner(error)}): is Label Studio up, is LABEL_STUDIO_URL right?"
+        else:
+            text = f"{self.base} gave no usable answer ({_inner(error)})"
+        return StudioUnreachable(text)
+
+    def _advice(self, refusals: Sequence[str]) -> str:
+        found = "; ".join(refusals) if refusals else "we have none"
+        return (
+            f"no token is accepted by {self.base} - {found}. In Label Studio create a token under Account & Settings > "
+            "Personal Access Token and set LABEL_STUDIO_API_KEY to it, or switch legacy tokens on under Organization > "
+            "API Tokens Settings"
+        )
+
+
+def _pause(attempt: int, retry_after: str | None) -> float:
+    if retry_after:
+        try:
+            return min(max(float(retry_after), 0.0), RETRY_AFTER_MAX_S)
+        except ValueError:  # the other form: a date
+            try:
+                wait = parsedate_to_datetime(retry_after).timestamp() - time.time()
+                return min(max(wait, 0.0), RETRY_AFTER_MAX_S)
+            except (TypeError, ValueError):
+                pass
+    spread = random.uniform(0.8, 1.2)  # so that workers do not come back together
+    return float(BACKOFF_S * 2**attempt * spread)
+
+
+def _never_sent(error: requests.RequestException) -> bool:
+    """Tell whether the connection failed before a byte of the request went out."""
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, (NewConnectionError, ConnectTimeoutError, SSLError))
+
+
+def _inner(error: BaseException) -> str:
+    """Give the cause in a few words; urllib3's own text repeats the whole address, query and all."""
+    reason = getattr(error.args[0], "reason", error.args[0]) if error.args else error
+    text = str(reason)
+    return re.sub(r"^.*?(\[Errno|Failed to|Remote end|\[SSL)", r"\1", text)[:160].strip("() ")
+
+
+def _reason(response: requests.Response) -> str:
+    """Give Label Studio's own words for a refusal, or the title of the page that came instead, in one line."""
+    text = response.text
+    if "json" in response.headers.get("Content-Type", ""):
+        try:
+            found = response.json()
+        except requests.JSONDecodeError:
+            found = text
+        if isinstance(found, dict):
+            found = found.get("validation_errors") or found.get("detail") or found
+        text = found if isinstance(found, str) else str(found)
+    elif title := re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL):
+        text = title.group(1)
+    elif "<" in text[:200]:
+        text = "an HTML page"
+    return " ".join(text.split())[:300] or response.reason or "no reason given"
