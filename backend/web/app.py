@@ -32,6 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     if "pt4al" not in app.blueprints:
         app.register_blueprint(api.blueprint)
         app.before_request(auth.check)
+        app.before_request(plugin.check_body)
         app.register_error_handler(ConfigError, _bad_request)
         app.register_error_handler(QueueUnavailable, _unavailable)
         app.register_error_handler(HTTPException, _http_error)

@@ -7,9 +7,8 @@ nor ``extra_params`` where they should, so that it reads those from the request.
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request
@@ -148,22 +147,19 @@ def label_studio_ml_app() -> Flask:
     api._manager = Manager()  # type: ignore[attr-defined]
     app: Flask = api._server
     if "pt4al" not in app.extensions:
-        _drop_defaults(app, api)
-        app.before_request(_check_body)
+        _drop_defaults(app)
     return app
 
 
-def _drop_defaults(app: Flask, api: ModuleType) -> None:
+def _drop_defaults(app: Flask) -> None:
     """Take away what logs tokens or answers errors in other ways than ours, and answer GET /versions as well."""
     app.before_request_funcs.clear()
     app.after_request_funcs.clear()
     app.error_handler_spec.clear()
-    versions: Callable[..., Any] = app.view_functions["get_version"]
     app.add_url_rule("/versions", "no_versions", lambda: {"versions": []}, methods=["GET"])
-    app.view_functions["get_version"] = versions
 
 
-def _check_body() -> None:
+def check_body() -> None:
     """Refuse a body that label-studio-ml's routes would stumble over."""
     if request.method == "POST" and request.path in POSTED_ROUTES:
         body = _body()

@@ -1,0 +1,265 @@
+"""The web side on a real store and a real Redis; no worker runs."""
+
+import base64
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.config import SECRET_HEADER, Settings
+from backend.files import Files
+from backend.queueing import ADVANCE
+from backend.store import AskRole, AskState, Store
+from backend.store.rounds import Ask
+from backend.store.tables import Answer
+from backend.store.tasks import TaskChange
+from backend.web.app import create_app
+
+CONFIG = """<View><Image name="image" value="$image"/>
+<Choices name="digit" toName="image"><Choice value="zero"/><Choice value="one"/></Choices></View>"""
+SETUP = {
+    "project": "3.1700000000",
+    "schema": CONFIG,
+    "hostname": "http://localhost:8080",
+    "access_token": "t0ken",
+    "extra_params": {"rounds": 4},
+}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, private_redis: str) -> Settings:
+    return Settings(data_dir=tmp_path, redis_url=private_redis)
+
+
+@pytest.fixture
+def app(settings: Settings):
+    app = create_app(settings)
+    app.extensions["pt4al"].queueing.connection.flushall()
+    yield app
+    app.extensions["pt4al"].store.close()
+    app.extensions["pt4al"].queueing.connection.close()
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def store(app) -> Store:
+    return app.extensions["pt4al"].store
+
+
+def waiting(app) -> int:
+    return app.extensions["pt4al"].queueing.depth(ADVANCE)
+
+
+def test_importing_the_web_side_loads_no_torch() -> None:
+    code = "import sys, backend.web.app; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_health_says_up(client) -> None:
+    answer = client.get("/health")
+    assert (answer.status_code, answer.json["status"]) == (200, "UP")
+
+
+def test_setup_notes_the_project_and_asks_for_it_once(client, app, store: Store) -> None:
+    for _ in range(3):
+        answer = client.post("/setup", json=SETUP, headers={"Host": "backend:9090"})
+        assert (answer.status_code, answer.json) == (200, {"model_version": "pt4al-r000-pool"})
+    project = store.projects.find(3)
+    assert (project.server, project.backend_url) == ("http://localhost:8080", "http://backend:9090")
+    assert project.extra_params == {"rounds": 4}
+    assert store.projects.token(project) == "t0ken"
+    assert waiting(app) == 1
+
+
+def test_setup_answers_while_redis_is_away(tmp_path: Path) -> None:
+    app = create_app(Settings(data_dir=tmp_path, redis_url=f"unix://{tmp_path}/none.sock"))
+    assert app.test_client().post("/setup", json=SETUP).status_code == 200
+    assert app.extensions["pt4al"].store.projects.find(3) is not None
+    app.extensions["pt4al"].store.close()
+
+
+def test_label_studio_url_wins_over_the_hostname(tmp_path: Path, private_redis: str) -> None:
+    app = create_app(Settings(data_dir=tmp_path, redis_url=private_redis, label_studio_url="http://label-studio:8080/"))
+    app.test_client().post("/setup", json=SETUP)
+    assert app.extensions["pt4al"].store.projects.find(3).server == "http://label-studio:8080"
+    app.extensions["pt4al"].store.close()
+
+
+def test_setup_refuses_unknown_parameters_in_body_and_status_line_and_changes_nothing(client, store: Store) -> None:
+    client.post("/setup", json=SETUP)
+    answer = client.post("/setup", json={**SETUP, "extra_params": {"sampler": "oracle"}})
+    assert answer.status_code == 400
+    for text in (answer.json["error"], answer.status):
+        assert "sampler" in text
+        assert "least_confidence" in text
+    assert store.projects.find(3).extra_params == {"rounds": 4}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/setup", {}),
+        ("/setup", {**SETUP, "project": "three"}),
+        ("/setup", {**SETUP, "project": "9" * 40 + ".1"}),
+        ("/setup", [1]),
+        ("/predict", {"tasks": "all", "project": "3.1700000000"}),
+        ("/predict", {"tasks": [], "project": "4.1"}),
+        ("/webhook", {}),
+        ("/webhook", {"action": "ANNOTATION_CREATED"}),
+        ("/webhook", {"action": "ANNOTATION_CREATED", "project": {"id": "x"}}),
+        ("/train", {"project": 5}),
+        ("/versions", {"project": "x"}),
+    ],
+)
+def test_bad_bodies_get_one_sentence(client, path: str, body: object) -> None:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 400
+    assert "Traceback" not in answer.text
+    assert set(answer.json) == {"error"}
+
+
+def test_webhook_leaves_one_hint_however_often_it_comes(client, app) -> None:
+    client.post("/setup", json=SETUP)
+    app.extensions["pt4al"].queueing.connection.flushall()
+    event = {"action": "ANNOTATION_CREATED", "project": {"id": 3}, "annotation": {}, "task": {}}
+    assert [client.post("/webhook", json=event).status_code for _ in range(5)] == [201] * 5
+    assert waiting(app) == 1
+
+
+def test_webhook_of_an_unknown_project_changes_nothing(client, app) -> None:
+    assert client.post("/webhook", json={"action": "TASKS_CREATED", "project": {"id": 99}}).status_code == 201
+    assert waiting(app) == 0
+
+
+def test_start_training_is_remembered(client, store: Store) -> None:
+    client.post("/setup", json=SETUP)
+    assert not store.projects.find(3).training_requested
+    client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": 3}})
+    assert store.projects.find(3).training_requested
+
+
+def test_versions_answers_get_and_post(client) -> None:
+    client.post("/setup", json=SETUP)
+    assert client.get("/versions").json == {"versions": []}
+    assert client.post("/versions", json={"project": SETUP["project"]}).json["versions"] == []
+
+
+def test_status_of_an_unknown_project_says_what_to_do(client) -> None:
+    answer = client.get("/api/projects/8")
+    assert answer.status_code == 404
+    assert "Model" in answer.json["error"]
+
+
+def test_status_of_an_empty_project_waits_and_says_so(client) -> None:
+    client.post("/setup", json=SETUP)
+    status = client.get("/api/projects/3").json
+    assert status["stage"] == "syncing"
+    assert "no tasks" in status["error"]
+    assert (status["project"], status["rounds"], status["history"]) == (3, 4, [])
+    assert set(status) >= {"progress", "pool", "round", "queue", "config", "advice"}
+
+
+def label_three(store: Store, tmp_path: Path) -> int:
+    """A project with three images, round 0 answered by a model, round 1 live with tasks 12 and 10."""
+    key = store.projects.find(3).id
+    store.tasks.apply(key, [TaskChange(10 + i, "x", None, Answer.NONE, None) for i in range(3)])
+    store.tasks.images_fetched(key, {10: 0, 11: 1, 12: 2})
+    store.rounds.plan(key, 0, "pt4al-r000", [Ask(11, 0.0, AskRole.QUERY)])
+    store.rounds.go_live(key, 0)
+    store.rounds.set(
+        key, 0, has_model=True, classes=["zero", "one"], labels=1, holdout_size=10, holdout_correct=8, state="closed"
+    )
+    np.save(Files.of(tmp_path, key).probs(0), np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], np.float32))
+    store.rounds.plan(key, 1, "pt4al-r001", [Ask(12, 0.6, AskRole.QUERY), Ask(10, 0.9, AskRole.HOLDOUT)])
+    store.rounds.mark(key, 1, [12, 10], AskState.POSTED)
+    store.rounds.go_live(key, 1)
+    return key
+
+
+def test_status_lists_queue_and_history(client, store: Store, tmp_path: Path) -> None:
+    client.post("/setup", json=SETUP)
+    key = label_three(store, tmp_path)
+    store.tasks.apply(key, [TaskChange(12, "x", None, Answer.LABELED, "one")])
+    status = client.get("/api/projects/3").json
+    assert status["round"] == 1
+    assert status["queue"] == {"model_version": "pt4al-r001", "size": 2, "answered": 1, "task_ids": [10]}
+    entry = status["history"][0]
+    assert (entry["holdout_accuracy"], entry["holdout_size"], entry["labels"]) == (0.8, 10, 1)
+    assert entry["interval"] == pytest.approx([0.4902, 0.9433], abs=1e-4)  # Wilson, 8 of 10
+    assert status["pool"]["labeled"] == 1
+
+
+def test_predict_answers_each_task_in_order_from_stored_scores(client, store: Store, tmp_path: Path) -> None:
+    client.post("/setup", json=SETUP)
+    label_three(store, tmp_path)
+    tasks = [{"id": 12, "data": {}}, {"id": 10, "data": {}}]
+    answer = client.post("/predict", json={"tasks": tasks, "project": SETUP["project"], "label_config": CONFIG})
+    assert answer.json["model_version"] == "pt4al-r000-pool"
+    results = answer.json["results"]
+    assert [r["score"] for r in results] == pytest.approx([0.6, 0.9])
+    assert [r["result"][0]["value"]["choices"] for r in results] == [["one"], ["zero"]]
+    assert {r["model_version"] for r in results} == {"pt4al-r000-pool"}
+
+
+def test_predict_without_preannotations_gives_scores_only(client, store: Store, tmp_path: Path) -> None:
+    client.post("/setup", json={**SETUP, "extra_params": {"preannotate": False}})
+    label_three(store, tmp_path)
+    answer = client.post("/predict", json={"tasks": [{"id": 12}], "project": SETUP["project"]})
+    assert answer.json["results"] == [{"result": [], "score": pytest.approx(0.6), "model_version": "pt4al-r000-pool"}]
+
+
+def test_predict_before_any_model_answers_each_task(client) -> None:
+    client.post("/setup", json=SETUP)
+    answer = client.post("/predict", json={"tasks": [{"id": 1}, {"id": 2}], "project": SETUP["project"]})
+    assert [(r["result"], r["score"]) for r in answer.json["results"]] == [([], 0.0), ([], 0.0)]
+
+
+class TestBasicAuth:
+    @pytest.fixture
+    def settings(self, tmp_path: Path, private_redis: str) -> Settings:
+        return Settings(data_dir=tmp_path, redis_url=private_redis, basic_auth_user="me", basic_auth_pass="pass")
+
+    @pytest.fixture
+    def login(self) -> dict[str, str]:
+        return {"Authorization": "Basic " + base64.b64encode(b"me:pass").decode()}
+
+    def test_every_route_but_health_asks_for_it(self, app, client) -> None:
+        assert client.get("/health").status_code == 200
+        for rule in app.url_map.iter_rules():
+            if rule.rule == "/health" or rule.endpoint == "static":
+                continue
+            path = rule.rule.replace("<int:studio_id>", "1")
+            method = "POST" if "POST" in rule.methods else "GET"
+            answer = client.open(path, method=method, json={})
+            assert answer.status_code == 401, path
+            assert "WWW-Authenticate" in answer.headers
+
+    def test_the_right_password_passes_and_a_wrong_one_does_not(self, client, login) -> None:
+        assert client.post("/setup", json=SETUP, headers=login).status_code == 200
+        wrong = {"Authorization": "Basic " + base64.b64encode(b"me:word").decode()}
+        assert client.post("/setup", json=SETUP, headers=wrong).status_code == 401
+
+    def test_the_webhook_takes_the_secret_of_its_project_only(self, client, store: Store, login) -> None:
+        client.post("/setup", json=SETUP, headers=login)
+        client.post("/setup", json={**SETUP, "project": "4.1700000000"}, headers=login)
+        secret = store.projects.webhook_secret(store.projects.find(3))
+        event = {"action": "ANNOTATION_CREATED", "project": {"id": 3}}
+        assert client.post("/webhook", json=event, headers={SECRET_HEADER: secret}).status_code == 201
+        assert client.post("/webhook", json=event, headers={SECRET_HEADER: "guess"}).status_code == 401
+        other = {"action": "ANNOTATION_CREATED", "project": {"id": 4}}
+        assert client.post("/webhook", json=other, headers={SECRET_HEADER: secret}).status_code == 401
+
+
+def test_setup_is_quick(client) -> None:
+    client.post("/setup", json=SETUP)
+    started = time.perf_counter()
+    for _ in range(20):
+        client.post("/setup", json=SETUP)
+    assert (time.perf_counter() - started) / 20 < 0.3, "label studio gives up after 3 s"
