@@ -10,6 +10,7 @@ import requests
 from requests.auth import AuthBase
 
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
+from backend.studio.answers import unreachable
 from backend.studio.session import StudioSession
 
 FILE_BYTES = 64 * 1024 * 1024
@@ -79,7 +80,7 @@ def _open(session: StudioSession, url: str) -> requests.Response:
         # 403 is the file's own answer here: no permission, or local files are not switched on.
         response = session.signed(lambda auth: _get(session, url, auth), refusing=frozenset({401}))
     except requests.RequestException as error:
-        raise session.unreachable(error) from error
+        raise unreachable(session.base, error) from error
     if response.status_code in GATEWAY:
         response.close()
         raise StudioUnreachable(f"{session.base} cannot be reached through its proxy ({response.status_code})")

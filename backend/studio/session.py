@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,8 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
 
-from backend.errors import StudioError, StudioMissing, StudioRefused, StudioUnreachable
+from backend.errors import StudioRefused
+from backend.studio.answers import read_json, reason_of, unreachable
 from backend.studio.tokens import NoAuth, TokenRejected, TokenRing
 from backend.studio.types import Json, NamedToken
 
@@ -108,9 +108,9 @@ class StudioSession:
         try:
             response = self.signed(lambda auth: self.repeat(lambda: send(auth), repeatable=repeatable))
         except requests.RequestException as error:
-            raise self.unreachable(error) from error
+            raise unreachable(self.base, error) from error
         self._note_clock(response)
-        return self._decode(response, f"{method} {path}")
+        return read_json(response, self.base, f"{method} {path}")
 
     def signed(
         self, send: Callable[[AuthBase], requests.Response], refusing: frozenset[int] = REFUSING
@@ -133,7 +133,7 @@ class StudioSession:
             if response.status_code not in refusing:
                 self._ring.remember(credential)
                 return response
-            refusals.append(f"{credential.name} ({credential.kind}): {_reason(response)}")
+            refusals.append(f"{credential.name} ({credential.kind}): {reason_of(response)}")
             response.close()
         raise StudioRefused(self._advice(refusals))
 
@@ -185,50 +185,11 @@ class StudioSession:
 
         response = self.repeat(send, repeatable=True)  # Label Studio does not rotate refresh tokens
         if response.status_code in (400, 401, 403):
-            raise TokenRejected(_reason(response))
-        access = self._decode(response, "POST /api/token/refresh/").get("access")
+            raise TokenRejected(reason_of(response))
+        access = read_json(response, self.base, "POST /api/token/refresh/").get("access")
         if not isinstance(access, str):
             raise TokenRejected("no access token came back for it")
         return access
-
-    def _decode(self, response: requests.Response, what: str) -> Json:
-        status = response.status_code
-        if response.is_redirect:
-            target = urlsplit(response.headers.get("Location", ""))
-            raise StudioUnreachable(
-                f"{self.base} sends us on to {target.scheme or self.root.scheme}://{target.netloc or self.root.netloc}"
-                f"{target.path} ({status}): set LABEL_STUDIO_URL to the address that answers itself"
-            )
-        if status == 204 or (response.ok and not response.content):
-            return None
-        is_json = "json" in response.headers.get("Content-Type", "")
-        if status >= 500:
-            raise StudioUnreachable(f"{self.base} failed at {what} ({status}: {_reason(response)}): see its log")
-        if not is_json:
-            raise StudioUnreachable(
-                f"{self.base} answered {what} with a page instead of data ({status}: {_reason(response)}): "
-                "a proxy is in between, or LABEL_STUDIO_URL is not Label Studio's address"
-            )
-        if status == 404:
-            raise StudioMissing(f"Label Studio has no {what.partition(' ')[2]} ({_reason(response)})")
-        if not response.ok:
-            raise StudioError(f"Label Studio refused {what} ({status}: {_reason(response)})")
-        try:
-            return response.json()
-        except requests.JSONDecodeError as error:
-            raise StudioUnreachable(f"{self.base} answered {what} with damaged JSON: {error}") from error
-
-    def unreachable(self, error: requests.RequestException) -> StudioUnreachable:
-        """Say in a sentence why there was no answer."""
-        if isinstance(error, requests.exceptions.SSLError):
-            text = f"the certificate of {self.base} is not accepted: {_inner(error)}"
-        elif isinstance(error, requests.Timeout):
-            text = f"{self.base} did not answer in time: is Label Studio up?"
-        elif isinstance(error, requests.ConnectionError):
-            text = f"{self.base} cannot be reached ({_inner(error)}): is Label Studio up, is LABEL_STUDIO_URL right?"
-        else:
-            text = f"{self.base} gave no usable answer ({_inner(error)})"
-        return StudioUnreachable(text)
 
     def _advice(self, refusals: Sequence[str]) -> str:
         found = "; ".join(refusals) if refusals else "we have none"
@@ -259,28 +220,3 @@ def _never_sent(error: requests.RequestException) -> bool:
         return True
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(reason, (NewConnectionError, ConnectTimeoutError, SSLError))
-
-
-def _inner(error: BaseException) -> str:
-    """Give the cause in a few words; urllib3's own text repeats the whole address, query and all."""
-    reason = getattr(error.args[0], "reason", error.args[0]) if error.args else error
-    text = str(reason)
-    return re.sub(r"^.*?(\[Errno|Failed to|Remote end|\[SSL)", r"\1", text)[:160].strip("() ")
-
-
-def _reason(response: requests.Response) -> str:
-    """Give Label Studio's own words for a refusal, or the title of the page that came instead, in one line."""
-    text = response.text
-    if "json" in response.headers.get("Content-Type", ""):
-        try:
-            found = response.json()
-        except requests.JSONDecodeError:
-            found = text
-        if isinstance(found, dict):
-            found = found.get("validation_errors") or found.get("detail") or found
-        text = found if isinstance(found, str) else str(found)
-    elif title := re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL):
-        text = title.group(1)
-    elif "<" in text[:200]:
-        text = "an HTML page"
-    return " ".join(text.split())[:300] or response.reason or "no reason given"

@@ -46,7 +46,7 @@ START_TRAINING = "START_TRAINING"
 POSTED_ROUTES = frozenset({"/setup", "/predict", "/webhook", "/train", "/versions"})
 
 
-class ActiveLearning(LabelStudioMLBase):
+class ActiveLearning(LabelStudioMLBase):  # type: ignore[misc]
     """A project's newest model, as label-studio-ml sees it: it answers from scores that the workers have stored."""
 
     def __init__(self, project: ProjectRow) -> None:
@@ -58,7 +58,7 @@ class ActiveLearning(LabelStudioMLBase):
         return predict_tasks(services(), self.project, tasks)
 
 
-class Manager(LabelStudioMLManager):
+class Manager(LabelStudioMLManager):  # type: ignore[misc]
     """What label-studio-ml's routes call. Events are hints: they are never trusted, and may be lost."""
 
     model_dir = None

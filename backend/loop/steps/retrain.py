@@ -121,7 +121,8 @@ def _agreement(work: Work, number: int, probs: FloatArray) -> float | None:
     sample = sample[np.argsort(ranks[sample])][:AGREEMENT_SAMPLE]
     if not len(sample):
         return None
-    return round(float(cohen_kappa(before[sample].argmax(axis=1), probs[sample].argmax(axis=1))), 4)
+    kappa = cohen_kappa(before[sample].argmax(axis=1), probs[sample].argmax(axis=1))
+    return None if kappa is None else round(kappa, 4)
 
 
 def _labels(work: Work) -> LabelSet:

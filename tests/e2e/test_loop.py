@@ -1,0 +1,258 @@
+"""The way of a project, from connecting to the next round's queue, on a real Label Studio."""
+
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from e2e_harness import Backend
+from labelstudio import free_port
+
+from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.types import TaskRecord
+
+pytestmark = pytest.mark.e2e
+
+K, ROUNDS, IMAGES = 20, 5, 200
+
+
+@pytest.fixture(scope="module")
+def studio(label_studio) -> LabelStudio:
+    return LabelStudio(label_studio.url, [NamedToken("test", label_studio.token)])
+
+
+def all_tasks(studio: LabelStudio, project: int) -> dict[int, TaskRecord]:
+    return {task.id: task for page in studio.changed_tasks(project, None) for task in page.tasks}
+
+
+def recorded(studio: LabelStudio, project: int) -> dict[int, tuple[float, float]]:
+    """Loss and batch of every task, as Label Studio has them."""
+    return {
+        task_id: (task.data["pretext_loss"], task.data["pretext_batch"])
+        for task_id, task in all_tasks(studio, project).items()
+        if "pretext_loss" in task.data and "pretext_batch" in task.data
+    }
+
+
+def is_queue(version: str) -> bool:
+    return version.startswith("pt4al-r") and not version.endswith("-pool")
+
+
+def project_files(backend, project: int) -> Path:
+    """The folder of the newest project with that id; the store numbers projects as they connect."""
+    from backend.store import Store
+
+    store = Store(f"sqlite:///{backend.data_dir / 'pt4al.sqlite3'}", backend.data_dir)
+    key = store.projects.find(project).id
+    store.close()
+    return backend.data_dir / "projects" / str(key)
+
+
+def pool_of(backend, project: int) -> Any:
+    from backend.store import Store
+
+    store = Store(f"sqlite:///{backend.data_dir / 'pt4al.sqlite3'}", backend.data_dir)
+    key = store.projects.find(project).id
+    view = store.tasks.pool(key, store.tasks.pool_size(key))
+    store.close()
+    return view
+
+
+def test_the_loop_from_connecting_to_the_second_round(make_project, backend, studio: LabelStudio) -> None:
+    from model.learner import Learner
+
+    from model.images import ImageBank
+    from model.pretext import extract_losses
+
+    project = make_project(IMAGES, rounds=ROUNDS, labels_per_round=K, batch_order="high_first")
+    backend.wait_round(project.id, 0)
+    status = backend.wait(project.id, "recording", lambda s: s["stage"] == "labeling")
+    assert status["pool"] == {"tasks": IMAGES, "images": IMAGES, "broken": 0, "labeled": 0}
+    assert status["error"] is None
+
+    # Every task is recorded, in batches of equal size, in the configured order.
+    known = recorded(studio, project.id)
+    assert len(known) == IMAGES
+    sizes = Counter(batch for _, batch in known.values())
+    assert sorted(sizes) == list(range(ROUNDS))
+    assert max(sizes.values()) - min(sizes.values()) <= 1
+    for batch in range(ROUNDS - 1):
+        lowest = min(loss for loss, b in known.values() if b == batch)
+        assert lowest >= max(loss for loss, b in known.values() if b == batch + 1)
+
+    # The losses are those of the saved model, rounded to three digits.
+    folder = project_files(backend, project.id)
+    (bank_folder,) = folder.glob("bank-*")
+    (weights,) = folder.glob("pretext-*.pt")
+    bank = ImageBank.open(bank_folder)
+    losses = extract_losses(bank, weights, device="cpu")
+    pool = pool_of(backend, project.id)
+    np.testing.assert_allclose([known[int(task)][0] for task in pool.task_id], losses[: len(pool.task_id)], rtol=0.006)
+
+    # The first query takes every second image of batch 0 (40 images, K = 20), by loss.
+    ranks = sorted(np.flatnonzero(pool.batch == 0), key=lambda i: (-pool.loss[i], i))
+    expected = {int(pool.task_id[i]) for i in ranks[::2]}
+    queue = status["queue"]["task_ids"]
+    assert expected <= set(queue)
+    assert len(queue) == K + 2, "K and a tenth of it for the holdout"
+
+    # Label Studio is set to serve it, and serves it in order.
+    info = studio.project(project.id)
+    assert (info.model_version, info.sampling) == ("pt4al-r000", "Uncertainty sampling")
+    scores = studio.predicted_tasks(project.id, "pt4al-r000")
+    assert set(scores) == set(queue)
+    assert [task for task, _ in sorted(scores.items(), key=lambda item: item[1])] == queue
+    served = [project.label_next() for _ in range(K + 2)]
+    assert served == queue
+
+    # The next queue holds the K least confident images of batch 1, by the saved model.
+    status = backend.wait_round(project.id, 1)
+    outputs = Learner.load(folder / "round-000.pt", device="cpu").predict(bank)
+    pool = pool_of(backend, project.id)
+    batch = np.flatnonzero((pool.batch == 1) & pool.available)
+    confidence = outputs.probs.max(axis=1)
+    least = sorted(batch, key=lambda i: confidence[i])[:K]
+    assert {int(pool.task_id[i]) for i in least} <= set(status["queue"]["task_ids"])
+    scores = studio.predicted_tasks(project.id, "pt4al-r001")
+    for i in least:
+        assert scores[int(pool.task_id[i])] == pytest.approx(confidence[i], abs=1e-5)
+    backend.wait(
+        project.id, "superseded predictions to go", lambda _: "pt4al-r000" not in studio.model_versions(project.id)
+    )
+
+    # The result is measured on images that were not trained on.
+    entry = status["history"][0]
+    assert (entry["round"], entry["labels"], entry["holdout_size"]) == (0, K, 2)
+    low, high = entry["interval"]
+    assert 0 <= low <= entry["holdout_accuracy"] <= high <= 1
+
+
+def test_three_annotators_at_once_never_leave_queue_and_reserve(make_project, label_studio, backend, studio) -> None:
+    project = make_project(IMAGES, rounds=ROUNDS, labels_per_round=K)
+    backend.wait_round(project.id, 0)
+    people = [project.colleague(f"anna{i}") for i in range(3)]
+    # One opens a task and leaves: it stays locked and must not hold the round up.
+    locked = project.annotator.next_task(project.id).id
+    outside, served, stop = [], [], threading.Event()
+
+    def work(person) -> None:
+        while not stop.is_set():
+            task = person.next_task(project.id)
+            if "ncertainty" not in task.queue or not any(is_queue(p["model_version"]) for p in task.predictions):
+                outside.append(task)
+            served.append(task.id)
+            person.annotate(task.id, project.result(project.label_of(task.data)))
+
+    threads = [threading.Thread(target=work, args=(person,)) for person in people]
+    for thread in threads:
+        thread.start()
+    try:
+        backend.wait_round(project.id, 2)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert outside == []
+    assert len(served) >= 2 * (K + 2)
+    assert locked not in served
+
+
+def test_what_people_do_meanwhile_is_followed(make_project, backend, studio: LabelStudio, digits) -> None:
+    project = make_project(100, rounds=4, labels_per_round=10)
+    queue = backend.wait_round(project.id, 0)["queue"]["task_ids"]
+    backend.wait(project.id, "recording", lambda s: s["stage"] == "labeling")
+
+    # A label is given, changed and taken back; another image is skipped; a task is deleted.
+    annotation = project.label_task(queue[0])
+    backend.wait(project.id, "one answer", lambda s: s["queue"]["answered"] == 1)
+    project.annotator.call("PATCH", f"/api/annotations/{annotation}/", {"result": project.result("9")})
+    project.annotator.call("DELETE", f"/api/annotations/{annotation}/")
+    backend.wait(project.id, "no answer", lambda s: s["queue"]["answered"] == 0 and queue[0] in s["queue"]["task_ids"])
+    project.annotator.skip(queue[1])
+    backend.wait(project.id, "a skipped answer", lambda s: s["queue"]["answered"] == 1 and s["pool"]["labeled"] == 0)
+    project.annotator.call("DELETE", f"/api/tasks/{queue[2]}/")
+    backend.wait(
+        project.id, "a deleted task", lambda s: s["pool"]["tasks"] == 99 and queue[2] not in s["queue"]["task_ids"]
+    )
+
+    # Images that come later get a loss and a batch.
+    paths, labels = digits
+    late = paths[500:510]
+    project.truth.update(dict(zip([p.stem for p in late], labels[500:510], strict=True)))
+    project.annotator.upload_images(project.id, late)
+    backend.wait(project.id, "late images", lambda s: s["pool"]["images"] == 109)
+    backend.wait(project.id, "late images on record", lambda _: len(recorded(studio, project.id)) == 109)
+
+    # The version and the sampling are put back if someone changes them.
+    studio.update_project(project.id, sampling="Sequential sampling")
+    backend.wait(
+        project.id, "the sampling", lambda _: studio.project(project.id).sampling == "Uncertainty sampling", 30
+    )
+
+
+def test_labels_from_before_connecting_are_used(make_project, backend, studio: LabelStudio) -> None:
+    project = make_project(100, connect=False)
+    ids = sorted(studio.task_ids(project.id))
+    for task_id in ids[:12]:
+        project.label_task(task_id)
+    project.annotator.connect_backend(project.id, backend.url, {"rounds": 4, "labels_per_round": 10})
+    status = backend.wait_round(project.id, 0)
+    assert status["pool"]["labeled"] == 12
+    assert not set(ids[:12]) & set(status["queue"]["task_ids"])
+    for _ in range(11):
+        project.label_next()
+    assert backend.wait_round(project.id, 1)["history"][0]["labels"] == 12 + 10
+
+
+def test_start_training_ends_a_round_early(make_project, backend, studio: LabelStudio) -> None:
+    project = make_project(100, rounds=4, labels_per_round=10)
+    backend.wait_round(project.id, 0)
+    for _ in range(4):
+        project.label_next()
+    (model,) = studio.ml_backends(project.id)
+    project.annotator.call("POST", f"/api/ml/{model.id}/train")
+    status = backend.wait_round(project.id, 1)
+    assert 3 <= status["history"][0]["labels"] <= 4
+
+
+def test_two_projects_do_not_touch_each_other(make_project, backend, studio: LabelStudio) -> None:
+    one = make_project(60, rounds=3, labels_per_round=10)
+    two = make_project(60, first=60, rounds=3, labels_per_round=10)
+    backend.wait_round(one.id, 0)
+    before = backend.wait_round(two.id, 0)
+    for _ in range(11):
+        one.label_next()
+    backend.wait_round(one.id, 1)
+    after = backend.status(two.id)
+    assert after["queue"] == before["queue"]
+    assert after["pool"] == {"tasks": 60, "images": 60, "broken": 0, "labeled": 0}
+    assert studio.project(two.id).model_version == "pt4al-r000"
+    assert not set(after["queue"]["task_ids"]) & set(all_tasks(studio, one.id))
+
+
+def test_killing_everything_in_the_middle_of_a_round_loses_nothing(
+    make_project, label_studio, tmp_path, studio: LabelStudio
+) -> None:
+    backend = Backend(tmp_path / "data", free_port(), LABEL_STUDIO_URL=label_studio.url)
+    backend.start()
+    project = make_project(100, using=backend, rounds=4, labels_per_round=10)
+    queue = backend.wait_round(project.id, 0)["queue"]["task_ids"]
+    served = [project.label_next() for _ in range(4)]
+    backend.kill()
+    served.append(project.label_next())  # nobody hears of this one
+    backend.start()
+    backend.wait(project.id, "the answers", lambda s: s["queue"]["answered"] == 5)
+    assert backend.status(project.id)["queue"]["task_ids"] == [task for task in queue if task not in served]
+    served += [project.label_next() for _ in range(6)]
+    assert sorted(served) == sorted(queue), "nothing is asked twice"
+    time.sleep(0.5)
+    backend.kill()  # while the model trains, or shortly before or after
+    backend.start()
+    status = backend.wait_round(project.id, 1)
+    predictions = studio.predicted_tasks(project.id, "pt4al-r001")
+    assert set(status["queue"]["task_ids"]) == set(predictions)
+    assert len(studio.stored_predictions(project.id, "pt4al-r001")) == len(predictions), "no double predictions"
+    assert backend.stop() == 0
