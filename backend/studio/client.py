@@ -207,9 +207,9 @@ class LabelStudio:
             body = {**wanted, "project": project_id, "url": url, "headers": dict(headers)}
             self.session.call("POST", "/api/webhooks/", body=body, repeatable=False)
 
-    def ensure_tab(self, project_id: int, title: str, *, model_version: str | None = None) -> int:
+    def ensure_tab(self, project_id: int, title: str) -> int:
         """See to it that the Data Manager has our tab; return its id."""
-        return tab.ensure(self.session, project_id, title, model_version)
+        return tab.ensure(self.session, project_id, title)
 
     # Files
 

@@ -1,0 +1,87 @@
+"""Reading what came back: JSON, or a sentence on why it is not."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+import requests
+
+from backend.errors import StudioError, StudioMissing, StudioUnreachable
+from backend.studio.types import Json
+
+
+def read_json(response: requests.Response, base: str, what: str) -> Json:
+    """Return the JSON of an answer of the server at `base` to `what` ("GET /path"); None where it has no body.
+
+    Raises:
+        StudioUnreachable: a failure on its side, or an answer that is not Label Studio's.
+        StudioMissing: 404.
+        StudioError: any other refusal, with Label Studio's reason.
+    """
+    status = response.status_code
+    if response.is_redirect:
+        target = urlsplit(response.headers.get("Location", ""))
+        where = f"{target.scheme}://{target.netloc}{target.path}" if target.netloc else target.path
+        raise StudioUnreachable(
+            f"{base} sends us on to {where} ({status}): set LABEL_STUDIO_URL to the address that answers itself"
+        )
+    if status >= 500:
+        raise StudioUnreachable(f"{base} failed at {what} ({status}: {reason_of(response)}): see its log")
+    if response.ok and not response.content:
+        return None
+    if not _is_json(response):
+        raise StudioUnreachable(
+            f"{base} answered {what} with a page instead of data ({status}: {reason_of(response)}): "
+            "a proxy is in between, or LABEL_STUDIO_URL is not Label Studio's address"
+        )
+    if status == 404:
+        raise StudioMissing(f"Label Studio has no {what.partition(' ')[2]} ({reason_of(response)})")
+    if not response.ok:
+        raise StudioError(f"Label Studio refused {what} ({status}: {reason_of(response)})")
+    try:
+        return response.json()
+    except requests.JSONDecodeError as error:
+        raise StudioUnreachable(f"{base} answered {what} with damaged JSON ({error})") from error
+
+
+def unreachable(base: str, error: requests.RequestException) -> StudioUnreachable:
+    """Say in a sentence why there was no answer."""
+    if isinstance(error, requests.exceptions.SSLError):
+        text = f"the certificate of {base} is not accepted: {_inner(error)}"
+    elif isinstance(error, requests.Timeout):
+        text = f"{base} did not answer in time: is Label Studio up?"
+    elif isinstance(error, requests.ConnectionError):
+        text = f"{base} cannot be reached ({_inner(error)}): is Label Studio up, is LABEL_STUDIO_URL right?"
+    else:
+        text = f"{base} gave no usable answer ({_inner(error)})"
+    return StudioUnreachable(text)
+
+
+def reason_of(response: requests.Response) -> str:
+    """Give Label Studio's own words for a refusal, or the title of the page that came instead, in one line."""
+    text = response.text
+    if _is_json(response):
+        try:
+            found = response.json()
+        except requests.JSONDecodeError:
+            found = text
+        if isinstance(found, dict):
+            found = found.get("validation_errors") or found.get("detail") or found
+        text = found if isinstance(found, str) else str(found)
+    elif title := re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL):
+        text = title.group(1)
+    elif "<" in text[:200]:
+        text = "an HTML page"
+    return " ".join(text.split())[:300] or response.reason or "no reason given"
+
+
+def _is_json(response: requests.Response) -> bool:
+    return "json" in response.headers.get("Content-Type", "")
+
+
+def _inner(error: BaseException) -> str:
+    """Give the cause in a few words; urllib3's own text repeats the whole address, query and all."""
+    reason = getattr(error.args[0], "reason", error.args[0]) if error.args else error
+    text = str(reason)
+    return re.sub(r"^.*?(\[Errno|Failed to|Remote end|\[SSL)", r"\1", text)[:160].strip("() ")
