@@ -1,8 +1,8 @@
 """Opening the database, its schema, and the transaction that everything runs in."""
 
+import fcntl
 import logging
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +23,6 @@ from backend.store.tasks import Tasks
 logger = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S = 30.0  # how long SQLite waits for another process's write
-CREATE_TRIES, CREATE_PAUSE_S = 10, 0.2
 BEGIN = "pt4al_begin"  # execution option: how SQLite begins the transaction
 
 
@@ -67,7 +66,10 @@ class Store:
         """
         data_dir.mkdir(parents=True, exist_ok=True)
         self.engine = _engine(url)
-        _create_tables(self.engine)
+        with (data_dir / "store.lock").open("a") as lock:
+            # Web and workers start at once: one of them makes the tables, the others find them.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _create_tables(self.engine)
         self._session = sessionmaker(self.engine, expire_on_commit=False)
         cipher = Cipher(data_dir / "secret.key")
         self.projects = Projects(self.read, self.write, cipher.encrypt, cipher.decrypt)
@@ -94,15 +96,10 @@ class Store:
 
 
 def _create_tables(engine: Engine) -> None:
-    """Create what is missing. Web and workers start at once: whoever meets another's half-made tables looks again."""
-    for attempt in range(CREATE_TRIES):
-        try:
-            Base.metadata.create_all(engine)
-            return
-        except DBAPIError as error:
-            if "already exists" not in str(error) or attempt + 1 == CREATE_TRIES:
-                raise ConfigError(f"DATABASE_URL: the database cannot be opened ({error.orig})") from None
-            time.sleep(CREATE_PAUSE_S)
+    try:
+        Base.metadata.create_all(engine)
+    except DBAPIError as error:
+        raise ConfigError(f"DATABASE_URL: the database cannot be opened ({error.orig})") from None
 
 
 def _engine(url: str) -> Engine:

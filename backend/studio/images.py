@@ -17,7 +17,7 @@ from backend.errors import ImageError, ImageUnavailable
 from backend.studio.client import LabelStudio
 from model.errors import BadImage
 
-WORKERS = 16
+WORKERS = 8
 AHEAD = 4
 """Downloads in flight or waiting to be taken, for each worker: what bounds memory."""
 ATTEMPTS = 3

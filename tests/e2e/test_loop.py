@@ -64,7 +64,7 @@ def pool_of(backend, project: int) -> Any:
 def test_the_loop_from_connecting_to_the_second_round(make_project, backend, studio: LabelStudio) -> None:
     from model.learner import Learner
 
-    from model.images import ImageBank
+    from model.bank import ImageBank
     from model.pretext import extract_losses
 
     project = make_project(IMAGES, rounds=ROUNDS, labels_per_round=K, batch_order="high_first")

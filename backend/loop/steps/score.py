@@ -4,12 +4,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from model.images import ImageBank
 
 from backend.errors import ImageError
 from backend.loop.context import Work
 from backend.studio.images import download_images
 from backend.studio.labels import image_ref
+from model.bank import ImageBank
 
 
 def score_tasks(work: Work, task_ids: list[int]) -> dict[int, list[float]]:

@@ -4,7 +4,6 @@ import time
 from itertools import islice
 
 import numpy as np
-from model.images import ImageBank, auto_side
 
 from backend.loop.context import Work
 from backend.loop.facts import wanted_side
@@ -12,10 +11,12 @@ from backend.loop.heartbeat import Progress
 from backend.loop.steps.pull import pull
 from backend.store.tasks import TaskCounts
 from backend.studio.images import FetchedImage, download_images
+from model.bank import ImageBank
+from model.images import auto_side
 
 COMMIT_IMAGES = 256  # images per append to the bank and note in the store
 FETCH_IMAGES = 4096  # images per look into the store
-SAMPLE_IMAGES = 32  # images that decide the side of the bank
+SAMPLE_IMAGES, SAMPLE_SIDE = 32, 32  # images that decide the side of the bank, and the side while they do (pixels)
 TRIES = 4  # of an image whose source fails in a way that may pass
 FIRST_RETRY_S = 20.0
 
@@ -47,9 +48,11 @@ def open_bank(work: Work, refs: list[tuple[int, str]] | None = None) -> ImageBan
 
 def _side_of(work: Work, refs: list[tuple[int, str]]) -> int:
     # Spread over the pool: uploads often come sorted by source, and sources differ in size.
-    picked = refs[:: max(len(refs) // SAMPLE_IMAGES, 1)][:SAMPLE_IMAGES]
-    sizes = [image.size for image in download_images(work.studio, picked, 32) if image.size is not None]
-    return auto_side(sizes)
+    step = max(len(refs) // SAMPLE_IMAGES, 1)
+    spread = [ref for offset in range(step) for ref in refs[offset::step]]
+    usable = (image.size for image in download_images(work.studio, spread, SAMPLE_SIDE) if image.size is not None)
+    sizes = list(islice(usable, SAMPLE_IMAGES))
+    return auto_side(sizes) if sizes else SAMPLE_SIDE
 
 
 def _commit(work: Work, bank: ImageBank, part: list[FetchedImage]) -> None:

@@ -31,7 +31,7 @@ def upkeep(work: Work) -> None:
             {SECRET_HEADER: work.store.projects.webhook_secret(work.project) or ""},
         )
     if live is not None and live.live_at is not None:
-        work.studio.ensure_tab(work.project.studio_id, TAB_TITLE, model_version=live.model_version)
+        work.studio.ensure_tab(work.project.studio_id, TAB_TITLE)
     _next_upkeep[work.key] = (state, time.monotonic() + UPKEEP_S)
 
 
