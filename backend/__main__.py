@@ -1,0 +1,137 @@
+"""The command line: ``python -m backend serve | web | worker | demo``."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from backend.config import Settings
+from backend.errors import BackendError, ConfigError
+from backend.preflight import check_packages
+from backend.queueing import QUEUES
+from backend.supervisor import watch_parent
+
+PROGRAM = "pt4al"
+EXIT_REFUSED = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; give the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        settings = _settings(arguments)
+        _configure_logging(arguments, settings)
+        code: int = arguments.run(arguments, settings)
+        return code
+    except BackendError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return 130
+
+
+def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
+    from backend.serve import serve
+
+    if arguments.kwargs:
+        raise ConfigError("--with sets nothing here: a project is set up in Label Studio, under 'any extra params'")
+    if arguments.check:
+        check_packages()
+        from backend.web.app import create_app
+
+        create_app(settings)
+        logging.getLogger(PROGRAM).info("the application can be made")
+    return serve(settings, arguments.host)
+
+
+def _web(arguments: argparse.Namespace, settings: Settings) -> int:
+    check_packages()
+    watch_parent()
+    from backend.web_server import WebServer
+
+    WebServer(arguments.host, settings.port).run()
+    return 0
+
+
+def _worker(arguments: argparse.Namespace, settings: Settings) -> int:
+    if not arguments.queues:
+        from backend.serve import work
+
+        return work(settings)
+    check_packages()
+    watch_parent()
+    from backend.loop.worker import run_worker
+
+    run_worker(settings, arguments.queues)
+    return 0
+
+
+def _demo(arguments: argparse.Namespace, settings: Settings) -> int:
+    from backend.demo import demo
+
+    check_packages()
+    return demo(settings)
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """Read the environment; what the command line says goes before it."""
+    given = {
+        "PORT": getattr(arguments, "port", None),
+        "DATA_DIR": getattr(arguments, "data_dir", None),
+        "LOG_LEVEL": "DEBUG" if getattr(arguments, "debug", False) else getattr(arguments, "log_level", None),
+    }
+    return Settings.from_env({**os.environ, **{name: value for name, value in given.items() if value}})
+
+
+def _configure_logging(arguments: argparse.Namespace, settings: Settings) -> None:
+    name = "+".join(arguments.queues) if getattr(arguments, "queues", None) else arguments.command
+    logging.basicConfig(
+        format=f"%(asctime)s {name:<7} %(message)s", datefmt="%H:%M:%S", level=logging.WARNING, stream=sys.stderr
+    )
+    for package in ("backend", "model", PROGRAM):
+        logging.getLogger(package).setLevel(settings.log_level)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m backend", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    serve = commands.add_parser("serve", help="Redis (unless REDIS_URL is set), web and workers in one process tree")
+    serve.set_defaults(run=_serve)
+    # What label-studio-ml's own start script takes.
+    serve.add_argument("--log-level", type=str.upper, choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    serve.add_argument("-d", "--debug", action="store_true", help="the same as --log-level DEBUG")
+    serve.add_argument("--check", action="store_true", help="make the application once before starting")
+    serve.add_argument("--with", "--kwargs", dest="kwargs", nargs="+", metavar="KEY=VALUE", help=argparse.SUPPRESS)
+
+    web = commands.add_parser("web", help="the web server alone")
+    web.set_defaults(run=_web)
+    worker = commands.add_parser("worker", help="the workers alone")
+    worker.set_defaults(run=_worker)
+    worker.add_argument(
+        "--queues", type=_queues, metavar="NAMES", help=f"one process for some of {','.join(QUEUES)}, not one for each"
+    )
+    demo = commands.add_parser("demo", help="the whole loop on scikit-learn's digits; see the Makefile")
+    demo.set_defaults(run=_demo)
+
+    for command in (serve, web):
+        command.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")
+        command.add_argument("-p", "--port", help="port to listen on (default: PORT, else 9090)")
+    for command in (serve, web, worker):
+        command.add_argument(
+            "--data-dir", "--model-dir", metavar="DIR", help="what has to be kept (default: DATA_DIR, else pt4al-data)"
+        )
+    return parser
+
+
+def _queues(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in QUEUES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown queue '{unknown[0]}': choose from {', '.join(QUEUES)}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""gunicorn around the application, set up in one place for every way to start it."""
+
+import os
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from backend.supervisor import die_with_parent
+
+WORKERS = 2
+THREADS = 8  # a /predict that waits for a worker holds one
+TIMEOUT_S = 60
+GRACE_S = 5
+
+
+class WebServer(BaseApplication):
+    """The arbiter of the processes that answer HTTP."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Serve on that address."""
+        self._bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set gunicorn up; its own files and flags are not read."""
+        settings: dict[str, Any] = {
+            "bind": self._bind,
+            "workers": WORKERS,
+            "worker_class": "gthread",
+            "threads": THREADS,
+            "timeout": TIMEOUT_S,
+            "graceful_timeout": GRACE_S,
+            "loglevel": "warning",
+            "proc_name": "pt4al-web",
+            # It would write into the home folder, which a container's user may not have.
+            "control_socket_disable": True,
+            # Heartbeats in memory: on a disk under load they can stall a worker.
+            "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,
+            "post_fork": lambda arbiter, worker: die_with_parent(arbiter.pid),
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Make the application, once in each process."""
+        from backend.web.app import create_app
+
+        return create_app()
