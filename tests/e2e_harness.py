@@ -74,9 +74,14 @@ class Backend:
         self.process.wait(10)
         wait_for("the port to be free", lambda: not self.healthy(), 10)
 
-    def status(self, project: int) -> dict[str, Any]:
-        answer = requests.get(f"{self.url}/api/projects/{project}", timeout=10)
+    def get(self, path: str) -> Any:
+        answer = requests.get(self.url + path, timeout=10)
         return answer.json() if answer.ok else {}
+
+    def status(self, project: int) -> dict[str, Any]:
+        """The project's status; empty if the backend does not know it."""
+        found: dict[str, Any] = self.get(f"/api/projects/{project}")
+        return found
 
     def wait(
         self, project: int, what: str, test: Callable[[dict[str, Any]], Any], timeout_s: float = PATIENCE_S

@@ -1,0 +1,139 @@
+"""What goes wrong in a project, said where people look, and mended without a hand on this side."""
+
+from typing import Any
+
+import pytest
+from e2e_harness import CONFIG, Backend, LabelingProject, wait_for
+from labelstudio import LabelStudioServer, free_port
+
+from backend.errors import StudioError
+from backend.studio.annotator import Annotator
+from backend.studio.client import LabelStudio, NamedToken
+
+pytestmark = pytest.mark.e2e
+
+TEXT_ONLY = '<View><Text name="t" value="$t"/><Choices name="c" toName="t"><Choice value="a"/></Choices></View>'
+
+
+@pytest.fixture(scope="module")
+def studio(label_studio: LabelStudioServer) -> LabelStudio:
+    return LabelStudio(label_studio.url, [NamedToken("test", label_studio.token)])
+
+
+def card_says(studio: LabelStudio, project: int, words: str) -> str:
+    """Wait for words on the model card that people see in Label Studio."""
+
+    def look() -> Any:
+        (model,) = studio.ml_backends(project)
+        return model.description if words in model.description else None
+
+    return wait_for(f"{words!r} on the model card", look, 30)
+
+
+def set_config(project: LabelingProject, config: str) -> None:
+    project.annotator.call("PATCH", f"/api/projects/{project.id}/", {"label_config": config})
+
+
+def test_a_project_without_tasks_waits_says_so_and_goes_on(make_project, backend: Backend, studio, digits) -> None:
+    project = make_project(0, rounds=2, labels_per_round=10)
+    status = backend.wait(project.id, "the wait", lambda s: "no tasks" in (s["error"] or ""))
+    assert status["stage"] == "syncing"
+    card_says(studio, project.id, "no tasks")
+    project.annotator.upload_images(project.id, digits[0][:30])
+    assert backend.wait_round(project.id, 0)["error"] is None
+    card_says(studio, project.id, "round 1 of 2")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (
+            '<View><Text name="t" value="$text"/><Choices name="c" toName="t"><Choice value="a"/></Choices></View>',
+            "<Image>",
+        ),
+        ('<View><Image name="image" value="$image"/></View>', "<Choices>"),
+    ],
+    ids=["no image", "no choices"],
+)
+def test_an_unusable_labeling_interface_is_named_and_mended(
+    make_project, backend: Backend, studio, config: str, words: str
+) -> None:
+    project = make_project(0, config=config, rounds=2, labels_per_round=10)
+    status = backend.wait(project.id, "the error", lambda s: words in (s["error"] or ""))
+    assert status["stage"] == "failed"
+    card_says(studio, project.id, words)
+    project.annotator.call("PATCH", f"/api/projects/{project.id}/", {"label_config": CONFIG})
+    backend.wait(project.id, "the error to go", lambda s: words not in (s["error"] or ""), 40)
+
+
+def test_an_unknown_key_is_refused_with_the_choices_and_changes_nothing(make_project, backend: Backend) -> None:
+    project = make_project(0, connect=False)
+    with pytest.raises(StudioError, match=r"smapler.*sampler"):
+        project.annotator.connect_backend(project.id, backend.url, {"smapler": "random"})
+    assert backend.status(project.id) == {}
+
+
+def test_tasks_without_an_image_are_set_aside_with_their_reason(make_project, backend: Backend) -> None:
+    project = make_project(30, connect=False)
+    project.annotator.import_tasks(project.id, [{"data": {"image": f"http://127.0.0.1:9/{i}.png"}} for i in range(2)])
+    project.annotator.import_tasks(project.id, [{"data": {"image": "", "note": "empty"}}])
+    project.annotator.connect_backend(project.id, backend.url, {"rounds": 2, "labels_per_round": 10})
+    backend.wait_round(project.id, 0)
+    pool = backend.status(project.id)["pool"]
+    assert (pool["tasks"], pool["images"]) == (33, 30)
+    reasons = backend.get(f"/api/projects/{project.id}/broken")
+    assert any("without an image" in row["reason"] for row in reasons)
+
+
+def test_a_round_goes_on_after_label_studio_was_down(tmp_path, digits) -> None:
+    server = LabelStudioServer(free_port(), tmp_path / "ls")
+    server.start()
+    backend = Backend(tmp_path / "data", free_port(), LABEL_STUDIO_URL=server.url)
+    backend.start()
+    try:
+        annotator = Annotator(server.url, server.email, server.password)
+        truth = dict(zip([path.stem for path in digits[0][:60]], digits[1][:60], strict=True))
+        project = LabelingProject(annotator, backend, truth, "goes down", CONFIG)
+        annotator.upload_images(project.id, digits[0][:60])
+        annotator.connect_backend(project.id, backend.url, {"rounds": 3, "labels_per_round": 10})
+        queue = backend.wait_round(project.id, 0)["queue"]["task_ids"]
+        served = [project.label_next() for _ in range(3)]
+        server.stop()
+        status = backend.wait(project.id, "the error", lambda s: s["error"], 60)
+        assert server.url in status["error"]
+        assert set(status["queue"]["task_ids"]) >= set(queue) - set(served)
+        server.start()
+        backend.wait(project.id, "the error to go", lambda s: s["error"] is None and s["queue"]["answered"] == 3, 60)
+        for _ in range(8):
+            project.label_next()
+        backend.wait_round(project.id, 1)
+    finally:
+        backend.stop()
+        server.stop()
+
+
+def test_default_tokens_of_a_fresh_server_ask_for_an_access_token_and_work_with_one(tmp_path, digits) -> None:
+    server = LabelStudioServer(free_port(), tmp_path / "ls", LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN="false")
+    server.start()
+    annotator = Annotator(server.url, server.email, server.password)
+    annotator.allow_legacy_tokens(False)
+    port = free_port()
+    without = Backend(tmp_path / "data", port, LABEL_STUDIO_URL=server.url)
+    without.start()
+    try:
+        project = LabelingProject(annotator, without, {}, "default tokens", CONFIG)
+        annotator.upload_images(project.id, digits[0][:30])
+        annotator.connect_backend(project.id, without.url, {"rounds": 2, "labels_per_round": 10})
+        status = without.wait(project.id, "the refusal", lambda s: s["error"])
+        assert "/setup" in status["error"]
+        assert "LABEL_STUDIO_API_KEY" in status["error"]
+        assert without.stop() == 0
+        token = annotator.create_access_token()
+        with_token = Backend(tmp_path / "data", port, LABEL_STUDIO_URL=server.url, LABEL_STUDIO_API_KEY=token)
+        with_token.start()
+        assert with_token.wait_round(project.id, 0)["error"] is None
+        assert with_token.stop() == 0
+        for log in (without.log, tmp_path / "data" / "pt4al.sqlite3"):
+            assert token.encode() not in log.read_bytes()
+    finally:
+        server.stop()
