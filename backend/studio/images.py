@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from model.images import decode, measure
 from numpy.typing import NDArray
 
 from backend.errors import ImageError, ImageUnavailable
 from backend.studio.client import LabelStudio
 from model.errors import BadImage
+from model.images import decode, measure
 
 WORKERS = 8
 AHEAD = 4

@@ -58,8 +58,10 @@ def read_label_config(config: str) -> LabelSpec:
         ProjectError: there is none; the text says what to add.
     """
     root = _parse(config)
-    images = {tag.get("name", ""): tag for tag in root.iter("Image") if tag.get("name")}
-    controls = [tag for tag in root.iter("Choices") if tag.get("name") and tag.get("toName")]
+    images = {tag.get("name", ""): tag for tag in _tags(root, "image") if tag.get("name")}
+    controls = [tag for tag in _tags(root, "choices") if tag.get("name") and tag.get("toName")]
+    # One choice teaches more than several at once, so those come last; otherwise the first one counts.
+    controls.sort(key=_is_multiple)
     if not images:
         raise ProjectError(f"the labeling interface has no <Image> tag with a name: add one, such as {EXAMPLE}")
     if not controls:
@@ -92,8 +94,9 @@ def image_ref(data: Mapping[str, Json], data_key: str) -> str:
     value: Json = data.get(data_key)
     if value is None:
         value = _walk(data, data_key)
-    if isinstance(value, str) and value.strip():
-        return value.strip()
+    value = value.strip() if isinstance(value, str) else value
+    if isinstance(value, str) and value:
+        return value
     if isinstance(value, (list, tuple)):
         raise ImageError(f"task with a list of {len(value)} images in '{data_key}', of which we would need one")
     if value is None or value == "":
@@ -165,12 +168,21 @@ def _pair(
 
 def _classes(control: Element) -> tuple[str, ...]:
     # Annotations hold a choice's alias where it has one.
-    values = (choice.get("alias") or choice.get("value") or "" for choice in control.iter("Choice"))
+    values = (choice.get("alias") or choice.get("value") or "" for choice in _tags(control, "choice"))
     return tuple(dict.fromkeys(value for value in values if value))
 
 
 def _nested(control: Element) -> bool:
-    return any(len(list(choice.iter("Choice"))) > 1 for choice in control.iter("Choice"))
+    return any(len(_tags(choice, "choice")) > 1 for choice in _tags(control, "choice"))
+
+
+def _is_multiple(control: Element) -> bool:
+    return control.get("choice", "").lower() == "multiple"
+
+
+def _tags(root: Element, name: str) -> list[Element]:
+    """List the tags of that name (lower case) in and below `root`; Label Studio does not mind their case."""
+    return [tag for tag in root.iter() if isinstance(tag.tag, str) and tag.tag.lower() == name]
 
 
 def _notice(control: Element, image: Element, controls: int, images: int) -> str | None:
@@ -180,7 +192,7 @@ def _notice(control: Element, image: Element, controls: int, images: int) -> str
             f"the labeling interface has {controls} <Choices> and {images} <Image> tags: "
             f"PT4AL learns '{control.get('name')}' on '{image.get('name')}' and leaves the others aside"
         )
-    if control.get("choice", "").lower() == "multiple":
+    if _is_multiple(control):
         said.append(f"'{control.get('name')}' allows several choices: answers with more than one are left out")
     return "; ".join(said) or None
 

@@ -1,8 +1,8 @@
 """Our tab in the Data Manager: every task with its batch, its loss and its score, the queue on top.
 
-The tab orders by the prediction score, which Label Studio takes from the project's current version alone: whatever the
-version, the tasks that are asked now stand first, most wanted first, and the tab needs no change between rounds. "Label
-All Tasks" ignores a tab's order and filters; "Label Tasks As Displayed" follows them, and here that is the queue's order.
+The tab orders by the prediction score, which Label Studio takes from the project's current version alone: the tasks
+that are asked now stand first, most wanted first, and the tab needs no change between rounds. "Label All Tasks" ignores
+a tab's order and filters; "Label Tasks As Displayed" follows them, and here that is the queue's order.
 """
 
 from __future__ import annotations

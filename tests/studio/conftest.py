@@ -1,0 +1,52 @@
+"""A signed-in person, a client and projects on the session's Label Studio; a small web server."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from labelstudio import LabelStudioServer
+from studio_web import Web
+
+from backend.studio.annotator import Annotator
+from backend.studio.client import LabelStudio, NamedToken
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/><Choices name="choice" toName="image">'
+    '<Choice value="cat"/><Choice value="dog"/></Choices></View>'
+)
+
+
+@pytest.fixture(scope="session")
+def person(label_studio: LabelStudioServer) -> Annotator:
+    return Annotator(label_studio.url, label_studio.email, label_studio.password)
+
+
+@pytest.fixture(scope="session")
+def studio(label_studio: LabelStudioServer) -> LabelStudio:
+    return LabelStudio(label_studio.url, [NamedToken("the test's token", label_studio.token)])
+
+
+@pytest.fixture
+def project(person: Annotator, request: pytest.FixtureRequest) -> int:
+    """An empty project."""
+    return person.create_project(request.node.name[:50], CONFIG)
+
+
+@pytest.fixture
+def make_tasks(person: Annotator, studio: LabelStudio, project: int) -> Callable[[int], list[int]]:
+    def make(count: int) -> list[int]:
+        person.import_tasks(project, [{"data": {"image": f"/data/none/{number}.png"}} for number in range(count)])
+        return studio.task_ids(project)[-count:]
+
+    return make
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    server = Web()
+    thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.server.shutdown()
+    thread.join()
+    server.server.server_close()
