@@ -1,0 +1,119 @@
+"""What the strategies of a simulation share: the images and labels of a seed, and its pretext networks."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from model.bank import ImageBank
+from model.data import ImageSet
+from model.errors import BadInput
+from model.files import write_atomically
+from model.outputs import FloatArray, IntArray
+
+# Streams of random numbers: the draw of one thing does not depend on how much was drawn for another.
+POOL_STREAM, TEST_STREAM, QUERY_STREAM = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all strategies of a results file share; the file goes on only under the same setting.
+
+    pool, test: number of images, None for all that the set has. k: images a round asks. imbalance: the paper's 1:10
+    ramp over the classes of the pool. epochs, pretext_epochs: None for the recipe's own.
+    """
+
+    data: str
+    rounds: int
+    k: int
+    pool: int | None = None
+    test: int | None = None
+    imbalance: bool = False
+    network: str = "auto"
+    init: str = "pretext"
+    recipe: str = "auto"
+    epochs: int | None = None
+    pretext_epochs: int | None = None
+
+
+class World:
+    """The pool of one seed with its true labels, the test set, and the pretext networks, kept in a folder."""
+
+    def __init__(self, folder: Path, images: ImageSet, setting: Setting, seed: int, device: str) -> None:
+        self.folder, self.setting, self.seed, self.device = folder, setting, seed, device
+        known = np.flatnonzero(images.train_labels >= 0)  # the oracle has no answer for the others
+        drawn = draw_pool(
+            images.train_labels[known],
+            setting.pool,
+            np.random.default_rng([seed, POOL_STREAM]),
+            imbalance=setting.imbalance,
+        )
+        chosen, tested = known[drawn], np.flatnonzero(images.test_labels >= 0)
+        if not len(chosen) or not len(tested):
+            raise BadInput(f"'{setting.data}' has {len(chosen)} images to ask and {len(tested)} to measure on")
+        # The test set is the same for all seeds: what differs between them is the pool and the training.
+        tested = np.random.default_rng([0, TEST_STREAM]).permutation(tested)[: setting.test]
+        self.truth, self.test_truth = images.train_labels[chosen], images.test_labels[tested]
+        self.bank = _bank(folder / "pool", images.train, chosen)
+        self.test_bank = _bank(folder / "test", images.test, tested)
+        self.classes = len(images.classes)
+
+    def pretext(self, task: str) -> tuple[Path, FloatArray]:
+        """Return the weights of a pretext network and its losses (N,) of the pool, trained where they are not yet."""
+        from model.pretext import extract_losses, train_pretext
+
+        folder = self.folder / f"pretext-{task}"
+        weights, losses = folder / "weights.pt", folder / "losses.npy"
+        if not losses.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            train_pretext(
+                task,
+                self.bank,
+                out=weights,
+                checkpoint=folder / "checkpoint.pt",
+                network=self.setting.network,
+                recipe=self.setting.recipe,
+                epochs=self.setting.pretext_epochs,
+                seed=self.seed,
+                device=self.device,
+            )
+            save_array(losses, extract_losses(self.bank, weights, device=self.device, seed=self.seed))
+        return weights, np.load(losses)
+
+
+def draw_pool(labels: IntArray, size: int | None, generator: np.random.Generator, *, imbalance: bool) -> IntArray:
+    """Return the training images that make the pool, ascending: a uniform draw, or the ramp of the paper.
+
+    labels: (N,) of the training set. With ``imbalance`` class c of C gets a share that rises evenly from a tenth of
+    the last class's to all of it (PT4AL's imbalanced CIFAR-10: 500, 1000, ..., 5000), as many as ``size`` and the
+    smallest class allow.
+    """
+    size = min(size or len(labels), len(labels))
+    if not imbalance:
+        return np.sort(generator.permutation(len(labels))[:size])
+    counts = np.bincount(labels)
+    ramp = np.linspace(0.1, 1.0, len(counts))
+    keep = np.floor(min(size / ramp.sum(), (counts / ramp).min()) * ramp + 1e-9).astype(np.int64)
+    picks = [generator.permutation(np.flatnonzero(labels == c))[: keep[c]] for c in range(len(counts))]
+    return np.sort(np.concatenate(picks))
+
+
+def save_array(path: Path, array: npt.NDArray[np.generic]) -> None:
+    """Write a ``.npy`` file that is either whole or absent."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_atomically(path, buffer.getvalue())
+
+
+def _bank(folder: Path, images: npt.NDArray[np.uint8], chosen: IntArray) -> ImageBank:
+    """Return the bank of the chosen images, written where it is not yet there or was left half-written."""
+    if (folder / "complete").exists():
+        return ImageBank.open(folder)
+    for part in folder.glob("*"):
+        part.unlink()
+    bank = ImageBank.create(folder, images.shape[1])
+    bank.append(images[chosen])
+    write_atomically(folder / "complete", b"")
+    return bank

@@ -1,0 +1,119 @@
+import json
+
+import pytest
+
+from model.curves import Row
+from model.errors import BadInput, UnknownName
+from model.simulate import Results, Strategy, main, parse_strategy
+from model.world import Setting
+
+SETTING = Setting(data="digits", rounds=2, k=10)
+
+
+def test_parse_strategy_reads_four_parts():
+    strategy = parse_strategy("rotation/high_first/top/margin")
+    assert strategy == Strategy("rotation/high_first/top/margin", "rotation", "high_first", "top", "margin")
+
+
+def test_parse_strategy_fills_empty_parts_with_the_defaults():
+    strategy, default = parse_strategy("/low_first//"), parse_strategy("default")
+    assert strategy.order == "low_first"
+    assert (strategy.pretext, strategy.first_query, strategy.sampler) == (
+        default.pretext,
+        default.first_query,
+        default.sampler,
+    )
+
+
+def test_parse_strategy_random_asks_the_whole_pool_at_random():
+    strategy = parse_strategy("random")
+    assert (strategy.order, strategy.first_query, strategy.sampler) == ("none", "random", "random")
+
+
+def test_parse_strategy_refuses_another_form():
+    with pytest.raises(BadInput, match="pretext/batch_order/first_query/sampler"):
+        parse_strategy("margin")
+
+
+@pytest.mark.parametrize("name", ["origami///", "/upward//", "//best/", "///best"])
+def test_strategy_with_an_unknown_part_is_refused(name):
+    with pytest.raises(UnknownName):
+        parse_strategy(name).settings(SETTING, 10)
+
+
+def row(strategy, seed, number):
+    return Row(strategy=strategy, seed=seed, round=number, labels=10, accuracy=0.5)
+
+
+def test_results_are_whole_after_each_row_and_read_back(tmp_path):
+    results = Results(tmp_path / "r.json", SETTING)
+    results.add(row("a", 0, 0))
+    results.add(row("a", 0, 1))
+    results.add(row("a", 1, 0))
+    again = Results(tmp_path / "r.json", SETTING)
+    assert again.rows == results.rows
+    assert (again.done("a", 0), again.done("a", 1), again.done("b", 0)) == (2, 1, 0)
+
+
+def test_results_of_another_setting_are_refused(tmp_path):
+    Results(tmp_path / "r.json", SETTING).add(row("a", 0, 0))
+    with pytest.raises(BadInput, match="another setting"):
+        Results(tmp_path / "r.json", Setting(data="digits", rounds=2, k=11))
+
+
+def test_results_file_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "r.json"
+    Results(path, SETTING)
+    path.write_text("not json")
+    with pytest.raises(BadInput, match="no results file"):
+        Results(path, SETTING)
+
+
+ARGUMENTS = "--data digits --pool 200 --test 200 --rounds 3 --k 15 --seeds 1 --epochs 8 --pretext-epochs 2"
+
+
+def run(path, strategies, *more):
+    return main([*ARGUMENTS.split(), "--strategies", strategies, "--json", str(path), *more])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("simulation") / "results.json"
+    assert run(path, "random,/interleaved/even/least_confidence") == 0
+    return path
+
+
+def test_simulation_measures_every_strategy_after_every_round(finished):
+    rows = json.loads(finished.read_text())
+    expected = [(s, 0, n, 15 * (n + 1)) for s in ("random", "/interleaved/even/least_confidence") for n in range(3)]
+    assert [(r["strategy"], r["seed"], r["round"], r["labels"]) for r in rows] == expected
+    assert set(rows[0]) == {"strategy", "seed", "round", "labels", "accuracy"}
+    assert rows[-1]["accuracy"] > 0.3  # 45 labels of ten digits: far above a tenth
+
+
+def test_simulation_is_not_run_again_when_it_is_finished(finished, capsys):
+    before = finished.read_text()
+    assert run(finished, "random") == 0
+    assert finished.read_text() == before
+    assert "seed 0" not in capsys.readouterr().err
+
+
+def test_simulation_that_was_stopped_goes_on_to_the_same_figures(finished, capsys):
+    rows = json.loads(finished.read_text())
+    finished.write_text(json.dumps(rows[:-1]))
+    assert run(finished, "random,/interleaved/even/least_confidence") == 0
+    assert json.loads(finished.read_text()) == rows
+    assert capsys.readouterr().err.count("round 2") == 1
+
+
+def test_simulation_prints_means_and_differences_to_random(finished, capsys):
+    run(finished, "random")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    assert lines[1].split()[:3] == ["random", "0", "15"]
+    assert "+0.00" in lines[1]
+
+
+def test_simulation_says_what_is_wrong_in_one_line(tmp_path, capsys):
+    assert run(tmp_path / "r.json", "///best") == 2
+    assert "unknown sampler 'best'" in capsys.readouterr().err
