@@ -1,9 +1,11 @@
 """A real Label Studio for tests, started from its own environment."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ EMAIL = "admin@example.com"
 PASSWORD = "label-studio-1"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 START_S = 120
+DATABASE = "label_studio.sqlite3"
 
 ENVIRONMENT = {
     "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
@@ -43,6 +46,9 @@ class LabelStudioServer:
     def start(self) -> None:
         """Start it and wait until it answers; raises RuntimeError with the end of its log if it does not."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
+        database = self.data_dir / DATABASE
+        if not database.exists():
+            shutil.copyfile(_empty_database(), database)
         command = [
             *(str(binary()), "start", "--no-browser", "--port", str(self._port)),
             *("--username", self.email, "--password", self.password, "--user-token", self.token),
@@ -88,6 +94,22 @@ def start_label_studio(port: int, data_dir: Path, **env: str) -> LabelStudioServ
     server = LabelStudioServer(port, data_dir, **env)
     server.start()
     return server
+
+
+def _empty_database() -> Path:
+    """A database with this version's tables and nothing in them; making one takes most of a first start."""
+    home = binary().parents[1]
+    version = next(home.glob("lib/python*/site-packages/label_studio-*.dist-info")).stem
+    kept = ROOT / ".pytest_cache" / f"{version}.sqlite3"
+    if not kept.exists():
+        kept.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            env = {**os.environ, **ENVIRONMENT, "LABEL_STUDIO_BASE_DATA_DIR": folder}
+            # Any command makes the tables first; this one then looks for a user and ends.
+            command = [str(binary()), "user", "--username", EMAIL]
+            subprocess.run(command, env=env, cwd=folder, check=True, capture_output=True)
+            (Path(folder) / DATABASE).rename(kept)
+    return kept
 
 
 def binary() -> Path:
