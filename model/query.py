@@ -17,6 +17,7 @@ from model.samplers import sampler
 from model.samplers.base import Sampler
 from model.selection import Candidates, Query, lowest, mask_of, strictly_rising
 
+ROOM = 1e-9  # what a plan leaves free below a score of 1: float64 steps for millions of images that extend its reserve
 EDGE = 1e-6  # how far a holdout image's score keeps off the query's when it comes before the first or after the last
 
 
@@ -105,6 +106,34 @@ def plan_round(
     return _serve(query, holdout, reserve, desk.ranked, generator)
 
 
+def extend_reserve(
+    number: int,
+    pool: Pool,
+    outputs: Outputs | None,
+    settings: QuerySettings,
+    generator: np.random.Generator,
+    *,
+    asked: IntArray,
+    above: float,
+) -> Query:
+    """Choose ``settings.reserve`` further images for round ``number`` behind those that it asks already.
+
+    They are what ``plan_round`` would have put next: the same strategy, the same batch first. asked: pool indices of
+    the round so far, whatever became of them. above: their highest score; the new ones lie between it and 1.
+    """
+    _check(pool, outputs)
+    desk = _Desk(number, pool, outputs, settings, generator)
+    free = pool.available & (pool.batch_of >= 0) & ~mask_of(asked, len(pool.losses))
+    more = desk.ask(settings.reserve, free, covered=asked)
+    # Half of what is left below 1 stays free for the next extension.
+    ramp = above + (1 - above) / 2 * np.arange(len(more.indices)) / max(len(more.indices), 1)
+    values = np.minimum(ramp if desk.ranked else more.scores, max(above, 1 - ROOM))
+    scores = strictly_rising(np.concatenate([[above], values]))
+    if scores[0] < above:
+        raise BadInput(f"no scores are left between {above} and 1 for {len(more.indices)} more images")
+    return Query(more.indices, scores[1:])
+
+
 class _Desk:
     """Asks the strategy of one round, batch after batch, until there are enough images."""
 
@@ -168,7 +197,7 @@ def _serve(query: Query, holdout: IntArray, reserve: Query, ranked: bool, genera
     total = size + len(reserve.indices)
     scores: FloatArray = np.arange(total) / max(total, 1)
     if not ranked:
-        scores = strictly_rising(np.concatenate([_between(values, is_holdout), reserve.scores]))
+        scores = strictly_rising(np.concatenate([_between(values, is_holdout), reserve.scores]), below=1 - ROOM)
     return RoundPlan(indices, scores[:size], is_holdout, reserve.indices, scores[size:])
 
 

@@ -7,8 +7,6 @@ import numpy as np
 from model.errors import BadInput
 from model.outputs import BoolArray, FloatArray, IntArray, Outputs
 
-_ONE = np.float64(1.0).view(np.int64)  # the bit pattern of 1.0: scores stay below it
-
 
 @dataclass(frozen=True)
 class Query:
@@ -80,11 +78,11 @@ def valued(indices: IntArray, values: FloatArray) -> Query:
     return Query(np.asarray(indices, np.int64), strictly_rising(values))
 
 
-def strictly_rising(values: FloatArray) -> FloatArray:
-    """Lift values that repeat or fall by as few float64 steps as make them strictly rise, and stay below 1.
+def strictly_rising(values: FloatArray, below: float = 1.0) -> FloatArray:
+    """Lift values that repeat or fall by as few float64 steps as make them strictly rise, and stay below a limit.
 
-    values: (n,) in [0, 1]. Neighbouring non-negative floats have neighbouring bit patterns, so that the lift is
-    integer arithmetic.
+    values: (n,) in [0, 1]. below: at most 1. Neighbouring non-negative floats have neighbouring bit patterns, so that
+    the lift is integer arithmetic.
     """
     values = np.asarray(values, np.float64)
     if len(values) and not (values.min() >= 0.0 and values.max() <= 1.0):
@@ -92,7 +90,8 @@ def strictly_rising(values: FloatArray) -> FloatArray:
     steps = np.arange(len(values))
     bits = (values + 0.0).view(np.int64)  # + 0.0 turns -0.0, whose bits are negative, into 0.0
     bits = np.maximum.accumulate(bits - steps) + steps
-    rising: FloatArray = np.minimum(bits, _ONE - len(values) + steps).view(np.float64)
+    limit = np.float64(below).view(np.int64)
+    rising: FloatArray = np.minimum(bits, limit - len(values) + steps).view(np.float64)
     return rising
 
 

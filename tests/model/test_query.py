@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from model.batches import BATCH_ORDERS, split
 from model.errors import BadInput, UnknownName
 from model.outputs import Outputs
-from model.query import Pool, QuerySettings, plan_round
+from model.query import Pool, QuerySettings, extend_reserve, plan_round
 
 
 def rng(seed=0):
@@ -183,6 +183,43 @@ def test_holdout_is_drawn_from_all_batches_and_lies_anywhere_in_the_queue():
         places |= set(np.flatnonzero(plan.holdout).tolist())
     assert batches == {0, 1, 2, 3}
     assert places == set(range(7))
+
+
+def test_extend_reserve_goes_on_where_the_reserve_ends():
+    generator = rng(5)
+    pool = pool_of(generator.random(300), 3)
+    outputs = outputs_with_top(generator.uniform(0.34, 1.0, 300))
+    ask, long = (QuerySettings(3, k=20, reserve=r, order="high_first") for r in (5, 15))
+    plan, whole = (plan_round(1, pool, outputs, s, rng()) for s in (ask, long))
+    asked, above = np.concatenate([plan.indices, plan.reserve]), plan.reserve_scores[-1]
+    first = extend_reserve(1, pool, outputs, ask, rng(), asked=asked, above=above)
+    second = extend_reserve(
+        1, pool, outputs, ask, rng(), asked=np.concatenate([asked, first.indices]), above=first.scores[-1]
+    )
+    assert [*first.indices, *second.indices] == whole.reserve[5:].tolist()
+    assert [*first.scores, *second.scores] == whole.reserve_scores[5:].tolist()
+
+
+@pytest.mark.parametrize(("sampler", "top"), [("margin", 0.5), ("least_confidence", 1.0)])
+def test_extend_reserve_always_finds_scores_between_the_last_and_one(sampler, top):
+    pool = pool_of(np.arange(400), 1)
+    outputs, ask = outputs_with_top([top] * 400), QuerySettings(1, k=10, reserve=20, sampler=sampler)
+    plan = plan_round(1, pool, outputs, ask, rng())
+    asked, scores = plan.indices, plan.scores
+    for _ in range(18):
+        more = extend_reserve(1, pool, outputs, ask, rng(), asked=asked, above=scores[-1])
+        asked, scores = np.concatenate([asked, more.indices]), np.concatenate([scores, more.scores])
+    assert len(set(asked.tolist())) == 10 + 18 * 20
+    assert (np.diff(scores) > 0).all()
+    assert scores[-1] < 1
+
+
+def test_extend_reserve_says_when_no_score_is_left():
+    pool = pool_of(np.arange(5), 1)
+    with pytest.raises(BadInput, match="no scores are left"):
+        extend_reserve(
+            0, pool, None, QuerySettings(1, 1, reserve=2), rng(), asked=np.array([0]), above=np.nextafter(1, 0)
+        )
 
 
 def test_images_without_a_batch_are_never_asked():

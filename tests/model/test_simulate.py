@@ -69,7 +69,7 @@ def test_results_file_of_something_else_is_refused(tmp_path):
         Results(path, SETTING)
 
 
-ARGUMENTS = "--data digits --pool 200 --test 200 --rounds 3 --k 15 --seeds 1 --epochs 8 --pretext-epochs 2"
+ARGUMENTS = "--data digits --pool 200 --test 200 --rounds 3 --k 15 --seeds 1 --epochs 8 --pretext-epochs 2 --threads 1"
 
 
 def run(path, strategies, *more):
@@ -78,9 +78,12 @@ def run(path, strategies, *more):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    path = tmp_path_factory.mktemp("simulation") / "results.json"
+    import torch
+
+    path, threads = tmp_path_factory.mktemp("simulation") / "results.json", torch.get_num_threads()
     assert run(path, "random,/interleaved/even/least_confidence") == 0
-    return path
+    yield path
+    torch.set_num_threads(threads)
 
 
 def test_simulation_measures_every_strategy_after_every_round(finished):
