@@ -1,0 +1,148 @@
+"""What the dashboard and the metrics show beyond the loop's own needs. Reads only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import case, func, select
+
+from backend.store.base import Repository, chunks
+from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, TaskRow
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one round asked of one class and role, by the annotators' answers."""
+
+    round: int
+    role: AskRole
+    label: str
+    images: int
+    predicted: int  # of these, how many a model had a guess about when they were asked
+    wrong: int  # and how many of those guesses the annotators did not share
+
+
+@dataclass(frozen=True)
+class QueuedImage:
+    """An image that waits for its answer, in serving order, with what the model guessed when it was asked."""
+
+    task_id: int
+    pool_index: int
+    label: str | None
+    confidence: float | None
+    loss: float | None
+    batch: int | None
+
+
+@dataclass(frozen=True)
+class LossTable:
+    """Losses and batches of the living pool; every array (n,), by pool index."""
+
+    pool_index: NDArray[np.int64]
+    loss: NDArray[np.float32]  # NaN: none yet
+    batch: NDArray[np.int64]  # -1: none yet
+
+
+class Insight(Repository):
+    """Aggregates over one project, named by our ``key``."""
+
+    def asked(self, key: int) -> list[Asked]:
+        """Count what was asked and labeled, and the model's errors about it at that time.
+
+        A task that nobody got to in one round may be asked again in a later one: its answer belongs to that one alone.
+        """
+        last = (
+            select(AskRow.task_id, func.max(AskRow.round).label("round"))
+            .where(AskRow.project_id == key, AskRow.state == AskState.POSTED)
+            .group_by(AskRow.task_id)
+            .subquery()
+        )
+        groups = (AskRow.round, AskRow.role, TaskRow.label)
+        wrong = func.sum(case((AskRow.label != TaskRow.label, 1), else_=0))
+        query = (
+            select(*groups, func.count(), func.count(AskRow.label), wrong)
+            .select_from(AskRow)
+            .join(last, (last.c.task_id == AskRow.task_id) & (last.c.round == AskRow.round))
+            .join(TaskRow, _same_task())
+            .where(
+                AskRow.project_id == key,
+                AskRow.state == AskState.POSTED,
+                TaskRow.answer == Answer.LABELED,
+                TaskRow.label.is_not(None),
+            )
+            .group_by(*groups)
+            .order_by(*groups)
+        )
+        with self._read() as session:
+            return [
+                Asked(number, AskRole(role), label or "", images, predicted, int(wrong))
+                for number, role, label, images, predicted, wrong in session.execute(query)
+            ]
+
+    def answers(self, key: int) -> dict[Answer, int]:
+        """Count the tasks that have an answer, by its kind; deleted tasks have none."""
+        query = (
+            select(TaskRow.answer, func.count())
+            .where(TaskRow.project_id == key, TaskRow.answer != Answer.NONE)
+            .group_by(TaskRow.answer)
+        )
+        with self._read() as session:
+            return {Answer(answer): images for answer, images in session.execute(query)}
+
+    def queue(self, key: int, number: int, limit: int) -> list[QueuedImage]:
+        """List the first images of a round's queue, in serving order."""
+        query = (
+            select(TaskRow.task_id, TaskRow.pool_index, AskRow.label, AskRow.confidence, TaskRow.loss, TaskRow.batch)
+            .join(AskRow, _same_task())
+            .where(
+                AskRow.project_id == key,
+                AskRow.round == number,
+                AskRow.state == AskState.POSTED,
+                TaskRow.state == ImageState.OK,
+                TaskRow.answer == Answer.NONE,
+                TaskRow.pool_index.is_not(None),
+            )
+            .order_by(AskRow.rank)
+            .limit(limit)
+        )
+        with self._read() as session:
+            return [
+                QueuedImage(task_id, index, label, confidence, loss, batch)
+                for task_id, index, label, confidence, loss, batch in session.execute(query)
+                if index is not None
+            ]
+
+    def losses(self, key: int) -> LossTable:
+        """Give loss and batch of every image in the bank."""
+        query = (
+            select(TaskRow.pool_index, TaskRow.loss, TaskRow.batch)
+            .where(TaskRow.project_id == key, TaskRow.state == ImageState.OK, TaskRow.pool_index.is_not(None))
+            .order_by(TaskRow.pool_index)
+        )
+        with self._read() as session:
+            rows = session.execute(query).all()
+        index, loss, batch = zip(*rows, strict=True) if rows else ((), (), ())
+        return LossTable(
+            np.array(index, np.int64),
+            np.array([np.nan if value is None else value for value in loss], np.float32),
+            np.array([-1 if value is None else value for value in batch], np.int64),
+        )
+
+    def task_ids(self, key: int, pool_indices: Sequence[int]) -> dict[int, int]:
+        """Give the task id by pool index, for those that have one."""
+        found: dict[int, int] = {}
+        with self._read() as session:
+            for part in chunks(pool_indices):
+                rows = session.execute(
+                    select(TaskRow.pool_index, TaskRow.task_id).where(
+                        TaskRow.project_id == key, TaskRow.pool_index.in_(part), TaskRow.state == ImageState.OK
+                    )
+                )
+                found.update({index: task_id for index, task_id in rows if index is not None})
+        return found
+
+
+def _same_task() -> Any:
+    return (TaskRow.project_id == AskRow.project_id) & (TaskRow.task_id == AskRow.task_id)
