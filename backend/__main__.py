@@ -75,13 +75,14 @@ def _demo(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    """Read the environment; what the command line says goes before it."""
+    """Read the environment, into which goes what the command line says: whatever reads it later agrees."""
     given = {
         "PORT": getattr(arguments, "port", None),
         "DATA_DIR": getattr(arguments, "data_dir", None),
         "LOG_LEVEL": "DEBUG" if getattr(arguments, "debug", False) else getattr(arguments, "log_level", None),
     }
-    return Settings.from_env({**os.environ, **{name: value for name, value in given.items() if value}})
+    os.environ.update({name: value for name, value in given.items() if value})
+    return Settings.from_env()
 
 
 def _configure_logging(arguments: argparse.Namespace, settings: Settings) -> None:
