@@ -13,7 +13,8 @@ from backend.store import AskRole, AskState, RoundRow, RoundState
 from backend.store.rounds import Ask
 from backend.store.tasks import PoolView
 from model.outputs import FloatArray, Outputs
-from model.query import Pool, QuerySettings, RoundPlan, plan_round
+from model.query import Pool, QuerySettings, extend_reserve, plan_round
+from model.selection import Query
 
 logger = logging.getLogger(__name__)
 
@@ -35,35 +36,35 @@ def plan(work: Work) -> None:
         return
     number = 0 if current is None else current.number + 1
     pool = work.store.tasks.pool(work.key, work.store.tasks.pool_size(work.key))
-    asks = _asks(work, number, pool, current)
+    asks = _asks(work, number, pool)
     if asks and work.store.rounds.plan(work.key, number, version_of(number), asks):
         work.store.rounds.add_seconds(work.key, number, plan=time.monotonic() - started)
         logger.info("project %s round %d: %d images planned", work.key, number, len(asks))
 
 
 def extend(work: Work) -> None:
-    """Find more reserve for the current round: the least certain images that it does not ask yet."""
+    """Find more reserve for the current round: what the same strategy would have asked next."""
     current = work.store.rounds.current(work.key)
     if current is None:
         return
-    pool = work.store.tasks.pool(work.key, work.store.tasks.pool_size(work.key))
+    view = work.store.tasks.pool(work.key, work.store.tasks.pool_size(work.key))
     asked = work.store.rounds.asks(work.key, current.number, states=list(AskState))
-    known = np.array([ask.task_id for ask in asked], np.int64)
-    free = np.flatnonzero(pool.available & (pool.batch >= 0) & ~np.isin(pool.task_id, known))
-    model = work.store.rounds.newest_model(work.key)
-    probs = load_probs(work, model, len(pool.task_id))
-    order = free if probs is None else free[np.argsort(probs[free].max(axis=1), kind="stable")]
-    order = order[:MIN_RESERVE]
-    top = max((ask.score for ask in asked), default=0.0)
-    # Scores stay above those of the queue and below 1, however often the reserve is extended.
-    scores = top + (1 - top) * (np.arange(len(order)) + 1) / (2 * (len(order) + 1))
-    work.store.rounds.extend_reserve(
-        work.key, current.number, _rows(work, order, scores, [AskRole.RESERVE] * len(order), pool, probs, model)
+    model = _model_before(work, current.number)
+    more = extend_reserve(
+        current.number,
+        _pool(work, view),
+        _outputs(work, model, len(view.task_id)),
+        _settings(work, view),
+        np.random.default_rng((work.config.seed, current.number, len(asked))),
+        asked=np.flatnonzero(np.isin(view.task_id, [ask.task_id for ask in asked])),
+        above=max((ask.score for ask in asked), default=0.0),
     )
+    rows = _rows(work, more, [AskRole.RESERVE] * len(more.indices), view, model)
+    work.store.rounds.extend_reserve(work.key, current.number, rows)
 
 
 def load_probs(work: Work, model: RoundRow | None, size: int) -> FloatArray | None:
-    """Give a model's posteriors (size, C); images that it has not seen get NaN-free uniform ones."""
+    """Give a model's posteriors (size, C); images that it has not seen get uniform ones."""
     if model is None or model.classes is None:
         return None
     path: Path = work.files.probs(model.number)
@@ -76,14 +77,32 @@ def load_probs(work: Work, model: RoundRow | None, size: int) -> FloatArray | No
     return np.concatenate([probs, unseen])
 
 
-def _asks(work: Work, number: int, pool: PoolView, last: RoundRow | None) -> list[Ask]:
-    size = len(pool.task_id)
-    model = last if last is not None and last.has_model else None
-    probs = load_probs(work, model, size)
-    outputs = None if probs is None else Outputs(probs=probs, **_more_outputs(work, model, size))
-    ok = int((pool.task_id >= 0).sum())
-    k = work.config.labels_of_round(ok)
-    settings = QuerySettings(
+def _asks(work: Work, number: int, view: PoolView) -> list[Ask]:
+    model = _model_before(work, number)
+    chosen = plan_round(
+        number,
+        _pool(work, view),
+        _outputs(work, model, len(view.task_id)),
+        _settings(work, view),
+        np.random.default_rng((work.config.seed, number)),
+    )
+    roles = [AskRole.HOLDOUT if held else AskRole.QUERY for held in chosen.holdout]
+    roles += [AskRole.RESERVE] * len(chosen.reserve)
+    asked = Query(
+        np.concatenate([chosen.indices, chosen.reserve]), np.concatenate([chosen.scores, chosen.reserve_scores])
+    )
+    return _rows(work, asked, roles, view, model)
+
+
+def _model_before(work: Work, number: int) -> RoundRow | None:
+    """Give the round before ``number`` if a model was trained after it."""
+    last = work.store.rounds.get(work.key, number - 1)
+    return last if last is not None and last.has_model else None
+
+
+def _settings(work: Work, view: PoolView) -> QuerySettings:
+    k = work.config.labels_of_round(int((view.task_id >= 0).sum()))
+    return QuerySettings(
         batches=work.config.rounds,
         k=k,
         holdout=work.config.holdout_of_round(k),
@@ -93,40 +112,27 @@ def _asks(work: Work, number: int, pool: PoolView, last: RoundRow | None) -> lis
         order=work.config.batch_order,
         classes=len(work.spec.classes),
     )
-    chosen = plan_round(
-        number,
-        Pool(pool.loss, pool.batch, pool.available, _class_ids(work, pool)),
-        outputs,
-        settings,
-        np.random.default_rng((work.config.seed, number)),
-    )
-    roles = [AskRole.HOLDOUT if held else AskRole.QUERY for held in chosen.holdout]
-    roles += [AskRole.RESERVE] * len(chosen.reserve)
-    return _rows(work, *_joined(chosen), roles, pool, probs, model)
 
 
-def _joined(chosen: RoundPlan) -> tuple[Any, Any]:
-    indices = np.concatenate([chosen.indices, chosen.reserve])
-    return indices, np.concatenate([chosen.scores, chosen.reserve_scores])
+def _pool(work: Work, view: PoolView) -> Pool:
+    return Pool(view.loss, view.batch, view.available, _class_ids(work, view))
 
 
-def _rows(
-    work: Work,
-    indices: Any,
-    scores: Any,
-    roles: list[AskRole],
-    pool: PoolView,
-    probs: FloatArray | None,
-    model: RoundRow | None,
-) -> list[Ask]:
+def _outputs(work: Work, model: RoundRow | None, size: int) -> Outputs | None:
+    probs = load_probs(work, model, size)
+    return None if probs is None or model is None else Outputs(probs=probs, embeddings=_embeddings(work, model, size))
+
+
+def _rows(work: Work, asked: Query, roles: list[AskRole], view: PoolView, model: RoundRow | None) -> list[Ask]:
+    probs = load_probs(work, model, len(view.task_id))
     classes = (model.classes or []) if model else []
     rows = []
-    for index, score, role in zip(indices, scores, roles, strict=True):
+    for index, score, role in zip(asked.indices, asked.scores, roles, strict=True):
         label, confidence = None, None
         if probs is not None and classes:
             best = int(np.argmax(probs[index]))
             label, confidence = classes[best], float(probs[index][best])
-        rows.append(Ask(int(pool.task_id[index]), float(score), role, label, confidence))
+        rows.append(Ask(int(view.task_id[index]), float(score), role, label, confidence))
     return rows
 
 
@@ -140,12 +146,10 @@ def _class_ids(work: Work, pool: PoolView) -> Any:
     return labels
 
 
-def _more_outputs(work: Work, model: RoundRow | None, size: int) -> dict[str, Any]:
-    """Give what the configured sampler needs beyond posteriors, as the retraining has left it."""
-    if model is None:
-        return {}
+def _embeddings(work: Work, model: RoundRow, size: int) -> FloatArray | None:
+    """Give the features that a retraining has left because the sampler wanted them."""
     path = work.files.embeddings(model.number)
     if not path.exists():
-        return {}
-    embeddings = np.load(path, mmap_mode="r")
-    return {"embeddings": embeddings[:size]} if len(embeddings) >= size else {}
+        return None
+    embeddings: FloatArray = np.load(path, mmap_mode="r")
+    return embeddings[:size] if len(embeddings) >= size else None

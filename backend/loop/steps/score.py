@@ -32,4 +32,4 @@ def score_tasks(work: Work, task_ids: list[int]) -> dict[int, list[float]]:
         bank = ImageBank.create(Path(folder) / "bank", work.side)
         bank.append(np.stack([image.pixels for image in good if image.pixels is not None]))
         probs = Learner.load(work.files.model(model.number), device=work.context.settings.device).predict(bank).probs
-    return {image.task_id: row.tolist() for image, row in zip(good, probs, strict=True)}
+    return {} if probs is None else {image.task_id: row.tolist() for image, row in zip(good, probs, strict=True)}

@@ -73,4 +73,4 @@ def _commit(work: Work, bank: ImageBank, part: list[FetchedImage]) -> None:
 def _retry_at(image: FetchedImage, attempts: int) -> float | None:
     if not image.transient or attempts + 1 >= TRIES:
         return None
-    return time.time() + FIRST_RETRY_S * 2**attempts
+    return time.time() + FIRST_RETRY_S * float(2**attempts)
