@@ -18,6 +18,7 @@ class Web:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.bodies: list[tuple[str, bytes]] = []
         self.answer: Callable[[BaseHTTPRequestHandler, int], None] = lambda handler, number: reply(handler, 200)
         web = self
 
@@ -25,7 +26,7 @@ class Web:
             protocol_version = "HTTP/1.1"
 
             def _handle(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                web.bodies.append((self.path, self.rfile.read(int(self.headers.get("Content-Length") or 0))))
                 web.requests.append((self.command, self.path, dict(self.headers.items())))
                 web.answer(self, len(web.requests))
 
@@ -36,6 +37,7 @@ class Web:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # a client that hangs up is no news
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
 
 import requests
@@ -16,6 +17,10 @@ from backend.studio.session import StudioSession
 FILE_BYTES = 64 * 1024 * 1024
 """Largest file that is read; a camera's raw JPEG stays below 30 MB."""
 FILE_READ_S = 30.0
+"""Between two pieces of a file."""
+FILE_S = 300.0
+FILE_ATTEMPTS = 3
+"""Few, since whoever downloads many files comes back to those that failed."""
 REDIRECTS = 5
 CHUNK = 64 * 1024
 
@@ -43,9 +48,22 @@ def fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
     if scheme == "file":
         raise ImageError("file:// addresses are not read: add the folder to Label Studio as local files storage")
     if scheme and scheme not in WEB:
-        encoded = base64.urlsafe_b64encode(reference.encode()).decode()
-        return _download(session, f"{session.base}/tasks/{task_id}/presign/?fileuri={encoded}")
+        return _from_storage(session, reference, task_id)
     return _download(session, _absolute(session, reference))
+
+
+def _from_storage(session: StudioSession, reference: str, task_id: int) -> bytes:
+    """Have Label Studio sign the address, or hand the file through, with the keys of the project's storage."""
+    encoded = base64.urlsafe_b64encode(reference.encode()).decode()
+    url = f"{session.base}/tasks/{task_id}/presign/?fileuri={encoded}"
+    with _open(session, url) as response:
+        if response.status_code == 404:
+            where = "://".join(urlsplit(reference)[:2])
+            raise ImageError(f"Label Studio has no cloud storage for {where}: connect it to the project")
+        if not response.is_redirect:
+            return _body(session, response)
+        target = urljoin(url, response.headers["Location"])
+    return _download(session, target)
 
 
 def _absolute(session: StudioSession, reference: str) -> str:
@@ -60,14 +78,12 @@ def _absolute(session: StudioSession, reference: str) -> str:
 def _download(session: StudioSession, url: str) -> bytes:
     for _ in range(REDIRECTS + 1):
         with _open(session, url) as response:
-            if response.is_redirect:
-                url = urljoin(url, response.headers["Location"])
-                if urlsplit(url).scheme not in WEB:
-                    raise ImageError(f"{_host(response.url)} sends us on to an address that is not of the web")
-                continue
-            _check(response)
-            return _read(response)
-    raise ImageError(f"{_host(url)} sends us on more than {REDIRECTS} times")
+            if not response.is_redirect:
+                return _body(session, response)
+            url = urljoin(url, response.headers["Location"])
+            if urlsplit(url).scheme not in WEB:
+                raise ImageError(f"{_host(session, response.url)} sends us on to an address that is not of the web")
+    raise ImageError(f"{_host(session, url)} sends us on more than {REDIRECTS} times")
 
 
 def _open(session: StudioSession, url: str) -> requests.Response:
@@ -75,7 +91,7 @@ def _open(session: StudioSession, url: str) -> requests.Response:
         try:
             return _get(session, url, None)
         except requests.RequestException as error:
-            raise ImageUnavailable(f"{_host(url)} did not answer ({type(error).__name__})") from error
+            raise ImageUnavailable(f"{_host(session, url)} did not answer ({type(error).__name__})") from error
     try:
         # 403 is the file's own answer here: no permission, or local files are not switched on.
         response = session.signed(lambda auth: _get(session, url, auth), refusing=frozenset({401}))
@@ -88,7 +104,7 @@ def _open(session: StudioSession, url: str) -> requests.Response:
 
 
 def _get(session: StudioSession, url: str, auth: AuthBase | None) -> requests.Response:
-    return session.repeat(lambda: session.stream(url, auth, FILE_READ_S), repeatable=True)
+    return session.repeat(lambda: session.stream(url, auth, FILE_READ_S), repeatable=True, attempts=FILE_ATTEMPTS)
 
 
 def _is_ours(session: StudioSession, url: str) -> bool:
@@ -104,28 +120,26 @@ def _port(url: str) -> int | None:
     return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def _check(response: requests.Response) -> None:
-    if response.ok:
-        return
-    text = f"{_host(response.url)} answered {response.status_code} {response.reason or ''}".rstrip()
-    if response.status_code in PASSING:
-        raise ImageUnavailable(text)
-    raise ImageError(text)
-
-
-def _read(response: requests.Response) -> bytes:
-    too_large = ImageError(f"the file is larger than {FILE_BYTES // 2**20} MiB")
+def _body(session: StudioSession, response: requests.Response) -> bytes:
+    host = _host(session, response.url)
+    if not response.ok:
+        text = f"{host} answered {response.status_code} {response.reason or ''}".rstrip()
+        raise ImageUnavailable(text) if response.status_code in PASSING else ImageError(text)
+    too_large = ImageError(f"the file is larger than {FILE_BYTES / 2**20:g} MiB")
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > FILE_BYTES:
         raise too_large
     body = bytearray()
+    deadline = time.monotonic() + FILE_S
     try:
         for chunk in response.iter_content(CHUNK):
             body += chunk
             if len(body) > FILE_BYTES:
                 raise too_large
+            if time.monotonic() > deadline:
+                raise ImageUnavailable(f"{host} did not send the whole file in {FILE_S:g} s")
     except requests.RequestException as error:
-        raise ImageUnavailable(f"{_host(response.url)} broke off ({type(error).__name__})") from error
+        raise ImageUnavailable(f"{host} broke off ({type(error).__name__})") from error
     return bytes(body)
 
 
@@ -134,10 +148,11 @@ def _inline(reference: str) -> bytes:
     if not comma or len(body) > FILE_BYTES:
         raise ImageError("a data: address that is cut off or too large")
     try:
-        return base64.b64decode(body) if head.endswith(";base64") else unquote_to_bytes(body)
+        return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
     except binascii.Error as error:
         raise ImageError(f"a data: address with damaged base64 ({error})") from error
 
 
-def _host(url: str) -> str:
-    return urlsplit(url).hostname or "the address"
+def _host(session: StudioSession, url: str) -> str:
+    """Name a server without the path and query of an address, which may hold keys."""
+    return "Label Studio" if _is_ours(session, url) else urlsplit(url).hostname or "the address"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,8 +19,6 @@ from model.images import decode, measure
 WORKERS = 8
 AHEAD = 4
 """Downloads in flight or waiting to be taken, for each worker: what bounds memory."""
-ATTEMPTS = 3
-BACKOFF_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,18 +61,9 @@ def download_images(
 
 def _one(client: LabelStudio, task_id: int, reference: str, side: int) -> FetchedImage:
     try:
-        body = _fetch(client, task_id, reference)
+        body = client.fetch(reference, task_id)
         return FetchedImage(task_id, pixels=decode(body, side), size=measure(body))
     except ImageUnavailable as error:
         return FetchedImage(task_id, error=str(error), transient=True)
     except (ImageError, BadImage) as error:
         return FetchedImage(task_id, error=str(error))
-
-
-def _fetch(client: LabelStudio, task_id: int, reference: str) -> bytes:
-    for attempt in range(ATTEMPTS - 1):
-        try:
-            return client.fetch(reference, task_id)
-        except ImageUnavailable:
-            time.sleep(BACKOFF_S * 2**attempt)
-    return client.fetch(reference, task_id)

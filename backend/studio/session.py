@@ -137,10 +137,12 @@ class StudioSession:
             response.close()
         raise StudioRefused(self._advice(refusals))
 
-    def repeat(self, send: Callable[[], requests.Response], *, repeatable: bool) -> requests.Response:
+    def repeat(
+        self, send: Callable[[], requests.Response], *, repeatable: bool, attempts: int = ATTEMPTS
+    ) -> requests.Response:
         """Send, and send again after a pause while the failure may pass; the last answer or error is the caller's."""
-        for attempt in range(ATTEMPTS):
-            last = attempt == ATTEMPTS - 1
+        for attempt in range(attempts):
+            last = attempt == attempts - 1
             try:
                 response = send()
             except requests.RequestException as error:

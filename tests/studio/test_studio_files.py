@@ -1,0 +1,221 @@
+import base64
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from labelstudio import LabelStudioServer
+from studio_web import Web, png, reply
+
+from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
+from backend.studio import files
+from backend.studio import session as session_module
+from backend.studio.annotator import Annotator
+from backend.studio.client import LabelStudio, NamedToken
+
+TOKEN = "c0ffee" * 7
+IMAGE = png()
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(session_module, "BACKOFF_S", 0.01)
+
+
+@pytest.fixture
+def other(web: Web):
+    """A second web server: somebody else's."""
+    server = Web()
+    thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    server.answer = lambda handler, _: reply(handler, 200, IMAGE, "image/png")
+    yield server
+    server.server.shutdown()
+    thread.join()
+    server.server.server_close()
+
+
+@pytest.fixture
+def ours(web: Web) -> LabelStudio:
+    """A client that takes `web` for Label Studio, under a path."""
+    return LabelStudio(f"{web.url}/ls", [NamedToken("token", TOKEN)])
+
+
+# Label Studio's own files
+
+
+def test_fetch_reads_an_upload(studio: LabelStudio, person: Annotator, project):
+    assert person.upload_images(project, [("a b.png", IMAGE), ("c.png", png(9))]) == 2
+    (task, _) = studio.tasks(project, studio.task_ids(project))
+    assert task.data["image"].startswith("/data/upload/")
+    assert studio.fetch(task.data["image"], task.id) == IMAGE
+    assert studio.fetch(studio.session.base + task.data["image"], task.id) == IMAGE
+
+
+def test_fetch_reads_local_files(studio, person, project, make_tasks, label_studio: LabelStudioServer):
+    folder = label_studio.data_dir / "files" / str(project)
+    folder.mkdir()
+    Path(folder / "a.png").write_bytes(IMAGE)
+    person.call("POST", "/api/storages/localfiles/", {"project": project, "path": str(folder), "use_blob_urls": True})
+    (task,) = make_tasks(1)
+    assert studio.fetch(f"/data/local-files/?d={project}/a.png", task) == IMAGE
+    with pytest.raises(ImageError, match=r"^Label Studio answered 40\d"):
+        studio.fetch("/data/local-files/?d=elsewhere/a.png", task)
+
+
+@pytest.mark.parametrize("presign", [True, False])
+def test_fetch_reads_cloud_storage_through_label_studio(studio, person, project, make_tasks, other: Web, presign):
+    person.call(
+        "POST",
+        "/api/storages/s3/",
+        {"project": project, "bucket": "bucket", "presign": presign, "s3_endpoint": other.url, "use_blob_urls": True,
+         "aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"},
+    )  # fmt: skip
+    (task,) = make_tasks(1)
+    assert studio.fetch("s3://bucket/a b.png", task) == IMAGE
+    method, path, headers = other.requests[-1]
+    assert (method, path.partition("?")[0]) == ("GET", "/bucket/a%20b.png")
+    assert ("X-Amz-Signature" in path) == presign
+    assert "Token" not in headers.get("Authorization", "")
+    with pytest.raises(ImageError, match="no cloud storage for gs://another: connect it"):
+        studio.fetch("gs://another/a.png", task)
+
+
+# Others' files
+
+
+def test_fetch_reads_a_web_address_without_our_token(ours: LabelStudio, other: Web):
+    assert ours.fetch(f"{other.url}/a.png?key=1", 1) == IMAGE
+    assert [path for _, path, _ in other.requests] == ["/a.png?key=1"]
+    assert "Authorization" not in other.requests[0][2]
+
+
+def test_fetch_keeps_the_token_from_whoever_label_studio_sends_us_to(ours: LabelStudio, web: Web, other: Web):
+    web.answer = lambda handler, _: reply(handler, 302, "", Location=f"{other.url}/signed?sig=1")
+    assert ours.fetch("/data/upload/a.png", 1) == IMAGE
+    assert web.requests[0][2]["Authorization"] == f"Token {TOKEN}"
+    assert "Authorization" not in other.requests[0][2]
+
+
+@pytest.mark.parametrize(
+    ("reference", "path", "signed"),
+    [
+        ("/data/upload/1/a.png", "/ls/data/upload/1/a.png", True),
+        ("/ls/data/upload/1/a.png", "/ls/data/upload/1/a.png", True),
+        ("data/a.png", "/ls/data/a.png", True),
+        ("{url}/ls/a.png", "/ls/a.png", True),
+        ("{url}/another-app/a.png", "/another-app/a.png", False),
+        ("/../another-app/a.png", "/another-app/a.png", False),
+        ("/%2e%2e/another-app/a.png", "/ls/../another-app/a.png", False),
+    ],
+)
+def test_fetch_sends_the_token_below_the_servers_path_alone(ours, web: Web, reference, path, signed):
+    web.answer = lambda handler, _: reply(handler, 200, IMAGE, "image/png")
+    assert ours.fetch(reference.format(url=web.url), 1) == IMAGE
+    assert web.requests[0][1] == path
+    assert ("Authorization" in web.requests[0][2]) == signed
+
+
+def test_fetch_gives_up_on_a_circle_of_redirects(ours: LabelStudio, web: Web):
+    web.answer = lambda handler, _: reply(handler, 302, "", Location="/ls/again")
+    with pytest.raises(ImageError, match="more than 5 times"):
+        ours.fetch("/again", 1)
+    assert len(web.requests) == files.REDIRECTS + 1
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://host/a.png"])
+def test_fetch_follows_redirects_on_the_web_alone(ours: LabelStudio, other: Web, target):
+    other.answer = lambda handler, _: reply(handler, 302, "", Location=target)
+    with pytest.raises(ImageError, match="not of the web"):
+        ours.fetch(f"{other.url}/a.png", 1)
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(404, ImageError), (403, ImageError), (500, ImageUnavailable), (429, ImageUnavailable)]
+)
+def test_fetch_tells_what_may_pass_from_what_stays(ours: LabelStudio, other: Web, status, kind):
+    other.answer = lambda handler, _: reply(handler, status, "<html>")
+    with pytest.raises(ImageError, match=f"127.0.0.1 answered {status}") as caught:
+        ours.fetch(f"{other.url}/a.png?secret=1", 1)
+    assert type(caught.value) is kind
+    assert "secret" not in str(caught.value)
+
+
+def test_fetch_blames_label_studio_and_no_image_when_it_is_down(ours: LabelStudio, web: Web):
+    web.answer = lambda handler, _: reply(handler, 502, "<html>", "text/html")
+    with pytest.raises(StudioUnreachable, match=r"through its proxy \(502\)"):
+        ours.fetch("/data/upload/a.png", 1)
+    with pytest.raises(StudioUnreachable, match="cannot be reached"):
+        LabelStudio("http://127.0.0.1:9", [NamedToken("token", TOKEN)]).fetch("/data/upload/a.png", 1)
+
+
+def test_fetch_says_that_another_host_does_not_answer(ours: LabelStudio):
+    with pytest.raises(ImageUnavailable, match=r"no-such-host\.invalid did not answer"):
+        ours.fetch("http://no-such-host.invalid/a.png", 1)
+
+
+def test_fetch_takes_a_broken_off_body_for_a_failure_that_may_pass(ours: LabelStudio, other: Web):
+    def answer(handler, _):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(IMAGE)))
+        handler.end_headers()
+        handler.wfile.write(IMAGE[:10])
+        handler.close_connection = True
+
+    other.answer = answer
+    with pytest.raises(ImageUnavailable, match="broke off"):
+        ours.fetch(f"{other.url}/a.png", 1)
+
+
+def test_fetch_ends_a_body_that_trickles(ours: LabelStudio, other: Web, monkeypatch):
+    def answer(handler, _):
+        handler.send_response(200)
+        handler.end_headers()
+        for _ in range(20):
+            handler.wfile.write(b"x" * files.CHUNK)
+            time.sleep(0.05)
+        handler.close_connection = True
+
+    monkeypatch.setattr(files, "FILE_S", 0.2)
+    other.answer = answer
+    with pytest.raises(ImageUnavailable, match=r"did not send the whole file in 0\.2 s"):
+        ours.fetch(f"{other.url}/a.png", 1)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_fetch_stops_at_its_limit(ours: LabelStudio, other: Web, monkeypatch, announced):
+    def answer(handler, _):
+        handler.send_response(200)
+        if announced:
+            handler.send_header("Content-Length", "2000")
+        handler.end_headers()
+        handler.wfile.write(b"x" * 2000)
+        handler.close_connection = True
+
+    monkeypatch.setattr(files, "FILE_BYTES", 1024)
+    other.answer = answer
+    with pytest.raises(ImageError, match="larger than"):
+        ours.fetch(f"{other.url}/a.png", 1)
+
+
+def test_fetch_reads_what_stands_in_the_address_itself(ours: LabelStudio):
+    assert ours.fetch(f"data:image/png;base64,{base64.b64encode(IMAGE).decode()}", 1) == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("file:///etc/passwd", "add the folder to Label Studio"),
+        ("FILE:///etc/passwd", "add the folder to Label Studio"),
+        ("http://[bad", "not valid"),
+        ("data:image/png;base64", "cut off"),
+        ("data:image/png;base64,!", "damaged base64"),
+    ],
+)
+def test_fetch_refuses_what_is_no_address_of_an_image(ours: LabelStudio, web: Web, reference, says):
+    with pytest.raises(ImageError, match=says):
+        ours.fetch(reference, 1)
+    assert web.requests == []

@@ -1,0 +1,83 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+from studio_web import Web, png, reply
+
+from backend.errors import StudioUnreachable
+from backend.studio import session as session_module
+from backend.studio.annotator import Annotator
+from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.images import AHEAD, download_images
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(session_module, "BACKOFF_S", 0.01)
+
+
+@pytest.fixture
+def ours(web: Web) -> LabelStudio:
+    return LabelStudio(web.url, [NamedToken("token", "c0ffee")])
+
+
+def test_download_images_brings_uploads_in_their_order(studio: LabelStudio, person: Annotator, project):
+    person.upload_images(project, [(f"{shade}.png", png(shade, (16, 16))) for shade in range(0, 200, 10)])
+    refs = [(task.id, task.data["image"]) for task in studio.tasks(project, studio.task_ids(project))]
+    fetched = list(download_images(studio, refs, 8))
+    assert [image.task_id for image in fetched] == [task for task, _ in refs]
+    assert [int(image.pixels.mean()) for image in fetched] == list(range(0, 200, 10))
+    assert {(image.pixels.shape, image.pixels.dtype, image.size) for image in fetched} == {
+        ((8, 8, 3), np.dtype(np.uint8), (16, 16))
+    }
+
+
+def test_download_images_reports_bad_ones_and_goes_on(ours: LabelStudio, web: Web):
+    def answer(handler, _):
+        status = {"/gone.png": 404, "/busy.png": 500}.get(handler.path, 200)
+        reply(handler, status, b"not an image" if handler.path == "/text.png" else png(7), "image/png")
+
+    web.answer = answer
+    names = ["a.png", "gone.png", "busy.png", "text.png", "b.png"]
+    refs = [*enumerate(f"/{name}" for name in names), (9, "file:///etc/passwd")]
+    good, gone, busy, text, last, local = download_images(ours, refs, 4)
+    assert (good.error, last.error) == (None, None)
+    assert (gone.error, gone.transient) == ("Label Studio answered 404 Not Found", False)
+    assert (busy.error, busy.transient) == ("Label Studio answered 500 Internal Server Error", True)
+    assert (text.pixels, text.transient) == (None, False)
+    assert "image" in text.error
+    assert "local files" in local.error
+
+
+def test_download_images_stops_when_label_studio_is_down(ours: LabelStudio, web: Web):
+    web.answer = lambda handler, number: reply(handler, 200 if number < 4 else 503, png(), "image/png")
+    fetched = download_images(ours, ((task, "/a.png") for task in range(1000)), 4, workers=2)
+    with pytest.raises(StudioUnreachable):
+        list(fetched)
+    assert len(web.requests) < 100
+
+
+def test_download_images_runs_ahead_only_so_far(ours: LabelStudio, web: Web):
+    web.answer = lambda handler, _: reply(handler, 200, png(), "image/png")
+    taken = []
+
+    def refs():
+        for task in range(1000):
+            taken.append(task)
+            yield task, "/a.png"
+
+    fetched = download_images(ours, refs(), 4, workers=3)
+    next(fetched)
+    time.sleep(0.1)
+    assert len(taken) == 3 * AHEAD + 1
+    fetched.close()
+    assert len(taken) == 3 * AHEAD + 1
+
+
+def test_download_images_works_at_several_at_once(ours: LabelStudio, web: Web):
+    together = threading.Barrier(4, timeout=5)
+    web.answer = lambda handler, _: (together.wait(), reply(handler, 200, png(), "image/png"))
+    assert [image.error for image in download_images(ours, [(task, "/a.png") for task in range(4)], 4, workers=4)] == [
+        None
+    ] * 4
