@@ -1,0 +1,55 @@
+"""Tell Docker whether this container does its work: ``python docker/healthcheck.py web | worker``."""
+
+import fcntl
+import sys
+import urllib.request
+from pathlib import Path
+
+from backend.config import Settings
+from backend.errors import BackendError
+from backend.queueing import QUEUES, Queueing
+
+TIMEOUT_S = 4.0
+
+
+def web_problem(settings: Settings) -> str | None:
+    """Ask the web server for its health."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{settings.port}/health", timeout=TIMEOUT_S):
+            return None
+    except OSError as error:
+        return f"no /health on port {settings.port}: {error}"
+
+
+def worker_problem(settings: Settings) -> str | None:
+    """See that every queue has a worker, and that Redis answers them."""
+    if not Queueing.from_settings(settings).ping():
+        return "Redis does not answer"
+    idle = [queue for queue in QUEUES if not has_worker(settings.data_dir, queue)]
+    return f"no worker for {', '.join(idle)}" if idle else None
+
+
+def has_worker(data_dir: Path, queue: str) -> bool:
+    """Tell whether a worker holds one of the queue's places: a lock that ends with its process."""
+    for path in (data_dir / "workers").glob(f"{queue}-*.lock"):
+        with path.open() as place:
+            try:
+                fcntl.flock(place, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+    return False
+
+
+def main(part: str) -> int:
+    """Print what is wrong, if anything; give the exit code."""
+    try:
+        problem = {"web": web_problem, "worker": worker_problem}[part](Settings.from_env())
+    except BackendError as error:
+        problem = str(error)
+    if problem:
+        print(problem)
+    return 1 if problem else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
