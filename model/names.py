@@ -4,6 +4,6 @@ Each registry's keys equal these tuples; ``tests/model/test_names.py`` holds it.
 """
 
 PRETEXT_TASKS = ("rotation",)
-NETWORKS = ("auto", "resnet18")
+NETWORKS = ("auto", "compact", "resnet18")
 INITS = ("pretext", "scratch", "pretrained")
 RECIPES = ("auto", "paper")

@@ -1,0 +1,136 @@
+"""Backbones by name, and the network that is a backbone with a linear head.
+
+A backbone takes pictures as float (B, 3, H, W) in [0, 1], channels last, and gives (B, dim) embeddings; it centres
+the pixels itself, so that no caller can forget to or do it twice.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from model.errors import ModelError, UnknownName
+
+AUTO = "auto"
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Backbone(nn.Module):
+    """A feature extractor with global pooling at its end.
+
+    dim: length of an embedding.
+    """
+
+    def __init__(self, layers: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.layers = layers
+        self.dim = dim
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the embeddings, (B, 3, H, W) in [0, 1] -> (B, dim)."""
+        return cast(Tensor, self.layers((images - 0.5) * 4.0))  # roughly zero mean and unit deviation
+
+
+class Network(nn.Module):
+    """A backbone with a linear head: pretext and main task differ in the head alone."""
+
+    def __init__(self, backbone: Backbone, outputs: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.dim, outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits, (B, 3, H, W) -> (B, outputs)."""
+        return cast(Tensor, self.head(self.backbone(images)))
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(*_conv(width, width), *_conv(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, x + self.block(x))
+
+
+def _conv(width_in: int, width: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+    padding = (kernel - 1) // 2
+    convolution = nn.Conv2d(width_in, width, kernel, stride, padding, bias=False)
+    return [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+
+
+def _compact(side: int) -> Backbone:
+    """Build a residual network of 0.6 M parameters that spends its time where it pays on a CPU.
+
+    A ResNet-8 after Page's cifar10-fast, with a stem that halves the picture (quarters it from 64 px on): its first
+    layers are where a CPU is slowest, and where small labeled sets gain least.
+    """
+    stem = _conv(3, 32, kernel=4, stride=2) if side < 64 else _conv(3, 32, kernel=8, stride=4)
+    layers = nn.Sequential(
+        *stem,
+        *_conv(32, 64),
+        nn.MaxPool2d(2),
+        *_conv(64, 128),
+        _Residual(128),
+        nn.MaxPool2d(2),
+        *_conv(128, 256),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    return Backbone(layers, 256)
+
+
+def _resnet18(side: int) -> Backbone:
+    """Build ResNet-18; up to 64 px the CIFAR variant of the paper's code: 3x3 stem of stride 1, no max-pool."""
+    from torchvision.models import resnet18
+
+    network = resnet18(num_classes=1)
+    if side <= 64:
+        network.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+        network.maxpool = nn.Identity()
+    network.fc = nn.Identity()
+    return Backbone(network, 512)
+
+
+NETWORKS: dict[str, Callable[[int], Backbone]] = {
+    "compact": _compact,
+    "resnet18": _resnet18,
+}
+
+
+def resolve(name: str, device: torch.device) -> str:
+    """Return the network that ``auto`` stands for on this device, or ``name``; raise UnknownName with the choices."""
+    if name == AUTO:
+        return "resnet18" if device.type == "cuda" else "compact"
+    if name not in NETWORKS:
+        raise UnknownName("network", name, [AUTO, *NETWORKS])
+    return name
+
+
+def build_backbone(name: str, side: int, seed: int) -> Backbone:
+    """Build a backbone with weights drawn from ``seed``, on the CPU, channels last."""
+    if name not in NETWORKS:
+        raise UnknownName("network", name, NETWORKS)
+    return seeded(lambda: NETWORKS[name](side), seed).to(memory_format=torch.channels_last)
+
+
+def seeded(build: Callable[[], M], seed: int) -> M:
+    """Run ``build`` with PyTorch's global generator at ``seed``, and put that back as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def load_imagenet(backbone: Backbone) -> None:
+    """Fill a ResNet-18 backbone with torchvision's ImageNet weights; raise ModelError where they cannot be had."""
+    from torchvision.models import ResNet18_Weights
+
+    try:
+        state: dict[str, Any] = dict(ResNet18_Weights.DEFAULT.get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:  # no network, proxy, or a damaged download
+        raise ModelError(f"torchvision's pretrained weights could not be downloaded: {error}") from error
+    own = backbone.layers.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    backbone.layers.load_state_dict({**own, **fitting})
