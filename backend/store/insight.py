@@ -130,6 +130,18 @@ class Insight(Repository):
             np.array([-1 if value is None else value for value in batch], np.int64),
         )
 
+    def labeled(self, key: int) -> NDArray[np.int64]:
+        """Give the pool indices (n,) of all labeled images, rising."""
+        with self._read() as session:
+            rows = session.scalars(_labeled(key, TaskRow.pool_index).order_by(TaskRow.pool_index)).all()
+        return np.array(rows, np.int64)
+
+    def holdout(self, key: int) -> list[tuple[int, str]]:
+        """List (pool_index, label) of the labeled holdout."""
+        query = _labeled(key, TaskRow.pool_index, TaskRow.label).where(TaskRow.holdout, TaskRow.label.is_not(None))
+        with self._read() as session:
+            return [(index, label) for index, label in session.execute(query.order_by(TaskRow.pool_index))]
+
     def task_ids(self, key: int, pool_indices: Sequence[int]) -> dict[int, int]:
         """Give the task id by pool index, for those that have one."""
         found: dict[int, int] = {}
@@ -142,6 +154,15 @@ class Insight(Repository):
                 )
                 found.update({index: task_id for index, task_id in rows if index is not None})
         return found
+
+
+def _labeled(key: int, *columns: Any) -> Any:
+    return select(*columns).where(
+        TaskRow.project_id == key,
+        TaskRow.answer == Answer.LABELED,
+        TaskRow.state == ImageState.OK,
+        TaskRow.pool_index.is_not(None),
+    )
 
 
 def _same_task() -> Any:

@@ -9,7 +9,7 @@ from backend.config import Settings
 from backend.errors import ConfigError, QueueUnavailable
 from backend.queueing import Queueing
 from backend.store import Store
-from backend.web import api, auth, plugin
+from backend.web import api, auth, dashboard, metrics, plugin
 from backend.web.services import Services
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["pt4al"] = services
     if "pt4al" not in app.blueprints:
         app.register_blueprint(api.blueprint)
+        dashboard.register(app)
+        metrics.register(app)
         app.before_request(auth.check)
         app.before_request(plugin.check_body)
         app.register_error_handler(ConfigError, _bad_request)

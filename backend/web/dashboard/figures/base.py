@@ -1,0 +1,44 @@
+"""What the figures have in common.
+
+Plotly's Python package is not imported: it takes a second, and JSON is all that the browser needs. Colours are names of
+CSS variables, which the page's script replaces by their values, so that one figure serves light and dark.
+"""
+
+from html import escape
+from typing import Any
+
+Figure = dict[str, Any]
+
+MAX_NAME = 24  # characters of a class name on an axis
+
+
+def figure(traces: list[dict[str, Any]], **layout: Any) -> Figure:
+    """Give a figure of ``traces``."""
+    return {"data": traces, "layout": {"showlegend": False, "hovermode": "closest", **layout}}
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """Give an axis with a title."""
+    return {"title": {"text": title}, "automargin": True, **more}
+
+
+def plain(text: str, limit: int = 200) -> str:
+    """Make a text safe where Plotly would read markup, and short."""
+    short = text if len(text) <= limit else text[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return escape(short)
+
+
+def names(classes: list[str]) -> list[str]:
+    """Give class names as axis labels, each a different one: equal labels would fall onto one place of the axis."""
+    seen: dict[str, int] = {}
+    labels = []
+    for name in classes:
+        label = plain(name, MAX_NAME)
+        seen[label] = seen.get(label, 0) + 1
+        labels.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
+    return labels
+
+
+def heat() -> list[list[Any]]:
+    """Give the colour scale of a heat map."""
+    return [[0, "var(--heat-0)"], [1, "var(--heat-1)"]]

@@ -1,0 +1,67 @@
+"""The confusion matrix on the holdout."""
+
+import numpy as np
+
+from backend.web.dashboard.figures.base import Figure, axis, figure, heat, names, plain
+from backend.web.dashboard.view import Holdout, ProjectView
+from model.metrics import confusion_matrix
+from model.outputs import IntArray
+
+MAX_CLASSES = 40
+MAX_TEXT_CLASSES = 15
+
+WAITING = "It appears with the first model and the first labeled random images."
+
+
+def draw(view: ProjectView) -> Figure | str:
+    """Draw true against predicted classes."""
+    held = view.holdout
+    if held is None:
+        return WAITING
+    classes, counts = shown(held)
+    labels = names(classes)
+    truth_sums = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    trace = {
+        "type": "heatmap",
+        "x": labels,
+        "y": labels,
+        "z": np.round(100 * counts / truth_sums, 1).tolist(),
+        "customdata": [
+            [[int(value), plain(true), plain(guess)] for value, guess in zip(row, classes, strict=True)]
+            for row, true in zip(counts, classes, strict=True)
+        ],
+        "hovertemplate": "%{customdata[0]} of %{customdata[1]}<br>taken for %{customdata[2]} (%{z:.0f}%)"
+        "<extra></extra>",
+        "colorscale": heat(),
+        "zmin": 0,
+        "zmax": 100,
+        "xgap": 1,
+        "ygap": 1,
+        "colorbar": {"title": {"text": "% of row"}, "thickness": 12, "outlinewidth": 0},
+    }
+    if len(classes) <= MAX_TEXT_CLASSES:
+        trace["text"], trace["texttemplate"] = counts.tolist(), "%{text}"
+    return figure(
+        [trace],
+        xaxis=axis("model", type="category", constrain="domain"),
+        yaxis=axis("annotators", type="category", autorange="reversed"),
+    )
+
+
+def shown(held: Holdout) -> tuple[list[str], IntArray]:
+    """Give classes (C,) and counts (C, C), row true; of many classes those with most images."""
+    counts = confusion_matrix(held.guesses, held.truth, len(held.classes))
+    if len(held.classes) <= MAX_CLASSES:
+        return held.classes, counts
+    weight = counts.sum(axis=0) + counts.sum(axis=1)
+    kept = np.sort(np.argsort(-weight, kind="stable")[:MAX_CLASSES])
+    return [held.classes[i] for i in kept], counts[np.ix_(kept, kept)]
+
+
+def worst(held: Holdout, limit: int = 5) -> list[tuple[str, str, int]]:
+    """List the most frequent confusions: true class, predicted class, images."""
+    counts = confusion_matrix(held.guesses, held.truth, len(held.classes))
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:limit]
+    cells = [(int(cell) // len(held.classes), int(cell) % len(held.classes)) for cell in order]
+    return [(held.classes[i], held.classes[j], int(counts[i, j])) for i, j in cells if counts[i, j]]

@@ -1,0 +1,73 @@
+"""The sentences of the pages: what happens now, how long it takes, and what the numbers mean."""
+
+from backend.loop.status import Status
+from backend.store import JobRow
+
+STAGES = {
+    "syncing": "Fetching images",
+    "pretext": "Learning from unlabeled images",
+    "recording": "Labeling can begin",
+    "labeling": "Waiting for labels",
+    "training": "Training a model",
+    "finished": "All batches are asked",
+    "failed": "Something needs you",
+}
+STEPS = {
+    "sync": "fetching images",
+    "pretext": "learning from unlabeled images",
+    "retrain": "training",
+    "record": "writing losses to Label Studio",
+}
+MIN_SHARE, MIN_ELAPSED_S = 0.02, 3.0  # below these a forecast of the time left is a guess
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Write a share as percent."""
+    return f"{100 * share:.{digits}f}%"
+
+
+def points(share: float) -> str:
+    """Write a difference of shares in percentage points."""
+    return f"{100 * share:+.0f}".replace("-", "\N{MINUS SIGN}")
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number with its noun."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def what_happens(status: Status) -> str:
+    """Say in a sentence or two what is going on."""
+    tasks = status.tasks
+    live = status.live
+    stage = status.stage
+    if stage == "syncing":
+        return f"{tasks.ok:,} of {count(tasks.tasks, 'image')} {'is' if tasks.ok == 1 else 'are'} here."
+    if stage == "pretext":
+        return (
+            f"The {status.config.pretext} task sorts the pool by how hard it finds each image. "
+            "It needs no labels; the first queue follows."
+        )
+    if stage == "recording":
+        left = count(tasks.unrecorded, "task")
+        return f"The first queue is served. The losses of {left} are still to be written to Label Studio."
+    if stage == "training":
+        return "The next model learns from all labels. Annotators go on meanwhile with the next-best images."
+    if stage == "finished":
+        return "What is left of the pool follows, most uncertain first, for as long as you go on."
+    if stage == "failed":
+        return "Work stands still. It is tried again by itself now and then, and at once when you press the button."
+    asked = live.asked if live else 0
+    return f"{status.asks.answered:,} of {asked:,} answers of this round are there; then the model is trained again."
+
+
+def time_left(job: JobRow | None, now: float) -> str | None:
+    """Forecast when a job ends, from how far it has come since it was queued; None while nobody can know."""
+    if job is None or job.progress < MIN_SHARE or now - job.queued_at < MIN_ELAPSED_S:
+        return None
+    seconds = (now - job.queued_at) * (1 - job.progress) / job.progress
+    if seconds < 60:
+        return "less than a minute left"
+    if seconds < 5400:
+        return f"about {count(round(seconds / 60), 'minute')} left"
+    return f"about {seconds / 3600:.1f} hours left"

@@ -1,0 +1,97 @@
+"""Prometheus metrics, read from the store at each scrape: every process gives the same answer."""
+
+import time
+from collections.abc import Iterable
+
+from flask import Flask, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from backend.loop.status import Status, read_status
+from backend.store import Store
+from backend.web.services import services
+
+STAGES = ("syncing", "pretext", "recording", "labeling", "training", "finished", "failed")
+PROJECT = ["server", "project"]  # ids are unique within one Label Studio only
+
+
+def register(app: Flask) -> None:
+    """Answer ``/metrics`` in place of label-studio-ml's empty object."""
+    app.view_functions["metrics"] = scrape
+
+
+def scrape() -> Response:
+    """Give all metrics of all active projects."""
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(services().store))
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+class StoreCollector(Collector):
+    """Makes the metrics from the store's state."""
+
+    def __init__(self, store: Store) -> None:
+        """Read from ``store``."""
+        self._store = store
+
+    def describe(self) -> Iterable[Metric]:
+        """Name nothing in advance: registering would read the store once more."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the store and give the metrics."""
+        found = [read_status(self._store, row) for row in self._store.projects.all(active=True)]
+        yield from _progress(found)
+        yield from _jobs(found)
+
+
+def _progress(found: list[Status]) -> Iterable[Metric]:
+    stage = GaugeMetricFamily("pt4al_stage", "1 for the stage that a project is in", labels=[*PROJECT, "stage"])
+    images = GaugeMetricFamily("pt4al_images", "Images by condition", labels=[*PROJECT, "state"])
+    queue = GaugeMetricFamily("pt4al_queue_left", "Unanswered images in Label Studio's queue", labels=PROJECT)
+    rounds = GaugeMetricFamily("pt4al_round", "The round that is served, from 0", labels=PROJECT)
+    accuracy = GaugeMetricFamily("pt4al_holdout_accuracy", "Of the newest measured model", labels=PROJECT)
+    labels = GaugeMetricFamily("pt4al_model_labels", "Labels of the newest measured model", labels=PROJECT)
+    broken = GaugeMetricFamily("pt4al_error", "1 while a project has an error", labels=PROJECT)
+    for status in found:
+        name = _name(status)
+        for one in STAGES:
+            stage.add_metric([*name, one], float(status.stage == one))
+        for state in ("ok", "broken", "new", "labeled", "unrecorded"):
+            images.add_metric([*name, state], getattr(status.tasks, state))
+        queue.add_metric(name, len(status.task_ids))
+        broken.add_metric(name, float(status.error is not None))
+        if status.live is not None:
+            rounds.add_metric(name, status.live.number)
+        measured = [row for row in status.rounds if row.has_model and row.holdout_size]
+        if measured:
+            accuracy.add_metric(name, (measured[-1].holdout_correct or 0) / (measured[-1].holdout_size or 1))
+            labels.add_metric(name, measured[-1].labels or 0)
+    return stage, images, queue, rounds, accuracy, labels, broken
+
+
+def _jobs(found: list[Status]) -> Iterable[Metric]:
+    key = [*PROJECT, "job"]
+    progress = GaugeMetricFamily("pt4al_job_progress", "Share of a running or queued job that is done", labels=key)
+    age = GaugeMetricFamily("pt4al_job_age_seconds", "Since a running or queued job was queued", labels=key)
+    failures = GaugeMetricFamily("pt4al_job_failures", "Failures of a job in a row", labels=key)
+    seconds = CounterMetricFamily(
+        "pt4al_step_seconds", "Time that the steps of all rounds took", labels=[*PROJECT, "step"]
+    )
+    now = time.time()
+    for status in found:
+        name = _name(status)
+        for job in status.jobs:
+            failures.add_metric([*name, job.kind], job.failures)
+        for kind, job in status.running.items():
+            progress.add_metric([*name, kind], job.progress)
+            age.add_metric([*name, kind], max(now - job.queued_at, 0.0))
+        for step in sorted({step for row in status.rounds for step in row.seconds}):
+            seconds.add_metric([*name, step], sum(row.seconds.get(step, 0.0) for row in status.rounds))
+    return progress, age, failures, seconds
+
+
+def _name(status: Status) -> list[str]:
+    return [status.project.server, str(status.project.studio_id)]
