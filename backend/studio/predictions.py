@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from backend.errors import StudioError, StudioMissing
+from backend.errors import StudioError, StudioMissing, StudioRefused, StudioUnreachable
 from backend.studio import tasks
 from backend.studio.session import SLOW_READ_S, StudioSession
 from backend.studio.types import Prediction, StoredPrediction, chunks
@@ -28,10 +28,13 @@ def write(session: StudioSession, project: int, predictions: Sequence[Prediction
     for part in chunks(predictions, IMPORTED):
         try:
             _import(session, project, part)
-        except StudioError as refusal:
+        except (StudioUnreachable, StudioRefused, StudioMissing):
+            raise
+        except StudioError:
+            # It takes all or none: a single task that somebody has deleted meanwhile is enough for none.
             there = tasks.existing(session, project, [one.task for one in part])
             left = [one for one in part if one.task in there]
-            if len(left) == len(part) or "invalid" not in str(refusal):
+            if len(left) == len(part):
                 raise
             _import(session, project, left)
             gone += [one.task for one in part if one.task not in there]
@@ -44,7 +47,10 @@ def stored(session: StudioSession, project: int, version: str) -> list[StoredPre
 
 
 def delete_version(session: StudioSession, project: int, version: str) -> None:
-    """Delete a version's predictions, a few at a time, so that annotators can save in between."""
+    """Delete a version's predictions, a few at a time, so that annotators can save in between.
+
+    Nobody may write predictions for the same tasks meanwhile: they might go too.
+    """
     found = list(tasks.predictions(session, project, version))
     if sum(len(mine) for mine, _ in found) > DELETED:
         delete(session, [one.id for mine, mixed in found if mixed for one in mine])

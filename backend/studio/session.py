@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -59,7 +58,6 @@ class StudioSession:
         adapter = HTTPAdapter(pool_connections=POOL, pool_maxsize=POOL)
         self._http.mount("http://", adapter)
         self._http.mount("https://", adapter)
-        self._clock_lock = threading.Lock()
         self._clock_offset = 0.0
 
     def __repr__(self) -> str:
@@ -76,7 +74,6 @@ class StudioSession:
         *,
         params: Mapping[str, Json] | None = None,
         body: Json = None,
-        files: Any = None,
         repeatable: bool = True,
         read_s: float = READ_S,
     ) -> Json:
@@ -98,7 +95,6 @@ class StudioSession:
                 self.base + path,
                 params=params,
                 json=body,
-                files=files,
                 auth=auth,
                 headers={"Accept": "application/json"},
                 timeout=(CONNECT_S, read_s),
@@ -141,21 +137,25 @@ class StudioSession:
         self, send: Callable[[], requests.Response], *, repeatable: bool, attempts: int = ATTEMPTS
     ) -> requests.Response:
         """Send, and send again after a pause while the failure may pass; the last answer or error is the caller's."""
-        for attempt in range(attempts):
+        attempt = 0
+        while True:
             last = attempt == attempts - 1
             try:
                 response = send()
+            except requests.ReadTimeout:
+                raise  # it has had its time: a second request would only add to its load
             except requests.RequestException as error:
                 if last or not (repeatable or _never_sent(error)):
                     raise
-                time.sleep(_pause(attempt, None))
-                continue
-            again = response.status_code in BUSY or (repeatable and response.status_code in FAILED)
-            if last or not again:
-                return response
-            response.close()
-            time.sleep(_pause(attempt, response.headers.get("Retry-After")))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+                asked = None
+            else:
+                again = response.status_code in BUSY or (repeatable and response.status_code in FAILED)
+                if last or not again:
+                    return response
+                response.close()
+                asked = response.headers.get("Retry-After")
+            time.sleep(_pause(attempt, asked))
+            attempt += 1
 
     def stream(self, url: str, auth: AuthBase | None, read_s: float) -> requests.Response:
         """GET any address without following redirects, the body unread; `auth` None sends no credentials."""
@@ -168,15 +168,9 @@ class StudioSession:
         return datetime.fromtimestamp(local + self._clock_offset, UTC)
 
     def _note_clock(self, response: requests.Response) -> None:
-        date = response.headers.get("Date")
-        if not date:
-            return
-        try:
-            offset = parsedate_to_datetime(date).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return
-        with self._clock_lock:
-            self._clock_offset = offset
+        date = response.headers.get("Date", "")
+        with suppress(TypeError, ValueError):
+            self._clock_offset = parsedate_to_datetime(date).timestamp() - time.time()
 
     def _exchange(self, refresh: str) -> str:
         def send() -> requests.Response:
@@ -186,6 +180,8 @@ class StudioSession:
             )
 
         response = self.repeat(send, repeatable=True)  # Label Studio does not rotate refresh tokens
+        if response.status_code == 404:
+            raise TokenRejected("this Label Studio does not know such tokens")
         if response.status_code in (400, 401, 403):
             raise TokenRejected(reason_of(response))
         access = read_json(response, self.base, "POST /api/token/refresh/").get("access")
@@ -203,15 +199,12 @@ class StudioSession:
 
 
 def _pause(attempt: int, retry_after: str | None) -> float:
+    """Give the seconds to wait: as asked for (a number or a date), else longer each time."""
     if retry_after:
-        try:
-            return min(max(float(retry_after), 0.0), RETRY_AFTER_MAX_S)
-        except ValueError:  # the other form: a date
-            try:
-                wait = parsedate_to_datetime(retry_after).timestamp() - time.time()
-                return min(max(wait, 0.0), RETRY_AFTER_MAX_S)
-            except (TypeError, ValueError):
-                pass
+        with suppress(TypeError, ValueError):
+            number = retry_after.strip().isdigit()
+            wait = float(retry_after) if number else parsedate_to_datetime(retry_after).timestamp() - time.time()
+            return min(max(wait, 0.0), RETRY_AFTER_MAX_S)
     spread = random.uniform(0.8, 1.2)  # so that workers do not come back together
     return float(BACKOFF_S * 2**attempt * spread)
 

@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from studio_web import Web, reply
+from studio_web import Web, png, reply
 
 from backend.errors import StudioError
 from backend.studio import predictions, tasks
@@ -70,6 +70,14 @@ def test_changed_tasks_reads_all_of_a_project_page_by_page(
     assert (annotated.skipped, skipped.skipped) == (False, True)
     assert annotated.result[0]["value"] == {"choices": ["cat"]}
     assert annotated.user == skipped.user == person.call("GET", "/api/current-user/whoami")["id"]
+
+
+def test_tasks_come_in_full_pages_of_uploads(studio: LabelStudio, person, project):
+    # Label Studio's query for their files grows with the page, and SQLite bounds it.
+    person.upload_images(project, [(f"{number}.png", png()) for number in range(tasks.PAGE + 1)])
+    pages = [len(page.tasks) for page in studio.changed_tasks(project, None)]
+    assert pages == [tasks.PAGE, 1]
+    assert len(studio.task_ids(project)) == tasks.PAGE + 1
 
 
 def test_changed_tasks_goes_on_where_its_cursor_stands(studio: LabelStudio, person, project, make_tasks, monkeypatch):
@@ -327,6 +335,25 @@ def test_tab_puts_the_queue_on_top_and_sorts_losses_as_numbers(studio: LabelStud
     studio.ensure_tab(project, "PT4AL queue")  # leaves a person's order alone
     shown = person.call("GET", "/api/tasks/", project=project, view=tab)["tasks"]
     assert [task["data"]["pretext_loss"] for task in shown] == sorted(losses)
+
+
+def test_labels_streams_serve_the_queue_from_our_tab_and_from_the_default_one(studio, person, project, make_tasks):
+    ids = make_tasks(4)
+    studio.import_predictions(project, [Prediction(ids[3], 0.1, "v1"), Prediction(ids[2], 0.2, "v1")])
+    studio.update_project(project, sampling="Uncertainty sampling", model_version="v1")
+    tab = studio.ensure_tab(project, "PT4AL queue")
+    (data,) = [view["data"] for view in person.call("GET", "/api/dm/views/", project=project) if view["id"] == tab]
+    shown = {"ordering": data["ordering"], "filters": {"conjunction": "and", "items": []}}
+
+    def served(body):  # what the Data Manager's button sends
+        raw = person.call(
+            "POST", "/api/dm/actions/", {"project": str(project), **body}, id="next_task", project=project
+        )
+        return raw["id"], raw["queue"]
+
+    assert served(shown) == (ids[3], "Data manager queue")  # "Label Tasks As Displayed"
+    person.annotate(ids[3], RESULT)
+    assert served({}) == (ids[2], "Active learning or random queue")  # "Label All Tasks", in any tab
 
 
 def test_ensure_tab_makes_columns_numbers_again(studio: LabelStudio, person, project, make_tasks):
