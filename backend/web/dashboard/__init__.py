@@ -13,7 +13,7 @@ def register(app: Flask) -> None:
 
     def health_or_pages() -> Any:
         if request.path == "/" and views.is_browser():
-            return views.index()
+            return views.protect(app.make_response(views.index()))
         return health()
 
     app.view_functions["health"] = health_or_pages

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import Forbidden, HTTPException, NotFound
 
 from backend.errors import QueueUnavailable
 from backend.loop.facts import JobKind
@@ -35,13 +35,16 @@ EXPLAINED = frozenset({"continue", "finished"})  # advice that the page says in 
 
 
 @blueprint.after_request
-def _protect(response: Response) -> Response:
+def protect(response: Response) -> Response:
+    """Say what browsers may do with an answer."""
     for name, value in guard.HEADERS.items():
         response.headers[name] = value
     return response
 
 
-@blueprint.errorhandler(HTTPException)
+# A refused password is not among these: the application's own answer asks for one.
+@blueprint.errorhandler(NotFound)
+@blueprint.errorhandler(Forbidden)
 def _error(error: HTTPException) -> ResponseReturnValue:
     code = error.code or 500
     if not is_browser():

@@ -4,11 +4,10 @@ from collections import defaultdict
 
 from backend.store import AskRole
 from backend.store.insight import Asked
-from backend.web.dashboard.figures.base import Figure, figure, heat, names, plain
+from backend.web.dashboard.figures.base import Figure, figure, heat_map, names, plain
 from backend.web.dashboard.view import ProjectView
 
 MAX_CLASSES = 40  # rows; the rarest classes of more are summed up
-MAX_TEXT_CELLS = 240
 RANDOM = "random"
 OTHERS = "all others"
 
@@ -24,24 +23,17 @@ def draw(view: ProjectView) -> Figure | str:
     cells = [[_cell(counts[column], name, classes) for column in columns] for name in classes]
     totals = [sum(counts[column].values()) for column in columns]
     shares = [[100 * value / total for value, total in zip(row, totals, strict=True)] for row in cells]
-    trace = {
-        "type": "heatmap",
-        "x": [column if column == RANDOM else f"round {int(column) + 1}" for column in columns],
-        "y": names(classes),
-        "z": [[round(share, 2) for share in row] for row in shares],
-        "customdata": [
+    trace = heat_map(
+        [column if column == RANDOM else f"round {int(column) + 1}" for column in columns],
+        names(classes),
+        [[round(share, 2) for share in row] for row in shares],
+        cells,
+        customdata=[
             [[value, total, plain(name)] for value, total in zip(row, totals, strict=True)]
             for row, name in zip(cells, classes, strict=True)
         ],
-        "hovertemplate": "%{customdata[2]}, %{x}<br>%{customdata[0]} of %{customdata[1]} (%{z:.1f}%)<extra></extra>",
-        "colorscale": heat(),
-        "zmin": 0,
-        "xgap": 2,
-        "ygap": 1,
-        "colorbar": {"title": {"text": "% of round"}, "thickness": 12, "outlinewidth": 0},
-    }
-    if len(classes) * len(columns) <= MAX_TEXT_CELLS:
-        trace["text"], trace["texttemplate"] = cells, "%{text}"
+        hovertemplate="%{customdata[2]}, %{x}<br>%{customdata[0]} of %{customdata[1]} (%{z:.1f}%)<extra></extra>",
+    )
     return figure(
         [trace],
         xaxis={"type": "category", "automargin": True, "side": "top"},

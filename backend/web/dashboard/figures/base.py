@@ -10,6 +10,7 @@ from typing import Any
 Figure = dict[str, Any]
 
 MAX_NAME = 24  # characters of a class name on an axis
+MAX_TEXT_CELLS = 240  # of a heat map; numbers in more would be too small to read
 
 
 def figure(traces: list[dict[str, Any]], **layout: Any) -> Figure:
@@ -19,7 +20,7 @@ def figure(traces: list[dict[str, Any]], **layout: Any) -> Figure:
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
     """Give an axis with a title."""
-    return {"title": {"text": title}, "automargin": True, **more}
+    return {"title": {"text": title, "standoff": 12}, "automargin": True, **more}
 
 
 def plain(text: str, limit: int = 200) -> str:
@@ -39,6 +40,20 @@ def names(classes: list[str]) -> list[str]:
     return labels
 
 
-def heat() -> list[list[Any]]:
-    """Give the colour scale of a heat map."""
-    return [[0, "var(--heat-0)"], [1, "var(--heat-1)"]]
+def heat_map(x: list[str], y: list[str], percents: list[list[float]], counts: list[list[int]], **more: Any) -> Figure:
+    """Give a heat map's trace: shaded by ``percents``, with ``counts`` written into the cells while they fit."""
+    trace = {
+        "type": "heatmap",
+        "x": x,
+        "y": y,
+        "z": percents,
+        "colorscale": [[0, "var(--heat-0)"], [1, "var(--heat-1)"]],
+        "zmin": 0,
+        "xgap": 1,
+        "ygap": 1,
+        "showscale": False,
+        **more,
+    }
+    if len(x) * len(y) <= MAX_TEXT_CELLS:
+        trace |= {"text": counts, "texttemplate": "%{text}"}
+    return trace

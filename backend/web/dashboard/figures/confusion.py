@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from backend.web.dashboard.figures.base import Figure, axis, figure, heat, names, plain
+from backend.web.dashboard.figures.base import Figure, axis, figure, heat_map, names, plain
 from backend.web.dashboard.view import Holdout, ProjectView
 from model.metrics import confusion_matrix
 from model.outputs import IntArray
 
 MAX_CLASSES = 40
-MAX_TEXT_CLASSES = 15
 
 WAITING = "It appears with the first model and the first labeled random images."
 
@@ -21,29 +20,21 @@ def draw(view: ProjectView) -> Figure | str:
     classes, counts = shown(held)
     labels = names(classes)
     truth_sums = np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    trace = {
-        "type": "heatmap",
-        "x": labels,
-        "y": labels,
-        "z": np.round(100 * counts / truth_sums, 1).tolist(),
-        "customdata": [
-            [[int(value), plain(true), plain(guess)] for value, guess in zip(row, classes, strict=True)]
-            for row, true in zip(counts, classes, strict=True)
+    trace = heat_map(
+        labels,
+        labels,
+        np.round(100 * counts / truth_sums, 1).tolist(),
+        counts.tolist(),
+        zmax=100,
+        customdata=[
+            [[int(value), plain(said), plain(guess)] for value, guess in zip(row, classes, strict=True)]
+            for row, said in zip(counts, classes, strict=True)
         ],
-        "hovertemplate": "%{customdata[0]} of %{customdata[1]}<br>taken for %{customdata[2]} (%{z:.0f}%)"
-        "<extra></extra>",
-        "colorscale": heat(),
-        "zmin": 0,
-        "zmax": 100,
-        "xgap": 1,
-        "ygap": 1,
-        "colorbar": {"title": {"text": "% of row"}, "thickness": 12, "outlinewidth": 0},
-    }
-    if len(classes) <= MAX_TEXT_CLASSES:
-        trace["text"], trace["texttemplate"] = counts.tolist(), "%{text}"
+        hovertemplate="%{customdata[0]} of %{customdata[1]}<br>taken for %{customdata[2]} (%{z:.0f}%)<extra></extra>",
+    )
     return figure(
         [trace],
-        xaxis=axis("model", type="category", constrain="domain"),
+        xaxis=axis("model", type="category"),
         yaxis=axis("annotators", type="category", autorange="reversed"),
     )
 

@@ -13,18 +13,24 @@ MAX_REST, MAX_LABELED, MAX_QUEUED = 2000, 500, 500  # points of each kind
 MAX_SIDE = 12  # pixels to which images are thinned out where there is nothing better to compare them by
 FLOOR = 1e-4  # posteriors below it count as it
 SEED = 0  # of the sample: the same points every time
+MIN_IMAGES = 3
+
+MARKERS: dict[str, dict[str, Any]] = {
+    "rest": {"color": "var(--rest)", "size": 5, "opacity": 0.55},
+    "labeled": {"color": "var(--labeled)", "size": 7, "opacity": 0.8},
+    "queued": {"color": "var(--queued)", "size": 8, "symbol": "diamond", "opacity": 0.9},
+}
 
 
 @dataclass(frozen=True)
 class Projection:
     """From features (n, D) to the plane: their principal components."""
 
-    source: str  # what the features are, for people
     mean: FloatArray  # (D,)
     axes: FloatArray  # (D, 2)
 
     @classmethod
-    def fit(cls, source: str, features: FloatArray) -> "Projection":
+    def fit(cls, features: FloatArray) -> "Projection":
         """Find the two directions in which ``features`` (n, D) differ most."""
         mean = features.mean(axis=0)
         covariance = np.cov(features - mean, rowvar=False).reshape(features.shape[1], features.shape[1])
@@ -34,7 +40,7 @@ class Projection:
             axes = np.hstack([axes, np.zeros_like(axes)])
         # An eigenvector's sign is an accident: fixed, so that the map does not flip from round to round.
         signs = np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
-        return cls(source, mean, axes * np.where(signs == 0, 1, signs))
+        return cls(mean, axes * np.where(signs == 0, 1, signs))
 
     def place(self, features: FloatArray) -> FloatArray:
         """Give the places (n, 2) of features (n, D)."""
@@ -63,39 +69,40 @@ def draw(view: ProjectView) -> Figure | str:
     features = _features(view)
     if features is None:
         return "The map appears when the images are fetched."
-    pool = view.losses.pool_index
-    pool = pool[pool < len(features.rows)]
-    if len(pool) < 3:
-        return "A map needs at least three images."
+    pool = view.losses.pool_index[view.losses.pool_index < len(features.rows)]
+    if len(pool) < MIN_IMAGES:
+        return f"A map needs at least {MIN_IMAGES} images."
     version = (features.source, view.model.number if view.model else None, view.pool_version)
-    rest = view.keep("map sample", version, lambda: _sample(pool, MAX_REST))
-    projection = view.keep("map", version, lambda: Projection.fit(features.source, features.take(rest)))
-    queued = np.array([image.pool_index for image in view.queue(MAX_QUEUED)], np.int64)
-    queued = queued[queued < len(features.rows)]
-    labeled = _sample(view.labeled[view.labeled < len(features.rows)], MAX_LABELED)
-    rest = rest[~np.isin(rest, np.concatenate([queued, view.labeled]))]
-    points = np.concatenate([rest, labeled, queued])
+    sample = view.keep("map sample", version, lambda: _sample(pool, MAX_REST))
+    projection = view.keep("map", version, lambda: Projection.fit(features.take(sample)))
+    layers = _layers(view, sample, len(features.rows))
+    points = np.concatenate(list(layers.values()))
     tasks = view.here.store.insight.task_ids(view.project.id, points.tolist())
     guesses = _guesses(view, points)
-    layers = [
-        ("rest", rest, {"color": "var(--rest)", "size": 5, "opacity": 0.55}),
-        ("labeled", labeled, {"color": "var(--labeled)", "size": 7, "opacity": 0.8}),
-        ("queued", queued, {"color": "var(--queued)", "size": 8, "symbol": "diamond", "opacity": 0.9}),
-    ]
-    traces = [
-        _layer(name, indices, projection.place(features.take(indices)), marker, tasks, guesses)
-        for name, indices, marker in layers
-        if len(indices)
-    ]
-    empty = {"visible": False, "zeroline": False}
+    axis = {"visible": False, "zeroline": False}
     return figure(
-        traces,
+        [
+            _trace(name, indices, projection.place(features.take(indices)), tasks, guesses)
+            for name, indices in layers.items()
+            if len(indices)
+        ],
         showlegend=True,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        xaxis=empty,
-        yaxis=empty | {"scaleanchor": None},
-        meta={"source": projection.source, "shown": len(points), "pool": len(view.losses.pool_index)},
+        xaxis=axis,
+        yaxis=axis,
+        meta={"source": features.source, "shown": len(points), "pool": len(view.losses.pool_index)},
     )
+
+
+def _layers(view: ProjectView, sample: IntArray, size: int) -> dict[str, IntArray]:
+    """Give the pool indices of each kind, in drawing order, those below ``size`` only."""
+    queued = np.array([image.pool_index for image in view.queue(MAX_QUEUED)], np.int64)
+    taken = np.concatenate([queued, view.labeled])
+    return {
+        "rest": sample[~np.isin(sample, taken)],
+        "labeled": _sample(view.labeled[view.labeled < size], MAX_LABELED),
+        "queued": queued[queued < size],
+    }
 
 
 def _features(view: ProjectView) -> Features | None:
@@ -133,11 +140,10 @@ def _guesses(view: ProjectView, indices: IntArray) -> dict[int, tuple[str, float
     }
 
 
-def _layer(
+def _trace(
     name: str,
     indices: IntArray,
     places: FloatArray,
-    marker: dict[str, Any],
     tasks: dict[int, int],
     guesses: dict[int, tuple[str, float]],
 ) -> dict[str, Any]:
@@ -151,7 +157,7 @@ def _layer(
             [int(index), tasks.get(int(index)), _caption(name, guesses.get(int(index)))] for index in indices
         ],
         "hoverinfo": "none",
-        "marker": marker,
+        "marker": MARKERS[name],
     }
 
 

@@ -56,8 +56,8 @@ def draw(view: ProjectView) -> Figure | str:
     }
     return figure(
         [line, dots],
-        xaxis=axis("confidence, %", range=[0, 102]),
-        yaxis=axis("right, %", range=[-2, 102]),
+        xaxis=axis("confidence, %", range=[0, 104]),
+        yaxis=axis("right, %", range=[-4, 104]),
     )
 
 

@@ -1,0 +1,231 @@
+"""The pages on a real, filled store."""
+
+import gzip
+import io
+import re
+import time
+
+import pytest
+from PIL import Image
+
+from backend.store import Store
+from backend.web.dashboard import assets
+
+SAME = {"Sec-Fetch-Site": "same-origin"}
+
+
+def page_of(browser) -> str:
+    answer = browser.get("/projects/3")
+    assert (answer.status_code, answer.mimetype) == (200, "text/html")
+    return answer.text
+
+
+def text_of(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def test_the_root_shows_browsers_the_projects_and_others_health(browser, filled: Store) -> None:
+    shown = browser.get("/")
+    assert shown.mimetype == "text/html"
+    assert "/projects/3" in shown.text
+    for accept in ("*/*", "application/json", ""):
+        answer = browser.get("/", headers={"Accept": accept})
+        assert answer.json["status"] == "UP"
+    assert browser.get("/health").json["status"] == "UP"
+
+
+def test_the_list_without_projects_says_how_to_connect_one(browser) -> None:
+    text = text_of(browser.get("/").text)
+    assert "Connect Model" in text
+    assert "http://localhost/" in text
+
+
+def test_an_empty_project_has_a_page_that_says_what_is_missing(browser, pages) -> None:
+    from_setup = {"project": "3.1700000000", "schema": "<View/>", "hostname": "http://studio", "access_token": "t"}
+    browser.post("/setup", json=from_setup)
+    text = text_of(page_of(browser))
+    assert "no tasks yet" in text
+    assert "Nothing is measured yet" in text
+
+
+def test_the_page_says_how_good_and_how_far(browser, filled: Store) -> None:
+    text = text_of(page_of(browser))
+    assert "Waiting for labels" in text
+    assert "Accuracy on random images 80% 49% to 94%" in text  # Wilson, 8 of 10
+    assert "Labels 7 of 12 images" in text
+    assert "Round 2 of 2" in text
+    assert "4 of 5 answered" in text  # the reserve counts as an answer, not as asked
+
+
+def test_the_page_says_what_the_numbers_mean(browser, filled: Store) -> None:
+    text = text_of(page_of(browser))
+    assert "With 2 labels the model is right on 80% of 10 random images" in text
+    assert "10 random images measure little" in text
+    # asked and answered with a guess: 5 wrong, 6 right, the reserve 8 wrong; random: 7 right
+    assert "Too early to tell whether asked images are harder than random ones" in text
+    assert "wrong on 67% of 3 images that it chose and on 0% of 1 random one" in text
+    assert "a difference of +67 points" in text
+    assert "Answered but not trained on: 1 skipped." in text
+
+
+def test_the_queue_shows_what_waits_with_guess_confidence_and_link(browser, filled: Store) -> None:
+    html = page_of(browser)
+    queue = html[html.index('id="queue"') : html.index('id="figure-losses"')]
+    assert re.findall(r'id="task-(\d+)"', queue) == ["9", "10"]
+    assert 'href="http://studio/projects/3/data?task=9"' in queue
+    assert "/projects/3/images/8.png?small=" in queue
+    assert "51%" in queue
+    assert "80%" in queue
+    assert "holdout" not in queue  # nobody should see which images are random
+
+
+def test_the_rounds_table_holds_the_numbers(browser, filled: Store) -> None:
+    html = page_of(browser)
+    cells = re.findall(r"<td>(.*?)</td>", html[html.index('id="rounds"') : html.index("</table>")])
+    assert [text_of(cell) for cell in cells] == ["2", "80.0%", "49% to 94%", "10", "-", "-", "-", "12 s", "2 s"]
+
+
+def test_tables_say_what_figures_draw(browser, filled: Store) -> None:
+    text = text_of(page_of(browser))
+    assert "cat taken for &lt;b&gt;dog&lt;/b&gt;: 1" in text
+    assert "round 2 &lt;b&gt;dog&lt;/b&gt; 3" in text
+
+
+def test_hostile_names_and_reasons_are_escaped(browser, filled: Store) -> None:
+    html = page_of(browser)
+    assert "<b>dog" not in html
+    assert "&lt;b&gt;dog&lt;/b&gt;" in html
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(&#39;broken&#39;)&lt;/script&gt;" in html
+
+
+def test_errors_and_notices_are_said(browser, filled: Store) -> None:
+    key = filled.projects.find(3).id
+    filled.projects.set(key, error="the token is refused: <enter> another", notice="the order was changed by hand")
+    html = page_of(browser)
+    assert "the token is refused: &lt;enter&gt; another" in html
+    assert "the order was changed by hand" in html
+    assert "Something needs you" in html
+
+
+def test_running_work_shows_progress_and_time_left(browser, filled: Store, monkeypatch) -> None:
+    key = filled.projects.find(3).id
+    token = filled.jobs.start(key, "retrain")
+    filled.jobs.take(key, "retrain", token, "w")
+    filled.jobs.beat(key, "retrain", token, 0.25)
+    later = time.time() + 15
+    monkeypatch.setattr("backend.web.dashboard.views.time.time", lambda: later)
+    html = page_of(browser)
+    assert "Training a model" in html
+    assert '<progress max="1" value="0.25"' in html
+    assert "25%, less than a minute left" in text_of(html)
+
+
+def test_no_secret_is_shown(browser, filled: Store) -> None:
+    secret = filled.projects.webhook_secret(filled.projects.find(3))
+    for path in ("/", "/projects/3", "/metrics"):
+        text = browser.get(path).text
+        assert "s3cret-t0ken" not in text
+        assert secret not in text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/projects/4",
+        "/projects/4/figures/curve.json",
+        "/projects/4/images/0.png",
+        "/projects/3/figures/pie.json",
+        "/projects/3/images/12.png",
+        "/dashboard/plotly-0.js",
+    ],
+)
+def test_what_is_not_there_is_404(browser, filled: Store, path: str) -> None:
+    page = browser.get(path)
+    assert (page.status_code, page.mimetype) == (404, "text/html")
+    assert page.headers["Content-Security-Policy"]
+    script = browser.get(path, headers={"Accept": "application/json"})
+    assert script.status_code == 404
+    assert script.json["error"]
+
+
+def test_images_are_those_of_the_bank_and_may_be_kept(browser, filled: Store) -> None:
+    answer = browser.get("/projects/3/images/7.png")
+    image = Image.open(io.BytesIO(answer.data))
+    assert (image.format, image.size, image.getpixel((0, 0))) == ("PNG", (8, 8), (140, 140, 140))
+    assert answer.cache_control.max_age is None
+    source = re.search(r'src="([^"]*/images/8\.png[^"]*)"', page_of(browser)).group(1)
+    kept = browser.get(source.replace("&amp;", "&"))
+    assert kept.cache_control.immutable
+    assert kept.cache_control.private
+
+
+def test_unchanged_pages_are_not_sent_again(browser, filled: Store) -> None:
+    first = browser.get("/projects/3")
+    again = browser.get("/projects/3", headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+    assert again.headers["Content-Security-Policy"]
+    filled.projects.set(filled.projects.find(3).id, notice="new")
+    assert browser.get("/projects/3", headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/projects/3", "/projects/3/figures/map.json", "/dashboard/static/live.js"])
+def test_pages_allow_nothing_from_elsewhere(browser, filled: Store, path: str) -> None:
+    with browser.get(path) as answer:
+        policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+def test_pages_load_nothing_from_elsewhere_and_have_no_inline_code(browser, filled: Store) -> None:
+    html = page_of(browser)
+    loaded = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="([^"]+)"', html)
+    assert loaded
+    assert all(address.startswith("/") and not address.startswith("//") for address in loaded)
+    assert not re.search(r"<script(?![^>]*src=)", html)
+    assert not re.search(r"\son\w+=|\sstyle=", html)
+    for address in {address.replace("&amp;", "&") for address in loaded}:
+        with browser.get(address) as answer:
+            assert answer.status_code == 200, address
+
+
+def test_plotly_is_served_compressed_and_may_be_kept(browser) -> None:
+    answer = browser.get(f"/dashboard/plotly-{assets.plotly_version()}.js")
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert answer.cache_control.immutable
+    assert b"plotly.js v" in gzip.decompress(answer.data)[:200]
+
+
+def test_retry_takes_images_out_of_quarantine(browser, filled: Store) -> None:
+    key = filled.projects.find(3).id
+    filled.tasks.images_failed(key, {12: ("timed out", None)})
+    token = filled.jobs.start(key, "retrain")
+    filled.jobs.fail(key, "retrain", token, "no memory")
+    assert len(filled.tasks.broken(key)) == 2
+    answer = browser.post("/projects/3/retry", headers=SAME)
+    assert (answer.status_code, answer.location) == (303, "/projects/3")
+    assert [task for task, _ in filled.tasks.broken(key)] == [99]  # it has no image at all
+    assert filled.jobs.all(key)[0].failures == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Origin": "http://localhost"}, 303),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://evil"}, 403),
+        ({"Origin": "null"}, 403),
+        ({}, 403),
+    ],
+)
+def test_the_button_works_from_our_own_page_only(browser, filled: Store, headers: dict[str, str], code: int) -> None:
+    assert browser.post("/projects/3/retry", headers=headers).status_code == code
+
+
+def test_a_disconnected_project_says_so(browser, filled: Store) -> None:
+    filled.projects.set(filled.projects.find(3).id, active=False)
+    assert "does not list this backend" in page_of(browser)
+    assert "Disconnected" in browser.get("/").text

@@ -1,0 +1,151 @@
+"""The figures' numbers, computed by hand from the filled project."""
+
+import numpy as np
+import pytest
+
+from backend.files import Files
+from backend.store import Answer, AskRole, JobRow, JobState, Store
+from backend.store.insight import Asked
+from backend.store.tasks import TaskChange
+from backend.web.dashboard.evidence import Hardness, Rate, hardness, hardness_by_round
+from backend.web.dashboard.figures import FIGURES
+from backend.web.dashboard.figures.base import names, plain
+from backend.web.dashboard.figures.losses import group_batches
+from backend.web.dashboard.figures.pool_map import Projection
+from backend.web.dashboard.words import time_left
+
+CAT, DOG = "cat", "&lt;b&gt;dog&lt;/b&gt;"
+
+
+@pytest.fixture
+def draw(browser, filled: Store):
+    return lambda name: browser.get(f"/projects/3/figures/{name}.json").json
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_of_an_empty_project_say_what_they_wait_for(browser, name: str) -> None:
+    setup = {"project": "3.1700000000", "schema": "<View/>", "hostname": "http://studio", "access_token": "t"}
+    browser.post("/setup", json=setup)
+    answer = browser.get(f"/projects/3/figures/{name}.json")
+    assert answer.status_code == 200
+    assert set(answer.json) == {"waiting"}
+
+
+def test_the_curve_has_accuracy_and_interval(draw) -> None:
+    trace = draw("curve")["data"][0]
+    assert (trace["x"], trace["y"]) == ([2], [80])
+    assert trace["error_y"]["array"] == [pytest.approx(94.33 - 80, abs=0.01)]  # Wilson, 8 of 10
+    assert trace["error_y"]["arrayminus"] == [pytest.approx(80 - 49.02, abs=0.01)]
+
+
+def test_the_histogram_counts_each_batch_and_marks_labels(draw) -> None:
+    *bars, ticks = draw("losses")["data"]
+    assert [sum(bar["y"]) for bar in bars] == [6, 6]
+    assert [bar["name"] for bar in bars] == ["batch 0", "1"]
+    assert max(x for x, y in zip(bars[0]["x"], bars[0]["y"], strict=True) if y) < 0.55
+    assert ticks["x"] == [0.0, 0.1, 0.3, 0.4, 0.5, 0.6, 0.7]  # tasks 1, 2, 4 to 8 are labeled
+
+
+def test_the_balance_has_a_column_a_round_and_one_for_random_images(draw) -> None:
+    trace = draw("balance")["data"][0]
+    assert trace["x"] == ["random", "round 1", "round 2"]
+    assert trace["y"] == [CAT, DOG]
+    # random: 4 and 7 are cats; round 1: 1 a cat, 2 a dog; round 2: 5, 6 and the reserve 8 are dogs
+    assert trace["text"] == [[2, 1, 0], [0, 1, 3]]
+    assert trace["z"] == [[100, 50, 0], [0, 50, 100]]
+
+
+def test_the_confusion_matrix_compares_the_newest_model_with_the_holdout(draw) -> None:
+    trace = draw("confusion")["data"][0]
+    assert trace["text"] == [[1, 1], [0, 0]]  # of the cats 4 and 7 the model takes 4 for a dog
+    assert trace["z"] == [[50, 50], [0, 0]]
+    assert trace["x"] == [CAT, DOG]
+
+
+def test_the_reliability_diagram_has_a_point_a_range_of_confidence(draw) -> None:
+    line, dots = draw("reliability")["data"]
+    assert (line["x"], line["y"]) == ([0, 100], [0, 100])
+    assert dots["x"] == pytest.approx([70, 90])
+    assert dots["y"] == [0, 100]
+
+
+def test_the_map_shows_each_image_once_in_its_kind(draw) -> None:
+    figure = draw("map")
+    places = {trace["name"]: sorted(point[0] for point in trace["customdata"]) for trace in figure["data"]}
+    assert places == {"rest": [2, 10, 11], "labeled": [0, 1, 3, 4, 5, 6, 7], "queued": [8, 9]}
+    assert figure["layout"]["meta"]["source"] == "pixels"  # posteriors of two classes lie on a line
+    queued = next(trace for trace in figure["data"] if trace["name"] == "queued")
+    assert queued["customdata"][0] == [8, 9, "queued: looks like cat (80%)"]
+
+
+def test_the_map_prefers_the_features_of_the_model(draw, filled: Store, tmp_path) -> None:
+    key = filled.projects.find(3).id
+    features = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+    np.save(Files.of(tmp_path, key).embeddings(0), features)
+    assert draw("map")["layout"]["meta"]["source"] == "embeddings"
+
+
+def test_figures_follow_new_answers(draw, filled: Store) -> None:
+    draw("balance")
+    filled.tasks.apply(filled.projects.find(3).id, [TaskChange(9, "x", None, Answer.LABELED, "cat")])
+    assert draw("balance")["data"][0]["text"] == [[2, 1, 1], [0, 1, 3]]
+    assert 8 in [
+        point[0] for trace in draw("map")["data"] if trace["name"] == "labeled" for point in trace["customdata"]
+    ]
+
+
+def test_projection_finds_the_directions_of_most_spread() -> None:
+    features = np.array([[3.0, 0, 1], [-3, 0, 1], [0, 1, 1], [0, -1, 1]])
+    places = Projection.fit(features).place(features)
+    np.testing.assert_allclose(places, [[3, 0], [-3, 0], [0, 1], [0, -1]], atol=1e-12)
+
+
+def test_projection_of_one_feature_is_flat() -> None:
+    places = Projection.fit(np.array([[0.0], [2.0]])).place(np.array([[2.0]]))
+    np.testing.assert_allclose(places, [[1, 0]])
+
+
+def test_the_difference_has_newcombes_interval() -> None:
+    # Newcombe 1998, table II, example (a), method 10: 56/70 - 48/80
+    low, high = Hardness(Rate(56, 70), Rate(48, 80)).interval
+    assert (low, high) == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
+
+
+def test_hardness_counts_reserve_as_asked_and_needs_both_sides() -> None:
+    query = Asked(1, AskRole.QUERY, "cat", images=5, predicted=4, wrong=2)
+    reserve = Asked(1, AskRole.RESERVE, "dog", images=2, predicted=2, wrong=1)
+    held = Asked(1, AskRole.HOLDOUT, "dog", images=3, predicted=3, wrong=1)
+    unguessed = Asked(0, AskRole.HOLDOUT, "dog", images=9, predicted=0, wrong=0)
+    assert hardness([query, reserve, held, unguessed]) == Hardness(Rate(3, 6), Rate(1, 3))
+    assert hardness([query, unguessed]) is None
+    assert hardness_by_round([query, held, unguessed]) == {1: Hardness(Rate(2, 4), Rate(1, 3))}
+
+
+def test_many_batches_share_colours_in_order() -> None:
+    assert group_batches(3).tolist() == [0, 1, 2]
+    assert group_batches(20).tolist() == [i // 2 for i in range(20)]
+    assert group_batches(1000)[[0, 99, 100, 999]].tolist() == [0, 0, 1, 9]
+
+
+def test_names_are_short_plain_and_distinct() -> None:
+    long = "a very long name of a class of things"
+    assert names([long + "1", long + "2", "<i>"]) == [
+        plain(long, 24),
+        f"{plain(long, 24)} (2)",
+        "&lt;i&gt;",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("progress", "elapsed", "words"),
+    [
+        (0.25, 100, "about 5 minutes left"),
+        (0.5, 40, "less than a minute left"),
+        (0.1, 1200, "about 3.0 hours left"),
+        (0.01, 1000, None),
+        (0.5, 1, None),
+    ],
+)
+def test_time_left_goes_by_the_pace_so_far(progress: float, elapsed: float, words: str | None) -> None:
+    job = JobRow(kind="retrain", state=JobState.RUNNING, progress=progress, queued_at=1000.0)
+    assert time_left(job, 1000.0 + elapsed) == words
