@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import os
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -57,9 +58,24 @@ def _run(before: list[Child], settings: Settings, host: str, env: Mapping[str, s
 
 def _workers(env: Mapping[str, str]) -> list[Child]:
     return [
-        Child(queue, _command("worker", "--queues", queue), env, niceness=TRAIN_NICENESS if queue == TRAIN else 0)
+        Child(
+            queue,
+            _command("worker", "--queues", queue),
+            {**env, **(_train_environment() if queue == TRAIN else {})},
+            niceness=TRAIN_NICENESS if queue == TRAIN else 0,
+        )
         for queue in QUEUES
     ]
+
+
+def _train_environment() -> dict[str, str]:
+    """Leave one core to the others, unless OMP_NUM_THREADS says otherwise.
+
+    The threads of one operation wait for the slowest: one that has to share its core with Label Studio holds up all of
+    them, and small networks then train ten times slower on two threads than on one.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max((os.cpu_count() or 1) - 1, 1))
+    return {"OMP_NUM_THREADS": threads}
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -12,7 +12,6 @@ class Step(StrEnum):
 
     POST = "post"  # write the queue's predictions
     SWITCH = "switch"  # have Label Studio serve the round: version and sampling
-    CLEAN = "clean"  # delete superseded predictions
     TOP_UP = "top_up"  # post reserve before annotators run dry
     EXTEND = "extend"  # find more reserve
     SYNC = "sync"
@@ -22,6 +21,7 @@ class Step(StrEnum):
     PLAN = "plan"
     RETRAIN = "retrain"
     RECORD = "record"
+    CLEAN = "clean"  # delete superseded predictions
     WAIT = "wait"
 
 
@@ -89,7 +89,6 @@ _ROWS = (
     (Step.POST, lambda f: f.live and (f.asks.unposted > 0 or f.asks.doubtful > 0)),
     (Step.SWITCH, lambda f: f.planned and f.asks.unposted == 0),
     (Step.SWITCH, lambda f: f.live and not (f.version_right and f.sampling_right)),
-    (Step.CLEAN, lambda f: f.superseded > 0),
     (Step.TOP_UP, lambda f: is_dry(f) and f.asks.reserve > 0),
     (Step.EXTEND, lambda f: is_dry(f) and f.asks.reserve == 0 and f.extendable),
     (Step.SYNC, lambda f: f.unsynced or f.tasks.new > 0),
@@ -99,4 +98,5 @@ _ROWS = (
     (Step.PLAN, _wants_plan),
     (Step.RETRAIN, _wants_retrain),
     (Step.RECORD, lambda f: f.tasks.unrecorded > 0),
+    (Step.CLEAN, lambda f: f.superseded > 0),
 )

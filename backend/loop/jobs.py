@@ -18,7 +18,7 @@ from model.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
-MAX_STEPS = 50  # of one ``advance``: a decision that never settles must not hold the worker
+ADVANCE_S = 3.0  # one ``advance`` takes up no further step after so long: other projects and new answers wait
 TICK_S = 15.0  # how often the timer advances every live project
 
 SHORT_STEPS = {
@@ -57,7 +57,9 @@ def _advance(here: Context, project: ProjectRow) -> str | None:
     """Do what can be done; give what is wrong, in words for a person."""
     try:
         work = Work(here, project)
-        upkeep(work)
+        if not upkeep(work):
+            here.store.projects.set(project.id, active=False)
+            return "This backend was disconnected in Label Studio; connect it again to go on."
         _walk(work)
     except StudioMissing as error:
         here.store.projects.set(project.id, active=False)
@@ -78,11 +80,18 @@ def _walk(work: Work) -> None:
     seen = observe(work)
     work.store.projects.set(work.key, notice=work.spec.notice)
     work.store.jobs.drop_lost(work.key, work.context.queueing.is_queued)
-    for _ in range(MAX_STEPS):
+    deadline = time.monotonic() + ADVANCE_S
+    before = None
+    while time.monotonic() < deadline:
         work.reload()
-        step = next_step(gather(work.store, work.project, work.config, seen))
+        facts = gather(work.store, work.project, work.config, seen)
+        step = next_step(facts)
         if step == Step.WAIT:
             return
+        if before == (step, facts) and step != Step.CLEAN:
+            logger.warning("project %s: '%s' has changed nothing; waiting for the timer", work.key, step)
+            return
+        before = (step, facts)
         logger.debug("project %s: %s", work.key, step)
         if step in JOB_OF_STEP:
             _start(work, JOB_OF_STEP[step])
@@ -90,6 +99,7 @@ def _walk(work: Work) -> None:
         SHORT_STEPS[step](work)
         if step == Step.SWITCH:
             seen = observe(work)
+    work.context.queueing.hint(work.key)  # look at what has happened meanwhile, then go on
 
 
 def _start(work: Work, kind: JobKind) -> None:

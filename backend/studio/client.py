@@ -137,9 +137,9 @@ class LabelStudio:
         """List the predictions of a version, doubles included."""
         return predictions.stored(self.session, project_id, model_version)
 
-    def delete_predictions(self, project_id: int, model_version: str) -> None:
-        """Delete a version's predictions: 10 ms each, in pieces between which annotators can save."""
-        predictions.delete_version(self.session, project_id, model_version)
+    def delete_predictions(self, project_id: int, model_version: str, *, most: int | None = None) -> bool:
+        """Delete a version's predictions, or at most `most` of them; return whether all are gone."""
+        return predictions.delete_version(self.session, project_id, model_version, most)
 
     def delete_single_predictions(self, prediction_ids: Sequence[int]) -> None:
         """Delete predictions by their ids; moves the `updated_at` of their tasks."""

@@ -47,19 +47,25 @@ def stored(session: StudioSession, project: int, version: str) -> list[StoredPre
     return [one for found, _ in tasks.predictions(session, project, version) for one in found]
 
 
-def delete_version(session: StudioSession, project: int, version: str) -> None:
+def delete_version(session: StudioSession, project: int, version: str, most: int | None = None) -> bool:
     """Delete a version's predictions, a few at a time, so that annotators can save in between.
 
-    Nobody may write predictions for the same tasks meanwhile: they might go too.
+    At most `most` of them, if that is given; return whether all are gone. Nobody may write predictions for the same
+    tasks meanwhile: they might go too.
     """
     found = list(tasks.predictions(session, project, version))
-    if sum(len(mine) for mine, _ in found) > DELETED:
-        delete(session, [one.id for mine, mixed in found if mixed for one in mine])
-        for part in chunks([mine[0].task for mine, mixed in found if not mixed], DELETED):
+    total = sum(len(mine) for mine, _ in found)
+    if total > DELETED:
+        delete(session, [one.id for mine, mixed in found if mixed for one in mine][:most])
+        alone = [mine[0].task for mine, mixed in found if not mixed][:most]
+        for part in chunks(alone, DELETED):
             action(session, project, "delete_tasks_predictions", part)
+        if most is not None and total > most:
+            return False
     session.call(
         "DELETE", f"/api/projects/{project}/model-versions/", body={"model_version": version}, read_s=SLOW_READ_S
     )
+    return True
 
 
 def delete(session: StudioSession, prediction_ids: Iterable[int]) -> None:

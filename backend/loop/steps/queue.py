@@ -12,6 +12,8 @@ from backend.studio.labels import prediction_result
 
 logger = logging.getLogger(__name__)
 
+CLEAN_PREDICTIONS = 100  # deleted in one go
+
 
 def post(work: Work) -> None:
     """Write the predictions of the current round's queue, none twice."""
@@ -48,9 +50,10 @@ def switch(work: Work) -> None:
 
 
 def clean(work: Work) -> None:
-    """Delete the predictions of superseded rounds."""
+    """Delete some of the predictions of superseded rounds: Label Studio needs 10 ms for each, and others wait."""
     for old in work.store.rounds.to_clean(work.key):
-        work.studio.delete_predictions(work.project.studio_id, old.model_version)
+        if not work.studio.delete_predictions(work.project.studio_id, old.model_version, most=CLEAN_PREDICTIONS):
+            return
         work.store.rounds.set(work.key, old.number, cleaned=True)
 
 

@@ -7,32 +7,44 @@ from backend.config import SECRET_HEADER
 from backend.errors import StudioError
 from backend.loop.context import Context, Work, studio_of
 from backend.loop.status import as_line, read_status
-from backend.studio.client import MlBackend
+from backend.store import ProjectRow
+from backend.studio.client import LabelStudio, MlBackend
 
 logger = logging.getLogger(__name__)
 
 TAB_TITLE = "PT4AL queue"
-UPKEEP_S = 60.0  # how often the webhook and the tab are looked at
+UPKEEP_S = 60.0  # how often webhook, tab and connection are looked at
+CONNECTING_S = 30.0  # Label Studio calls /setup before it lists the model
 
 _next_upkeep: dict[int, tuple[str | None, float]] = {}
 
 
-def upkeep(work: Work) -> None:
-    """See to the webhook and the tab, now and then, and whenever our address or version has changed."""
+def upkeep(work: Work) -> bool:
+    """See to connection, webhook and tab, now and then and whenever our address or version has changed.
+
+    Gives False if the project has no model any more: it was disconnected, and nothing more is to be written.
+    """
     live = work.store.rounds.current(work.key)
-    state = f"{work.project.backend_url} {live.model_version if live and live.live_at else None}"
+    version = live.model_version if live and live.live_at else None
+    state = f"{work.project.connected_at} {work.project.backend_url} {version}"
     last, due = _next_upkeep.get(work.key, (None, 0.0))
     if last == state and time.monotonic() < due:
-        return
-    if work.project.backend_url:
+        return True
+    backends = work.studio.ml_backends(work.project.studio_id)
+    if not backends and time.time() - work.project.connected_at > CONNECTING_S:
+        return False
+    ours = _ours(backends, work.project.backend_url)
+    url = ours.url if ours else work.project.backend_url
+    if url:
         work.studio.ensure_webhook(
             work.project.studio_id,
-            f"{work.project.backend_url.rstrip('/')}/webhook",
+            f"{url.rstrip('/')}/webhook",
             {SECRET_HEADER: work.store.projects.webhook_secret(work.project) or ""},
         )
-    if live is not None and live.live_at is not None:
+    if version is not None:
         work.studio.ensure_tab(work.project.studio_id, TAB_TITLE)
     _next_upkeep[work.key] = (state, time.monotonic() + UPKEEP_S)
+    return True
 
 
 def write_card(context: Context, key: int) -> None:
@@ -44,17 +56,24 @@ def write_card(context: Context, key: int) -> None:
     if text == project.card:
         return
     try:
-        studio = studio_of(context, project)
-        backend = _ours(studio.ml_backends(project.studio_id), project.backend_url)
-        if backend is not None:
-            studio.describe_backend(backend, text)
-        context.store.projects.set(key, card=text)
+        if _describe(studio_of(context, project), project, text):
+            context.store.projects.set(key, card=text)
     except StudioError as error:
         logger.info("the model card of project %s could not be written: %s", key, error)
 
 
+def _describe(studio: LabelStudio, project: ProjectRow, text: str) -> bool:
+    ours = _ours(studio.ml_backends(project.studio_id), project.backend_url)
+    if ours is not None:
+        studio.describe_backend(ours, text)
+    return ours is not None
+
+
 def _ours(backends: list[MlBackend], url: str | None) -> MlBackend | None:
-    """Find our entry among a project's models: by the address that Label Studio uses, else the only one there is."""
+    """Find our entry among a project's models: by the address that Label Studio calls, else the only one there is.
+
+    Behind a proxy that does not pass the host on, the address that we are called by is not the one that was typed in.
+    """
     for backend in backends:
         if url and backend.url.rstrip("/") == url.rstrip("/"):
             return backend
