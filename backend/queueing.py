@@ -131,7 +131,12 @@ class Queueing:
     def lock(self, key: int) -> Iterator[bool]:
         """Hold the project's lock during the block; gives False, not holding it, if another held it for too long."""
         with _translated():
-            lock = self.connection.lock(f"{PREFIX}lock:{key}", timeout=LOCK_TTL_S, blocking_timeout=LOCK_WAIT_S)
+            lock = self.connection.lock(
+                f"{PREFIX}lock:{key}",
+                timeout=LOCK_TTL_S,
+                blocking_timeout=LOCK_WAIT_S,
+                thread_local=False,  # another thread renews it
+            )
             held = lock.acquire()
         if not held:
             yield False

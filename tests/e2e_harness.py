@@ -67,6 +67,11 @@ class Backend:
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(30)
 
+    def end(self) -> None:
+        """Stop it if it still runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.stop()
+
     def kill(self) -> None:
         """Pull the plug: every process of the tree dies at once."""
         assert self.process is not None

@@ -56,3 +56,19 @@ def make_project(label_studio: LabelStudioServer, backend: Backend, digits: tupl
         return project
 
     return make
+
+
+@pytest.fixture
+def make_backend(label_studio: LabelStudioServer, tmp_path: Path) -> Iterator[Callable[..., Backend]]:
+    """Start a backend of the test's own, to be killed or set up in another way; ``env`` adds to its environment."""
+    made: list[Backend] = []
+
+    def make(port: int | None = None, **env: str) -> Backend:
+        one = Backend(tmp_path / "data", port or free_port(), **{"LABEL_STUDIO_URL": label_studio.url, **env})
+        made.append(one)
+        one.start()
+        return one
+
+    yield make
+    for one in made:
+        one.end()

@@ -1,5 +1,7 @@
 """What goes wrong in a project, said where people look, and mended without a hand on this side."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,55 +87,60 @@ def test_tasks_without_an_image_are_set_aside_with_their_reason(make_project, ba
     assert any("without an image" in row["reason"] for row in reasons)
 
 
-def test_a_round_goes_on_after_label_studio_was_down(tmp_path, digits) -> None:
-    server = LabelStudioServer(free_port(), tmp_path / "ls")
-    server.start()
-    backend = Backend(tmp_path / "data", free_port(), LABEL_STUDIO_URL=server.url)
-    backend.start()
-    try:
-        annotator = Annotator(server.url, server.email, server.password)
-        truth = dict(zip([path.stem for path in digits[0][:60]], digits[1][:60], strict=True))
-        project = LabelingProject(annotator, backend, truth, "goes down", CONFIG)
-        annotator.upload_images(project.id, digits[0][:60])
-        annotator.connect_backend(project.id, backend.url, {"rounds": 3, "labels_per_round": 10})
-        queue = backend.wait_round(project.id, 0)["queue"]["task_ids"]
-        served = [project.label_next() for _ in range(3)]
-        server.stop()
-        status = backend.wait(project.id, "the error", lambda s: s["error"], 60)
-        assert server.url in status["error"]
-        assert set(status["queue"]["task_ids"]) >= set(queue) - set(served)
-        server.start()
-        backend.wait(project.id, "the error to go", lambda s: s["error"] is None and s["queue"]["answered"] == 3, 60)
-        for _ in range(8):
-            project.label_next()
-        backend.wait_round(project.id, 1)
-    finally:
-        backend.stop()
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Callable[..., LabelStudioServer]]:
+    """Start a Label Studio of the test's own."""
+    made: list[LabelStudioServer] = []
+
+    def make(**env: str) -> LabelStudioServer:
+        made.append(LabelStudioServer(free_port(), tmp_path / "ls", **env))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for server in made:
         server.stop()
 
 
-def test_default_tokens_of_a_fresh_server_ask_for_an_access_token_and_work_with_one(tmp_path, digits) -> None:
-    server = LabelStudioServer(free_port(), tmp_path / "ls", LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN="false")
+def test_a_round_goes_on_after_label_studio_was_down(own_server, make_backend, digits) -> None:
+    server = own_server()
+    backend = make_backend(LABEL_STUDIO_URL=server.url)
+    annotator = Annotator(server.url, server.email, server.password)
+    truth = dict(zip([path.stem for path in digits[0][:60]], digits[1][:60], strict=True))
+    project = LabelingProject(annotator, backend, truth, "goes down", CONFIG)
+    annotator.upload_images(project.id, digits[0][:60])
+    annotator.connect_backend(project.id, backend.url, {"rounds": 3, "labels_per_round": 10})
+    queue = backend.wait_round(project.id, 0)["queue"]["task_ids"]
+    served = [project.label_next() for _ in range(3)]
+    backend.wait(project.id, "the answers", lambda s: s["queue"]["answered"] == 3)
+    server.stop()
+    status = backend.wait(project.id, "the error", lambda s: s["error"], 60)
+    assert server.url in status["error"]
+    assert set(status["queue"]["task_ids"]) >= set(queue) - set(served)
     server.start()
+    backend.wait(project.id, "the error to go", lambda s: s["error"] is None and s["queue"]["answered"] == 3, 60)
+    for _ in range(8):
+        project.label_next()
+    backend.wait_round(project.id, 1)
+
+
+def test_default_tokens_of_a_fresh_server_ask_for_an_access_token_and_work_with_one(
+    own_server, make_backend, digits
+) -> None:
+    server = own_server(LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN="false")
     annotator = Annotator(server.url, server.email, server.password)
     annotator.allow_legacy_tokens(False)
-    port = free_port()
-    without = Backend(tmp_path / "data", port, LABEL_STUDIO_URL=server.url)
-    without.start()
-    try:
-        project = LabelingProject(annotator, without, {}, "default tokens", CONFIG)
-        annotator.upload_images(project.id, digits[0][:30])
-        annotator.connect_backend(project.id, without.url, {"rounds": 2, "labels_per_round": 10})
-        status = without.wait(project.id, "the refusal", lambda s: s["error"])
-        assert "/setup" in status["error"]
-        assert "LABEL_STUDIO_API_KEY" in status["error"]
-        assert without.stop() == 0
-        token = annotator.create_access_token()
-        with_token = Backend(tmp_path / "data", port, LABEL_STUDIO_URL=server.url, LABEL_STUDIO_API_KEY=token)
-        with_token.start()
-        assert with_token.wait_round(project.id, 0)["error"] is None
-        assert with_token.stop() == 0
-        for log in (without.log, tmp_path / "data" / "pt4al.sqlite3"):
-            assert token.encode() not in log.read_bytes()
-    finally:
-        server.stop()
+    without = make_backend(LABEL_STUDIO_URL=server.url)
+    project = LabelingProject(annotator, without, {}, "default tokens", CONFIG)
+    annotator.upload_images(project.id, digits[0][:30])
+    annotator.connect_backend(project.id, without.url, {"rounds": 2, "labels_per_round": 10})
+    status = without.wait(project.id, "the refusal", lambda s: s["error"])
+    assert "/setup" in status["error"]
+    assert "LABEL_STUDIO_API_KEY" in status["error"]
+    assert without.stop() == 0
+    token = annotator.create_access_token()
+    with_token = make_backend(without.port, LABEL_STUDIO_URL=server.url, LABEL_STUDIO_API_KEY=token)
+    assert with_token.wait_round(project.id, 0)["error"] is None
+    assert with_token.stop() == 0
+    for kept in (without.log, without.data_dir / "pt4al.sqlite3"):
+        assert token.encode() not in kept.read_bytes()
