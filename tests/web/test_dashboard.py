@@ -61,11 +61,18 @@ def test_the_page_says_what_the_numbers_mean(browser, filled: Store) -> None:
     text = text_of(page_of(browser))
     assert "With 2 labels the model is right on 80% of 10 random images" in text
     assert "10 random images measure little" in text
+    # The hardest images come first: half a round proves nothing.
+    assert "shows when the first round that a model chose is answered" in text
+    assert "Answered but not trained on: 1 skipped." in text
+
+
+def test_a_finished_round_tells_whether_the_queue_is_harder_than_random(browser, filled: Store) -> None:
+    filled.rounds.set(filled.projects.find(3).id, 1, state="closed")
+    text = text_of(page_of(browser))
     # asked and answered with a guess: 5 wrong, 6 right, the reserve 8 wrong; random: 7 right
     assert "Too early to tell whether asked images are harder than random ones" in text
     assert "wrong on 67% of 3 images that it chose and on 0% of 1 random one" in text
     assert "a difference of +67 points" in text
-    assert "Answered but not trained on: 1 skipped." in text
 
 
 def test_the_queue_shows_what_waits_with_guess_confidence_and_link(browser, filled: Store) -> None:

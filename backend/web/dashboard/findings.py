@@ -31,7 +31,10 @@ class Finding:
 def findings(view: ProjectView) -> list[Finding]:
     """Give the findings of a project, the most important first."""
     history = view.data["history"]
-    found = [*_accuracy(history, view.status.config.holdout_fraction), *_hardness(hardness(view.asked), bool(history))]
+    found = [
+        *_accuracy(history, view.status.config.holdout_fraction),
+        *_hardness(hardness(view.asked_in_full), bool(history)),
+    ]
     found += _agreement(history)
     found += _left_out(view.here.store.insight.answers(view.project.id))
     return found
@@ -66,8 +69,8 @@ def _hardness(found: Hardness | None, has_model: bool) -> Iterable[Finding]:
         if has_model:
             yield Finding(
                 "plain",
-                "Whether asked images are harder than random ones shows as soon as the first images that a model chose "
-                "are answered.",
+                "Whether asked images are harder than random ones shows when the first round that a model chose is "
+                "answered.",
             )
         return
     low, high = found.interval

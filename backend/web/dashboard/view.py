@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from backend.files import Files
 from backend.loop.status import Status, as_json, read_status
-from backend.store import ProjectRow, RoundRow
+from backend.store import ProjectRow, RoundRow, RoundState
 from backend.store.insight import Asked, LossTable, QueuedImage
 from backend.web.dashboard.cache import cache_of
 from backend.web.services import Services
@@ -88,6 +88,15 @@ class ProjectView:
     def asked(self) -> list[Asked]:
         """What was asked, by round, role and class."""
         return self.keep("asked", self.version, lambda: self.here.store.insight.asked(self.project.id))
+
+    @property
+    def asked_in_full(self) -> list[Asked]:
+        """The same of closed rounds only.
+
+        The queue is served with the hardest images first, so that half a round looks harder than it is.
+        """
+        closed = {row.number for row in self.status.rounds if row.state == RoundState.CLOSED}
+        return [row for row in self.asked if row.round in closed]
 
     @cached_property
     def losses(self) -> LossTable:

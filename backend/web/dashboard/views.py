@@ -58,7 +58,7 @@ def index() -> ResponseReturnValue:
     store = services().store
     # A project that was deleted and made anew under the same id has left an old row, which nobody can open.
     newest = [row for row in store.projects.all() if _is_newest(row)]
-    return _page("dashboard/index.html", views=[ProjectView(services(), row) for row in newest], stages=words.STAGES)
+    return _page("dashboard/index.html", views=[ProjectView(services(), row) for row in newest], words=words)
 
 
 @blueprint.get("/projects/<int:studio_id>")
@@ -74,12 +74,13 @@ def project(studio_id: int) -> ResponseReturnValue:
         view=view,
         data=view.data,
         figures=FIGURES,
-        stage=words.STAGES[status.stage],
+        stage=words.stage_title(status),
+        error=words.what_is_wrong(status),
         happens=words.what_happens(status),
         time_left=words.time_left(job, time.time()),
         advice=None if advice in EXPLAINED else advice,
         findings=findings(view),
-        hardness=hardness_by_round(view.asked),
+        hardness=hardness_by_round(view.asked_in_full),
         classes=class_table(view.asked),
         confusions=worst(view.holdout) if view.holdout else [],
         queue=view.queue(QUEUE_ALL if show_all else QUEUE_SHOWN),

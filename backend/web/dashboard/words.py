@@ -1,6 +1,6 @@
 """The sentences of the pages: what happens now, how long it takes, and what the numbers mean."""
 
-from backend.loop.status import Status
+from backend.loop.status import NO_TASKS, Status
 from backend.store import JobRow
 
 STAGES = {
@@ -12,12 +12,7 @@ STAGES = {
     "finished": "All batches are asked",
     "failed": "Something needs you",
 }
-STEPS = {
-    "sync": "fetching images",
-    "pretext": "learning from unlabeled images",
-    "retrain": "training",
-    "record": "writing losses to Label Studio",
-}
+NO_IMAGES = "Waiting for images"
 MIN_SHARE, MIN_ELAPSED_S = 0.02, 3.0  # below these a forecast of the time left is a guess
 
 
@@ -36,11 +31,23 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def stage_title(status: Status) -> str:
+    """Name the stage."""
+    return NO_IMAGES if status.error == NO_TASKS else STAGES[status.stage]
+
+
+def what_is_wrong(status: Status) -> str | None:
+    """Give the error, unless it only says what the project waits for."""
+    return None if status.error == NO_TASKS else status.error
+
+
 def what_happens(status: Status) -> str:
     """Say in a sentence or two what is going on."""
     tasks = status.tasks
     live = status.live
     stage = status.stage
+    if status.error == NO_TASKS:
+        return NO_TASKS
     if stage == "syncing":
         return f"{tasks.ok:,} of {count(tasks.tasks, 'image')} {'is' if tasks.ok == 1 else 'are'} here."
     if stage == "pretext":

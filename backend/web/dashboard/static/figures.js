@@ -38,9 +38,11 @@ async function draw(place) {
     text.className = "waiting";
     text.textContent = figure.waiting;
     place.replaceChildren(text);
+    place.classList.add("empty");
     return;
   }
   place.querySelector(".waiting")?.remove();
+  place.classList.remove("empty");
   place.figure = figure;
   await paint(place);
 }

@@ -1,0 +1,57 @@
+"""Which sentence the numbers lead to."""
+
+import pytest
+
+from backend.store import Answer
+from backend.web.dashboard.evidence import Hardness, Rate
+from backend.web.dashboard.findings import _accuracy, _agreement, _hardness, _left_out
+
+
+@pytest.mark.parametrize(
+    ("asked", "random", "tone", "start"),
+    [
+        (Rate(40, 100), Rate(10, 100), "good", "Asked images are harder"),
+        (Rate(10, 100), Rate(40, 100), "warning", "The queue is worse than a random one"),
+        (Rate(20, 100), Rate(20, 100), "warning", "The queue is no better than a random one"),
+        (Rate(20, 100), Rate(2, 10), "plain", "Too early to tell"),
+    ],
+)
+def test_the_queue_is_judged_by_the_interval_of_the_difference(
+    asked: Rate, random: Rate, tone: str, start: str
+) -> None:
+    (finding,) = _hardness(Hardness(asked, random), has_model=True)
+    assert finding.tone == tone
+    assert finding.text.startswith(start)
+
+
+def entry(**given: object) -> dict[str, object]:
+    values = {"labels": 100, "holdout_size": 400, "holdout_accuracy": 0.8, "interval": [0.76, 0.84], "agreement": None}
+    return {**values, **given}
+
+
+def test_a_wide_interval_is_warned_about_and_a_narrow_one_is_not() -> None:
+    assert [finding.tone for finding in _accuracy([entry()], 0.1)] == ["plain"]
+    wide = list(_accuracy([entry(holdout_size=20, interval=[0.6, 0.92])], 0.1))
+    assert [finding.tone for finding in wide] == ["plain", "warning"]
+    assert "differences below 16 points are noise" in wide[1].text
+
+
+def test_no_holdout_is_a_warning_that_says_what_to_set() -> None:
+    (finding,) = _accuracy([entry(holdout_size=0)], 0.0)
+    assert finding.tone == "warning"
+    assert "holdout_fraction" in finding.text
+    assert "holdout_fraction" not in next(iter(_accuracy([entry(holdout_size=0)], 0.1))).text
+
+
+def test_agreement_tells_the_last_two_and_what_it_means() -> None:
+    assert list(_agreement([entry()])) == []
+    (low,) = _agreement([entry(), entry(agreement=0.5)])
+    assert "kappa of 0.50: labels still change" in low.text
+    (high,) = _agreement([entry(agreement=0.5), entry(agreement=0.95)])
+    assert "kappa of 0.95, 0.50 a round earlier: more labels change its predictions little" in high.text
+
+
+def test_answers_that_teach_nothing_are_counted() -> None:
+    assert list(_left_out({Answer.LABELED: 5})) == []
+    (finding,) = _left_out({Answer.SKIPPED: 1200, Answer.TIE: 2})
+    assert finding.text == "Answered but not trained on: 1,200 skipped, 2 with a tie between annotators."
