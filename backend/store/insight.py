@@ -114,11 +114,11 @@ class Insight(Repository):
                 if index is not None
             ]
 
-    def losses(self, key: int) -> LossTable:
-        """Give loss and batch of every image in the bank."""
+    def losses(self, key: int, step: int = 1) -> LossTable:
+        """Give loss and batch of every image in the bank, or of every ``step``-th."""
         query = (
             select(TaskRow.pool_index, TaskRow.loss, TaskRow.batch)
-            .where(TaskRow.project_id == key, TaskRow.state == ImageState.OK, TaskRow.pool_index.is_not(None))
+            .where(TaskRow.project_id == key, TaskRow.state == ImageState.OK, TaskRow.pool_index % step == 0)
             .order_by(TaskRow.pool_index)
         )
         with self._read() as session:

@@ -71,6 +71,7 @@ def test_losses_of_unscored_images_are_nan_and_gone_images_are_left_out(insight,
     assert table.pool_index.tolist() == [0, 1, 2]
     np.testing.assert_array_equal(table.loss, np.array([0.5, np.nan, 1.0], np.float32))
     assert table.batch.tolist() == [1, -1, -1]
+    assert insight.losses(project.id, step=2).pool_index.tolist() == [0, 2]
 
 
 def test_labeled_and_holdout_go_by_pool_index(insight, project: ProjectRow) -> None:

@@ -46,6 +46,13 @@ def test_the_histogram_counts_each_batch_and_marks_labels(draw) -> None:
     assert ticks["x"] == [0.0, 0.1, 0.3, 0.4, 0.5, 0.6, 0.7]  # tasks 1, 2, 4 to 8 are labeled
 
 
+def test_the_histogram_of_a_very_large_pool_stands_for_all_of_it(draw, monkeypatch) -> None:
+    monkeypatch.setattr("backend.web.dashboard.view.MANY_IMAGES", 12)  # every second image is read
+    bars = draw("losses")["data"][:-1]
+    assert [sum(bar["y"]) for bar in bars] == [6, 6]
+    assert sum(len([y for y in bar["y"] if y]) for bar in bars) == 6
+
+
 def test_the_balance_has_a_column_a_round_and_one_for_random_images(draw) -> None:
     trace = draw("balance")["data"][0]
     assert trace["x"] == ["random", "round 1", "round 2"]

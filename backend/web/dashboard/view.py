@@ -21,6 +21,8 @@ from model.outputs import FloatArray, IntArray
 
 T = TypeVar("T")
 
+MANY_IMAGES = 200_000  # figures of more are drawn from a part of them
+
 
 @dataclass(frozen=True)
 class Holdout:
@@ -100,8 +102,15 @@ class ProjectView:
 
     @cached_property
     def losses(self) -> LossTable:
-        """Losses and batches of the living pool."""
-        return self.keep("losses", self.pool_version, lambda: self.here.store.insight.losses(self.project.id))
+        """Losses and batches of the living pool, or of every ``step``-th image of a very large one."""
+        return self.keep(
+            "losses", self.pool_version, lambda: self.here.store.insight.losses(self.project.id, self.step)
+        )
+
+    @property
+    def step(self) -> int:
+        """How many images of the pool stand behind one of ``losses``."""
+        return 1 + self.status.tasks.ok // MANY_IMAGES
 
     @cached_property
     def labeled(self) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ def draw(view: ProjectView) -> Figure | str:
     edges = np.histogram_bin_edges(loss, BINS)
     labeled = loss[np.isin(table.pool_index[scored], view.labeled)]
     return figure(
-        [*_bars(loss, batch, edges), _ticks(labeled)],
+        [*_bars(loss, batch, edges, view.step), _ticks(labeled)],
         barmode="stack",
         bargap=0,
         showlegend=int(batch.max()) > 0,
@@ -41,7 +41,7 @@ def group_batches(batches: int) -> IntArray:
     return np.arange(batches) * groups // batches
 
 
-def _bars(loss: FloatArray, batch: IntArray, edges: FloatArray) -> list[dict[str, Any]]:
+def _bars(loss: FloatArray, batch: IntArray, edges: FloatArray, step: int) -> list[dict[str, Any]]:
     groups = group_batches(int(batch.max()) + 1)
     of_image = groups[batch]
     traces = []
@@ -55,7 +55,7 @@ def _bars(loss: FloatArray, batch: IntArray, edges: FloatArray) -> list[dict[str
                 "type": "bar",
                 "name": name if group == 0 or first != last else str(first),
                 "x": np.round((edges[:-1] + edges[1:]) / 2, 5).tolist(),
-                "y": counts.tolist(),
+                "y": (step * counts).tolist(),
                 "width": float(edges[1] - edges[0]),
                 "marker": {"color": f"var(--s{group})", "line": {"width": 0}},
                 "hovertemplate": f"{name}<br>loss %{{x:.3g}}: %{{y}} images<extra></extra>",

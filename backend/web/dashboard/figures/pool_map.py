@@ -90,7 +90,7 @@ def draw(view: ProjectView) -> Figure | str:
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         xaxis=axis,
         yaxis=axis,
-        meta={"source": features.source, "shown": len(points), "pool": len(view.losses.pool_index)},
+        meta={"source": features.source, "shown": len(points), "pool": view.status.tasks.ok},
     )
 
 
