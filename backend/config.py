@@ -124,7 +124,7 @@ class ProjectConfig(BaseModel):
         Raises:
             ConfigError: a key is unknown or a value is not allowed; names the field and the choices.
         """
-        given = _as_mapping(extra_params)
+        given = as_mapping(extra_params)
         preset = given.get("preset", "measured")
         if not isinstance(preset, str) or preset not in PRESETS:
             raise ConfigError(f"preset: {preset!r} is not one of {', '.join(PRESETS)}")
@@ -170,7 +170,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _as_mapping(extra_params: object) -> dict[str, object]:
+def as_mapping(extra_params: object) -> dict[str, object]:
+    """Read "extra params" as the mapping that was typed in, which may be JSON text or nothing.
+
+    Raises:
+        ConfigError: it is something else.
+    """
     value = extra_params.strip() if isinstance(extra_params, str) else extra_params
     if isinstance(value, str) and value:
         try:

@@ -40,8 +40,18 @@ class Work:
         """
         self.context = context
         self.store = context.store
-        self.project = project
         self.key = project.id
+        self._read(project)
+
+    def reload(self) -> None:
+        """Read the project's row again after it has changed; errors as at the beginning."""
+        project = self.store.projects.get(self.key)
+        if project is None:
+            raise Superseded(f"project {self.key} is not in the store any more")
+        self._read(project)
+
+    def _read(self, project: ProjectRow) -> None:
+        self.project = project
         self.config = ProjectConfig.from_extra_params(project.extra_params)
         self.spec: LabelSpec = read_label_config(project.label_config)
 
@@ -61,13 +71,6 @@ class Work:
         if self.project.image_side is None:
             raise Superseded(f"project {self.key} has no image bank any more")
         return self.project.image_side
-
-    def reload(self) -> None:
-        """Read the project's row again after a step has changed it."""
-        project = self.store.projects.get(self.key)
-        if project is None:
-            raise Superseded(f"project {self.key} is not in the store any more")
-        self.project = project
 
 
 def studio_of(context: Context, project: ProjectRow) -> LabelStudio:

@@ -78,7 +78,8 @@ def _advance(here: Context, project: ProjectRow) -> str | None:
 
 def _walk(work: Work) -> None:
     seen = observe(work)
-    work.store.projects.set(work.key, notice=work.spec.notice)
+    if work.project.notice != work.spec.notice:
+        work.store.projects.set(work.key, notice=work.spec.notice)
     work.store.jobs.drop_lost(work.key, work.context.queueing.is_queued)
     deadline = time.monotonic() + ADVANCE_S
     before = None

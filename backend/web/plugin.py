@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, request
 from werkzeug.exceptions import BadRequest
 
-from backend.config import ProjectConfig
+from backend.config import ProjectConfig, as_mapping
 from backend.errors import ConfigError, QueueUnavailable
 from backend.store import ProjectRow
 from backend.web.predict import predict_tasks, served_version
@@ -68,7 +68,7 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
         """Answer ``/setup``: note how to reach the project and ask for it to be advanced."""
         studio_id, created_ts = _project_uid(project)
         extra_params = _body().get("extra_params")
-        config = ProjectConfig.from_extra_params(extra_params)  # refuse before anything is written
+        ProjectConfig.from_extra_params(extra_params)  # refuse before anything is written
         here = services()
         row, changed = here.store.projects.connect(
             studio_id=studio_id,
@@ -77,7 +77,7 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
             token=_text(given.get("access_token")),
             backend_url=request.url_root.rstrip("/"),
             label_config=_text(label_config) or "",
-            extra_params=config.model_dump(exclude_unset=True),
+            extra_params=as_mapping(extra_params),
         )
         if changed:
             _hint(here, row)

@@ -26,7 +26,6 @@ def observe(work: Work) -> Observation:
         # Which answers are usable depends on the labels: all of them are read again.
         work.store.projects.set(work.key, label_config=info.label_config, cursor=None)
         work.reload()
-        work.__init__(work.context, work.project)  # type: ignore[misc]
     complete = pull(work, max_pages=INLINE_PAGES)
     if complete and info.task_number != work.store.tasks.counts(work.key, 0).tasks:
         reconcile(work)
