@@ -1,13 +1,21 @@
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backend.store import ProjectRow, Store
+from backend.store.tables import Base
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store on SQLite, or emptied on the database that PT4AL_TEST_DATABASE_URL names."""
+    url = os.environ.get("PT4AL_TEST_DATABASE_URL", f"sqlite:///{tmp_path / 'test.sqlite3'}")
+    store = Store(url, tmp_path)
+    if "PT4AL_TEST_DATABASE_URL" in os.environ:
+        Base.metadata.drop_all(store.engine)
+        Base.metadata.create_all(store.engine)
     yield store
     store.close()
 

@@ -1,5 +1,6 @@
-import sqlite3
 from pathlib import Path
+
+from sqlalchemy import select
 
 from backend.store import ProjectRow, Store
 
@@ -41,13 +42,15 @@ def test_connect_from_another_server_is_another_project_beside_it(store: Store, 
 
 def test_tokens_are_not_in_the_database_in_clear(store: Store, project: ProjectRow, tmp_path: Path) -> None:
     assert store.projects.token(project) == "t0ken"
-    dump = "\n".join(sqlite3.connect(tmp_path / "test.sqlite3").iterdump())
+    with store.read() as session:
+        dump = str([tuple(row) for row in session.execute(select(ProjectRow.__table__))])
+    assert "http://studio" in dump
     assert "t0ken" not in dump
     assert store.projects.webhook_secret(project) not in dump
     assert (tmp_path / "secret.key").stat().st_mode & 0o077 == 0
 
 
 def test_a_second_store_reads_the_tokens_of_the_first(store: Store, project: ProjectRow, tmp_path: Path) -> None:
-    second = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
+    second = Store(store.engine.url.render_as_string(hide_password=False), tmp_path)
     assert second.projects.token(second.projects.get(project.id)) == "t0ken"
     second.close()
