@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -291,3 +294,9 @@ def test_a_million_images_are_planned_in_memory_of_their_own_order():
     tracemalloc.stop()
     assert len(plan.indices) == 1100
     assert peak < 100e6
+
+
+def test_planning_a_round_loads_no_torch():
+    modules = "model.query, model.batches, model.samplers, model.queries, model.metrics, model.curves"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
