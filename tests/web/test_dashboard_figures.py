@@ -53,6 +53,20 @@ def test_the_histogram_of_a_very_large_pool_stands_for_all_of_it(draw, monkeypat
     assert sum(len([y for y in bar["y"] if y]) for bar in bars) == 6
 
 
+def test_skewed_losses_get_a_logarithmic_axis(draw, filled: Store) -> None:
+    losses = [0.0, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.01, 0.01, 0.01, 0.1, 10.0]
+    filled.tasks.set_losses(filled.projects.find(3).id, dict(enumerate(losses)))
+    filled.projects.set(filled.projects.find(3).id, pretext_key="another")
+    figure = draw("losses")
+    assert sum(sum(bar["y"]) for bar in figure["data"][:-1]) == 12
+    assert figure["layout"]["xaxis"]["range"] == pytest.approx([-6, 1])  # zero stands at a millionth
+    marks = dict(zip(figure["layout"]["xaxis"]["ticktext"], figure["layout"]["xaxis"]["tickvals"], strict=True))
+    assert marks["0.01"] == pytest.approx(-2)
+    assert marks["3"] == pytest.approx(0.4771)
+    assert figure["data"][-1]["x"][:2] == pytest.approx([-6, -3])
+    assert figure["data"][0]["customdata"][-1].endswith(" to 10")
+
+
 def test_the_balance_has_a_column_a_round_and_one_for_random_images(draw) -> None:
     trace = draw("balance")["data"][0]
     assert trace["x"] == ["random", "round 1", "round 2"]
