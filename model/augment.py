@@ -1,17 +1,13 @@
-"""Augmentations of whole minibatches on the device, and the test whether mirror images belong to a pool.
+"""Augmentations of whole minibatches on the device.
 
 Images are float (B, 3, H, W) in [0, 1]. Random numbers are drawn on the CPU, so that every device sees the same.
 """
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-from model.outputs import FloatArray
 
 
 @dataclass(frozen=True)
@@ -83,42 +79,3 @@ def _erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     inside = distance < share * side / 2
     hole = inside[:, 0, None, :, None] & inside[:, 1, None, None, :]
     return torch.where(hole, 0.5, images)
-
-
-def mirror_share(images: npt.NDArray[np.uint8], seed: int = 0) -> float:
-    """Return how often a picture is nearer to the pool than its mirror image is: 0.5 symmetric, 1 never mirrored.
-
-    images: (N, side, side, 3), a sample of the pool. Digits and letters come near 1, photographs near 0.5. It needs
-    no label and no network: nearest neighbours in small grey pictures (after the idea of visual chirality, Lin et
-    al. 2020).
-    """
-    generator = np.random.default_rng(seed)
-    small = _thumbnails(images)
-    queries = generator.permutation(len(small))[:MIRROR_QUERIES]
-    plain = _nearest(small[queries], small, queries)
-    mirrored = _nearest(small[queries][:, :, ::-1], small, queries)
-    return float(((plain < mirrored) + 0.5 * (plain == mirrored)).mean())
-
-
-MIRROR_SAMPLE = 2000  # images that stand for the pool
-MIRROR_QUERIES = 500  # images of them that are compared with their mirror image
-MIRROR_LIMIT = 0.65  # from here on mirror images are foreign to the pool
-
-
-def _thumbnails(images: npt.NDArray[np.uint8], side: int = 8) -> FloatArray:
-    """Return (N, 8, 8) grey means."""
-    grey = images.mean(axis=3, dtype=np.float32)
-    cell = max(grey.shape[1] // side, 1)
-    cut = grey[:, : cell * (grey.shape[1] // cell), : cell * (grey.shape[2] // cell)]
-    cells = cut.reshape(len(cut), cut.shape[1] // cell, cell, cut.shape[2] // cell, cell)
-    means: FloatArray = cells.mean(axis=(2, 4))
-    return means
-
-
-def _nearest(queries: FloatArray, pool: FloatArray, own: npt.NDArray[np.int64]) -> FloatArray:
-    """Return each query's squared distance to the nearest picture of the pool that is not its own original."""
-    a, b = queries.reshape(len(queries), -1), pool.reshape(len(pool), -1)
-    distances = (a * a).sum(1)[:, None] - 2 * a @ b.T + (b * b).sum(1)
-    distances[np.arange(len(own)), own] = np.inf
-    nearest: FloatArray = distances.min(axis=1)
-    return nearest

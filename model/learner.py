@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.augment import MIRROR_LIMIT, MIRROR_SAMPLE, Augmentation, augment, mirror_share
+from model import mirror
+from model.augment import Augmentation, augment
 from model.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, ModelError, UnknownName
@@ -19,7 +20,7 @@ from model.names import INITS
 from model.networks import Network, build_backbone, load_imagenet, resolve, seeded
 from model.outputs import IntArray, Outputs
 from model.pretext.run import read_pretext
-from model.training import Images, Plan, Progress, ignore_progress, read_weights, train, write_weights
+from model.training import Images, Plan, Progress, ignore_progress, read_weights, recalibrate, train, write_weights
 
 CHUNK = 256  # images of a scoring minibatch
 
@@ -28,12 +29,17 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Recipe:
-    """A way to train the main model. fit_mirror: mirror images only where the pool itself looks mirror-symmetric."""
+    """A way to train the main model.
+
+    fit_mirror: mirror images only where the pool itself looks mirror-symmetric. recalibrate: unlabeled images of the
+    pool that batch normalisation is measured on at the end.
+    """
 
     plan: Plan
     augmentation: Augmentation
     label_smoothing: float
     fit_mirror: bool
+    recalibrate: int = 0
 
 
 RECIPES = {
@@ -49,6 +55,7 @@ RECIPES = {
         Augmentation(flip=True, shift=0.125),
         label_smoothing=0.1,
         fit_mirror=True,
+        recalibrate=1024,
     ),
 }
 
@@ -94,7 +101,7 @@ def fit(
     if recipe not in RECIPES:
         raise UnknownName("recipe", recipe, RECIPES)
     start = _start(init, network, pretext_weights, bank.side, where)
-    how = _adapted(RECIPES[recipe], bank, epochs, seed)
+    how = _adapted(RECIPES[recipe], bank, indices, labels, epochs, seed)
     module = start.build(bank.side, classes, seed).to(where)
     objective = _LabelObjective(module, Images(bank, indices, where), torch.from_numpy(labels).to(where), how)
     about = {"network": start.network, "init": start.init, "side": bank.side, "classes": classes}
@@ -103,6 +110,8 @@ def fit(
         checkpoint=checkpoint, identity={**about, "labels": _digest(indices, labels)}, seed=seed, device=where,
         progress=progress,
     )  # fmt: skip
+    if how.recalibrate:
+        recalibrate(module, Images(bank, _sample(bank, how.recalibrate, seed), where))
     write_weights(out, {**about, "format": _FORMAT, "seed": seed, "module": module.state_dict()})
     checkpoint.unlink(missing_ok=True)
     reached = Learner(module, bank.side, classes, where).evaluate(bank, indices, labels)
@@ -224,16 +233,30 @@ class _LabelObjective:
         raise ModelError("a main model keeps its last epoch: there are no labels to choose another by")
 
 
-def _adapted(recipe: Recipe, bank: ImageBank, epochs: int | None, seed: int) -> Recipe:
+def _adapted(
+    recipe: Recipe, bank: ImageBank, indices: IntArray, labels: IntArray, epochs: int | None, seed: int
+) -> Recipe:
     """Fit a recipe to the images: epochs on request, no mirroring where the pool has no mirror images."""
     plan = recipe.plan if epochs is None else replace(recipe.plan, epochs=epochs)
     if plan.epochs < 1:
         raise BadInput(f"a training needs at least 1 epoch, found {plan.epochs}")
     augmentation = recipe.augmentation
     if recipe.fit_mirror and augmentation.flip:
-        sample = np.sort(np.random.default_rng(seed).permutation(len(bank))[:MIRROR_SAMPLE])
-        augmentation = replace(augmentation, flip=mirror_share(bank.gather(sample), seed) < MIRROR_LIMIT)
+        augmentation = replace(augmentation, flip=_may_mirror(bank, indices, labels, seed))
     return replace(recipe, plan=plan, augmentation=augmentation)
+
+
+def _may_mirror(bank: ImageBank, indices: IntArray, labels: IntArray, seed: int) -> bool:
+    """Say whether neither the pool nor the labels speak against mirror images."""
+    if mirror.mirror_share(bank.gather(_sample(bank, mirror.SAMPLE, seed)), seed) >= mirror.LIMIT:
+        return False
+    few = np.random.default_rng(seed).permutation(len(indices))[: mirror.SAMPLE]
+    return not mirror.mirror_changes_class(bank.gather(indices[few]), labels[few], seed)
+
+
+def _sample(bank: ImageBank, n: int, seed: int) -> IntArray:
+    """Draw images that stand for the pool, at most ``n``."""
+    return np.sort(np.random.default_rng(seed).permutation(len(bank))[:n])
 
 
 def _checked(bank: ImageBank, indices: IntArray, labels: IntArray, classes: int) -> tuple[IntArray, IntArray]:

@@ -25,6 +25,8 @@ from model.outputs import IntArray
 Progress = Callable[[float], None]
 
 REPORT_EVERY_S = 0.25  # seconds between two calls of a progress callback
+_DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError)  # what an unpickler meets
+
 BYTES_ON_DEVICE = 0.25  # share of an accelerator's free memory that images may stay in
 
 
@@ -140,28 +142,35 @@ def train(
             for step, positions in enumerate(torch.split(order, plan.batch_size)):
                 share = (epoch * steps + step) / (plan.epochs * steps)
                 ticker.report(share)
-                _step(objective, run.optimizer, plan.rate(share), positions, generator, device)
+                with training_precision(device):
+                    loss = objective.loss(positions, generator)
+                loss.backward()  # type: ignore[no-untyped-call]
+                run.optimizer.step(plan.rate(share))
         run.finish(epoch, objective)
     run.close()
     ticker.report(1.0, final=True)
     module.eval()
 
 
-def _step(
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    rate: float,
-    positions: Tensor,
-    generator: torch.Generator,
-    device: torch.device,
-) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("lr_scale", 1.0)
-    with training_precision(device):
-        loss = objective.loss(positions, generator)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+@torch.no_grad()
+def recalibrate(module: nn.Module, images: Images, minibatch: int = 128) -> None:
+    """Measure the statistics of batch normalisation anew on ``images``, as plain means over minibatches.
+
+    After few steps the running ones lag behind the weights, and those of a few labeled, augmented images are not those
+    of the pool that is scored (the fix of Hoffer et al. 2017, on unlabeled images).
+    """
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean
+        norm.train()
+    for positions in torch.split(torch.arange(len(images)), minibatch):
+        if len(positions) == minibatch or len(images) < minibatch:
+            module(images.take(positions))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
 
 
 def _order(images: int, wanted: int, generator: torch.Generator) -> Tensor:
@@ -188,7 +197,7 @@ class _Run:
 
     def __init__(self, module: nn.Module, plan: Plan, path: Path, identity: dict[str, Any]) -> None:
         self._module, self._plan, self._path, self._identity = module, plan, path, identity
-        self.optimizer = _optimizer(module, plan)
+        self.optimizer = _Sgd(module, plan)
         self._best: tuple[float, dict[str, Tensor]] | None = None
         self._saved_at = time.monotonic()
 
@@ -198,7 +207,8 @@ class _Run:
         if state is None or state.get("identity") != self._identity:
             return 0
         self._module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for velocity, saved in zip(self.optimizer.velocity, state["velocity"], strict=True):
+            velocity.copy_(saved)
         if state["best"] is not None:
             self._best = (float(state["best"]["quality"]), state["best"]["module"])
         return int(state["epoch"]) + 1
@@ -222,17 +232,32 @@ class _Run:
     def _save(self, epoch: int) -> None:
         best = None if self._best is None else {"quality": self._best[0], "module": self._best[1]}
         state = {"identity": self._identity, "epoch": epoch, "module": self._module.state_dict(), "best": best}
-        write_weights(self._path, {**state, "optimizer": self.optimizer.state_dict()})
+        write_weights(self._path, {**state, "velocity": self.optimizer.velocity})
 
 
-def _optimizer(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
-        module.parameters(),
-        lr=plan.lr,
-        momentum=plan.momentum,
-        nesterov=plan.nesterov and plan.momentum > 0,
-        weight_decay=plan.weight_decay,
-    )
+class _Sgd:
+    """Stochastic gradient descent with momentum, as torch.optim.SGD computes it.
+
+    Ours, because the first call of PyTorch's costs every process the seconds in which it imports its compiler, and a
+    whole fit has few of them.
+    """
+
+    def __init__(self, module: nn.Module, plan: Plan) -> None:
+        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.velocity = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self._plan = plan
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Move against the gradients, and forget them."""
+        momentum, decay = self._plan.momentum, self._plan.weight_decay
+        for parameter, velocity in zip(self._parameters, self.velocity, strict=True):
+            if parameter.grad is None:
+                continue
+            gradient = parameter.grad.add_(parameter, alpha=decay)
+            velocity.mul_(momentum).add_(gradient)
+            parameter.sub_(gradient.add_(velocity, alpha=momentum) if self._plan.nesterov else velocity, alpha=rate)
+            parameter.grad = None
 
 
 def write_weights(path: Path, content: dict[str, Any]) -> None:
@@ -248,6 +273,6 @@ def read_weights(path: Path) -> dict[str, Any] | None:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelError(f"there are no weights at {path}") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+    except (pickle.UnpicklingError, *_DAMAGE):
         return None
     return content if isinstance(content, dict) else None

@@ -1,0 +1,70 @@
+import numpy as np
+import torch
+
+from model.augment import NONE, Augmentation, augment
+
+
+def images(n=64, side=16, seed=0):
+    pixels = torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(seed))
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def generator(seed=1):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_augment_without_anything_to_do_returns_the_images():
+    assert torch.equal(augment(images(), NONE, generator()), images())
+
+
+def test_flip_mirrors_some_images_and_leaves_the_others():
+    before = images()
+    after = augment(before, Augmentation(flip=True), generator())
+    same = (after - before).abs().amax(dim=(1, 2, 3)) < 1e-5
+    mirrored = (after - before.flip(3)).abs().amax(dim=(1, 2, 3)) < 1e-5
+    assert (same ^ mirrored).all()
+    assert 16 <= int(mirrored.sum()) <= 48
+
+
+def test_shift_moves_whole_pixels_and_reflects_at_the_edge():
+    before = images(n=200, side=8)
+    after = augment(before, Augmentation(shift=0.25), generator())
+    padded = torch.from_numpy(np.pad(before.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="symmetric"))
+    moves = [padded[:, :, y : y + 8, x : x + 8] for y in range(5) for x in range(5)]
+    errors = torch.stack([(after - move).abs().amax(dim=(1, 2, 3)) for move in moves])
+    assert errors.amin(dim=0).max() < 1e-4
+    assert len(errors.argmin(dim=0).unique()) == 25
+
+
+def test_zoom_shows_a_part_of_the_picture():
+    ramp = torch.linspace(0, 1, 32).expand(100, 3, 32, 32)
+    after = augment(ramp, Augmentation(zoom=0.5), generator())
+    span = after[:, 0, 16].amax(dim=1) - after[:, 0, 16].amin(dim=1)
+    assert 0.35 < span.min() < 0.65
+    assert span.max() <= 1.0
+
+
+def test_colour_keeps_the_range_and_changes_each_image_by_its_own():
+    before = torch.full((50, 3, 4, 4), 0.5)
+    after = augment(before, Augmentation(colour=0.4), generator())
+    assert 0.25 < after.min() < after.max() < 0.75
+    assert len(after[:, 0, 0, 0].unique()) == 50
+
+
+def test_erase_greys_out_a_square_of_at_most_that_side():
+    before = torch.ones(300, 3, 16, 16)
+    erased = (augment(before, Augmentation(erase=0.5), generator()) == 0.5)[:, 0].sum(dim=(1, 2))
+    assert int(erased.max()) == 64
+    assert int(erased.min()) >= 16  # a centre in the corner leaves a quarter
+
+
+def test_augment_repeats_with_its_generator():
+    how = Augmentation(flip=True, shift=0.1, zoom=0.7, colour=0.2, erase=0.3)
+    first, second = (augment(images(), how, generator(5)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, augment(images(), how, generator(6)))
+
+
+def test_augment_keeps_channels_last():
+    for how in (Augmentation(flip=True), Augmentation(colour=0.2), Augmentation(erase=0.3)):
+        assert augment(images(), how, generator()).is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,141 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from model.bank import ImageBank
+from model.errors import BadInput, BankError
+from model.images import ImageBank as FromImages
+
+
+def pictures(n, side=4, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
+
+
+def test_bank_returns_what_was_appended(tmp_path):
+    bank = ImageBank.create(tmp_path / "bank", 4)
+    first, second = pictures(3), pictures(2, seed=1)
+    assert (len(bank), bank.array.shape) == (0, (0, 4, 4, 3))
+    assert bank.append(first) == 0
+    assert bank.append(second) == 3
+    for seen in (bank, ImageBank.open(tmp_path / "bank")):
+        assert (len(seen), seen.side) == (5, 4)
+        np.testing.assert_array_equal(seen.array, np.concatenate([first, second]))
+
+
+def test_bank_array_is_a_read_only_map(tmp_path):
+    bank = ImageBank.create(tmp_path, 4)
+    bank.append(pictures(2))
+    assert isinstance(bank.array, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        bank.array[0] = 0
+
+
+def test_bank_gathers_in_the_order_asked(tmp_path):
+    bank = ImageBank.create(tmp_path, 4)
+    images = pictures(6)
+    bank.append(images)
+    gathered = bank.gather(np.array([5, 0, 5]))
+    np.testing.assert_array_equal(gathered, images[[5, 0, 5]])
+    assert type(gathered) is np.ndarray
+
+
+@pytest.mark.parametrize("indices", [[6], [-1]])
+def test_bank_refuses_indices_that_it_does_not_have(tmp_path, indices):
+    bank = ImageBank.create(tmp_path, 4)
+    bank.append(pictures(6))
+    with pytest.raises(BadInput, match="6 images"):
+        bank.gather(np.array(indices))
+
+
+@pytest.mark.parametrize("images", [pictures(1, side=5), pictures(1)[0], pictures(1).astype(np.float32)])
+def test_bank_refuses_other_images(tmp_path, images):
+    bank = ImageBank.create(tmp_path, 4)
+    with pytest.raises(BadInput):
+        bank.append(images)
+    assert len(ImageBank.open(tmp_path)) == 0
+
+
+def test_bank_overwrites_what_a_killed_append_left(tmp_path):
+    bank = ImageBank.create(tmp_path, 4)
+    bank.append(pictures(2))
+    with (tmp_path / "images.bin").open("ab") as file:
+        file.write(b"\xff" * 77)
+    again = ImageBank.open(tmp_path)
+    assert len(again) == 2
+    again.append(pictures(1, seed=1))
+    np.testing.assert_array_equal(ImageBank.open(tmp_path).array, np.concatenate([pictures(2), pictures(1, seed=1)]))
+
+
+def test_bank_survives_a_kill_in_the_middle_of_appending(tmp_path):
+    """Kill a writer that appends all the time; whatever counts has to be whole."""
+    script = (
+        "import sys, numpy as np; from pathlib import Path; from model.bank import ImageBank\n"
+        "bank = ImageBank.create(Path(sys.argv[1]), 32)\n"
+        "for number in range(10**6):\n"
+        "    bank.append(np.full((50, 32, 32, 3), number % 251, np.uint8)); print(number, flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as writer:
+        for line in writer.stdout:
+            bank = ImageBank.open(tmp_path)  # a reader beside the writer
+            assert len(bank) >= 50 * (int(line) + 1)
+            assert (bank.array[-1] == (len(bank) // 50 - 1) % 251).all()
+            if int(line) == 5:
+                os.kill(writer.pid, signal.SIGKILL)
+                break
+    bank = ImageBank.open(tmp_path)
+    assert len(bank) % 50 == 0
+    expected = np.repeat(np.arange(len(bank) // 50) % 251, 50)
+    np.testing.assert_array_equal(bank.array, np.broadcast_to(expected[:, None, None, None], bank.array.shape))
+
+
+def test_bank_opened_twice_refuses_the_append_that_would_overwrite(tmp_path):
+    first = ImageBank.create(tmp_path, 4)
+    second = ImageBank.open(tmp_path)
+    first.append(pictures(1))
+    with pytest.raises(BankError, match="open it again"):
+        second.append(pictures(1, seed=1))
+
+
+def test_bank_is_a_snapshot(tmp_path):
+    writer = ImageBank.create(tmp_path, 4)
+    reader = ImageBank.open(tmp_path)
+    writer.append(pictures(3))
+    assert (len(reader), len(ImageBank.open(tmp_path))) == (0, 3)
+
+
+def test_bank_is_not_created_over_another(tmp_path):
+    ImageBank.create(tmp_path, 4).append(pictures(1))
+    with pytest.raises(BankError, match="already"):
+        ImageBank.create(tmp_path, 4)
+    assert len(ImageBank.open(tmp_path)) == 1
+
+
+def test_bank_that_is_not_there_or_damaged_is_refused(tmp_path):
+    with pytest.raises(BankError, match="no image bank"):
+        ImageBank.open(tmp_path / "nowhere")
+    ImageBank.create(tmp_path, 4).append(pictures(3))
+    header = tmp_path / "bank.json"
+    good = json.loads(header.read_text())
+    header.write_text(json.dumps({**good, "count": 4}))
+    with pytest.raises(BankError, match="should hold 4 images"):
+        ImageBank.open(tmp_path)
+    header.write_text(json.dumps({**good, "format": 99}))
+    with pytest.raises(BankError, match="format"):
+        ImageBank.open(tmp_path)
+    header.write_text("{")
+    with pytest.raises(BankError, match="damaged"):
+        ImageBank.open(tmp_path)
+
+
+def test_bank_is_offered_beside_the_decoding():
+    assert FromImages is ImageBank
+
+
+def test_bank_and_images_load_no_torch():
+    code = "import sys, model.images, model.bank; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

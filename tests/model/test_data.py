@@ -1,0 +1,143 @@
+import csv
+import gzip
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.data import load_images
+from model.errors import BadInput
+
+
+def picture(shade, size=(32, 32), kind="PNG"):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (shade, shade, shade)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def archive(path, files, mode):
+    with tarfile.open(path, mode) as tar:
+        for name, content in files.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            tar.addfile(about, io.BytesIO(content))
+
+
+def table(path, header, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("PT4AL_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_digits_are_all_there_in_two_parts():
+    digits = load_images("digits")
+    assert digits.classes == tuple("0123456789")
+    assert len(digits.train) + len(digits.test) == 1797
+    assert digits.train.shape[1:] == (16, 16, 3)
+    assert np.bincount(digits.test_labels).min() >= 40
+    assert len(digits.paths) == len(set(digits.paths)) == len(digits.train)
+
+
+def test_split_is_the_same_on_every_call_and_can_be_left_out():
+    first, second, whole = load_images("digits"), load_images("digits"), load_images("digits", test_share=0.0)
+    np.testing.assert_array_equal(first.test_labels, second.test_labels)
+    assert first.paths == second.paths
+    assert (len(whole.train), len(whole.test)) == (1797, 0)
+
+
+def test_side_can_be_chosen():
+    assert load_images("digits", side=32).train.shape[1:] == (32, 32, 3)
+
+
+def test_folder_gives_a_class_a_subfolder(tmp_path):
+    for name, shade in (("dark", 20), ("light", 220)):
+        for number in range(4):
+            path = tmp_path / name / "deeper" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture(shade))
+    (tmp_path / "light" / "broken.jpg").write_bytes(b"nothing")
+    (tmp_path / "light" / "notes.txt").write_text("no image")
+    images = load_images(str(tmp_path))
+    assert images.classes == ("dark", "light")
+    assert (len(images.train), len(images.test)) == (6, 2)
+    assert [path for path, _ in images.broken] == ["light/broken.jpg"]
+    np.testing.assert_array_equal(images.train[:, 0, 0, 0], np.where(images.train_labels == 0, 20, 220))
+    assert all(
+        path.startswith(images.classes[label]) for path, label in zip(images.paths, images.train_labels, strict=True)
+    )
+
+
+def test_folder_without_subfolders_has_no_labels(tmp_path):
+    (tmp_path / "a.png").write_bytes(picture(1))
+    (tmp_path / "b.png").write_bytes(picture(2))
+    images = load_images(str(tmp_path), test_share=0.0)
+    assert (images.classes, images.paths) == ((), ("a.png", "b.png"))
+    assert images.train_labels.tolist() == [-1, -1]
+
+
+def test_folder_of_nothing_usable_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="no images"):
+        load_images(str(tmp_path))
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    with pytest.raises(BadInput, match="none of the 1 images"):
+        load_images(str(tmp_path))
+
+
+def test_fashion_mnist_reads_idx_files(data):
+    folder = data / "fashion-mnist"
+    folder.mkdir()
+    (folder / "classes.txt").write_text("T-shirt/top\nTrouser\n")
+    for part, n in (("train", 3), ("t10k", 2)):
+        pixels = np.repeat(np.arange(n, dtype=np.uint8) * 10, 28 * 28)
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(16) + pixels.tobytes()))
+        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(8) + bytes(i % 2 for i in range(n))))
+    images = load_images("fashion-mnist")
+    assert images.train.shape == (3, 32, 32, 3)
+    assert images.train[:, 5, 5, 1].tolist() == [0, 10, 20]
+    assert images.train_labels.tolist() == [0, 1, 0]
+    assert (len(images.test), images.test_labels.tolist()) == (2, [0, 1])
+    assert images.classes == ("T-shirt/top", "Trouser")
+
+
+def test_cifar10_reads_its_archives(data):
+    folder = data / "cifar10"
+    folder.mkdir()
+    (folder / "classes.txt").write_text("airplane\nfrog\n")
+    for part, shades in (("train", [10, 20, 30]), ("test", [40])):
+        names = [f"{part}/{number}.png" for number in range(len(shades))]
+        files = dict(zip(names, map(picture, shades), strict=True))
+        archive(folder / f"cifar10-{part}.tar.gz", files, "w:gz")
+        table(folder / f"{part}-labels.csv", ["path", "class", "label"], [[name, "frog", "1"] for name in names])
+    images = load_images("cifar10")
+    assert images.train[:, 0, 0, 0].tolist() == [10, 20, 30]
+    assert images.test[:, 0, 0, 0].tolist() == [40]
+    assert images.train_labels.tolist() == [1, 1, 1]
+    assert images.paths == ("train/0.png", "train/1.png", "train/2.png")
+
+
+def test_photos_keep_their_own_split(data):
+    folder = data / "photos"
+    folder.mkdir()
+    (folder / "classes.txt").write_text("Leopards\nairplanes\n")
+    files = {f"Leopards/{number}.jpg": picture(50 * number, (300, 200), "JPEG") for number in range(3)}
+    archive(folder / "photos.tar", files, "w")
+    rows = [[name, "Leopards", "0", part] for name, part in zip(files, ("train", "test", "train"), strict=True)]
+    table(folder / "labels.csv", ["path", "class", "label", "split"], rows)
+    images = load_images("photos", test_share=0.0)
+    assert images.train.shape == (2, 96, 96, 3)
+    assert images.paths == ("Leopards/0.jpg", "Leopards/2.jpg")
+    assert len(images.test) == 1
+
+
+def test_set_that_is_not_there_says_where_it_was_sought(data):
+    with pytest.raises(BadInput, match="PT4AL_DATA"):
+        load_images("cifar10")
+    with pytest.raises(BadInput, match="neither a folder nor one of the sets"):
+        load_images("imagenet-22k")

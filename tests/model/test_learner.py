@@ -1,0 +1,198 @@
+import numpy as np
+import pytest
+import torch
+
+from model.bank import ImageBank
+from model.errors import BadInput, ModelError, UnknownName
+from model.learner import Learner, _start, fit
+from model.pretext import train_pretext
+from model.training import read_weights, write_weights
+
+
+def pictures(n, side=16, seed=0):
+    """Return noisy pictures of two classes: the bright half lies left or right."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, n)
+    base = np.full((n, side, side, 3), 60.0)
+    for number, label in enumerate(labels):
+        base[number, :, label * side // 2 : (label + 1) * side // 2] = 180
+    return (base + generator.normal(0, 20, base.shape)).clip(0, 255).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("learner")
+    images, labels = pictures(300)
+    bank = ImageBank.create(folder / "bank", 16)
+    bank.append(images)
+    weights = folder / "pretext.pt"
+    train_pretext("rotation", bank, out=weights, checkpoint=folder / "c.pt", epochs=1, device="cpu")
+    return bank, labels, weights
+
+
+def run(world, folder, n=20, **more):
+    bank, labels, weights = world
+    arguments = {
+        "classes": 2,
+        "out": folder / "m.pt",
+        "checkpoint": folder / "c.pt",
+        "pretext_weights": weights,
+        "device": "cpu",
+        "epochs": 8,
+        **more,
+    }
+    return fit(bank, np.arange(n), labels[:n], **arguments)
+
+
+@pytest.mark.parametrize("init", ["pretext", "scratch"])
+def test_fit_learns_from_a_few_labels(world, tmp_path, init):
+    bank, labels, _ = world
+    summary = run(world, tmp_path, init=init)
+    assert (summary.init, summary.network, summary.epochs) == (init, "compact", 8)
+    assert summary.train_accuracy == 1.0
+    assert Learner.load(tmp_path / "m.pt", device="cpu").evaluate(bank, np.arange(20, 300), labels[20:]) > 0.9
+    assert not (tmp_path / "c.pt").exists()
+
+
+def test_fit_starts_from_the_pretext_backbone(world):
+    bank, _, weights = world
+    start = _start("pretext", "auto", weights, bank.side, torch.device("cpu"))
+    backbone = start.build(bank.side, 2, seed=0).backbone.state_dict()
+    trained = read_weights(weights)["module"]
+    assert all(torch.equal(value, trained[f"backbone.{key}"]) for key, value in backbone.items())
+
+
+def test_fit_from_scratch_where_the_pretext_network_is_another(world, tmp_path):
+    assert run(world, tmp_path, network="resnet18", epochs=1, n=4).init == "scratch"
+    assert run(world, tmp_path, pretext_weights=None, epochs=1, n=4).init == "scratch"
+
+
+def test_fit_does_not_use_a_backbone_that_is_of_no_use(world, tmp_path):
+    content = read_weights(world[2])
+    content["backbone_prefix"] = None
+    write_weights(tmp_path / "p.pt", content)
+    assert run(world, tmp_path, pretext_weights=tmp_path / "p.pt", epochs=1).init == "scratch"
+
+
+@pytest.mark.parametrize(("n", "classes"), [(1, 1), (1, 3), (2, 2), (7, 5)])
+def test_fit_works_from_one_label_and_one_class_on(world, tmp_path, n, classes):
+    bank, _, weights = world
+    fit(
+        bank, np.arange(n), np.arange(n) % classes, classes=classes,
+        out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt", pretext_weights=weights, device="cpu", epochs=2,
+    )  # fmt: skip
+    probs = Learner.load(tmp_path / "m.pt", device="cpu").predict(bank).probs
+    assert probs.shape == (300, classes)
+    np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_fit_repeats_with_its_seed(world, tmp_path):
+    bank = world[0]
+    probs = []
+    for seed in (0, 0, 1):
+        run(world, tmp_path, epochs=2, seed=seed)
+        probs.append(Learner.load(tmp_path / "m.pt", device="cpu").predict(bank).probs)
+    np.testing.assert_array_equal(probs[0], probs[1])
+    assert not np.array_equal(probs[0], probs[2])
+
+
+def test_fit_goes_on_after_a_stop_to_the_same_weights(world, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    import model.learner as learner
+
+    recipe = learner.RECIPES["auto"]
+    monkeypatch.setitem(learner.RECIPES, "auto", replace(recipe, plan=replace(recipe.plan, checkpoint_s=0.0)))
+    monkeypatch.setattr("model.training.REPORT_EVERY_S", 0.0)
+    run(world, tmp_path)
+    undisturbed = read_weights(tmp_path / "m.pt")["module"]
+
+    def stop(share):
+        if share > 0.5:
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        run(world, tmp_path, out=tmp_path / "n.pt", progress=stop)
+    assert not (tmp_path / "n.pt").exists()
+    shares = []
+    run(world, tmp_path, out=tmp_path / "n.pt", progress=shares.append)
+    resumed = read_weights(tmp_path / "n.pt")["module"]
+    assert shares[0] > 0
+    assert all(torch.equal(resumed[key], undisturbed[key]) for key in undisturbed)
+
+
+def test_fit_mirrors_only_where_pool_and_labels_allow_it(world, tmp_path):
+    assert not run(world, tmp_path, epochs=1).mirrored  # the mirror image of a picture is of the other class
+    bank, labels, weights = world
+    assert run((bank, np.zeros_like(labels), weights), tmp_path, epochs=1).mirrored
+    images, _ = pictures(300)
+    one_sided = images[world[1] == 0]
+    bank = ImageBank.create(tmp_path / "bank", 16)
+    bank.append(one_sided)
+    assert not run((bank, np.zeros(300, np.int64), None), tmp_path, epochs=1).mirrored
+
+
+@pytest.mark.parametrize(
+    ("indices", "labels", "classes"),
+    [([], [], 2), ([0, 1], [0], 2), ([0], [2], 2), ([0], [-1], 2), ([300], [0], 2), ([-1], [0], 2)],
+)
+def test_fit_refuses_labels_that_do_not_fit(world, tmp_path, indices, labels, classes):
+    with pytest.raises(BadInput):
+        fit(
+            world[0], np.array(indices, np.int64), np.array(labels, np.int64), classes=classes, out=tmp_path / "m.pt",
+            checkpoint=tmp_path / "c.pt", device="cpu",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [{"network": "origami"}, {"init": "origami"}, {"recipe": "origami"}])
+def test_fit_refuses_unknown_names(world, tmp_path, change):
+    with pytest.raises(UnknownName, match="origami"):
+        run(world, tmp_path, **change)
+
+
+def test_predict_gives_the_rows_asked_for(world, tmp_path):
+    bank = world[0]
+    run(world, tmp_path, epochs=1)
+    learner = Learner.load(tmp_path / "m.pt", device="cpu")
+    whole = learner.predict(bank, embeddings=True)
+    some = learner.predict(bank, np.array([299, 0, 7]), embeddings=True)
+    assert whole.probs.dtype == whole.embeddings.dtype == np.float32
+    assert whole.embeddings.shape == (300, 256)
+    np.testing.assert_allclose(some.probs, whole.probs[[299, 0, 7]], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(some.embeddings, whole.embeddings[[299, 0, 7]], rtol=1e-3, atol=1e-4)
+    assert learner.predict(bank).embeddings is None
+    assert learner.predict(bank, np.empty(0, np.int64)).probs.shape == (0, 2)
+
+
+def test_predict_is_the_softmax_of_the_saved_network(world, tmp_path):
+    bank = world[0]
+    run(world, tmp_path, epochs=1)
+    learner = Learner.load(tmp_path / "m.pt", device="cpu")
+    state = read_weights(tmp_path / "m.pt")["module"]
+    outputs = learner.predict(bank, np.arange(5), embeddings=True)
+    logits = outputs.embeddings @ state["head.weight"].numpy().T + state["head.bias"].numpy()
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(outputs.probs, expected, rtol=1e-4)
+
+
+def test_predict_reports_progress(world, tmp_path):
+    run(world, tmp_path, epochs=1)
+    shares = []
+    Learner.load(tmp_path / "m.pt", device="cpu").predict(world[0], progress=shares.append)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+
+
+def test_learner_that_is_not_there_or_damaged_is_refused(world, tmp_path):
+    with pytest.raises(ModelError, match="no weights"):
+        Learner.load(tmp_path / "nowhere.pt")
+    (tmp_path / "m.pt").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="damaged"):
+        Learner.load(tmp_path / "m.pt")
+    with pytest.raises(ModelError, match="no main model"):
+        Learner.load(world[2])  # pretext weights
+
+
+def test_learner_refuses_a_bank_of_another_side(world, tmp_path):
+    run(world, tmp_path, epochs=1)
+    with pytest.raises(BadInput, match="16 pixels, the bank has 32"):
+        Learner.load(tmp_path / "m.pt", device="cpu").predict(ImageBank.create(tmp_path / "bank", 32))
