@@ -12,7 +12,9 @@ from backend.errors import ConfigError
 from model import names
 from model.batches import BATCH_ORDERS
 from model.queries import FIRST_QUERIES
+from model.queries.base import FirstQuery
 from model.samplers import SAMPLERS
+from model.samplers.base import Sampler
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -159,11 +161,19 @@ class ProjectConfig(BaseModel):
         return round(self.holdout_fraction * k + 1e-9)
 
 
+OUTPUTS = frozenset({"probs", "embeddings", "labels"})  # what a retraining leaves for the next query to read
+
+
+def _feasible(strategies: Mapping[str, FirstQuery] | Mapping[str, Sampler], outputs: frozenset[str]) -> tuple[str, ...]:
+    """Name the strategies that read no more than these outputs."""
+    return tuple(name for name, strategy in strategies.items() if strategy.needs <= outputs)
+
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "pretext": names.PRETEXT_TASKS,
     "batch_order": tuple(BATCH_ORDERS),
-    "first_query": tuple(FIRST_QUERIES),
-    "sampler": tuple(SAMPLERS),
+    "first_query": _feasible(FIRST_QUERIES, frozenset()),
+    "sampler": _feasible(SAMPLERS, OUTPUTS),
     "network": names.NETWORKS,
     "init": names.INITS,
     "recipe": names.RECIPES,

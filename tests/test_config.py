@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from backend.config import ProjectConfig, Settings
+from backend.config import CHOICES, ProjectConfig, Settings
 from backend.errors import ConfigError
+from model.query import QuerySettings
 
 
 @pytest.mark.parametrize("given", [None, "", {}, "{}", "  "])
@@ -55,6 +56,19 @@ def test_labels_of_a_round_are_as_configured() -> None:
 def test_holdout_of_a_round_is_a_tenth_on_top() -> None:
     assert [ProjectConfig().holdout_of_round(k) for k in (10, 36, 1000)] == [1, 4, 100]
     assert ProjectConfig(holdout_fraction=0).holdout_of_round(36) == 0
+
+
+def test_only_strategies_that_a_round_can_feed_are_offered() -> None:
+    assert {"least_confidence", "margin", "badge", "core_set", "weibull"} <= set(CHOICES["sampler"])
+    assert "bald" not in CHOICES["sampler"], "the learner gives no stochastic posteriors"
+    assert "kmeans" not in CHOICES["first_query"], "nothing leaves pretext embeddings"
+
+
+def test_a_simulation_and_a_project_have_the_same_defaults() -> None:
+    simulated, project = QuerySettings(batches=10, k=1), ProjectConfig()
+    assert (simulated.order, simulated.first_query, simulated.sampler) == (
+        project.batch_order, project.first_query, project.sampler,
+    )  # fmt: skip
 
 
 def test_settings_of_an_empty_environment_are_the_defaults() -> None:
