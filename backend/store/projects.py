@@ -32,6 +32,7 @@ class Projects(Repository):
         studio_id: int,
         created_ts: str,
         server: str,
+        hostname: str | None = None,
         token: str | None,
         backend_url: str | None,
         label_config: str,
@@ -51,6 +52,7 @@ class Projects(Repository):
             )
             now = time.time()
             fresh: dict[str, Any] = {
+                "hostname": hostname,
                 "backend_url": backend_url,
                 "label_config": label_config,
                 "extra_params": extra_params,

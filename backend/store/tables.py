@@ -75,7 +75,8 @@ class ProjectRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     studio_id: Mapped[int] = mapped_column(index=True)
     created_ts: Mapped[str] = mapped_column(String(32))
-    server: Mapped[str] = mapped_column(String(500))
+    server: Mapped[str] = mapped_column(String(500))  # Label Studio's address as we reach it
+    hostname: Mapped[str | None] = mapped_column(Text)  # what it calls itself, which is how people reach it
     token: Mapped[str | None] = mapped_column(Text)  # encrypted
     webhook_secret: Mapped[str] = mapped_column(Text)  # encrypted
     backend_url: Mapped[str | None] = mapped_column(Text)  # ours, as Label Studio reaches it

@@ -74,6 +74,7 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
             studio_id=studio_id,
             created_ts=created_ts,
             server=_server(here, given.get("hostname")),
+            hostname=(_text(given.get("hostname")) or "").rstrip("/") or None,
             token=_text(given.get("access_token")),
             backend_url=request.url_root.rstrip("/"),
             label_config=_text(label_config) or "",
