@@ -74,7 +74,7 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
             studio_id=studio_id,
             created_ts=created_ts,
             server=_server(here, given.get("hostname")),
-            hostname=(_text(given.get("hostname")) or "").rstrip("/") or None,
+            hostname=_address(given.get("hostname")),
             token=_text(given.get("access_token")),
             backend_url=request.url_root.rstrip("/"),
             label_config=_text(label_config) or "",
@@ -187,10 +187,16 @@ def _project_uid(project: Any) -> tuple[int, str]:
 
 def _server(here: Services, hostname: Any) -> str:
     """Give Label Studio's address: LABEL_STUDIO_URL, else what it calls itself, which is often out of our reach."""
-    server = here.settings.label_studio_url or (_text(hostname) or "").rstrip("/")
-    if not server.startswith(("http://", "https://")):
+    server = here.settings.label_studio_url or _address(hostname)
+    if server is None:
         raise ConfigError("Label Studio did not say its address: set LABEL_STUDIO_URL where this backend runs")
     return server
+
+
+def _address(value: Any) -> str | None:
+    """Give a web address without a slash at its end; None for anything else, which must not become a link."""
+    text = _text(value)
+    return text.rstrip("/") if text is not None and text.startswith(("http://", "https://")) else None
 
 
 def _hint(here: Services, row: ProjectRow) -> None:

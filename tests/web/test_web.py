@@ -92,6 +92,14 @@ def test_label_studio_url_wins_over_the_hostname(tmp_path: Path, private_redis: 
     app.extensions["pt4al"].store.close()
 
 
+@pytest.mark.parametrize("hostname", ["javascript:alert(1)", "", None, 5])
+def test_an_address_that_is_none_never_becomes_a_link(tmp_path: Path, private_redis: str, hostname: object) -> None:
+    app = create_app(Settings(data_dir=tmp_path, redis_url=private_redis, label_studio_url="http://studio"))
+    assert app.test_client().post("/setup", json={**SETUP, "hostname": hostname}).status_code == 200
+    assert app.extensions["pt4al"].store.projects.find(3).hostname is None
+    app.extensions["pt4al"].store.close()
+
+
 def test_setup_refuses_unknown_parameters_in_body_and_status_line_and_changes_nothing(client, store: Store) -> None:
     client.post("/setup", json=SETUP)
     answer = client.post("/setup", json={**SETUP, "extra_params": {"sampler": "oracle"}})
