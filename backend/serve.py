@@ -18,7 +18,7 @@ from backend.supervisor import Child, Supervisor
 
 logger = logging.getLogger(__name__)
 
-TRAIN_NICENESS = 10  # training takes what the web and the annotators leave
+TRAIN_NICENESS = 5  # training takes what the web and the annotators leave
 HEALTH_S = 1.0
 
 

@@ -1,0 +1,91 @@
+"""What the demo labels: scikit-learn's digits, or a folder of one's own images."""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+from backend.errors import ConfigError
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})  # what Label Studio takes as an image
+PLACEHOLDERS = ("A", "B")  # the choices for images whose classes are unknown
+NUMBER = re.compile(r"-(\d{6})-")
+
+
+@dataclass(frozen=True)
+class DemoImages:
+    """Images by their numbers, and what they show where that is known."""
+
+    count: int
+    classes: Sequence[str]
+    read: Callable[[int], tuple[str, bytes]]
+    """Give an image's file name and contents."""
+    truth: Sequence[str] | None
+
+    @property
+    def label_config(self) -> str:
+        """The labeling interface: one image, one choice."""
+        choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in self.classes)
+        return (
+            '<View><Image name="image" value="$image"/>'
+            f'<Choices name="class" toName="image" choice="single" showInLine="true">{choices}</Choices></View>'
+        )
+
+    def files(self, start: int, stop: int) -> Iterator[tuple[str, bytes]]:
+        """Yield names and contents; a name carries its number, by which ``label_of`` finds the truth."""
+        for number in range(start, min(stop, self.count)):
+            name, content = self.read(number)
+            yield f"{number:06d}-{name}", content
+
+    def label_of(self, data: Mapping[str, object]) -> str:
+        """Give what the image of a task shows.
+
+        Raises:
+            ConfigError: it is none of ours, or nobody knows.
+        """
+        # Label Studio puts a few characters and a dash before the name.
+        found = NUMBER.search(str(data.get("image", "")).rpartition("/")[2])
+        if self.truth is None or found is None:
+            raise ConfigError(f"the demo does not know what {data.get('image')} shows")
+        return self.truth[int(found[1])]
+
+
+def digits() -> DemoImages:
+    """Give scikit-learn's 1,797 handwritten digits, 8x8 pixels, as PNG files."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = (bunch.images * (255 / 16)).astype("uint8")  # (1797, 8, 8)
+
+    def read(number: int) -> tuple[str, bytes]:
+        file = io.BytesIO()
+        Image.fromarray(pixels[number]).save(file, "PNG")
+        return "digit.png", file.getvalue()
+
+    truth = [str(label) for label in bunch.target]
+    return DemoImages(len(truth), [str(digit) for digit in range(10)], read, truth)
+
+
+def folder_images(folder: Path) -> DemoImages:
+    """Give the images of a folder; its subfolders, if images lie in two or more, are their classes.
+
+    Raises:
+        ConfigError: there is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"DATA: {folder} is not a folder")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise ConfigError(f"DATA: no images ({', '.join(sorted(SUFFIXES))}) in {folder}")
+    tops = [path.relative_to(folder).parts[0] if path.parent != folder else "" for path in paths]
+    classes = sorted(set(tops))
+    known = len(classes) > 1 and "" not in classes
+
+    def read(number: int) -> tuple[str, bytes]:
+        path = paths[number]
+        return re.sub(r"[^\w.]+", "_", path.stem) + path.suffix.lower(), path.read_bytes()
+
+    return DemoImages(len(paths), classes if known else PLACEHOLDERS, read, tops if known else None)
