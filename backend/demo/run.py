@@ -26,6 +26,7 @@ from backend.preflight import check_port
 from backend.studio.annotator import FILES, Annotator
 
 FOLDER = ROOT / "demo-data"
+MARK = ".demo"  # in a folder that the demo may empty
 LS_PORT = 8080
 ROUNDS = 3
 YES = {"1", "true", "yes", "on"}
@@ -53,13 +54,14 @@ def demo(settings: Settings) -> int:
     exits = os.environ.get("EXIT", "").strip().lower() in YES
     check_port("0.0.0.0", ls_port, "LS_PORT")
     check_port("0.0.0.0", settings.port)
+    folder = Path(os.environ.get("DEMO_DIR") or FOLDER).resolve()
     console = Console(highlight=False)
     outcome = Outcome()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        with _own_folder(FOLDER), ExitStack() as stack:
-            studio = stack.enter_context(label_studio(FOLDER, ls_port))
-            model = stack.enter_context(backend(FOLDER, settings.port))
+        with _own_folder(folder), ExitStack() as stack:
+            studio = stack.enter_context(label_studio(folder, ls_port))
+            model = stack.enter_context(backend(folder, settings.port))
             _Demo(console, images, studio, model, outcome).run()
             if not exits:
                 _stay_up([studio, model])
@@ -210,10 +212,15 @@ def _own_folder(folder: Path) -> Iterator[None]:
     """Hold the demo's folder and empty it: each demo starts from scratch.
 
     Raises:
-        ConfigError: another demo runs in it.
+        ConfigError: it holds something else, or another demo runs in it.
     """
-    folder.mkdir(exist_ok=True)
-    with (folder / ".demo").open("a") as lock:
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / MARK
+    if not mark.exists() and any(folder.iterdir()):
+        raise ConfigError(
+            f"{folder} is not empty and not of an earlier demo: remove it, or set DEMO_DIR to another one"
+        )
+    with mark.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -221,6 +228,6 @@ def _own_folder(folder: Path) -> Iterator[None]:
         for path in folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != ".demo":
+            elif path != mark:
                 path.unlink()
         yield

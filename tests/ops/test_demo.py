@@ -1,0 +1,132 @@
+"""The demo: its images, its folder, and one run of it from start to end."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import psutil
+import pytest
+from e2e_harness import REPOSITORY, wait_for
+from labelstudio import free_port
+from PIL import Image
+from processes import gone
+from sklearn.datasets import load_digits
+
+from backend.demo.images import PLACEHOLDERS, DemoImages, digits, folder_images
+from backend.demo.run import MARK, _own_folder
+from backend.errors import ConfigError
+
+
+def served_as(name: str) -> dict[str, str]:
+    return {"image": f"/data/upload/7/1a2b3c4d-{name}"}
+
+
+def classes_of(images: DemoImages) -> list[str]:
+    return [choice.attrib["value"] for choice in ElementTree.fromstring(images.label_config).iter("Choice")]
+
+
+def test_digits_are_scikit_learns_pixels_with_their_labels() -> None:
+    images = digits()
+    assert images.count == 1797
+    [(name, content)] = images.files(1234, 1235)
+    pixels = np.asarray(Image.open(io.BytesIO(content)))
+    assert np.array_equal(np.round(pixels / 255 * 16), load_digits().images[1234])
+    assert images.label_of(served_as(name)) == str(load_digits().target[1234])
+    assert classes_of(images) == list("0123456789")
+
+
+def make_images(folder: Path, names: list[str]) -> None:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), number).save(folder / name)
+
+
+def test_subfolders_are_classes(tmp_path: Path) -> None:
+    make_images(tmp_path, ["cat & dog/a-000001-b.png", "rats/a-000001-b.png", "rats/deep/c.PNG", "rats/d d.jpg"])
+    (tmp_path / "rats" / "notes.txt").touch()
+    images = folder_images(tmp_path)
+    assert images.count == 4
+    assert classes_of(images) == ["cat & dog", "rats"]
+    labels = [images.label_of(served_as(name)) for name, _ in images.files(0, 10)]
+    assert labels == ["cat & dog", "rats", "rats", "rats"]
+
+
+@pytest.mark.parametrize("names", [["a.png", "b.png"], ["one/a.png", "one/b.png"], ["x/a.png", "y/b.png", "c.png"]])
+def test_images_without_a_class_each_are_left_to_the_person(tmp_path: Path, names: list[str]) -> None:
+    make_images(tmp_path, names)
+    images = folder_images(tmp_path)
+    assert images.truth is None
+    assert classes_of(images) == list(PLACEHOLDERS)
+    with pytest.raises(ConfigError, match="does not know"):
+        images.label_of(served_as("000000-a.png"))
+
+
+def test_folder_without_images_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no images"):
+        folder_images(tmp_path)
+    with pytest.raises(ConfigError, match="is not a folder"):
+        folder_images(tmp_path / "missing")
+
+
+def test_demo_empties_its_own_folder_only(tmp_path: Path) -> None:
+    foreign = tmp_path / "holidays"
+    foreign.mkdir()
+    (foreign / "photo.jpg").touch()
+    with pytest.raises(ConfigError, match="not of an earlier demo"), _own_folder(foreign):
+        pass
+    assert (foreign / "photo.jpg").exists()
+
+    own = tmp_path / "demo"
+    with _own_folder(own):
+        (own / "left").mkdir()
+        (own / "over").touch()
+    with _own_folder(own):
+        assert [path.name for path in own.iterdir()] == [MARK]
+        with pytest.raises(ConfigError, match="another demo runs"), _own_folder(own):
+            pass
+
+
+def start_demo(folder: Path, **env: str) -> "subprocess.Popen[str]":
+    ports = {"PORT": str(free_port()), "LS_PORT": str(free_port())}
+    given: Mapping[str, str] = {**os.environ, **ports, "DEMO_DIR": str(folder), **env}
+    return subprocess.Popen(
+        [sys.executable, "-m", "backend", "demo"], cwd=REPOSITORY, env=given, text=True, stdout=subprocess.PIPE
+    )
+
+
+@pytest.mark.e2e
+def test_demo_labels_three_rounds_of_ones_own_images(tmp_path: Path) -> None:
+    data = load_digits()
+    for number in range(300):
+        place = tmp_path / "images" / f"digit {data.target[number] % 3}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((data.images[number] * 15).astype(np.uint8)).save(place / f"{number}.png")
+    said, _ = start_demo(tmp_path / "demo", EXIT="1", DATA=str(tmp_path / "images")).communicate(timeout=600)
+    outcome = json.loads(said.splitlines()[-1])
+    assert outcome["ok"] is True, said
+    assert (outcome["tasks"], outcome["recorded"]) == (300, 300)
+    assert [one["round"] for one in outcome["rounds"]] == [0, 1, 2]
+    for one in outcome["rounds"]:
+        assert set(one) == {"round", "labels", "holdout_accuracy", "queue_share", "turnaround_s"}
+        assert one["queue_share"] == 1.0
+    labels = [one["labels"] for one in outcome["rounds"]]
+    assert labels == sorted(set(labels))
+
+
+@pytest.mark.e2e
+def test_demo_leaves_no_process_behind_on_ctrl_c(tmp_path: Path) -> None:
+    demo = start_demo(tmp_path / "demo")
+    started = psutil.Process(demo.pid)
+    wait_for("the servers", lambda: len(started.children(recursive=True)) >= 6, 60)
+    children = started.children(recursive=True)
+    demo.send_signal(signal.SIGINT)
+    demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert gone(children)
