@@ -14,6 +14,7 @@ from backend.studio.annotator import Annotator
 
 PATIENCE_S = 900.0  # for any one step; a digit takes seconds
 POLL_S = 0.2
+COUNT_EVERY_S = 5.0  # counting costs Label Studio more than a second, which recording could use
 PAUSE_S = 3.0  # between answers while a model trains: the annotator is served from the reserve
 TASKS_A_PAGE = 500
 QUEUE_VERSION = re.compile(r"pt4al-r\d{3}")
@@ -85,9 +86,13 @@ class Labeling:
                 return count
             page += 1
 
-    def wait_until_recorded(self, tasks: int) -> int:
-        """Wait until every task is recorded; give their number."""
-        return int(self._wait("the losses to be recorded", lambda: (n := self.recorded()) >= tasks and n))
+    def wait_until_recorded(self, tasks: int, tick: Callable[[int], None]) -> int:
+        """Wait until every task is recorded, showing ``tick`` how many are; give their number."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (count := self.recorded()) < tasks and time.monotonic() < deadline:
+            tick(count)
+            time.sleep(COUNT_EVERY_S)
+        return count
 
     def _is_live(self, number: int) -> bool:
         """Ask the backend, which costs Label Studio nothing; then see in Label Studio whether it is so."""

@@ -87,7 +87,7 @@ class _Demo:
             if self.images.truth is not None:
                 for number in range(ROUNDS):
                     self._round(progress, labeling, number)
-            self.outcome.recorded = labeling.wait_until_recorded(self.outcome.tasks)
+            self._record(progress, labeling)
         self.outcome.ok = self.outcome.recorded == self.outcome.tasks and all(
             one.queue_share == 1.0 and one.holdout_accuracy is not None for one in self.outcome.rounds
         )
@@ -131,6 +131,13 @@ class _Demo:
         self.outcome.rounds.append(result)
         progress.update(bar, completed=1.0, description=f"Round {number}: {result.labels} labels")
 
+    def _record(self, progress: Progress, labeling: Labeling) -> None:
+        bar = progress.add_task("Record the losses in Label Studio", total=self.outcome.tasks)
+        self.outcome.recorded = labeling.wait_until_recorded(
+            self.outcome.tasks, lambda count: progress.update(bar, completed=count)
+        )
+        progress.update(bar, completed=self.outcome.recorded)
+
     def _stages(self, progress: Progress, bar: Any) -> Callable[[dict[str, Any]], None]:
         def tick(status: dict[str, Any]) -> None:
             for server in (self.model, self.studio):
@@ -168,7 +175,7 @@ class _Demo:
 
 def _table(rounds: list[Round]) -> Table:
     table = Table(title="What three rounds of labels gave", title_justify="left")
-    for heading in ("round", "labels", "holdout accuracy", "95% interval", "served from the queue", "next queue after"):
+    for heading in ("round", "labels", "holdout accuracy", "95% interval", "from queue", "next queue"):
         table.add_column(heading, justify="right")
     for one in rounds:
         accuracy = "-" if one.holdout_accuracy is None else f"{one.holdout_accuracy:.0%}"

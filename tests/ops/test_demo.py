@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import psutil
 import pytest
+import requests
 from e2e_harness import REPOSITORY, wait_for
 from labelstudio import free_port
 from PIL import Image
@@ -22,6 +24,7 @@ from sklearn.datasets import load_digits
 from backend.demo.images import PLACEHOLDERS, DemoImages, digits, folder_images
 from backend.demo.run import MARK, _own_folder
 from backend.errors import ConfigError
+from backend.studio.annotator import Annotator
 
 
 def served_as(name: str) -> dict[str, str]:
@@ -118,6 +121,28 @@ def test_demo_labels_three_rounds_of_ones_own_images(tmp_path: Path) -> None:
         assert one["queue_share"] == 1.0
     labels = [one["labels"] for one in outcome["rounds"]]
     assert labels == sorted(set(labels))
+
+
+@pytest.mark.e2e
+def test_demo_of_unknown_classes_stays_up_for_a_person_until_ctrl_c(tmp_path: Path) -> None:
+    make_images(tmp_path / "images", [f"{number}.png" for number in range(60)])
+    demo = start_demo(tmp_path / "demo", EXIT="", DATA=str(tmp_path / "images"))
+    assert demo.stdout is not None
+    said = ""
+    while "Go on labeling" not in said:
+        line = demo.stdout.readline()
+        assert line, said
+        said += line
+    children = psutil.Process(demo.pid).children(recursive=True)
+    [address] = re.findall(r"Label Studio +(\S+)/projects/1/data", said)
+    [email, password] = re.findall(r"log in as +(\S+), password (\S+)", said)[0]
+    assert Annotator(address, email, password).next_task(1) is not None
+    [status] = re.findall(r"Status +(\S+)", said)
+    assert requests.get(status, timeout=10).json()["queue"]["model_version"] == "pt4al-r000"
+    demo.send_signal(signal.SIGINT)
+    demo.communicate(timeout=60)
+    assert demo.returncode == 0
+    assert gone(children)
 
 
 @pytest.mark.e2e
