@@ -27,9 +27,10 @@ LOGS_ITS_END = (
 class Tree:
     """A supervisor in a process of its own."""
 
-    def __init__(self, children: str, grace_s: float = 5) -> None:
+    def __init__(self, children: str, grace_s: float = 5, linux: bool = True) -> None:
         code = (
             "import logging, sys\n"
+            f"import backend.supervisor; backend.supervisor.LINUX &= {linux}\n"
             "from backend.supervisor import Child, Supervisor\n"
             "logging.basicConfig(level='INFO', format='%(message)s', stream=sys.stdout)\n"
             f"python = [sys.executable, '-c']\nsys.exit(Supervisor([{children}], grace_s={grace_s}).run())"
@@ -117,6 +118,19 @@ def test_children_die_with_a_supervisor_that_is_killed(tree: Tree) -> None:
     tree.read_until("deaf")
     children = tree.children()
     tree.process.kill()
+    wait_for("the children's end", lambda: gone(children), 5)
+
+
+def test_children_watch_their_supervisor_where_the_kernel_does_not() -> None:
+    watching = (
+        "import backend.supervisor as s, time; s.LINUX = False; s.watch_parent(); print('watching', flush=True);"
+        "time.sleep(60)"
+    )
+    tree = Tree(f"Child('a', [*python, {watching!r}])", linux=False)
+    tree.read_until("watching")
+    children = tree.children()
+    tree.process.kill()
+    tree.process.communicate()
     wait_for("the children's end", lambda: gone(children), 5)
 
 
