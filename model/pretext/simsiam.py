@@ -1,0 +1,60 @@
+"""SimSiam (Chen and He 2021), one of the tasks that PT4AL compares (section 6.2): its losses order a pool badly."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.networks import Backbone
+from model.pretext.base import PretextTask
+from model.pretext.heads import full_precision, projector
+from model.pretext.views import PAIRS, distort
+
+WIDTH, BOTTLENECK = 512, 128  # of projections and predictor: the paper's 2048 and 512, for networks a quarter as wide
+
+
+class SimSiam(PretextTask):
+    """Predict one view's projection from another's, without negatives.
+
+    The two views of a minibatch pass the network together, so that batch normalisation works from one image on.
+    """
+
+    name = "simsiam"
+    needs_generator = True
+
+    def build(self, backbone: Backbone) -> nn.Module:
+        """Return the backbone with a projector of three layers, normalised at its end, and a predictor of two."""
+        return _SimSiamNetwork(backbone)
+
+    def loss(self, net: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return one plus the symmetric negative cosine of Eq. 2, in [0, 2]; in ``eval`` mode the mean of two pairs.
+
+        The one changes neither order nor gradients, and keeps the loss positive. Gradients stop at the target (Eq. 3).
+        """
+        pairs = 1 if net.training else PAIRS
+        return torch.stack([_pair_loss(net, images, generator) for _ in range(pairs)]).mean(dim=0)
+
+
+class _SimSiamNetwork(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = nn.Sequential(
+            projector(backbone.dim, WIDTH, WIDTH, WIDTH), nn.BatchNorm1d(WIDTH, affine=False)
+        )
+        self.predictor = projector(WIDTH, BOTTLENECK, WIDTH)
+
+    def forward(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Return projections z and predictions p, (B, WIDTH) each."""
+        projected = self.projector(self.backbone(views))
+        return projected, self.predictor(projected)
+
+
+def _pair_loss(net: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
+    views = torch.cat([distort(images, generator), distort(images, generator)])
+    projected, predicted = cast(tuple[Tensor, Tensor], net(views))
+    with full_precision(images):
+        target = projected.detach().float().roll(len(images), 0)  # each view's target is the other view
+        cosine = functional.cosine_similarity(predicted.float(), target)
+    return 1 - cosine.view(2, -1).mean(dim=0)
