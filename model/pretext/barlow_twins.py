@@ -1,5 +1,6 @@
 """Barlow Twins (Zbontar et al. 2021), the self-supervised half of DALBT."""
 
+from itertools import permutations
 from typing import cast
 
 import torch
@@ -9,7 +10,7 @@ from model.errors import BadInput
 from model.networks import Backbone
 from model.pretext.base import PretextTask
 from model.pretext.heads import full_precision, projector
-from model.pretext.views import PAIRS, distort
+from model.pretext.views import VIEWS, distort
 
 WIDTH = 256  # of the projections; the paper's 8192 is for ImageNet
 LAMBDA = 5e-3  # weight of the redundancy between two dimensions (section 3.3)
@@ -27,8 +28,8 @@ class BarlowTwins(PretextTask):
 
     l_n is the image's loss: the mean of l over a minibatch is exactly L, with the same gradient, and l_n - L is half
     of how fast L would rise if image n weighed more. It may be negative. In ``eval`` mode C and the moments of the
-    standardisation are the running ones of the training, so that the loss of an image depends on no other; two pairs
-    of views are averaged. All is divided by D, or the learning rate would have to know it.
+    standardisation are the running ones of the training, so that the loss of an image depends on no other; it is the
+    mean over all pairs of four views. All is divided by D, or the learning rate would have to know it.
     """
 
     name = "barlow_twins"
@@ -43,8 +44,12 @@ class BarlowTwins(PretextTask):
         twins = cast(_Twins, net)
         if twins.training and len(images) < 2:
             raise BadInput("barlow_twins correlates over a minibatch: it trains on at least 2 images at once, found 1")
-        pairs = 1 if twins.training else PAIRS
-        return torch.stack([_pair_loss(twins, images, generator) for _ in range(pairs)]).mean(dim=0)
+        solarized = [0.0, SOLARIZED] * (1 if twins.training else VIEWS // 2)
+        views = [twins(distort(images, generator, solarize=share)) for share in solarized]
+        pairs = [(views[0], views[1])] if twins.training else list(permutations(views, 2))
+        with full_precision(images):
+            losses = [attribute(one, other, twins.correlate(one, other)) for one, other in pairs]
+        return torch.stack(losses).mean(dim=0) / WIDTH
 
 
 class _Twins(nn.Module):
@@ -71,13 +76,6 @@ class _Twins(nn.Module):
         with torch.no_grad():
             self.correlation.lerp_(batch, MEMORY)
         return batch
-
-
-def _pair_loss(twins: _Twins, images: Tensor, generator: torch.Generator) -> Tensor:
-    first = twins(distort(images, generator))
-    second = twins(distort(images, generator, solarize=SOLARIZED))
-    with full_precision(images):
-        return attribute(first, second, twins.correlate(first, second)) / WIDTH
 
 
 def attribute(first: Tensor, second: Tensor, correlation: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """SimSiam (Chen and He 2021), one of the tasks that PT4AL compares (section 6.2): its losses order a pool badly."""
 
+from itertools import permutations
 from typing import cast
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional
 from model.networks import Backbone
 from model.pretext.base import PretextTask
 from model.pretext.heads import full_precision, projector
-from model.pretext.views import PAIRS, distort
+from model.pretext.views import VIEWS, distort
 
 WIDTH, BOTTLENECK = 512, 128  # of projections and predictor: the paper's 2048 and 512, for networks a quarter as wide
 
@@ -17,7 +18,7 @@ WIDTH, BOTTLENECK = 512, 128  # of projections and predictor: the paper's 2048 a
 class SimSiam(PretextTask):
     """Predict one view's projection from another's, without negatives.
 
-    The two views of a minibatch pass the network together, so that batch normalisation works from one image on.
+    The views of a minibatch pass the network together, so that batch normalisation works from one image on.
     """
 
     name = "simsiam"
@@ -28,12 +29,18 @@ class SimSiam(PretextTask):
         return _SimSiamNetwork(backbone)
 
     def loss(self, net: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return one plus the symmetric negative cosine of Eq. 2, in [0, 2]; in ``eval`` mode the mean of two pairs.
+        """Return one plus the symmetric negative cosine of Eq. 2, in [0, 2]; in ``eval`` mode over all pairs of views.
 
         The one changes neither order nor gradients, and keeps the loss positive. Gradients stop at the target (Eq. 3).
         """
-        pairs = 1 if net.training else PAIRS
-        return torch.stack([_pair_loss(net, images, generator) for _ in range(pairs)]).mean(dim=0)
+        count = 2 if net.training else VIEWS
+        views = torch.cat([distort(images, generator) for _ in range(count)])
+        projected, predicted = cast(tuple[Tensor, Tensor], net(views))
+        with full_precision(images):
+            targets = projected.detach().float().view(count, len(images), -1)
+            pairs = permutations(zip(predicted.float().view_as(targets), targets, strict=True), 2)
+            cosines = [functional.cosine_similarity(one[0], other[1]) for one, other in pairs]
+        return 1 - torch.stack(cosines).mean(dim=0)
 
 
 class _SimSiamNetwork(nn.Module):
@@ -49,12 +56,3 @@ class _SimSiamNetwork(nn.Module):
         """Return projections z and predictions p, (B, WIDTH) each."""
         projected = self.projector(self.backbone(views))
         return projected, self.predictor(projected)
-
-
-def _pair_loss(net: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
-    views = torch.cat([distort(images, generator), distort(images, generator)])
-    projected, predicted = cast(tuple[Tensor, Tensor], net(views))
-    with full_precision(images):
-        target = projected.detach().float().roll(len(images), 0)  # each view's target is the other view
-        cosine = functional.cosine_similarity(predicted.float(), target)
-    return 1 - cosine.view(2, -1).mean(dim=0)

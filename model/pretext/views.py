@@ -16,7 +16,7 @@ CROP = Augmentation(flip=True, zoom=0.45)  # sides of 45 to 100 %: SimCLR's area
 JITTER, GREY, BLUR = 0.8, 0.2, 0.5  # shares of the views that get each (SimCLR, appendix A)
 SIGMA = (0.1, 2.0)  # pixels, at a side of 32
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.4, 0.4, 0.4, 0.1  # SimCLR at strength 0.5, its choice for CIFAR-10
-PAIRS = 2  # of views, that an extracted loss is the mean over: a single one says more of its draw than of the image
+VIEWS = 4  # of an image at extraction, whose loss is the mean over all their pairs: one pair tells more of its draw
 
 LUMA = (0.299, 0.587, 0.114)
 _TO_YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))

@@ -70,3 +70,25 @@ def test_extraction_uses_the_remembered_correlation():
     torch.testing.assert_close(net.correlation, 0.1 * batch)
     net.eval()
     assert net.correlate(b, b) is net.correlation
+
+
+def test_extracted_loss_is_the_mean_over_all_pairs_of_views():
+    net = BarlowTwins().build(build_backbone("compact", 16, seed=0))
+    images = torch.rand(3, 3, 16, 16)
+    BarlowTwins().loss(net, images, torch.Generator())
+    net.eval()
+    with torch.inference_mode():
+        loss = BarlowTwins().loss(net, images, torch.Generator().manual_seed(2)).numpy()
+        generator = torch.Generator().manual_seed(2)
+        views = [net(distort(images, generator, solarize=share)).double().numpy() for share in (0, 0.2, 0, 0.2)]
+    c = net.correlation.double().numpy()
+    target = np.eye(WIDTH)
+    weight = target + LAMBDA * (1 - target)
+    for row in range(3):
+        expected = 0.0
+        for i in range(4):
+            for j in range(4):
+                if i != j:
+                    product = np.outer(views[i][row], views[j][row])
+                    expected += (weight * (target - c) * (target - product)).sum() / WIDTH / 12
+        assert float(loss[row]) == pytest.approx(expected, rel=1e-3, abs=1e-4)
