@@ -9,6 +9,7 @@ import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import ceil, cos, pi
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -78,8 +79,11 @@ class Objective(Protocol):
         """Return the mean loss of the images at ``positions``, differentiable."""
         ...
 
-    def quality(self) -> float:
-        """Return how good the module is after an epoch, higher is better; asked for only where the best is kept."""
+    def quality(self, beat: Callable[[], None]) -> float:
+        """Return how good the module is after an epoch, higher is better; asked for only where the best is kept.
+
+        Calls ``beat`` now and then while it measures.
+        """
         ...
 
 
@@ -146,7 +150,7 @@ def train(
                     loss = objective.loss(positions, generator)
                 loss.backward()  # type: ignore[no-untyped-call]
                 run.optimizer.step(plan.rate(share))
-        run.finish(epoch, objective)
+        run.finish(epoch, objective, partial(ticker.report, (epoch + 1) / plan.epochs))
     run.close()
     ticker.report(1.0, final=True)
     module.eval()
@@ -213,11 +217,11 @@ class _Run:
             self._best = (float(state["best"]["quality"]), state["best"]["module"])
         return int(state["epoch"]) + 1
 
-    def finish(self, epoch: int, objective: Objective) -> None:
+    def finish(self, epoch: int, objective: Objective, beat: Callable[[], None]) -> None:
         """Rate the epoch where the best is kept, and write the checkpoint unless one is fresh."""
         if self._plan.keep == "best":
             self._module.eval()
-            quality = objective.quality()
+            quality = objective.quality(beat)
             self._module.train()
             if self._best is None or quality > self._best[0]:
                 self._best = (quality, {key: value.clone() for key, value in self._module.state_dict().items()})

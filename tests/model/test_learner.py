@@ -4,7 +4,7 @@ import torch
 
 from model.bank import ImageBank
 from model.errors import BadInput, ModelError, UnknownName
-from model.learner import Learner, _start, fit
+from model.learner import RECIPES, Learner, _start, fit
 from model.pretext import train_pretext
 from model.training import read_weights, write_weights
 
@@ -196,3 +196,16 @@ def test_learner_refuses_a_bank_of_another_side(world, tmp_path):
     run(world, tmp_path, epochs=1)
     with pytest.raises(BadInput, match="16 pixels, the bank has 32"):
         Learner.load(tmp_path / "m.pt", device="cpu").predict(ImageBank.create(tmp_path / "bank", 32))
+
+
+@pytest.mark.parametrize(
+    ("labels", "side", "epochs"),
+    [(1, 32, 30), (64, 32, 30), (100, 32, 30), (400, 32, 35), (10_000, 32, 8), (100, 16, 45)],
+)
+def test_recipe_gives_more_labels_more_steps_and_fewer_epochs(labels, side, epochs):
+    # 120 minibatches of 64 at 100 labels, with the root of the labels beyond: 240 at 400, in 7 minibatches an epoch.
+    assert RECIPES["auto"].epochs(labels, side) == epochs
+
+
+def test_recipe_of_the_paper_has_200_epochs():
+    assert RECIPES["paper"].epochs(1000, 32) == 200

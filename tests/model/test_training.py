@@ -11,7 +11,7 @@ import torch
 
 from model.bank import ImageBank
 from model.errors import BadInput, ModelError
-from model.training import Images, Plan, _Sgd, read_weights, train, write_weights
+from model.training import Images, Plan, _Sgd, read_weights, recalibrate, train, write_weights
 
 CPU = torch.device("cpu")
 
@@ -31,7 +31,8 @@ class Fit:
         x = self.x[positions] + 0.1 * torch.randn(len(positions), 3, generator=generator)
         return (self.module(x).float() - self.x[positions].sum(dim=1, keepdim=True)).square().mean()
 
-    def quality(self):
+    def quality(self, beat):
+        beat()
         with torch.no_grad():
             return -float((self.module(self.x) - self.x.sum(dim=1, keepdim=True)).square().mean())
 
@@ -181,7 +182,7 @@ def test_train_keeps_the_best_epoch(tmp_path):
     qualities = iter([0.1, 0.9, 0.3])
     states = []
 
-    def quality():
+    def quality(beat):
         states.append({key: value.clone() for key, value in fit.module.state_dict().items()})
         return next(qualities)
 
@@ -226,3 +227,19 @@ def test_images_are_floats_of_the_banks_bytes_channels_last(tmp_path):
     assert len(images) == 3
     assert taken.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(taken.permute(0, 2, 3, 1).numpy(), pixels[[2, 4]] / 255, rtol=1e-6)
+
+
+def test_recalibrate_measures_the_images_and_nothing_else(tmp_path):
+    bank = ImageBank.create(tmp_path, 8)
+    bank.append(np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8))
+    images = Images(bank, np.arange(40), CPU)
+    norm = torch.nn.BatchNorm2d(3)
+    norm.running_mean.fill_(99.0)
+    module = torch.nn.Sequential(norm).eval()
+    recalibrate(module, images, minibatch=20)
+    pixels = bank.array / 255
+    np.testing.assert_allclose(norm.running_mean, pixels.mean(axis=(0, 1, 2)), rtol=1e-5)
+    halves = [pixels[:20].reshape(-1, 3).var(axis=0, ddof=1), pixels[20:].reshape(-1, 3).var(axis=0, ddof=1)]
+    np.testing.assert_allclose(norm.running_var, np.mean(halves, axis=0), rtol=1e-4)
+    assert norm.momentum == 0.1
+    assert not norm.training
