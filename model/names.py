@@ -3,7 +3,7 @@
 Each registry's keys equal these tuples; ``tests/model/test_names.py`` holds it.
 """
 
-PRETEXT_TASKS = ("rotation",)
+PRETEXT_TASKS = ("rotation", "colorization", "jigsaw", "simsiam", "simclr", "barlow_twins", "inpainting", "vae")
 NETWORKS = ("auto", "compact", "resnet18")
 INITS = ("pretext", "scratch", "pretrained")
 RECIPES = ("auto", "paper")
