@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.augment import Augmentation, augment
 from model.networks import build_backbone
 from model.pretext.simclr import REFERENCES, TEMPERATURE, SimClr, against_references, nt_xent
 from model.pretext.views import blur, jitter, luma
@@ -81,13 +82,24 @@ def test_an_image_without_any_other_has_no_loss():
 
 
 def test_training_remembers_its_last_images_and_knows_them_again(net):
-    images = torch.rand(8, 3, 16, 16)
-    for _ in range(REFERENCES // 8 + 1):
+    images = torch.rand(8, 3, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    shifted = augment(images, Augmentation(shift=0.07), torch.Generator())
+    for _ in range(REFERENCES // 16):
         SimClr().loss(net, images, torch.Generator())
+        SimClr().loss(net, shifted, torch.Generator())
+    SimClr().loss(net, images, torch.Generator())
     assert int(net.cursor) == 8
-    others = net.others(torch.cat([images[:1], torch.rand(1, 3, 16, 16)]))
+    others = net.others(torch.cat([images[:1], torch.rand(1, 3, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)]))
     assert others.sum(dim=1).tolist() == [REFERENCES - REFERENCES // 8, REFERENCES]
     torch.testing.assert_close(net.references.norm(dim=1), torch.ones(REFERENCES))
+
+
+def test_references_that_are_not_filled_are_others(net):
+    images = torch.rand(8, 3, 16, 16)
+    assert bool(net.others(images).all())
+    SimClr().loss(net, images, torch.Generator())
+    assert torch.equal(net.others(images)[:, :8], ~torch.eye(8, dtype=torch.bool))
+    assert bool(net.others(images)[:, 8:].all())
 
 
 def test_a_minibatch_larger_than_the_memory_leaves_its_end(net):
