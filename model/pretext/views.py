@@ -48,12 +48,7 @@ def jitter(images: Tensor, amount: Tensor, generator: torch.Generator) -> Tensor
     draws = (_draw(images, 4, generator) * 2 - 1) * amount.unsqueeze(1)
     limits = torch.tensor([BRIGHTNESS, CONTRAST, SATURATION, 2 * pi * HUE], device=images.device)
     brightness, contrast, saturation, hue = (draws * limits).unbind(1)
-    to_yiq = torch.tensor(_TO_YIQ, device=images.device)
-    grey = to_yiq[:1].expand(3, 3)  # every channel becomes the luma
-    turn = torch.zeros(3, 3, device=images.device)
-    turn[1, 2], turn[2, 1] = -1.0, 1.0
-    quarter = torch.linalg.solve(to_yiq, turn @ to_yiq)  # a quarter of the hue circle
-    plane = torch.eye(3, device=images.device) - grey
+    grey, plane, quarter = (part.to(images.device) for part in _colour_plane())
     turned = torch.cos(hue).view(-1, 1, 1) * plane + torch.sin(hue).view(-1, 1, 1) * quarter
     matrix = grey + (1 + saturation).view(-1, 1, 1) * turned  # (B, 3, 3)
     coloured: Tensor = (matrix @ images.flatten(2)).view(images.shape)
@@ -86,6 +81,14 @@ def luma(images: Tensor) -> Tensor:
 def colourful(images: Tensor) -> Tensor:
     """Say which images have any colour at all, (B,) bool."""
     return (images.amax(dim=1) - images.amin(dim=1)).amax(dim=(1, 2)) > 1 / 512  # half a step of 8 bits
+
+
+def _colour_plane() -> tuple[Tensor, Tensor, Tensor]:
+    """Return what takes a colour to its luma, to the rest, and to the rest turned by a quarter, (3, 3) each."""
+    to_yiq = torch.tensor(_TO_YIQ)
+    grey = to_yiq[:1].expand(3, 3)
+    turn = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    return grey, torch.eye(3) - grey, torch.linalg.solve(to_yiq, turn @ to_yiq)
 
 
 def _draw(images: Tensor, columns: int, generator: torch.Generator) -> Tensor:
