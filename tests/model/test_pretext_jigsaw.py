@@ -16,8 +16,8 @@ def test_permutations_are_chosen_greedily_by_hamming_distance():
     expected = [tuple(range(9))]
     while len(expected) < 3:
         distance = np.stack([(everything != np.array(one)).sum(axis=1) for one in expected])
-        best = max(range(len(everything)), key=lambda n: (distance[:, n].min(), distance[:, n].sum(), -n))
-        expected.append(tuple(everything[best]))
+        merit = list(zip(distance.min(axis=0).tolist(), distance.sum(axis=0).tolist(), strict=True))
+        expected.append(tuple(everything[merit.index(max(merit))]))
     assert [tuple(row) for row in chosen] == expected
 
 
