@@ -7,6 +7,7 @@ BackendError
 │   ├── StudioUnreachable    no answer, or an answer that is not Label Studio's (worth a retry)
 │   ├── StudioRefused        every token was refused (401 or 403)
 │   └── StudioMissing        the project, task or file is not there (404)
+│       └── ProjectGone          the project itself: deleted, or its id is another one's now
 ├── ImageError           one image cannot be had or decoded; its reason goes into the quarantine
 │   └── ImageUnavailable     the source failed in a way that may pass (timeout, 5xx): worth a retry
 ├── QueueUnavailable     Redis cannot be reached or written
@@ -42,6 +43,10 @@ class StudioRefused(StudioError):  # noqa: N818
 
 class StudioMissing(StudioError):  # noqa: N818
     """The thing asked for does not exist in Label Studio."""
+
+
+class ProjectGone(StudioMissing):
+    """The project was deleted in Label Studio, or another one has its id now."""
 
 
 class ImageError(BackendError):

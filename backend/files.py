@@ -38,6 +38,11 @@ class Files:
         """Give the posteriors (N, C), float32 by pool index, of the model trained after round ``number``."""
         return self.folder / f"round-{number:03d}-probs.npy"
 
+    def drop_outputs(self) -> None:
+        """Delete all posteriors and features."""
+        for path in self.folder.glob("round-*.npy"):
+            path.unlink(missing_ok=True)
+
     def embeddings(self, number: int) -> Path:
         """Give the features (N, D) of the model trained after round ``number``, if a sampler wanted them."""
         return self.folder / f"round-{number:03d}-embeddings.npy"

@@ -17,7 +17,7 @@ import redis
 from redis.exceptions import LockError, RedisError
 from rq import Queue, SimpleWorker
 from rq.exceptions import NoSuchJobError
-from rq.job import Job
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from backend.config import Settings
@@ -97,9 +97,12 @@ class Queueing:
             )
 
     def is_queued(self, token: str) -> bool:
-        """Tell whether Redis still knows the job; if Redis does not answer, believe that it does."""
+        """Tell whether the job still waits for a worker; if Redis does not answer, believe that it does."""
         try:
-            return Job.exists(token, connection=self.connection)
+            job = Job.fetch(token, connection=self.connection, serializer=JSONSerializer)
+            return job.get_status(refresh=False) == JobStatus.QUEUED
+        except NoSuchJobError:
+            return False
         except RedisError:
             return True
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from urllib.parse import urlsplit
 
 from backend.config import ProjectConfig, Settings
 from backend.errors import Superseded
@@ -75,8 +76,26 @@ class Work:
 
 def studio_of(context: Context, project: ProjectRow) -> LabelStudio:
     """Give the client of a project's Label Studio; one per server and token in this process."""
-    key = context.settings.label_studio_api_key
+    key = context.settings.label_studio_api_key if _may_have_key(context.settings, project) else None
     return _client(project.server, context.store.projects.token(project), key.get_secret_value() if key else None)
+
+
+def withheld_key(context: Context, project: ProjectRow) -> str:
+    """Say that LABEL_STUDIO_API_KEY was not tried, where it was not."""
+    if context.settings.label_studio_api_key is None or _may_have_key(context.settings, project):
+        return ""
+    return f" LABEL_STUDIO_API_KEY was not sent to {project.server}: set LABEL_STUDIO_URL to that address as well."
+
+
+def _may_have_key(settings: Settings, project: ProjectRow) -> bool:
+    """Tell whether the operator's own key may be sent to a project's server.
+
+    Anyone who reaches ``/setup`` can name a server there; only the one that the operator has named, or one on this
+    machine, gets the key.
+    """
+    if settings.label_studio_url is not None:
+        return project.server == settings.label_studio_url
+    return urlsplit(project.server).hostname in {"localhost", "127.0.0.1", "::1"}
 
 
 @cache

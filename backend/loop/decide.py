@@ -1,5 +1,6 @@
 """What a project needs next: a pure function of the facts."""
 
+from collections.abc import Collection
 from enum import StrEnum
 
 from backend.loop.facts import Facts, JobKind
@@ -22,6 +23,7 @@ class Step(StrEnum):
     RETRAIN = "retrain"
     RECORD = "record"
     CLEAN = "clean"  # delete superseded predictions
+    DROP = "drop"  # forget a planned round of which no task is left
     WAIT = "wait"
 
 
@@ -33,14 +35,14 @@ JOB_OF_STEP = {
 }
 
 
-def next_step(facts: Facts) -> Step:
+def next_step(facts: Facts, passing: Collection[Step] = ()) -> Step:
     """Give the first step that is missing, annotators first: the rows below are tried from top to bottom.
 
     A step whose job is running, or waits for its next try after a failure, is passed over, so that long work
-    never holds up the queue.
+    never holds up the queue; so are the steps in ``passing``, which were tried on these facts without effect.
     """
     for step, missing in _ROWS:
-        if missing(facts) and JOB_OF_STEP.get(step) not in facts.busy:
+        if step not in passing and missing(facts) and JOB_OF_STEP.get(step) not in facts.busy:
             return step
     return Step.WAIT
 
@@ -63,18 +65,18 @@ def is_complete(facts: Facts) -> bool:
 
 def is_dry(facts: Facts) -> bool:
     """Tell whether annotators are about to run out of served images."""
-    return facts.live and facts.asks.unposted == 0 and facts.asks.waiting <= low_water(facts.asked)
+    return facts.served and facts.asks.unposted == 0 and facts.asks.waiting <= low_water(facts.asked)
 
 
 def _wants_plan(facts: Facts) -> bool:
     ready = facts.pretext_current and facts.tasks.unsplit == 0 and facts.split_images > 0
-    return ready and not facts.planned and not facts.live and facts.tasks.available > 0
+    return ready and not facts.planned and not facts.live and facts.tasks.askable > 0
 
 
 def _wants_retrain(facts: Facts) -> bool:
     if not facts.live:
         return False
-    asked_for = facts.training_requested and facts.tasks.trainable > 0
+    asked_for = facts.training_requested and facts.tasks.trainable > 0 and facts.asks.answered > 0
     return asked_for or (is_complete(facts) and facts.asks.answered > 0)
 
 
@@ -86,13 +88,14 @@ def _wants_pretext(facts: Facts) -> bool:
 
 _ROWS = (
     (Step.POST, lambda f: f.planned and (f.asks.unposted > 0 or f.asks.doubtful > 0)),
-    (Step.POST, lambda f: f.live and (f.asks.unposted > 0 or f.asks.doubtful > 0)),
+    (Step.POST, lambda f: f.served and (f.asks.unposted > 0 or f.asks.doubtful > 0)),
+    (Step.DROP, lambda f: f.planned and f.asks.unposted + f.asks.waiting + f.asks.answered == 0),
     (Step.SWITCH, lambda f: f.planned and f.asks.unposted == 0),
-    (Step.SWITCH, lambda f: f.live and not (f.version_right and f.sampling_right)),
+    (Step.SWITCH, lambda f: f.served and not (f.version_right and f.sampling_right)),
     (Step.TOP_UP, lambda f: is_dry(f) and f.asks.reserve > 0),
     (Step.EXTEND, lambda f: is_dry(f) and f.asks.reserve == 0 and f.extendable),
     (Step.SYNC, lambda f: f.unsynced or f.tasks.new > 0),
-    (Step.RESTART, lambda f: f.stale and JobKind.PRETEXT not in f.busy and JobKind.RETRAIN not in f.busy),
+    (Step.RESTART, lambda f: f.stale and not f.busy),  # no job may write what belongs to the old configuration
     (Step.PRETEXT, _wants_pretext),
     (Step.SPLIT, lambda f: f.pretext_current and f.tasks.unsplit > 0 and f.tasks.unscored == 0),
     (Step.PLAN, _wants_plan),

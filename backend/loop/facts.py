@@ -41,7 +41,8 @@ class Facts:
     asks: AskCounts = field(default_factory=AskCounts)
     asked: int = 0  # queue size of the current round
     planned: bool = False  # the current round is planned, not yet served
-    live: bool = False  # the current round is served
+    live: bool = False  # the current round is served, and not trained on yet
+    served: bool = False  # the current round is served, trained on or not
     version_right: bool = True
     sampling_right: bool = True
     superseded: int = 0  # rounds whose predictions may go
@@ -68,10 +69,11 @@ def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Obser
         asked=current.asked if current else 0,
         planned=current is not None and current.state == RoundState.PLANNED,
         live=live,
+        served=current is not None and current.live_at is not None,
         version_right=current is not None and seen.model_version == current.model_version,
         sampling_right=seen.sampling == UNCERTAINTY,
         superseded=len(store.rounds.to_clean(project.id)),
-        extendable=tasks.available > asks.waiting + asks.reserve,
+        extendable=tasks.askable > asks.waiting + asks.reserve,
         unsynced=seen.unsynced,
         pretext_current=pretext_current,
         stale=_is_stale(project, config, tasks, current, asks, pretext_current),

@@ -4,14 +4,22 @@ import logging
 import time
 
 from backend import queueing
-from backend.errors import BackendError, ConfigError, ProjectError, StudioMissing, Superseded
-from backend.loop.context import Context, Work, context, studio_of
+from backend.errors import (
+    BackendError,
+    ConfigError,
+    ProjectError,
+    ProjectGone,
+    StudioRefused,
+    StudioUnreachable,
+    Superseded,
+)
+from backend.loop.context import Context, Work, context, studio_of, withheld_key
 from backend.loop.decide import JOB_OF_STEP, Step, next_step
-from backend.loop.facts import JobKind, gather
+from backend.loop.facts import JobKind, Observation, gather
 from backend.loop.heartbeat import Heartbeat, Stopped
 from backend.loop.steps import pretext, queue, record, retrain, score, sync
 from backend.loop.steps.plan import extend, plan
-from backend.loop.steps.pull import observe
+from backend.loop.steps.pull import look, observe
 from backend.loop.steps.upkeep import upkeep, write_card
 from backend.store import ProjectRow
 from model.errors import ModelError
@@ -25,6 +33,7 @@ SHORT_STEPS = {
     Step.POST: queue.post,
     Step.SWITCH: queue.switch,
     Step.CLEAN: queue.clean,
+    Step.DROP: queue.drop,
     Step.TOP_UP: queue.top_up,
     Step.EXTEND: extend,
     Step.RESTART: pretext.restart,
@@ -48,59 +57,88 @@ def advance(key: int) -> None:
         if not held or project is None or not project.active:
             return
         error = _advance(here, project)
-        if error != project.error:
-            here.store.projects.set(key, error=error)
-        write_card(here, key)
+        text = None if error is None else _words(error)
+        if text != project.error:
+            here.store.projects.set(key, error=text)
+        if not isinstance(error, StudioUnreachable):
+            write_card(here, key)
 
 
-def _advance(here: Context, project: ProjectRow) -> str | None:
-    """Do what can be done; give what is wrong, in words for a person."""
+def _advance(here: Context, project: ProjectRow) -> Exception | None:
+    """Do what can be done; give what is wrong."""
     try:
         work = Work(here, project)
+        seen = observe(work)
         if not upkeep(work):
             here.store.projects.set(project.id, active=False)
-            return "This backend was disconnected in Label Studio; connect it again to go on."
-        _walk(work)
-    except StudioMissing as error:
+            return ProjectError("This backend was disconnected in Label Studio; connect it again to go on.")
+        return _walk(work, seen)
+    except ProjectGone as error:
         here.store.projects.set(project.id, active=False)
-        return f"{error}; connect the model again to go on"
+        return error
     except (ProjectError, ConfigError) as error:
-        return _with_tasks_seen(here, project, error)
+        return _watch_for_mending(here, project, error)
+    except StudioRefused as error:
+        return StudioRefused(f"{error}{withheld_key(here, project)}")
     except Superseded:
         return None
-    except (BackendError, ModelError) as error:
-        return str(error)
-    except Exception as error:
-        logger.exception("project %s could not be advanced", project.id)
-        return f"An error of this backend ({type(error).__name__}: {error}); its log has the details."
-    return None
+    except Exception as error:  # noqa: BLE001 - said to the person, and no project may stop the worker
+        _log(project.id, "advance", error)
+        return error
 
 
-def _walk(work: Work) -> None:
-    seen = observe(work)
+def _walk(work: Work, seen: Observation) -> Exception | None:
+    """Take steps until nothing is missing now; a step that fails or has no effect does not hold up the others."""
+    work.store.jobs.drop_lost(work.key, work.context.queueing.is_queued)
     if work.project.notice != work.spec.notice:
         work.store.projects.set(work.key, notice=work.spec.notice)
-    work.store.jobs.drop_lost(work.key, work.context.queueing.is_queued)
     deadline = time.monotonic() + ADVANCE_S
-    before = None
+    last, passing, failed = None, set[Step](), None
     while time.monotonic() < deadline:
         work.reload()
         facts = gather(work.store, work.project, work.config, seen)
-        step = next_step(facts)
+        if facts != last:
+            last, passing = facts, set()
+        step = next_step(facts, passing)
         if step == Step.WAIT:
-            return
-        if before == (step, facts) and step != Step.CLEAN:
-            logger.warning("project %s: '%s' has changed nothing; waiting for the timer", work.key, step)
-            return
-        before = (step, facts)
+            if work.project.training_requested and facts.live and facts.asks.answered == 0:
+                work.store.projects.set(work.key, training_requested=False)  # there is nothing new to train on
+            return failed
         logger.debug("project %s: %s", work.key, step)
-        if step in JOB_OF_STEP:
-            _start(work, JOB_OF_STEP[step])
-            continue
-        SHORT_STEPS[step](work)
-        if step == Step.SWITCH:
-            seen = observe(work)
+        if step != Step.CLEAN:
+            passing.add(step)
+        try:
+            seen = _take(work, step, seen)
+        except (StudioUnreachable, StudioRefused, Superseded, ProjectError, ConfigError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the steps after it have to have their turn
+            _log(work.key, step, error)
+            passing.add(step)
+            failed = failed or error
     work.context.queueing.hint(work.key)  # look at what has happened meanwhile, then go on
+    return failed
+
+
+def _take(work: Work, step: Step, seen: Observation) -> Observation:
+    """Take one step; give what Label Studio looks like after it."""
+    if step in JOB_OF_STEP:
+        _start(work, JOB_OF_STEP[step])
+    else:
+        SHORT_STEPS[step](work)
+    return observe(work) if step == Step.SWITCH else seen
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, BackendError | ModelError):
+        return str(error)
+    return f"An error of this backend ({type(error).__name__}: {error}); its log has the details."
+
+
+def _log(key: int, step: str, error: Exception) -> None:
+    if isinstance(error, BackendError | ModelError):
+        logger.warning("project %s: %s: %s", key, step, error)
+    else:
+        logger.error("project %s: %s failed", key, step, exc_info=error)
 
 
 def _start(work: Work, kind: JobKind) -> None:
@@ -160,16 +198,16 @@ def on_worker_start(identity: str) -> None:
         logger.warning("%d job(s) of a worker that died will be taken up again", freed)
 
 
-def _with_tasks_seen(here: Context, project: ProjectRow, error: Exception) -> str:
-    """Look at the project although it cannot be worked on: its configuration may have been mended meanwhile."""
+def _watch_for_mending(here: Context, project: ProjectRow, error: Exception) -> Exception:
+    """Look at a project that cannot be worked on: its labeling interface may have been mended meanwhile."""
     try:
-        info = studio_of(here, project).project(project.studio_id)
-    except StudioMissing as missing:
+        info = look(studio_of(here, project), project)
+    except ProjectGone as gone:
         here.store.projects.set(project.id, active=False)
-        return str(missing)
+        return gone
     except BackendError as unreachable:
-        return f"{error}; and {unreachable}"
+        return unreachable
     if info.label_config != project.label_config:
         here.store.projects.set(project.id, label_config=info.label_config, cursor=None)
         here.queueing.hint(project.id)
-    return str(error)
+    return error

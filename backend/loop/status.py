@@ -6,6 +6,7 @@ from typing import Any
 
 from backend.config import ProjectConfig
 from backend.errors import ConfigError
+from backend.loop.decide import MIN_IMAGES
 from backend.loop.facts import JobKind
 from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive
@@ -27,6 +28,7 @@ class Status:
     asks: AskCounts
     task_ids: list[int]
     jobs: list[JobRow]
+    first_broken: str | None = None  # why the first of the quarantined images is there
 
     @property
     def current(self) -> RoundRow | None:
@@ -53,7 +55,20 @@ class Status:
         for job in self.jobs:
             if job.state == JobState.FAILED:
                 return f"{job.kind} failed {job.failures} time(s) and will be tried again: {job.error}"
-        return NO_TASKS if self.tasks.tasks == 0 else None
+        if self.tasks.tasks == 0:
+            return NO_TASKS
+        if self.tasks.ok < MIN_IMAGES and self.tasks.new == 0 and JobKind.SYNC not in self.running:
+            return (
+                f"Of {self.tasks.tasks} task(s) {self.tasks.ok} have a usable image, and at least {MIN_IMAGES} are "
+                f"needed. The first one without: {self.first_broken or 'its image is still being tried'}."
+            )
+        return None
+
+    @property
+    def notice(self) -> str | None:
+        """What people should know, although nothing is wrong."""
+        broken = f"{self.tasks.broken} image(s) could not be used and are set aside." if self.tasks.broken else None
+        return " ".join(filter(None, (self.project.notice, self.project.put_back, broken))) or None
 
     @property
     def finished(self) -> bool:
@@ -112,6 +127,7 @@ def read_status(store: Store, project: ProjectRow) -> Status:
         asks=store.rounds.counts(project.id, live.number) if live else AskCounts(),
         task_ids=[ask.task_id for ask in store.rounds.queue(project.id, live.number)] if live else [],
         jobs=store.jobs.all(project.id),
+        first_broken=next((reason for _, reason in store.tasks.broken(project.id, 1)), None),
     )
 
 
@@ -123,7 +139,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "stage": status.stage,
         "progress": status.progress,
         "error": status.error,
-        "notice": status.project.notice,
+        "notice": status.notice,
         "active": status.project.active,
         "pool": {"tasks": tasks.tasks, "images": tasks.ok, "broken": tasks.broken, "labeled": tasks.labeled},
         "round": live.number if live else 0,
@@ -156,7 +172,7 @@ def as_line(status: Status) -> str:
     if status.finished:
         parts.append("all batches are asked; the rest of the pool follows, most uncertain first, until you stop")
     text = "; ".join(parts) + "."
-    for more in (status.error, status.project.notice):
+    for more in (status.error, status.notice):
         text += f" {more}" if more else ""
     return text
 

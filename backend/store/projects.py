@@ -43,15 +43,14 @@ class Projects(Repository):
         The same id on the same server with another creation time is another project; the old one is put to rest.
         """
         with self._write() as session:
-            row = session.scalar(
-                select(ProjectRow).where(
-                    ProjectRow.server == server,
-                    ProjectRow.studio_id == studio_id,
-                    ProjectRow.created_ts == created_ts,
-                )
-            )
+            same = select(ProjectRow).where(ProjectRow.studio_id == studio_id, ProjectRow.created_ts == created_ts)
+            row = session.scalar(same.where(ProjectRow.server == server))
+            if row is None and hostname is not None and server != hostname:
+                # The same Label Studio, which the operator has us reach by another address now.
+                row = session.scalar(same.where(ProjectRow.hostname == hostname))
             now = time.time()
             fresh: dict[str, Any] = {
+                "server": server,
                 "hostname": hostname,
                 "backend_url": backend_url,
                 "label_config": label_config,
@@ -61,13 +60,15 @@ class Projects(Repository):
             if row is None:
                 session.execute(
                     update(ProjectRow)
-                    .where(ProjectRow.server == server, ProjectRow.studio_id == studio_id)
+                    .where(
+                        ProjectRow.studio_id == studio_id,
+                        (ProjectRow.server == server) | (ProjectRow.created_ts == created_ts),
+                    )
                     .values(active=False)
                 )
                 row = ProjectRow(
                     studio_id=studio_id,
                     created_ts=created_ts,
-                    server=server,
                     token=self._encrypt(token) if token else None,
                     webhook_secret=self._encrypt(secrets.token_urlsafe(32)),
                     connected_at=now,
@@ -79,6 +80,8 @@ class Projects(Repository):
             changed: dict[str, Any] = {name: value for name, value in fresh.items() if getattr(row, name) != value}
             if token and (row.token is None or self._decrypt(row.token) != token):
                 changed["token"] = self._encrypt(token)
+            if "label_config" in changed:
+                changed["cursor"] = None  # which answers are usable depends on the labels: all are read again
             if "active" in changed:
                 changed["connected_at"] = now
             for name, value in changed.items():

@@ -187,6 +187,16 @@ class Rounds(Repository):
             ).one()
         return AskCounts(**{name: int(value) for name, value in zip(conditions, row, strict=True)})
 
+    def doubt(self, key: int, number: int) -> None:
+        """Note that nobody knows which of the unanswered posted asks are in Label Studio."""
+        self.mark(key, number, [ask.task_id for ask in self.queue(key, number)], AskState.POSTING)
+
+    def drop(self, key: int, number: int) -> None:
+        """Forget a round that was planned and never served."""
+        with self._write() as session:
+            session.execute(delete(AskRow).where(AskRow.project_id == key, AskRow.round == number))
+            session.execute(delete(RoundRow).where(RoundRow.project_id == key, RoundRow.number == number))
+
     def forget(self, key: int) -> None:
         """Forget all rounds, as when the pool is split anew before anyone has answered."""
         with self._write() as session:

@@ -86,6 +86,7 @@ class ProjectRow(Base):
     connected_at: Mapped[float] = mapped_column(Float)
     error: Mapped[str | None] = mapped_column(Text)
     notice: Mapped[str | None] = mapped_column(Text)
+    put_back: Mapped[str | None] = mapped_column(Text)  # what somebody had changed by hand, and we changed back
     cursor: Mapped[str | None] = mapped_column(String(64))  # updated_at of the last task change we know
     image_side: Mapped[int | None]
     pretext_key: Mapped[str | None] = mapped_column(String(64))  # the configuration that the losses belong to

@@ -35,6 +35,7 @@ class TaskCounts:
     labeled: int = 0  # with a usable label
     trainable: int = 0  # labeled, image in the bank, not holdout
     available: int = 0  # image in the bank, nobody answered
+    askable: int = 0  # available, with a batch
     unscored: int = 0  # in the bank without a loss
     unsplit: int = 0  # with a loss, without a batch
     unrecorded: int = 0  # Label Studio does not know loss and batch
@@ -61,7 +62,7 @@ class Tasks(Repository):
     def apply(self, key: int, changes: Sequence[TaskChange]) -> list[int]:
         """Write what a synchronisation found; give the ids of tasks whose answer changed.
 
-        A task whose image reference is new or different is fetched (again); so is a broken one that changed.
+        A task whose image reference is new or different is fetched (again).
         """
         changed_answers = []
         with self._write() as session:
@@ -81,7 +82,7 @@ class Tasks(Repository):
                         known[change.task_id] = row
                         _set_image(row, change)
                         session.add(row)
-                    elif row.image != change.image or row.state in (ImageState.BROKEN, ImageState.GONE):
+                    elif row.image != change.image or row.state == ImageState.GONE:
                         _set_image(row, change)
                     if (row.answer, row.label) != (change.answer, change.label):
                         row.answer, row.label = change.answer, change.label
@@ -128,18 +129,24 @@ class Tasks(Repository):
             )
             return [(task_id, image or "") for task_id, image in rows]
 
-    def images_fetched(self, key: int, pool_indices: Mapping[int, int]) -> None:
-        """Note that images are in the bank: ``pool_indices`` by task id."""
+    def images_fetched(self, key: int, pool_indices: Mapping[int, int], refs: Mapping[int, str] | None = None) -> None:
+        """Note that images are in the bank: ``pool_indices`` by task id, fetched from ``refs``.
+
+        A task that was deleted or given another image meanwhile stays as it is.
+        """
         self._update(
             key,
             [
                 {"t": task_id, "pool_index": index, "state": ImageState.OK, "reason": None, "retry_at": None}
                 for task_id, index in pool_indices.items()
             ],
+            refs,
         )
 
-    def images_failed(self, key: int, failures: Mapping[int, tuple[str, float | None]]) -> None:
-        """Note failures by task id: the reason, and when to try again (None: quarantined)."""
+    def images_failed(
+        self, key: int, failures: Mapping[int, tuple[str, float | None]], refs: Mapping[int, str] | None = None
+    ) -> None:
+        """Note failures by task id: the reason, and when to try again (None: quarantined); ``refs`` as above."""
         self._update(
             key,
             [
@@ -151,6 +158,7 @@ class Tasks(Repository):
                 }
                 for task_id, (reason, retry_at) in failures.items()
             ],
+            refs,
             attempts=TaskRow.attempts + 1,
         )
 
@@ -202,6 +210,7 @@ class Tasks(Repository):
             "labeled": alive & labeled,
             "trainable": ok & labeled & ~TaskRow.holdout,
             "available": ok & (TaskRow.answer == Answer.NONE),
+            "askable": ok & (TaskRow.answer == Answer.NONE) & TaskRow.batch.is_not(None),
             "unscored": ok & TaskRow.loss.is_(None),
             "unsplit": ok & TaskRow.loss.is_not(None) & TaskRow.batch.is_(None),
             "unrecorded": ok & _unrecorded(),
@@ -311,9 +320,9 @@ class Tasks(Repository):
             )
             return [tuple(row) for row in rows]  # type: ignore[misc]
 
-    def loss_recorded(self, key: int, task_ids: Sequence[int]) -> None:
-        """Note that Label Studio has been told the (rounded) loss of these tasks."""
-        self._set(key, task_ids, recorded_loss=TaskRow.loss)
+    def losses_recorded(self, key: int, losses: Mapping[int, float]) -> None:
+        """Note that Label Studio has been told these (whole) losses, by task id, in rounded form."""
+        self._update(key, [{"t": task_id, "recorded_loss": loss} for task_id, loss in losses.items()])
 
     def batch_recorded(self, key: int, task_ids: Sequence[int], batch: int) -> None:
         """Note that Label Studio has been told that these tasks are in ``batch``."""
@@ -330,7 +339,8 @@ class Tasks(Repository):
                     update(TaskRow).where(TaskRow.project_id == key, TaskRow.task_id.in_(part)).values(**values)
                 )
 
-    def _update(self, key: int, rows: list[dict[str, Any]], **more: Any) -> None:
+    def _update(self, key: int, rows: list[dict[str, Any]], refs: Mapping[int, str] | None = None, **more: Any) -> None:
+        """Set columns by task id ("t"); with ``refs`` only where the image is still to be fetched from there."""
         if not rows:
             return
         statement = (
@@ -338,6 +348,9 @@ class Tasks(Repository):
             .where(TaskRow.project_id == key, TaskRow.task_id == bindparam("t"))
             .values({name: bindparam(name) for name in rows[0] if name != "t"} | more)
         )
+        if refs is not None:
+            statement = statement.where(TaskRow.state == ImageState.NEW, TaskRow.image == bindparam("r"))
+            rows = [{**row, "r": refs[row["t"]]} for row in rows]
         with self._write() as session:
             session.connection().execute(statement, rows)
 

@@ -8,6 +8,7 @@ nor ``extra_params`` where they should, so that it reads those from the request.
 import logging
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,7 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
         here = services()
         rows = here.store.projects.all(active=True, studio_id=studio_id)
         for row in rows:
-            if event == START_TRAINING:
+            if event == START_TRAINING and _means(project, row):
                 here.store.projects.set(row.id, training_requested=True)
             _hint(here, row)
         return {"hinted": len(rows)}
@@ -197,6 +198,21 @@ def _address(value: Any) -> str | None:
     """Give a web address without a slash at its end; None for anything else, which must not become a link."""
     text = _text(value)
     return text.rstrip("/") if text is not None and text.startswith(("http://", "https://")) else None
+
+
+def _means(project: dict[str, Any], row: ProjectRow) -> bool:
+    """Tell whether START_TRAINING is about this project, and comes from a person who pressed the button.
+
+    With "start model training on annotation submission" Label Studio sends it with every answer: rounds end by
+    themselves, and one answer is no round.
+    """
+    if project.get("start_training_on_annotation_update"):
+        return False
+    try:
+        created = datetime.fromisoformat(str(project.get("created_at")))
+    except ValueError:
+        return True
+    return str(int(created.timestamp())) == row.created_ts
 
 
 def _hint(here: Services, row: ProjectRow) -> None:

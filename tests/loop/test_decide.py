@@ -9,12 +9,13 @@ from backend.loop.facts import Facts, JobKind
 from backend.store.rounds import AskCounts
 from backend.store.tasks import TaskCounts
 
-POOL = TaskCounts(tasks=100, ok=100, available=100)
+POOL = TaskCounts(tasks=100, ok=100, available=100, askable=100)
 LIVE = Facts(
-    tasks=replace(POOL, available=80, answered=20, labeled=20, trainable=18),
+    tasks=replace(POOL, available=80, askable=80, answered=20, labeled=20, trainable=18),
     asks=AskCounts(waiting=40, answered=10, reserve=30),
     asked=50,
     live=True,
+    served=True,
     pretext_current=True,
     split_images=100,
     extendable=True,
@@ -67,7 +68,14 @@ ROWS = {
     "late images without a batch": (replace(LIVE, tasks=replace(LIVE.tasks, unsplit=7)), Step.SPLIT),
     "configuration changed": (replace(LIVE, stale=True, pretext_current=False), Step.RESTART),
     "next round wanted, pool asked out": (
-        Facts(tasks=replace(POOL, available=0, answered=100), pretext_current=True, split_images=100),
+        Facts(tasks=replace(POOL, available=0, askable=0, answered=100), pretext_current=True, split_images=100),
+        Step.WAIT,
+    ),
+    "reserve needed between two rounds": (replace(live(waiting=5, answered=50), live=False), Step.TOP_UP),
+    "version changed between two rounds": (replace(LIVE, live=False, version_right=False), Step.SWITCH),
+    "every task of a planned round deleted": (Facts(tasks=POOL, planned=True, asked=10), Step.DROP),
+    "training asked for before any answer": (
+        replace(live(waiting=50, answered=0), training_requested=True),
         Step.WAIT,
     ),
     "predictions of unknown fate": (live(doubtful=3), Step.POST),
@@ -83,6 +91,13 @@ def test_next_step_of_facts_is_the_first_missing(facts: Facts, step: Step) -> No
 def test_next_step_passes_over_busy_jobs(step: Step) -> None:
     facts = next(facts for facts, wanted in ROWS.values() if wanted == step)
     assert next_step(replace(facts, busy=frozenset(JobKind))) == Step.WAIT
+
+
+def test_next_step_passes_over_what_had_no_effect() -> None:
+    facts = replace(live(waiting=5, answered=50, reserve=0), tasks=replace(LIVE.tasks, unscored=20))
+    assert next_step(facts) == Step.EXTEND
+    assert next_step(facts, {Step.EXTEND}) == Step.PRETEXT
+    assert next_step(facts, {Step.EXTEND, Step.PRETEXT}) == Step.RETRAIN
 
 
 def test_next_step_keeps_the_queue_filled_while_training() -> None:

@@ -34,8 +34,21 @@ def test_connect_with_a_new_creation_time_is_another_project(store: Store, proje
     assert store.projects.find(1, "1700000000").id == project.id
 
 
+def test_a_changed_labeling_interface_has_all_answers_read_again(store: Store, project: ProjectRow) -> None:
+    store.projects.set(project.id, cursor="2026-01-01T00:00:00Z")
+    assert store.projects.connect(**GIVEN)[0].cursor is not None
+    assert store.projects.connect(**{**GIVEN, "label_config": "<View></View>"})[0].cursor is None
+
+
+def test_another_address_for_the_same_label_studio_is_the_same_project(store: Store) -> None:
+    named = {**GIVEN, "studio_id": 5, "hostname": "http://localhost:8080"}
+    first, _ = store.projects.connect(**{**named, "server": "http://localhost:8080"})
+    again, changed = store.projects.connect(**{**named, "server": "http://label-studio:8080"})
+    assert (again.id, again.server, changed) == (first.id, "http://label-studio:8080", True)
+
+
 def test_connect_from_another_server_is_another_project_beside_it(store: Store, project: ProjectRow) -> None:
-    new, _ = store.projects.connect(**{**GIVEN, "server": "http://other"})
+    new, _ = store.projects.connect(**{**GIVEN, "server": "http://other", "created_ts": "1700000001"})
     assert new.id != project.id
     assert {row.id for row in store.projects.all(active=True, studio_id=1)} == {project.id, new.id}
 

@@ -42,6 +42,25 @@ def test_apply_keeps_a_known_image_and_fetches_a_changed_one(tasks, project: Pro
     assert tasks.to_fetch(project.id, 0.0, 10) == [(2, "b.png")]
 
 
+def test_reading_a_broken_task_again_does_not_fetch_it_again(tasks, project: ProjectRow) -> None:
+    tasks.apply(project.id, [change(1)])
+    tasks.images_failed(project.id, {1: ("not an image", None)})
+    tasks.apply(project.id, [change(1, answer=Answer.LABELED, label="cat")])
+    assert tasks.counts(project.id, 0.0).new == 0
+    tasks.apply(project.id, [change(1, image="mended.png")])
+    assert tasks.to_fetch(project.id, 0.0, 10) == [(1, "mended.png")]
+
+
+def test_an_image_that_changed_while_it_was_fetched_is_fetched_again(tasks, project: ProjectRow) -> None:
+    tasks.apply(project.id, [change(1, image="old.png"), change(2)])
+    refs = dict(tasks.to_fetch(project.id, 0.0, 10))
+    tasks.apply(project.id, [change(1, image="new.png")])
+    tasks.mark_gone(project.id, {1})
+    tasks.images_fetched(project.id, {1: 0, 2: 1}, refs)
+    assert tasks.to_fetch(project.id, 0.0, 10) == [(1, "new.png")]
+    assert tasks.counts(project.id, 0.0).ok == 0
+
+
 def test_mark_gone_forgets_tasks_that_are_not_present(tasks, project: ProjectRow) -> None:
     fill(tasks, project.id, 3)
     assert tasks.mark_gone(project.id, {1, 3}) == 1
@@ -92,10 +111,10 @@ def test_counts_of_a_pool_on_its_way(tasks, project: ProjectRow) -> None:
 
 def test_unrecorded_lists_what_label_studio_knows_wrongly(tasks, project: ProjectRow) -> None:
     fill(tasks, project.id, 2)
-    tasks.set_losses(project.id, {0: 0.125, 1: 0.123456789})
+    tasks.set_losses(project.id, {0: 0.125, 1: float(np.float32(0.123456789))})
     tasks.set_batches(project.id, {0: 1, 1: 0})
     tasks.batch_recorded(project.id, [1], 1)
-    tasks.loss_recorded(project.id, [1, 2])
+    tasks.losses_recorded(project.id, {1: 0.125, 2: float(np.float32(0.123456789))})
     assert [(row[0], row[4]) for row in tasks.unrecorded(project.id)] == [(2, None)]
     tasks.batch_recorded(project.id, [2], 0)
     assert tasks.unrecorded(project.id) == []

@@ -153,6 +153,23 @@ def test_start_training_is_remembered(client, store: Store) -> None:
     assert store.projects.find(3).training_requested
 
 
+def test_start_training_with_every_answer_does_not_end_rounds(client, store: Store) -> None:
+    client.post("/setup", json=SETUP)
+    project = {"id": 3, "start_training_on_annotation_update": True}
+    client.post("/webhook", json={"action": "START_TRAINING", "project": project})
+    assert not store.projects.find(3).training_requested
+
+
+def test_start_training_of_a_namesake_on_another_server_is_not_ours(client, store: Store) -> None:
+    client.post("/setup", json=SETUP)
+    other = {"id": 3, "created_at": "2020-01-01T00:00:00Z"}
+    client.post("/webhook", json={"action": "START_TRAINING", "project": other})
+    assert not store.projects.find(3).training_requested
+    ours = {"id": 3, "created_at": "2023-11-14T22:13:20.123456Z"}  # 1700000000
+    client.post("/webhook", json={"action": "START_TRAINING", "project": ours})
+    assert store.projects.find(3).training_requested
+
+
 def test_versions_answers_get_and_post(client) -> None:
     client.post("/setup", json=SETUP)
     assert client.get("/versions").json == {"versions": []}

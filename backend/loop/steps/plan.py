@@ -14,10 +14,12 @@ from backend.store.rounds import Ask
 from backend.store.tasks import PoolView
 from model.outputs import FloatArray, Outputs
 from model.query import Pool, QuerySettings, extend_reserve, plan_round
+from model.samplers import sampler
 from model.selection import Query
 
 logger = logging.getLogger(__name__)
 
+FALLBACK_SAMPLER = "least_confidence"
 MIN_RESERVE = 200  # images: what ten quick annotators label while a model trains
 
 
@@ -50,11 +52,12 @@ def extend(work: Work) -> None:
     view = work.store.tasks.pool(work.key, work.store.tasks.pool_size(work.key))
     asked = work.store.rounds.asks(work.key, current.number, states=list(AskState))
     model = _model_before(work, current.number)
+    outputs = _outputs(work, model, len(view.task_id))
     more = extend_reserve(
         current.number,
         _pool(work, view),
-        _outputs(work, model, len(view.task_id)),
-        _settings(work, view),
+        outputs,
+        _settings(work, view, outputs),
         np.random.default_rng((work.config.seed, current.number, len(asked))),
         asked=np.flatnonzero(np.isin(view.task_id, [ask.task_id for ask in asked])),
         above=max((ask.score for ask in asked), default=0.0),
@@ -79,11 +82,12 @@ def load_probs(work: Work, model: RoundRow | None, size: int) -> FloatArray | No
 
 def _asks(work: Work, number: int, view: PoolView) -> list[Ask]:
     model = _model_before(work, number)
+    outputs = _outputs(work, model, len(view.task_id))
     chosen = plan_round(
         number,
         _pool(work, view),
-        _outputs(work, model, len(view.task_id)),
-        _settings(work, view),
+        outputs,
+        _settings(work, view, outputs),
         np.random.default_rng((work.config.seed, number)),
     )
     roles = [AskRole.HOLDOUT if held else AskRole.QUERY for held in chosen.holdout]
@@ -100,7 +104,7 @@ def _model_before(work: Work, number: int) -> RoundRow | None:
     return last if last is not None and last.has_model else None
 
 
-def _settings(work: Work, view: PoolView) -> QuerySettings:
+def _settings(work: Work, view: PoolView, outputs: Outputs | None) -> QuerySettings:
     k = work.config.labels_of_round(int((view.task_id >= 0).sum()))
     return QuerySettings(
         batches=work.config.rounds,
@@ -108,7 +112,7 @@ def _settings(work: Work, view: PoolView) -> QuerySettings:
         holdout=work.config.holdout_of_round(k),
         reserve=max(2 * k, MIN_RESERVE),
         first_query=work.config.first_query,
-        sampler=work.config.sampler,
+        sampler=_sampler(work, outputs),
         order=work.config.batch_order,
         classes=len(work.spec.classes),
     )
@@ -121,6 +125,18 @@ def _pool(work: Work, view: PoolView) -> Pool:
 def _outputs(work: Work, model: RoundRow | None, size: int) -> Outputs | None:
     probs = load_probs(work, model, size)
     return None if probs is None or model is None else Outputs(probs=probs, embeddings=_embeddings(work, model, size))
+
+
+def _sampler(work: Work, outputs: Outputs | None) -> str:
+    """Give the configured sampler, or the plainest one while what it reads is not there.
+
+    That is so when the sampler was changed after the last training.
+    """
+    wanted = work.config.sampler
+    if outputs is not None and outputs.embeddings is None and "embeddings" in sampler(wanted).needs:
+        logger.warning("project %s: no features for '%s' yet; asking by '%s'", work.key, wanted, FALLBACK_SAMPLER)
+        return FALLBACK_SAMPLER
+    return wanted
 
 
 def _rows(work: Work, asked: Query, roles: list[AskRole], view: PoolView, model: RoundRow | None) -> list[Ask]:
@@ -152,4 +168,6 @@ def _embeddings(work: Work, model: RoundRow, size: int) -> FloatArray | None:
     if not path.exists():
         return None
     embeddings: FloatArray = np.load(path, mmap_mode="r")
-    return embeddings[:size] if len(embeddings) >= size else None
+    # Images that came since then stand at the origin until the next model has seen them.
+    missing = np.zeros((max(size - len(embeddings), 0), embeddings.shape[1]), embeddings.dtype)
+    return embeddings[:size] if not len(missing) else np.concatenate([embeddings, missing])

@@ -79,6 +79,7 @@ def restart(work: Work) -> None:
     if wanted_side(config) not in (None, project.image_side):
         tasks.refetch_all(work.key)
         work.store.projects.set(work.key, image_side=None)
+        work.files.drop_outputs()  # they are by the pool indices of the old bank
     if project.pretext_key is not None and project.pretext_key != pretext_key(config, project.image_side):
         tasks.clear_losses(work.key)
     elif project.split_key is not None and project.split_key != split_key(config):

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
-from backend.errors import ImageError, StudioMissing
+from backend.errors import ImageError, ProjectGone, StudioMissing
 from backend.loop.context import Work
 from backend.loop.facts import Observation
+from backend.store import ProjectRow
 from backend.store.tables import Answer
 from backend.store.tasks import TaskChange
-from backend.studio.client import TaskRecord
+from backend.studio.client import LabelStudio, ProjectInfo, TaskRecord
 from backend.studio.labels import aggregate, image_ref
 
 INLINE_PAGES = 2  # what ``advance`` reads by itself; more is a sync job's work
@@ -17,27 +18,51 @@ def observe(work: Work) -> Observation:
     """Read the project's settings and the first pages of changes into the store.
 
     Raises:
-        StudioMissing: the project is not there any more, or another one has taken its id.
+        ProjectGone: the project is not there any more, or another one has taken its id.
     """
-    info = work.studio.project(work.project.studio_id)
-    if str(info.created_ts) != work.project.created_ts:
-        raise StudioMissing(f"project {work.project.studio_id} was deleted, and another one has its id now")
+    info = look(work.studio, work.project)
     if info.label_config != work.project.label_config:
         # Which answers are usable depends on the labels: all of them are read again.
         work.store.projects.set(work.key, label_config=info.label_config, cursor=None)
         work.reload()
     complete = pull(work, max_pages=INLINE_PAGES)
     if complete and info.task_number != work.store.tasks.counts(work.key, 0).tasks:
-        reconcile(work)
+        # Perhaps tasks came between the two requests: only a difference that stays means deletions.
+        info = look(work.studio, work.project)
+        complete = pull(work, max_pages=INLINE_PAGES)
+        if complete and info.task_number != work.store.tasks.counts(work.key, 0).tasks:
+            reconcile(work)
     return Observation(model_version=info.model_version, sampling=info.sampling, unsynced=not complete)
 
 
+def look(studio: LabelStudio, project: ProjectRow) -> ProjectInfo:
+    """Read the project's settings.
+
+    Raises:
+        ProjectGone: it is not there any more, or another one has taken its id.
+    """
+    try:
+        info = studio.project(project.studio_id)
+    except StudioMissing as error:
+        raise ProjectGone(f"project {project.studio_id} is not in Label Studio any more") from error
+    if str(info.created_ts) != project.created_ts:
+        raise ProjectGone(f"project {project.studio_id} was deleted, and another one has its id now")
+    return info
+
+
 def pull(work: Work, max_pages: int | None = None) -> bool:
-    """Read tasks that changed since the cursor into the store; False if ``max_pages`` was not enough."""
+    """Read tasks that changed since the cursor into the store; False if there may be more to read.
+
+    That is so after ``max_pages``, and when the labels were changed meanwhile.
+    """
+    config = work.project.label_config
     for number, page in enumerate(work.studio.changed_tasks(work.project.studio_id, work.project.cursor)):
         if max_pages is not None and number >= max_pages:
             return False
         work.store.tasks.apply(work.key, _changes(work, page.tasks))
+        work.reload()
+        if work.project.label_config != config:
+            return False
         work.store.projects.set(work.key, cursor=page.cursor)
         work.reload()
     return True

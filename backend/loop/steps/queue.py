@@ -2,31 +2,61 @@
 
 import logging
 import time
+from math import isclose
+from typing import Any
 
+from backend.errors import StudioError
 from backend.loop.context import Work
 from backend.loop.decide import low_water
 from backend.loop.facts import UNCERTAINTY
-from backend.store import AskRow, AskState, RoundRow
+from backend.store import AskRole, AskRow, AskState, RoundRow
 from backend.studio.client import Prediction
 from backend.studio.labels import prediction_result
 
 logger = logging.getLogger(__name__)
 
 CLEAN_PREDICTIONS = 100  # deleted in one go
+PUT_BACK = "Sampling or model version was changed by hand in this round; it was put back."
 
 
 def post(work: Work) -> None:
-    """Write the predictions of the current round's queue, none twice."""
+    """Make Label Studio's predictions of the current round those of its asks: none missing, none twice, no others.
+
+    What is there is looked up first: a step before this one may have ended between sending and noting, predictions may
+    have been deleted by hand, and a round that was planned anew may have left its own under the same version.
+    """
     current = _current(work)
+    states = [AskState.PLANNED, AskState.POSTING, AskState.POSTED]
+    scores = {ask.task_id: ask.score for ask in work.store.rounds.asks(work.key, current.number, states=states)}
+    there, wrong = set(), []
+    for one in work.studio.stored_predictions(work.project.studio_id, current.model_version):
+        if one.task in there or one.score is None or not isclose(one.score, scores.get(one.task, -1.0)):
+            wrong.append(one.id)
+        else:
+            there.add(one.task)
     unsure = work.store.rounds.asks(work.key, current.number, states=[AskState.POSTING])
-    if unsure:  # a step before this one ended between sending and noting
-        arrived = set(work.studio.predicted_tasks(work.project.studio_id, current.model_version))
-        there = [ask.task_id for ask in unsure if ask.task_id in arrived]
-        missing = [ask.task_id for ask in unsure if ask.task_id not in arrived]
-        work.store.rounds.mark(work.key, current.number, there, AskState.POSTED)
-        work.store.rounds.mark(work.key, current.number, missing, AskState.PLANNED)
+    arrived = [ask.task_id for ask in unsure if ask.task_id in there]
+    missing = [ask.task_id for ask in unsure if ask.task_id not in there]
+    work.store.rounds.mark(work.key, current.number, arrived, AskState.POSTED)
+    work.store.rounds.mark(work.key, current.number, missing, AskState.PLANNED)
     planned = work.store.rounds.asks(work.key, current.number, states=[AskState.PLANNED])
-    _send(work, current, [ask for ask in planned if ask.role != "reserve"])
+    _send(work, current, [ask for ask in planned if ask.role != AskRole.RESERVE])
+    work.studio.delete_single_predictions(wrong)
+
+
+def check_posted(work: Work) -> None:
+    """Have the queue posted again if Label Studio has fewer of its predictions than were sent."""
+    current = work.store.rounds.current(work.key)
+    if current is None or current.live_at is None:
+        return
+    posted = work.store.rounds.asks(work.key, current.number, states=[AskState.POSTED])
+    if work.studio.model_versions(work.project.studio_id).get(current.model_version, 0) < len(posted):
+        work.store.rounds.doubt(work.key, current.number)
+
+
+def drop(work: Work) -> None:
+    """Forget a planned round of which every task was deleted; the next one is planned anew."""
+    work.store.rounds.drop(work.key, _current(work).number)
 
 
 def top_up(work: Work) -> None:
@@ -38,15 +68,26 @@ def top_up(work: Work) -> None:
 def switch(work: Work) -> None:
     """Have Label Studio serve the current round by uncertainty, and note that it does."""
     current = _current(work)
-    work.studio.update_project(work.project.studio_id, sampling=UNCERTAINTY, model_version=current.model_version)
+    try:
+        work.studio.update_project(work.project.studio_id, sampling=UNCERTAINTY, model_version=current.model_version)
+    except StudioError:
+        # A version is refused when no prediction has it: somebody may have deleted them.
+        work.store.rounds.doubt(work.key, current.number)
+        raise
     if current.live_at is None:
-        work.store.rounds.go_live(work.key, current.number)
-        before = work.store.rounds.get(work.key, current.number - 1)
-        if before is not None and before.closed_at is not None:
-            work.store.rounds.add_seconds(work.key, before.number, ask=time.time() - before.closed_at)
-        logger.info("project %s round %d is live: %d images asked", work.key, current.number, current.asked)
+        _note_live(work, current)
     else:
-        logger.warning("project %s: sampling or model version was changed by hand; put back", work.key)
+        logger.warning("project %s: %s", work.key, PUT_BACK)
+        work.store.projects.set(work.key, put_back=PUT_BACK)
+
+
+def _note_live(work: Work, current: RoundRow) -> None:
+    work.store.rounds.go_live(work.key, current.number)
+    work.store.projects.set(work.key, put_back=None)
+    before = work.store.rounds.get(work.key, current.number - 1)
+    if before is not None and before.closed_at is not None:
+        work.store.rounds.add_seconds(work.key, before.number, ask=time.time() - before.closed_at)
+    logger.info("project %s round %d is live: %d images asked", work.key, current.number, current.asked)
 
 
 def clean(work: Work) -> None:
@@ -69,12 +110,19 @@ def _send(work: Work, current: RoundRow, asks: list[AskRow]) -> None:
                 task=ask.task_id,
                 score=ask.score,
                 model_version=current.model_version,
-                result=prediction_result(ask.label, work.spec) if ask.label and work.config.preannotate else [],
+                result=_guess(work, ask),
             )
             for ask in asks
         ],
     )
     work.store.rounds.mark(work.key, current.number, ids, AskState.POSTED)
+
+
+def _guess(work: Work, ask: AskRow) -> list[dict[str, Any]]:
+    """Give the pre-annotation; none where it is switched off or the class has left the configuration."""
+    if ask.label is None or ask.label not in work.spec.classes or not work.config.preannotate:
+        return []
+    return prediction_result(ask.label, work.spec)
 
 
 def _current(work: Work) -> RoundRow:

@@ -26,47 +26,55 @@ def sync(work: Work, progress: Progress) -> None:
     pull(work)
     total = done = work.store.tasks.counts(work.key, time.time()).ok
     while refs := work.store.tasks.to_fetch(work.key, time.time(), FETCH_IMAGES):
-        bank = open_bank(work, refs)
+        if work.project.image_side is None:
+            _choose_side(work, refs)
+        bank = open_bank(work) if work.project.image_side is not None else None
         counts: TaskCounts = work.store.tasks.counts(work.key, time.time())
         total = max(total, counts.ok + counts.new)
-        fetched = download_images(work.studio, refs, bank.side)
+        fetched = download_images(work.studio, refs, bank.side if bank else SAMPLE_SIDE)
         while part := list(islice(fetched, COMMIT_IMAGES)):
-            _commit(work, bank, part)
+            _commit(work, bank, part, dict(refs))
             done += len(part)
             progress(min(done / max(total, 1), 1.0))
-
-
-def open_bank(work: Work, refs: list[tuple[int, str]] | None = None) -> ImageBank:
-    """Open the project's bank; the first time, choose its side from the configuration or the first images."""
-    if work.project.image_side is None:
-        side = wanted_side(work.config) or _side_of(work, refs or [])
-        work.store.projects.set(work.key, image_side=side)
         work.reload()
+
+
+def open_bank(work: Work) -> ImageBank:
+    """Open the project's bank."""
     folder = work.files.bank(work.side)
     return ImageBank.open(folder) if folder.exists() else ImageBank.create(folder, work.side)
 
 
-def _side_of(work: Work, refs: list[tuple[int, str]]) -> int:
+def _choose_side(work: Work, refs: list[tuple[int, str]]) -> None:
+    """Fix the side of the bank, as configured or as the first images have it; not while none can be read."""
+    side = wanted_side(work.config) or _side_of(work, refs)
+    if side is not None:
+        work.store.projects.set(work.key, image_side=side)
+        work.reload()
+
+
+def _side_of(work: Work, refs: list[tuple[int, str]]) -> int | None:
     # Spread over the pool: uploads often come sorted by source, and sources differ in size.
     step = max(len(refs) // SAMPLE_IMAGES, 1)
     spread = [ref for offset in range(step) for ref in refs[offset::step]]
     usable = (image.size for image in download_images(work.studio, spread, SAMPLE_SIDE) if image.size is not None)
     sizes = list(islice(usable, SAMPLE_IMAGES))
-    return auto_side(sizes) if sizes else SAMPLE_SIDE
+    return auto_side(sizes) if sizes else None
 
 
-def _commit(work: Work, bank: ImageBank, part: list[FetchedImage]) -> None:
+def _commit(work: Work, bank: ImageBank | None, part: list[FetchedImage], refs: dict[int, str]) -> None:
     good = [image for image in part if image.pixels is not None]
-    if good:
+    if good and bank is not None:
         # Images first, note after: a kill in between leaves rows in the bank that no task points to.
         first = bank.append(np.stack([image.pixels for image in good if image.pixels is not None]))
-        work.store.tasks.images_fetched(work.key, {image.task_id: first + i for i, image in enumerate(good)})
+        work.store.tasks.images_fetched(work.key, {image.task_id: first + i for i, image in enumerate(good)}, refs)
     failed = [image for image in part if image.pixels is None]
     if failed:
         attempts = work.store.tasks.attempts(work.key, [image.task_id for image in failed])
         work.store.tasks.images_failed(
             work.key,
             {image.task_id: (image.error or "unknown", _retry_at(image, attempts[image.task_id])) for image in failed},
+            refs,
         )
 
 

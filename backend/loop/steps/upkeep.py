@@ -7,6 +7,7 @@ from backend.config import SECRET_HEADER
 from backend.errors import StudioError
 from backend.loop.context import Context, Work, studio_of
 from backend.loop.status import as_line, read_status
+from backend.loop.steps.queue import check_posted
 from backend.store import ProjectRow
 from backend.studio.client import LabelStudio, MlBackend
 
@@ -42,6 +43,7 @@ def upkeep(work: Work) -> bool:
             {SECRET_HEADER: work.store.projects.webhook_secret(work.project) or ""},
         )
     if version is not None:
+        check_posted(work)
         work.studio.ensure_tab(work.project.studio_id, TAB_TITLE)
     _next_upkeep[work.key] = (state, time.monotonic() + UPKEEP_S)
     return True
