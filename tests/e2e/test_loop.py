@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from e2e_harness import wait_for
 
 from backend.studio.client import LabelStudio, NamedToken
 from backend.studio.types import TaskRecord
@@ -220,6 +221,29 @@ def test_labels_from_before_connecting_are_used_and_late_images_predicted(
     assert prediction["model_version"] == "pt4al-r000-pool"
     assert prediction["result"][0]["value"]["choices"][0] in "0123456789"
     assert 0.1 <= prediction["score"] <= 1
+
+
+def test_the_queue_in_label_studio_is_made_right_again(make_project, backend, studio: LabelStudio, digits) -> None:
+    project = make_project(30, rounds=2, labels_per_round=10)
+    backend.wait_round(project.id, 0)
+
+    def exact() -> bool:
+        posted = [one.task for one in studio.stored_predictions(project.id, "pt4al-r000")]
+        queue = backend.status(project.id)["queue"]["task_ids"]
+        return len(queue) >= 11 and sorted(posted) == sorted(queue)
+
+    # Most images come after the first queue is there: the pool is split anew, under the same version.
+    project.annotator.upload_images(project.id, digits[0][30:100])
+    backend.wait(project.id, "the new images", lambda s: s["pool"]["images"] == 100)
+    wait_for("the new split on record", lambda: len(recorded(studio, project.id)) == 100, 120)
+    wait_for("the new queue without traces of the old", exact, 60)
+    batches = Counter(batch for _, batch in recorded(studio, project.id).values())
+    assert batches == {0: 50, 1: 50}
+
+    # Somebody deletes the predictions of our version.
+    studio.delete_predictions(project.id, "pt4al-r000")
+    wait_for("the queue to be posted again", exact, 90)
+    assert studio.project(project.id).model_version == "pt4al-r000"
 
 
 def test_start_training_ends_a_round_early(make_project, backend, studio: LabelStudio) -> None:

@@ -14,7 +14,7 @@ from backend.studio.client import LabelStudio, MlBackend
 logger = logging.getLogger(__name__)
 
 TAB_TITLE = "PT4AL queue"
-UPKEEP_S = 60.0  # how often webhook, tab and connection are looked at
+UPKEEP_S = 30.0  # how often webhook, tab and connection are looked at
 CONNECTING_S = 30.0  # Label Studio calls /setup before it lists the model
 
 _next_upkeep: dict[int, tuple[str | None, float]] = {}
