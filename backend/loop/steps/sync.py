@@ -31,7 +31,7 @@ def sync(work: Work, progress: Progress) -> None:
         bank = open_bank(work) if work.project.image_side is not None else None
         counts: TaskCounts = work.store.tasks.counts(work.key, time.time())
         total = max(total, counts.ok + counts.new)
-        fetched = download_images(work.studio, refs, bank.side if bank else SAMPLE_SIDE)
+        fetched = download_images(work.studio, refs, bank.side if bank is not None else SAMPLE_SIDE)
         while part := list(islice(fetched, COMMIT_IMAGES)):
             _commit(work, bank, part, dict(refs))
             done += len(part)
