@@ -151,10 +151,10 @@ def test_train_pretext_killed_goes_on_to_the_same_weights(tmp_path):
     bank = bank_of(tmp_path / "bank", gradients(60))
     script = (
         "import sys; from pathlib import Path; from model.bank import ImageBank\n"
-        "from model.pretext import train_pretext\n"
+        "from model.pretext import train_pretext; import model.training; model.training.REPORT_EVERY_S = 0.0\n"
         "folder = Path(sys.argv[1]); print('ready', flush=True)\n"
         "train_pretext('rotation', ImageBank.open(folder / 'bank'), out=folder / 'w.pt', checkpoint=folder / 'c.pt',"
-        " epochs=30, device='cpu', progress=lambda share: print(share, flush=True))\n"
+        " epochs=8, device='cpu', progress=lambda share: print(share, flush=True))\n"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as process:
         for _ in process.stdout:
@@ -162,11 +162,11 @@ def test_train_pretext_killed_goes_on_to_the_same_weights(tmp_path):
                 os.kill(process.pid, signal.SIGKILL)
                 break
     assert not (tmp_path / "w.pt").exists()
-    assert read_weights(tmp_path / "c.pt")["epoch"] < 29
+    assert read_weights(tmp_path / "c.pt")["epoch"] < 7
     shares = []
     for name, checkpoint in (("w", "c"), ("undisturbed", "other")):
         train_pretext(
-            "rotation", bank, out=tmp_path / f"{name}.pt", checkpoint=tmp_path / f"{checkpoint}.pt", epochs=30,
+            "rotation", bank, out=tmp_path / f"{name}.pt", checkpoint=tmp_path / f"{checkpoint}.pt", epochs=8,
             device="cpu", progress=shares.append,
         )  # fmt: skip
     resumed, undisturbed = (read_weights(tmp_path / f"{name}.pt")["module"] for name in ("w", "undisturbed"))

@@ -150,6 +150,7 @@ def test_train_killed_and_resumed_ends_in_the_same_bits(tmp_path):
     """Kill the process for real, while it trains."""
     script = (
         "import sys; sys.path.insert(0, 'tests/model'); from pathlib import Path; import test_training as t\n"
+        "import model.training; model.training.REPORT_EVERY_S = 0.0\n"
         "t.run(t.Fit(), Path(sys.argv[1]), t.Plan(40, 16, lr=0.05),"
         " progress=lambda share: print(share, flush=True) or __import__('time').sleep(0.05))\n"
     )
