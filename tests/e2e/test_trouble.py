@@ -79,12 +79,16 @@ def test_tasks_without_an_image_are_set_aside_with_their_reason(make_project, ba
     project = make_project(30, connect=False)
     project.annotator.import_tasks(project.id, [{"data": {"image": f"http://127.0.0.1:9/{i}.png"}} for i in range(2)])
     project.annotator.import_tasks(project.id, [{"data": {"image": "", "note": "empty"}}])
+    # The newest task, which every reading of changes meets again.
+    project.annotator.import_tasks(project.id, [{"data": {"image": "/user/login/"}}])
     project.annotator.connect_backend(project.id, backend.url, {"rounds": 2, "labels_per_round": 10})
     backend.wait_round(project.id, 0)
     pool = backend.status(project.id)["pool"]
-    assert (pool["tasks"], pool["images"]) == (33, 30)
+    assert (pool["tasks"], pool["images"]) == (34, 30)
     reasons = backend.get(f"/api/projects/{project.id}/broken")
     assert any("without an image" in row["reason"] for row in reasons)
+    assert any("web page" in row["reason"] for row in reasons)
+    assert "set aside" in backend.status(project.id)["notice"]
 
 
 @pytest.fixture

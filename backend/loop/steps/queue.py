@@ -26,17 +26,17 @@ def post(work: Work) -> None:
     have been deleted by hand, and a round that was planned anew may have left its own under the same version.
     """
     current = _current(work)
-    states = [AskState.PLANNED, AskState.POSTING, AskState.POSTED]
-    scores = {ask.task_id: ask.score for ask in work.store.rounds.asks(work.key, current.number, states=states)}
+    sent = work.store.rounds.asks(work.key, current.number, states=[AskState.POSTING, AskState.POSTED])
+    scores = {ask.task_id: ask.score for ask in sent}
     there, wrong = set(), []
     for one in work.studio.stored_predictions(work.project.studio_id, current.model_version):
         if one.task in there or one.score is None or not isclose(one.score, scores.get(one.task, -1.0)):
             wrong.append(one.id)
         else:
             there.add(one.task)
-    unsure = work.store.rounds.asks(work.key, current.number, states=[AskState.POSTING])
-    arrived = [ask.task_id for ask in unsure if ask.task_id in there]
-    missing = [ask.task_id for ask in unsure if ask.task_id not in there]
+    unsure = [ask.task_id for ask in sent if ask.state == AskState.POSTING]
+    arrived = [task_id for task_id in unsure if task_id in there]
+    missing = [task_id for task_id in unsure if task_id not in there]
     work.store.rounds.mark(work.key, current.number, arrived, AskState.POSTED)
     work.store.rounds.mark(work.key, current.number, missing, AskState.PLANNED)
     planned = work.store.rounds.asks(work.key, current.number, states=[AskState.PLANNED])

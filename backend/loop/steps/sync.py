@@ -12,6 +12,7 @@ from backend.loop.steps.pull import pull
 from backend.store.tasks import TaskCounts
 from backend.studio.images import FetchedImage, download_images
 from model.bank import ImageBank
+from model.errors import BankError
 from model.images import auto_side
 
 COMMIT_IMAGES = 256  # images per append to the bank and note in the store
@@ -42,7 +43,12 @@ def sync(work: Work, progress: Progress) -> None:
 def open_bank(work: Work) -> ImageBank:
     """Open the project's bank."""
     folder = work.files.bank(work.side)
-    return ImageBank.open(folder) if folder.exists() else ImageBank.create(folder, work.side)
+    try:
+        return ImageBank.open(folder)
+    except BankError:
+        if work.store.tasks.pool_size(work.key):
+            raise  # damaged: what the store says lies in it must not be lost in silence
+        return ImageBank.create(folder, work.side)
 
 
 def _choose_side(work: Work, refs: list[tuple[int, str]]) -> None:
