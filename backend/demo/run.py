@@ -57,6 +57,8 @@ def demo(settings: Settings) -> int:
     folder = Path(os.environ.get("DEMO_DIR") or FOLDER).resolve()
     console = Console(highlight=False)
     outcome = Outcome()
+    # A shell that starts us in the background has Ctrl-C ignored, and Python then leaves it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         with _own_folder(folder), ExitStack() as stack:
