@@ -6,6 +6,7 @@ from enum import StrEnum
 from backend.loop.facts import Facts, JobKind
 
 MIN_IMAGES = 2  # below this there is nothing to tell apart
+LOOK_AHEAD = 3  # spans of store.tasks.RECENT_S for which the queue should last
 
 
 class Step(StrEnum):
@@ -47,12 +48,13 @@ def next_step(facts: Facts, passing: Collection[Step] = ()) -> Step:
     return Step.WAIT
 
 
-def low_water(asked: int) -> int:
+def low_water(asked: int, recent: int) -> int:
     """Give the number of unanswered images in Label Studio at which reserve is posted.
 
-    Large enough that annotators cannot empty it within the second that posting takes.
+    Large enough that annotators cannot empty it before more is there: a few quick ones at least, and what they
+    answer in half a minute at the pace of the last ten seconds (``recent`` answers).
     """
-    return max(10, asked // 4)
+    return max(10, asked // 4, LOOK_AHEAD * recent)
 
 
 def is_complete(facts: Facts) -> bool:
@@ -65,7 +67,9 @@ def is_complete(facts: Facts) -> bool:
 
 def is_dry(facts: Facts) -> bool:
     """Tell whether annotators are about to run out of served images."""
-    return facts.served and facts.asks.unposted == 0 and facts.asks.waiting <= low_water(facts.asked)
+    return (
+        facts.served and facts.asks.unposted == 0 and facts.asks.waiting <= low_water(facts.asked, facts.tasks.recent)
+    )
 
 
 def _wants_plan(facts: Facts) -> bool:

@@ -9,7 +9,7 @@ from backend.config import ProjectConfig
 from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive, is_waiting
 from backend.store.rounds import AskCounts
-from backend.store.tasks import TaskCounts
+from backend.store.tally import TaskCounts
 
 UNCERTAINTY = "Uncertainty sampling"
 OUTGROWN = 1.5  # a pool so many times larger than the one the pretext model saw deserves a new model
@@ -31,6 +31,7 @@ class Observation:
     model_version: str | None = None
     sampling: str | None = None
     unsynced: bool = False  # more tasks have changed than were read so far
+    training_requested: bool = False  # it was before the answers were read: all that were given by then are here
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Obser
         pretext_current=pretext_current,
         stale=_is_stale(project, config, tasks, current, asks, pretext_current),
         split_images=tasks.ok - tasks.unscored - tasks.unsplit,
-        training_requested=project.training_requested,
+        training_requested=seen.training_requested and project.training_requested,
         busy=frozenset(JobKind(job.kind) for job in store.jobs.all(project.id) if _is_busy(job, now)),
     )
 

@@ -101,7 +101,7 @@ def _walk(work: Work, seen: Observation) -> Exception | None:
             last, passing = facts, set()
         step = next_step(facts, passing)
         if step == Step.WAIT:
-            if work.project.training_requested and facts.live and facts.asks.answered == 0:
+            if facts.training_requested and facts.live and facts.asks.answered == 0:
                 work.store.projects.set(work.key, training_requested=False)  # there is nothing new to train on
             return failed
         logger.debug("project %s: %s", work.key, step)

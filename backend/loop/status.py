@@ -11,7 +11,7 @@ from backend.loop.facts import JobKind
 from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive
 from backend.store.rounds import AskCounts
-from backend.store.tasks import TaskCounts
+from backend.store.tally import TaskCounts
 from model.metrics import wilson_interval
 
 NO_TASKS = "The project has no tasks yet: import images into it, and the work begins by itself."

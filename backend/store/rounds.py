@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from backend.store.base import Repository, chunks
 from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, RoundRow, RoundState, TaskRow
+from backend.store.tally import keep_tally
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,8 @@ class Rounds(Repository):
         with self._write() as session:
             session.execute(delete(AskRow).where(AskRow.project_id == key))
             session.execute(delete(RoundRow).where(RoundRow.project_id == key))
-            session.execute(update(TaskRow).where(TaskRow.project_id == key).values(holdout=False))
+            with keep_tally(session, key):
+                session.execute(update(TaskRow).where(TaskRow.project_id == key).values(holdout=False))
 
     def _unanswered(self, key: int, number: int, *where: Any) -> list[AskRow]:
         with self._read() as session:

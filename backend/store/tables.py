@@ -106,6 +106,7 @@ class TaskRow(Base):
         Index("task_by_state", "project_id", "state"),
         Index("task_by_pool_index", "project_id", "pool_index", unique=True),
         Index("task_by_answer", "project_id", "answer"),
+        Index("task_by_answered_at", "project_id", "answered_at"),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True)
@@ -118,11 +119,32 @@ class TaskRow(Base):
     pool_index: Mapped[int | None]
     answer: Mapped[str] = mapped_column(String(8), default=Answer.NONE)
     label: Mapped[str | None] = mapped_column(Text)
+    answered_at: Mapped[float | None] = mapped_column(Float)  # when we saw the first answer; None: before we knew it
     holdout: Mapped[bool] = mapped_column(default=False)
     loss: Mapped[float | None] = mapped_column(Float)
     batch: Mapped[int | None]
     recorded_loss: Mapped[float | None] = mapped_column(Float)
     recorded_batch: Mapped[int | None]
+
+
+class TallyRow(Base):
+    """How many tasks of a project are in which condition, see ``store.tally``."""
+
+    __tablename__ = "tally"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True)
+    tasks: Mapped[int]
+    new: Mapped[int]
+    ok: Mapped[int]
+    broken: Mapped[int]
+    answered: Mapped[int]
+    labeled: Mapped[int]
+    trainable: Mapped[int]
+    available: Mapped[int]
+    askable: Mapped[int]
+    unscored: Mapped[int]
+    unsplit: Mapped[int]
+    unrecorded: Mapped[int]
 
 
 class RoundRow(Base):

@@ -1,15 +1,18 @@
 """Tasks: images, answers, losses, batches, and what of them Label Studio has been told."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import bindparam, case, func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy.orm import Session
 
 from backend.store.base import Repository, chunks
 from backend.store.tables import Answer, ImageState, TaskRow
+from backend.store.tally import TaskCounts, keep_tally, read_counts, unrecorded
 
 
 @dataclass(frozen=True)
@@ -21,24 +24,6 @@ class TaskChange:
     reason: str | None
     answer: Answer
     label: str | None
-
-
-@dataclass(frozen=True)
-class TaskCounts:
-    """How many tasks are in which condition."""
-
-    tasks: int = 0  # all that are not gone
-    new: int = 0  # images to be fetched
-    ok: int = 0
-    broken: int = 0
-    answered: int = 0  # with any answer
-    labeled: int = 0  # with a usable label
-    trainable: int = 0  # labeled, image in the bank, not holdout
-    available: int = 0  # image in the bank, nobody answered
-    askable: int = 0  # available, with a batch
-    unscored: int = 0  # in the bank without a loss
-    unsplit: int = 0  # with a loss, without a batch
-    unrecorded: int = 0  # Label Studio does not know loss and batch
 
 
 @dataclass(frozen=True)
@@ -59,35 +44,25 @@ class PoolView:
 class Tasks(Repository):
     """Queries over tasks of one project, named by our ``key``."""
 
-    def apply(self, key: int, changes: Sequence[TaskChange]) -> list[int]:
-        """Write what a synchronisation found; give the ids of tasks whose answer changed.
-
-        A task whose image reference is new or different is fetched (again).
-        """
-        changed_answers = []
+    def apply(self, key: int, changes: Sequence[TaskChange]) -> None:
+        """Write what a synchronisation found; a task whose image reference is new or different is fetched (again)."""
         with self._write() as session:
             for part in chunks(changes):
-                known = {
-                    row.task_id: row
-                    for row in session.scalars(
-                        select(TaskRow).where(
-                            TaskRow.project_id == key, TaskRow.task_id.in_([change.task_id for change in part])
+                ids = [change.task_id for change in part]
+                with keep_tally(session, key, ids):
+                    known = {
+                        row.task_id: row
+                        for row in session.scalars(
+                            select(TaskRow).where(TaskRow.project_id == key, TaskRow.task_id.in_(ids))
                         )
-                    )
-                }
-                for change in part:
-                    row = known.get(change.task_id)
-                    if row is None:
-                        row = TaskRow(project_id=key, task_id=change.task_id, answer=Answer.NONE)
-                        known[change.task_id] = row
-                        _set_image(row, change)
-                        session.add(row)
-                    elif row.image != change.image or row.state == ImageState.GONE:
-                        _set_image(row, change)
-                    if (row.answer, row.label) != (change.answer, change.label):
-                        row.answer, row.label = change.answer, change.label
-                        changed_answers.append(change.task_id)
-        return changed_answers
+                    }
+                    for change in part:
+                        row = known.get(change.task_id)
+                        if row is None:
+                            row = known[change.task_id] = _new_row(key, change)
+                            session.add(row)
+                        else:
+                            _apply(row, change)
 
     def mark_gone(self, key: int, present: set[int]) -> int:
         """Mark every task that is not ``present`` in Label Studio as gone; give how many."""
@@ -96,12 +71,8 @@ class Tasks(Repository):
                 select(TaskRow.task_id).where(TaskRow.project_id == key, TaskRow.state != ImageState.GONE)
             )
             missing = [task_id for task_id in known if task_id not in present]
-            for part in chunks(missing):
-                session.execute(
-                    update(TaskRow)
-                    .where(TaskRow.project_id == key, TaskRow.task_id.in_(part))
-                    .values(state=ImageState.GONE, pool_index=None, answer=Answer.NONE, label=None)
-                )
+            gone = {"state": ImageState.GONE, "pool_index": None, "answer": Answer.NONE, "label": None}
+            _set_columns(session, key, missing, gone)
         return len(missing)
 
     def missing_from(self, key: int, present: Iterable[int]) -> list[int]:
@@ -177,7 +148,7 @@ class Tasks(Repository):
 
     def retry_broken(self, key: int) -> int:
         """Take quarantined images out for another try; give how many."""
-        with self._write() as session:
+        with self._write() as session, keep_tally(session, key):
             result = session.execute(
                 update(TaskRow)
                 .where(TaskRow.project_id == key, TaskRow.state == ImageState.BROKEN, TaskRow.image.is_not(None))
@@ -197,28 +168,9 @@ class Tasks(Repository):
             return [(task_id, reason or "") for task_id, reason in rows]
 
     def counts(self, key: int, now: float) -> TaskCounts:
-        """Count tasks by condition, in one pass; images that wait for a retry do not count as new."""
-        alive = TaskRow.state != ImageState.GONE
-        ok = TaskRow.state == ImageState.OK
-        labeled = TaskRow.answer == Answer.LABELED
-        conditions = {
-            "tasks": alive,
-            "new": (TaskRow.state == ImageState.NEW) & (or_(TaskRow.retry_at.is_(None), TaskRow.retry_at <= now)),
-            "ok": ok,
-            "broken": TaskRow.state == ImageState.BROKEN,
-            "answered": alive & (TaskRow.answer != Answer.NONE),
-            "labeled": alive & labeled,
-            "trainable": ok & labeled & ~TaskRow.holdout,
-            "available": ok & (TaskRow.answer == Answer.NONE),
-            "askable": ok & (TaskRow.answer == Answer.NONE) & TaskRow.batch.is_not(None),
-            "unscored": ok & TaskRow.loss.is_(None),
-            "unsplit": ok & TaskRow.loss.is_not(None) & TaskRow.batch.is_(None),
-            "unrecorded": ok & _unrecorded(),
-        }
-        columns = [func.coalesce(func.sum(case((test, 1), else_=0)), 0) for test in conditions.values()]
+        """Give how many tasks are in which condition; images that wait for a retry do not count as new."""
         with self._read() as session:
-            row = session.execute(select(*columns).where(TaskRow.project_id == key)).one()
-        return TaskCounts(**{name: int(value) for name, value in zip(conditions, row, strict=True)})
+            return read_counts(session, key, now)
 
     def pool_size(self, key: int) -> int:
         """Give one more than the highest pool index in use."""
@@ -293,17 +245,17 @@ class Tasks(Repository):
 
     def clear_losses(self, key: int) -> None:
         """Forget all losses and batches, as when another pretext task is configured."""
-        with self._write() as session:
+        with self._write() as session, keep_tally(session, key):
             session.execute(update(TaskRow).where(TaskRow.project_id == key).values(loss=None, batch=None))
 
     def clear_batches(self, key: int) -> None:
         """Forget all batches, as when another order or number of them is configured."""
-        with self._write() as session:
+        with self._write() as session, keep_tally(session, key):
             session.execute(update(TaskRow).where(TaskRow.project_id == key).values(batch=None))
 
     def refetch_all(self, key: int) -> None:
         """Have every image fetched again, as when another image size is configured."""
-        with self._write() as session:
+        with self._write() as session, keep_tally(session, key):
             session.execute(
                 update(TaskRow)
                 .where(TaskRow.project_id == key, TaskRow.state == ImageState.OK)
@@ -315,7 +267,7 @@ class Tasks(Repository):
         with self._read() as session:
             rows = session.execute(
                 select(TaskRow.task_id, TaskRow.loss, TaskRow.batch, TaskRow.recorded_loss, TaskRow.recorded_batch)
-                .where(TaskRow.project_id == key, TaskRow.state == ImageState.OK, _unrecorded())
+                .where(TaskRow.project_id == key, TaskRow.state == ImageState.OK, unrecorded())
                 .order_by(TaskRow.batch, TaskRow.task_id)
             )
             return [tuple(row) for row in rows]  # type: ignore[misc]
@@ -334,10 +286,7 @@ class Tasks(Repository):
 
     def _set(self, key: int, task_ids: Sequence[int], **values: Any) -> None:
         with self._write() as session:
-            for part in chunks(task_ids):
-                session.execute(
-                    update(TaskRow).where(TaskRow.project_id == key, TaskRow.task_id.in_(part)).values(**values)
-                )
+            _set_columns(session, key, task_ids, values)
 
     def _update(self, key: int, rows: list[dict[str, Any]], refs: Mapping[int, str] | None = None, **more: Any) -> None:
         """Set columns by task id ("t"); with ``refs`` only where the image is still to be fetched from there."""
@@ -351,7 +300,7 @@ class Tasks(Repository):
         if refs is not None:
             statement = statement.where(TaskRow.state == ImageState.NEW, TaskRow.image == bindparam("r"))
             rows = [{**row, "r": refs[row["t"]]} for row in rows]
-        with self._write() as session:
+        with self._write() as session, keep_tally(session, key, [row["t"] for row in rows]):
             session.connection().execute(statement, rows)
 
     def _update_by_index(self, key: int, rows: list[dict[str, Any]]) -> None:
@@ -362,8 +311,30 @@ class Tasks(Repository):
             .where(TaskRow.project_id == key, TaskRow.pool_index == bindparam("i"))
             .values({name: bindparam(name) for name in rows[0] if name != "i"})
         )
-        with self._write() as session:
+        with self._write() as session, keep_tally(session, key):
             session.connection().execute(statement, rows)
+
+
+def _set_columns(session: Session, key: int, task_ids: Sequence[int], values: Mapping[str, Any]) -> None:
+    with keep_tally(session, key, task_ids):
+        for part in chunks(task_ids):
+            session.execute(
+                update(TaskRow).where(TaskRow.project_id == key, TaskRow.task_id.in_(part)).values(**values)
+            )
+
+
+def _new_row(key: int, change: TaskChange) -> TaskRow:
+    row = TaskRow(project_id=key, task_id=change.task_id, answer=change.answer, label=change.label)
+    _set_image(row, change)
+    return row
+
+
+def _apply(row: TaskRow, change: TaskChange) -> None:
+    if row.image != change.image or row.state == ImageState.GONE:
+        _set_image(row, change)
+    if row.answer == Answer.NONE and change.answer != Answer.NONE:
+        row.answered_at = time.time()
+    row.answer, row.label = change.answer, change.label
 
 
 def _set_image(row: TaskRow, change: TaskChange) -> None:
@@ -371,13 +342,3 @@ def _set_image(row: TaskRow, change: TaskChange) -> None:
     row.state = ImageState.BROKEN if change.image is None else ImageState.NEW
     row.pool_index, row.loss, row.batch = None, None, None
     row.attempts, row.retry_at = 0, None
-
-
-def _unrecorded() -> Any:
-    """A loss and batch of which Label Studio has been told nothing, or something else; recorded_loss is not rounded."""
-    return TaskRow.batch.is_not(None) & (
-        TaskRow.recorded_batch.is_(None)
-        | (TaskRow.recorded_batch != TaskRow.batch)
-        | TaskRow.recorded_loss.is_(None)
-        | (TaskRow.recorded_loss != TaskRow.loss)
-    )

@@ -7,7 +7,7 @@ import pytest
 from backend.loop.decide import JOB_OF_STEP, Step, low_water, next_step
 from backend.loop.facts import Facts, JobKind
 from backend.store.rounds import AskCounts
-from backend.store.tasks import TaskCounts
+from backend.store.tally import TaskCounts
 
 POOL = TaskCounts(tasks=100, ok=100, available=100, askable=100)
 LIVE = Facts(
@@ -116,4 +116,10 @@ def test_next_step_does_not_restart_under_a_running_training() -> None:
 
 
 def test_low_water_is_a_quarter_but_no_less_than_ten() -> None:
-    assert [low_water(asked) for asked in (4, 40, 44, 1000)] == [10, 10, 11, 250]
+    assert [low_water(asked, recent=0) for asked in (4, 40, 44, 1000)] == [10, 10, 11, 250]
+
+
+def test_low_water_rises_with_the_pace_of_the_annotators() -> None:
+    assert [low_water(40, recent) for recent in (3, 4, 60)] == [10, 12, 180]
+    quick = replace(live(waiting=30, answered=20), tasks=replace(LIVE.tasks, recent=10))
+    assert next_step(quick) == Step.TOP_UP

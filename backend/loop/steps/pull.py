@@ -20,6 +20,7 @@ def observe(work: Work) -> Observation:
     Raises:
         ProjectGone: the project is not there any more, or another one has taken its id.
     """
+    training_requested = work.project.training_requested
     info = look(work.studio, work.project)
     if info.label_config != work.project.label_config:
         # Which answers are usable depends on the labels: all of them are read again.
@@ -32,7 +33,7 @@ def observe(work: Work) -> Observation:
         complete = pull(work, max_pages=INLINE_PAGES)
         if complete and info.task_number != work.store.tasks.counts(work.key, 0).tasks:
             reconcile(work)
-    return Observation(model_version=info.model_version, sampling=info.sampling, unsynced=not complete)
+    return Observation(info.model_version, info.sampling, not complete, training_requested)
 
 
 def look(studio: LabelStudio, project: ProjectRow) -> ProjectInfo:

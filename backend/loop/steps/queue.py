@@ -62,7 +62,9 @@ def drop(work: Work) -> None:
 def top_up(work: Work) -> None:
     """Post the next of the reserve behind the queue."""
     current = _current(work)
-    _send(work, current, work.store.rounds.next_reserve(work.key, current.number, 2 * low_water(current.asked)))
+    recent = work.store.tasks.counts(work.key, time.time()).recent
+    most = 2 * low_water(current.asked, recent)
+    _send(work, current, work.store.rounds.next_reserve(work.key, current.number, most))
 
 
 def switch(work: Work) -> None:

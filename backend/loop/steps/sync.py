@@ -9,7 +9,7 @@ from backend.loop.context import Work
 from backend.loop.facts import wanted_side
 from backend.loop.heartbeat import Progress
 from backend.loop.steps.pull import pull
-from backend.store.tasks import TaskCounts
+from backend.store.tally import TaskCounts
 from backend.studio.images import FetchedImage, download_images
 from model.bank import ImageBank
 from model.errors import BankError

@@ -1,0 +1,126 @@
+"""How many tasks are in which condition, kept up to date with every write.
+
+An event must cost the same in a pool of a thousand images and of a million, so nothing is counted when it is asked
+for: each write counts the rows that it touches, before and after, and adds the difference.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import case, func, select, update
+from sqlalchemy.orm import Session
+
+from backend.store.base import chunks
+from backend.store.tables import Answer, ImageState, TallyRow, TaskRow
+
+RECENT_S = 10.0  # span over which the annotators' pace is taken
+
+
+@dataclass(frozen=True)
+class TaskCounts:
+    """How many tasks are in which condition."""
+
+    tasks: int = 0  # all that are not gone
+    new: int = 0  # images to be fetched now
+    ok: int = 0
+    broken: int = 0
+    answered: int = 0  # with any answer
+    labeled: int = 0  # with a usable label
+    trainable: int = 0  # labeled, image in the bank, not holdout
+    available: int = 0  # image in the bank, nobody answered
+    askable: int = 0  # available, with a batch
+    unscored: int = 0  # in the bank without a loss
+    unsplit: int = 0  # with a loss, without a batch
+    unrecorded: int = 0  # Label Studio does not know loss and batch
+    recent: int = 0  # answered within the last RECENT_S seconds
+
+
+def unrecorded() -> Any:
+    """A loss and batch of which Label Studio has been told nothing, or something else; recorded_loss is not rounded."""
+    return TaskRow.batch.is_not(None) & (
+        TaskRow.recorded_batch.is_(None)
+        | (TaskRow.recorded_batch != TaskRow.batch)
+        | TaskRow.recorded_loss.is_(None)
+        | (TaskRow.recorded_loss != TaskRow.loss)
+    )
+
+
+def read_counts(session: Session, key: int, now: float) -> TaskCounts:
+    """Give the counts at ``now``: images that wait for a retry do not count as new."""
+    row = session.get(TallyRow, key)
+    totals = _count(session, key) if row is None else {name: getattr(row, name) for name in _conditions()}
+    if totals["new"]:
+        totals["new"] -= _number(session, key, TaskRow.state == ImageState.NEW, TaskRow.retry_at > now)
+    recent = _number(session, key, TaskRow.answered_at > now - RECENT_S)
+    return TaskCounts(**totals, recent=recent)
+
+
+@contextmanager
+def keep_tally(session: Session, key: int, task_ids: Sequence[int] | None = None) -> Iterator[None]:
+    """Run a block that writes rows of ``task_ids`` (None: perhaps all), and bring the tally up to date."""
+    # Two writers of one project take turns: what one counts before, the other must not have changed after.
+    row = session.get(TallyRow, key, with_for_update=True)
+    if row is None or task_ids is None:
+        yield
+        session.flush()
+        totals = _count(session, key)
+        if row is None:
+            session.add(TallyRow(project_id=key, **totals))
+        else:
+            session.execute(_this(key).values(**totals))
+        return
+    before = _count_of(session, key, task_ids)
+    yield
+    session.flush()
+    after = _count_of(session, key, task_ids)
+    changed = {
+        name: getattr(TallyRow, name) + after[name] - before[name] for name in after if after[name] != before[name]
+    }
+    if changed:
+        session.execute(_this(key).values(**changed))
+
+
+def _conditions() -> dict[str, Any]:
+    alive = TaskRow.state != ImageState.GONE
+    ok = TaskRow.state == ImageState.OK
+    labeled = TaskRow.answer == Answer.LABELED
+    free = TaskRow.answer == Answer.NONE
+    return {
+        "tasks": alive,
+        "new": TaskRow.state == ImageState.NEW,
+        "ok": ok,
+        "broken": TaskRow.state == ImageState.BROKEN,
+        "answered": alive & ~free,
+        "labeled": alive & labeled,
+        "trainable": ok & labeled & ~TaskRow.holdout,
+        "available": ok & free,
+        "askable": ok & free & TaskRow.batch.is_not(None),
+        "unscored": ok & TaskRow.loss.is_(None),
+        "unsplit": ok & TaskRow.loss.is_not(None) & TaskRow.batch.is_(None),
+        "unrecorded": ok & unrecorded(),
+    }
+
+
+def _count(session: Session, key: int, *where: Any) -> dict[str, int]:
+    conditions = _conditions()
+    columns = [func.coalesce(func.sum(case((test, 1), else_=0)), 0) for test in conditions.values()]
+    row = session.execute(select(*columns).where(TaskRow.project_id == key, *where)).one()
+    return {name: int(value) for name, value in zip(conditions, row, strict=True)}
+
+
+def _count_of(session: Session, key: int, task_ids: Sequence[int]) -> dict[str, int]:
+    totals = dict.fromkeys(_conditions(), 0)
+    for part in chunks(task_ids):
+        for name, value in _count(session, key, TaskRow.task_id.in_(part)).items():
+            totals[name] += value
+    return totals
+
+
+def _number(session: Session, key: int, *where: Any) -> int:
+    return int(session.scalar(select(func.count()).select_from(TaskRow).where(TaskRow.project_id == key, *where)) or 0)
+
+
+def _this(key: int) -> Any:
+    return update(TallyRow).where(TallyRow.project_id == key)

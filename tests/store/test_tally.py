@@ -1,0 +1,91 @@
+"""The tally against a count of all rows, after every kind of write."""
+
+import random
+import time
+
+import pytest
+from sqlalchemy import delete, select
+
+from backend.store import Answer, ProjectRow, Store
+from backend.store.rounds import Ask
+from backend.store.tables import AskRole, ImageState, TallyRow, TaskRow
+from backend.store.tally import RECENT_S, TaskCounts
+from backend.store.tasks import TaskChange
+
+ANSWERS = [(Answer.NONE, None), (Answer.LABELED, "cat"), (Answer.SKIPPED, None), (Answer.TIE, None)]
+
+
+def recount(store: Store, key: int, now: float) -> TaskCounts:
+    """Count without the tally, and leave the tally as it was."""
+    with store.write() as session:
+        row = session.get_one(TallyRow, key)
+        kept = {column.name: getattr(row, column.name) for column in TallyRow.__table__.columns}
+        session.execute(delete(TallyRow).where(TallyRow.project_id == key))
+    counts = store.tasks.counts(key, now)
+    with store.write() as session:
+        session.add(TallyRow(**kept))
+    return counts
+
+
+def write_something(store: Store, key: int, dice: random.Random) -> None:
+    ids = dice.sample(range(1, 31), 5)
+    with store.read() as session:
+        indices = [i for i in session.scalars(select(TaskRow.pool_index)) if i is not None]
+        fresh = list(session.scalars(select(TaskRow.task_id).where(TaskRow.state == ImageState.NEW)))
+    used = set(indices)
+    tasks = store.tasks
+    match dice.randrange(11):
+        case 0 | 1:
+            images = dice.choices(["a.png", "b.png", None], k=5)
+            answers = dice.choices(ANSWERS, k=5)
+            tasks.apply(key, [TaskChange(i, im, None, *a) for i, im, a in zip(ids, images, answers, strict=True)])
+        case 2:
+            free = (index for index in range(100) if index not in used)
+            tasks.images_fetched(key, {task_id: next(free) for task_id in fresh})
+        case 3:
+            tasks.images_failed(key, {task_id: ("no", dice.choice([None, 5.0, 50.0])) for task_id in fresh[:3]})
+        case 4:
+            tasks.set_losses(key, {index: dice.random() for index in indices})
+        case 5:
+            tasks.set_batches(key, {index: dice.randrange(3) for index in indices})
+        case 6:
+            tasks.batch_recorded(key, ids, dice.randrange(3))
+        case 7:
+            tasks.losses_recorded(key, dict.fromkeys(ids, 0.5))
+        case 8:
+            tasks.mark_gone(key, set(range(1, 31)) - set(ids[:2]))
+        case 9:
+            tasks.set_holdout(key, ids, holdout=dice.random() < 0.5)
+        case 10:
+            dice.choice([tasks.clear_losses, tasks.clear_batches, tasks.refetch_all, tasks.retry_broken])(key)
+            store.rounds.forget(key)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_tally_is_the_count_after_any_writes(store: Store, project: ProjectRow, seed: int) -> None:
+    dice = random.Random(seed)
+    store.tasks.apply(project.id, [TaskChange(i, "a.png", None, Answer.NONE, None) for i in range(1, 31)])
+    for _ in range(40):
+        write_something(store, project.id, dice)
+        assert store.tasks.counts(project.id, 10.0) == recount(store, project.id, 10.0)
+
+
+def test_planning_a_round_leaves_the_tally_right(store: Store, project: ProjectRow) -> None:
+    store.tasks.apply(project.id, [TaskChange(i, "a.png", None, Answer.NONE, None) for i in range(1, 4)])
+    store.tasks.images_fetched(project.id, {1: 0, 2: 1, 3: 2})
+    store.rounds.plan(project.id, 0, "pt4al-r000", [Ask(1, 0.1, AskRole.HOLDOUT), Ask(2, 0.2, AskRole.QUERY)])
+    store.tasks.apply(project.id, [TaskChange(i, "a.png", None, Answer.LABELED, "cat") for i in (1, 2)])
+    store.rounds.plan(project.id, 1, "pt4al-r001", [Ask(3, 0.1, AskRole.HOLDOUT)])
+    counts = store.tasks.counts(project.id, 0.0)
+    assert counts == recount(store, project.id, 0.0)
+    assert (counts.labeled, counts.trainable) == (2, 1)
+
+
+def test_recent_counts_first_answers_of_the_last_seconds(store: Store, project: ProjectRow) -> None:
+    # Labels from before the project was known say nothing about anybody's pace.
+    store.tasks.apply(project.id, [TaskChange(1, "a.png", None, Answer.LABELED, "cat")])
+    store.tasks.apply(project.id, [TaskChange(2, "a.png", None, Answer.NONE, None)])
+    assert store.tasks.counts(project.id, time.time()).recent == 0
+    store.tasks.apply(project.id, [TaskChange(2, "a.png", None, Answer.SKIPPED, None)])
+    assert store.tasks.counts(project.id, time.time()).recent == 1
+    assert store.tasks.counts(project.id, time.time() + RECENT_S + 1).recent == 0
