@@ -18,7 +18,7 @@ from backend.store.insight import Insight
 from backend.store.jobs import Jobs
 from backend.store.projects import Projects
 from backend.store.rounds import Rounds
-from backend.store.tables import Base
+from backend.store.schema import bring_up_to_date
 from backend.store.tasks import Tasks
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Store:
         with (data_dir / "store.lock").open("a") as lock:
             # Web and workers start at once: one of them makes the tables, the others find them.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            _create_tables(self.engine)
+            _prepare(self.engine)
         self._session = sessionmaker(self.engine, expire_on_commit=False)
         cipher = Cipher(data_dir / "secret.key")
         self.projects = Projects(self.read, self.write, cipher.encrypt, cipher.decrypt)
@@ -97,9 +97,10 @@ class Store:
         self.engine.dispose()
 
 
-def _create_tables(engine: Engine) -> None:
+def _prepare(engine: Engine) -> None:
     try:
-        Base.metadata.create_all(engine)
+        with engine.connect().execution_options(**{BEGIN: "BEGIN IMMEDIATE"}) as connection, connection.begin():
+            bring_up_to_date(connection)
     except DBAPIError as error:
         raise ConfigError(f"DATABASE_URL: the database cannot be opened ({error.orig})") from None
 

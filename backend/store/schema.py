@@ -1,0 +1,64 @@
+"""The schema's version: a new database gets the newest tables, an older one is brought up to them.
+
+A change of ``tables.py`` goes with a new revision in ``migrations/versions`` (see docs/development.md); a test compares
+what the revisions lead to with ``tables.py``.
+"""
+
+import logging
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from backend.errors import ConfigError
+from backend.store.tables import Base
+
+logger = logging.getLogger(__name__)
+
+FIRST = "0001"  # databases from before versions were noted have this one
+NEWEST = "0002"
+_VERSION_TABLE = "alembic_version"
+
+
+def bring_up_to_date(connection: Connection) -> None:
+    """Create what is missing, or migrate an older schema, within the connection's transaction.
+
+    Raises:
+        ConfigError: the database belongs to a newer release.
+    """
+    tables = set(inspect(connection).get_table_names())
+    if "project" not in tables:
+        Base.metadata.create_all(connection)
+        _stamp(connection, NEWEST)
+        return
+    if _VERSION_TABLE not in tables:
+        _stamp(connection, FIRST)
+    found = connection.scalar(text(f"SELECT version_num FROM {_VERSION_TABLE}"))
+    if found == NEWEST:
+        return
+    if found is None or found > NEWEST:
+        raise ConfigError(
+            f"DATABASE_URL: the database has schema {found}, this release knows {NEWEST}: it was written by a newer "
+            "release. Start that one, or restore the backup from before the upgrade."
+        )
+    migrate(connection, NEWEST)
+    logger.info("the database was brought from schema %s to %s", found, NEWEST)
+
+
+def migrate(connection: Connection, revision: str) -> None:
+    """Run the migrations up to ``revision``."""
+    # Only a database of an older release pays for this import.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def _stamp(connection: Connection, revision: str) -> None:
+    connection.execute(
+        text(f"CREATE TABLE IF NOT EXISTS {_VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    )
+    connection.execute(text(f"DELETE FROM {_VERSION_TABLE}"))
+    connection.execute(text(f"INSERT INTO {_VERSION_TABLE} VALUES (:revision)"), {"revision": revision})
