@@ -5,10 +5,9 @@ in the JSON file, what a stopped run goes on from in the work folder beside it.
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,16 +17,14 @@ from model.batches import split
 from model.curves import CONTROL, Row, summarize, table
 from model.data import load_images
 from model.errors import BadInput, ModelError, UnknownName
-from model.files import write_atomically
 from model.names import PRETEXT_TASKS
 from model.outputs import IntArray
 from model.query import Pool, QuerySettings, plan_round
+from model.results import Results, Say
 from model.world import QUERY_STREAM, Setting, World, save_array
 
 if TYPE_CHECKING:
     from model.learner import Learner
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -67,61 +64,31 @@ def parse_strategy(name: str) -> Strategy:
     return Strategy(name, **{field: part for field, part in given if part})
 
 
-class Results:
-    """The rows measured so far, in a JSON file that is whole after each of them, and the work folder beside it."""
-
-    def __init__(self, path: Path, setting: Setting) -> None:
-        """Read what is there; raise BadInput where it was measured under another setting or is no results file."""
-        self.path, self.work = path, path.with_suffix(".work")
-        self.rows: list[Row] = []
-        noted = self.work / "setting.json"
-        if path.exists():
-            self._read(noted, setting)
-        self.work.mkdir(parents=True, exist_ok=True)
-        write_atomically(noted, json.dumps(asdict(setting)).encode())
-
-    def _read(self, noted: Path, setting: Setting) -> None:
-        before = json.loads(noted.read_text()) if noted.exists() else None
-        if before != asdict(setting):
-            raise BadInput(
-                f"{self.path} holds results of another setting ({before}): name another file, or delete it and "
-                f"{self.work}"
-            )
-        try:
-            self.rows = list(json.loads(self.path.read_text()))
-        except ValueError as error:
-            raise BadInput(f"{self.path} is no results file: {error}") from error
-
-    def done(self, strategy: str, seed: int) -> int:
-        """Return how many rounds, from the first on, are measured."""
-        rounds = {row["round"] for row in self.rows if row["strategy"] == strategy and row["seed"] == seed}
-        return next(number for number in range(len(rounds) + 1) if number not in rounds)
-
-    def add(self, row: Row) -> None:
-        """Note one row and write the file."""
-        self.rows.append(row)
-        write_atomically(self.path, json.dumps(self.rows, indent=1).encode())
-
-
 def simulate(
-    setting: Setting, strategies: Sequence[Strategy], seeds: Sequence[int], results: Results, *, device: str, say: Say
+    setting: Setting,
+    strategies: Sequence[Strategy],
+    seeds: Sequence[int],
+    results: Results[Row],
+    *,
+    device: str,
+    say: Say,
 ) -> None:
     """Run every strategy with every seed, adding to ``results`` what it does not have yet."""
     images = load_images(setting.data)
     for strategy in strategies:  # a wrong name is found before hours of work, not after them
         strategy.settings(setting, len(images.classes))
     for seed in seeds:
-        if all(results.done(strategy.name, seed) >= setting.rounds for strategy in strategies):
+        if all(_done(results.rows, strategy.name, seed) >= setting.rounds for strategy in strategies):
             continue
         world = World(results.work / f"seed-{seed}", images, setting, seed, device)
         for strategy in strategies:
             _run(world, strategy, results, say)
 
 
-def _run(world: World, strategy: Strategy, results: Results, say: Say) -> None:
+def _run(world: World, strategy: Strategy, results: Results[Row], say: Say) -> None:
     """Go on with one strategy and seed after the last round that is measured."""
     setting, seed = world.setting, world.seed
-    done = results.done(strategy.name, seed)
+    done = _done(results.rows, strategy.name, seed)
     if done >= setting.rounds:
         return
     loop = _Loop(world, strategy)
@@ -131,6 +98,12 @@ def _run(world: World, strategy: Strategy, results: Results, say: Say) -> None:
         if number >= done:
             results.add(row)
         say(f"{strategy.name}  seed {seed}  round {number}  {labels} labels  accuracy {100 * share:.2f} %")
+
+
+def _done(rows: Sequence[Row], strategy: str, seed: int) -> int:
+    """Return how many rounds of a strategy and seed, from the first on, are measured."""
+    rounds = {row["round"] for row in rows if row["strategy"] == strategy and row["seed"] == seed}
+    return next(number for number in range(len(rounds) + 1) if number not in rounds)
 
 
 class _Loop:
@@ -216,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     try:
         strategies = [parse_strategy(name) for name in given.strategies.split(",")]
-        results = Results(given.json, setting)
+        results = Results[Row](given.json, setting)
         simulate(
             setting, strategies, seeds, results, device=given.device, say=lambda line: print(line, file=sys.stderr)
         )

@@ -4,7 +4,7 @@ import pytest
 
 from model.curves import Row
 from model.errors import BadInput, UnknownName
-from model.simulate import Results, Strategy, main, parse_strategy
+from model.simulate import Strategy, _done, main, parse_strategy
 from model.world import Setting
 
 SETTING = Setting(data="digits", rounds=2, k=10)
@@ -45,28 +45,9 @@ def row(strategy, seed, number):
     return Row(strategy=strategy, seed=seed, round=number, labels=10, accuracy=0.5)
 
 
-def test_results_are_whole_after_each_row_and_read_back(tmp_path):
-    results = Results(tmp_path / "r.json", SETTING)
-    results.add(row("a", 0, 0))
-    results.add(row("a", 0, 1))
-    results.add(row("a", 1, 0))
-    again = Results(tmp_path / "r.json", SETTING)
-    assert again.rows == results.rows
-    assert (again.done("a", 0), again.done("a", 1), again.done("b", 0)) == (2, 1, 0)
-
-
-def test_results_of_another_setting_are_refused(tmp_path):
-    Results(tmp_path / "r.json", SETTING).add(row("a", 0, 0))
-    with pytest.raises(BadInput, match="another setting"):
-        Results(tmp_path / "r.json", Setting(data="digits", rounds=2, k=11))
-
-
-def test_results_file_of_something_else_is_refused(tmp_path):
-    path = tmp_path / "r.json"
-    Results(path, SETTING)
-    path.write_text("not json")
-    with pytest.raises(BadInput, match="no results file"):
-        Results(path, SETTING)
+def test_rounds_done_are_those_without_a_gap():
+    rows = [row("a", 0, 0), row("a", 0, 1), row("a", 1, 0), row("a", 1, 2)]
+    assert [_done(rows, name, seed) for name, seed in (("a", 0), ("a", 1), ("b", 0))] == [2, 1, 0]
 
 
 ARGUMENTS = "--data digits --pool 200 --test 200 --rounds 3 --k 15 --seeds 1 --epochs 8 --pretext-epochs 2 --threads 1"
