@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -13,13 +13,21 @@ CONTROL = "random"
 
 
 class Row(TypedDict):
-    """One measurement: accuracy on the test set after ``round`` was labeled and trained on."""
+    """One measurement: accuracy on the test set after ``round`` was labeled and trained on.
+
+    With a holdout also what a project knows of itself, see ``stopping.Measured``.
+    """
 
     strategy: str
     seed: int
     round: int
     labels: int
     accuracy: float
+    holdout_size: NotRequired[int]
+    holdout_correct: NotRequired[int]
+    gained: NotRequired[int]
+    lost: NotRequired[int]
+    agreement: NotRequired[float]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from model.batches import split
 from model.curves import CONTROL, Row, summarize, table
 from model.data import load_images
 from model.errors import BadInput, ModelError, UnknownName
+from model.metrics import cohen_kappa
 from model.names import PRETEXT_TASKS
-from model.outputs import IntArray
+from model.outputs import BoolArray, IntArray
 from model.query import Pool, QuerySettings, plan_round
 from model.results import Results, Say
 from model.world import QUERY_STREAM, Setting, World, save_array
@@ -44,6 +45,7 @@ class Strategy:
         return QuerySettings(
             batches=setting.rounds,
             k=setting.k,
+            holdout=round(setting.holdout * setting.k),
             first_query=self.first_query,
             sampler=self.sampler,
             order=self.order,
@@ -93,10 +95,10 @@ def _run(world: World, strategy: Strategy, results: Results[Row], say: Say) -> N
         return
     loop = _Loop(world, strategy)
     for number in range(loop.resume(done), setting.rounds):
-        labels, share = loop.round(number)
-        row = Row(strategy=strategy.name, seed=seed, round=number, labels=labels, accuracy=share)
+        labels, share, known = loop.round(number)
         if number >= done:
-            results.add(row)
+            found = Row(strategy=strategy.name, seed=seed, round=number, labels=labels, accuracy=share)
+            results.add(found | known)
         say(f"{strategy.name}  seed {seed}  round {number}  {labels} labels  accuracy {100 * share:.2f} %")
 
 
@@ -116,6 +118,7 @@ class _Loop:
         self.weights, self.losses = world.pretext(strategy.pretext)
         self.batch_of = split(self.losses, world.setting.rounds, strategy.order)
         self.labels = np.full(len(self.losses), -1, np.int64)
+        self.holdout = np.empty(0, np.int64)
         self.model = self.folder / "model.pt"
 
     def resume(self, done: int) -> int:
@@ -123,32 +126,54 @@ class _Loop:
         asked = [self.folder / f"asked-{number:03d}.npy" for number in range(done)]
         if not self.model.exists() or not all(path.exists() for path in asked):
             return 0
-        for path in asked:
-            self._label(np.load(path))
+        for number in range(done):
+            self._label(number)
         return done
 
-    def round(self, number: int) -> tuple[int, float]:
-        """Return the number of labels after a round and the accuracy on the test set of the model trained on them."""
-        path = self.folder / f"asked-{number:03d}.npy"
-        asked = np.load(path) if path.exists() else self._ask(number)
-        save_array(path, asked)
-        self._label(asked)
+    def round(self, number: int) -> tuple[int, float, Row]:
+        """Ask, label and train; return the number of labels, the model's accuracy on the test set, and ``_known``."""
+        if not (self.folder / f"asked-{number:03d}.npy").exists():
+            self._ask(number)
+        self._label(number)
         self._train(number)
         learner = self._learner()
         share = learner.evaluate(self.world.test_bank, np.arange(len(self.world.test_truth)), self.world.test_truth)
-        return int((self.labels >= 0).sum()), share
+        return int((self.labels >= 0).sum()), share, self._known(number, learner)
 
-    def _label(self, asked: IntArray) -> None:
+    def _known(self, number: int, learner: "Learner") -> Row:
+        """Return what a project would know of this model: from its holdout, and from the model before."""
+        if not len(self.holdout):
+            return cast(Row, {})
+        probs = learner.predict(self.world.bank).probs
+        guesses = np.empty(0, np.int64) if probs is None else probs.argmax(axis=1)
+        save_array(self.folder / f"guesses-{number:03d}.npy", guesses)
+        before = self.folder / f"guesses-{number - 1:03d}.npy"
+        unlabeled = self.labels < 0
+        unlabeled[self.holdout] = False
+        return known_of(
+            guesses, np.load(before) if before.exists() else None, self.world.truth, self.holdout, unlabeled
+        )
+
+    def _label(self, number: int) -> None:
+        asked = np.load(self.folder / f"asked-{number:03d}.npy")
         self.labels[asked] = self.world.truth[asked]
+        held = self.folder / f"holdout-{number:03d}.npy"
+        if held.exists():
+            self.holdout = np.concatenate([self.holdout, np.load(held)])
 
-    def _ask(self, number: int) -> IntArray:
-        pool = Pool(self.losses, self.batch_of, self.labels < 0, self.labels)
+    def _ask(self, number: int) -> None:
+        free = self.labels < 0
+        free[self.holdout] = False
+        pool = Pool(self.losses, self.batch_of, free, self.labels)
         generator = np.random.default_rng([self.world.seed, QUERY_STREAM, number])
         outputs = None
         if number > 0:
             needs = self.settings.needs(number)
             outputs = self._learner().predict(self.world.bank, embeddings="embeddings" in needs)
-        return plan_round(number, pool, outputs, self.settings, generator).indices
+        plan = plan_round(number, pool, outputs, self.settings, generator)
+        if self.settings.holdout:
+            save_array(self.folder / f"holdout-{number:03d}.npy", plan.indices[plan.holdout])
+        save_array(self.folder / f"asked-{number:03d}.npy", plan.indices[~plan.holdout])
 
     def _train(self, number: int) -> None:
         from model.learner import fit
@@ -176,6 +201,24 @@ class _Loop:
         from model.learner import Learner
 
         return Learner.load(self.model, device=self.world.device)
+
+
+def known_of(
+    guesses: IntArray, before: IntArray | None, truth: IntArray, holdout: IntArray, unlabeled: BoolArray
+) -> Row:
+    """Return what a holdout, and the model before, say about a model.
+
+    guesses, before: (N,) class ids that this model and the last one give. truth: (N,). holdout: (h,) pool indices.
+    unlabeled: (N,) images on which the two are compared.
+    """
+    right = guesses[holdout] == truth[holdout]
+    known: dict[str, float] = {"holdout_size": len(holdout), "holdout_correct": int(right.sum())}
+    if before is not None:
+        was_right = before[holdout] == truth[holdout]
+        known |= {"gained": int((right & ~was_right).sum()), "lost": int((was_right & ~right).sum())}
+        agreement = cohen_kappa(before[unlabeled], guesses[unlabeled])
+        known |= {} if agreement is None else {"agreement": agreement}
+    return cast(Row, known)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -216,6 +259,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--first-seed", type=int, default=0)
     add("--strategies", required=True, help="comma list of pretext/batch_order/first_query/sampler, default, random")
     add("--json", type=Path, required=True, help="file of the results, written after each round")
+    add("--holdout", type=float, default=0.0, help="images on top at random to measure with, as a share of k")
     add("--imbalance", action="store_true", help="the paper's 1:10 ramp over the classes of the pool")
     add("--network", default="auto")
     add("--init", default="pretext", help="pretext, scratch or pretrained")

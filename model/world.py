@@ -21,8 +21,9 @@ POOL_STREAM, TEST_STREAM, QUERY_STREAM = 0, 1, 2
 class Setting:
     """What all strategies of a results file share; the file goes on only under the same setting.
 
-    pool, test: number of images, None for all that the set has. k: images a round asks. imbalance: the paper's 1:10
-    ramp over the classes of the pool. epochs, pretext_epochs: None for the recipe's own.
+    pool, test: number of images, None for all that the set has. k: images a round asks. holdout: share of k that is
+    asked on top at random, to measure with. imbalance: the paper's 1:10 ramp over the classes of the pool. epochs,
+    pretext_epochs: None for the recipe's own.
     """
 
     data: str
@@ -36,6 +37,7 @@ class Setting:
     recipe: str = "auto"
     epochs: int | None = None
     pretext_epochs: int | None = None
+    holdout: float = 0.0
 
 
 class World:
