@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from backend.addresses import AllowedAddresses
 from backend.errors import ConfigError
 from model import names
 from model.batches import BATCH_ORDERS
@@ -16,6 +17,7 @@ from model.queries.base import FirstQuery
 from model.samplers import SAMPLERS
 from model.samplers.base import Sampler
 
+LogFormat = Literal["text", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 SECRET_HEADER = "X-PT4AL-Secret"  # what Label Studio's webhook sends to show that it is ours
@@ -50,7 +52,9 @@ class Settings(BaseModel):
     basic_auth_pass: SecretStr | None = None
     port: int = Field(default=9090, ge=1, le=65535)
     log_level: LogLevel = "INFO"
+    log_format: LogFormat = "text"
     device: str = "auto"
+    allowed_image_hosts: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -71,6 +75,17 @@ class Settings(BaseModel):
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
+    @field_validator("log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("allowed_image_hosts")
+    @classmethod
+    def _readable_addresses(cls, value: str) -> str:
+        AllowedAddresses.parse(value)
+        return value
+
     @field_validator("label_studio_url")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
@@ -90,6 +105,11 @@ class Settings(BaseModel):
         if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
             raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS have to be set together")
         return self
+
+    @property
+    def allowed_addresses(self) -> AllowedAddresses:
+        """Where images may come from besides Label Studio and the public internet."""
+        return AllowedAddresses.parse(self.allowed_image_hosts)
 
     @property
     def database(self) -> str:

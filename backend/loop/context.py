@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from urllib.parse import urlsplit
 
+from backend.addresses import AllowedAddresses
 from backend.config import ProjectConfig, Settings
 from backend.errors import Superseded
 from backend.files import Files
@@ -77,7 +78,8 @@ class Work:
 def studio_of(context: Context, project: ProjectRow) -> LabelStudio:
     """Give the client of a project's Label Studio; one per server and token in this process."""
     key = context.settings.label_studio_api_key if _may_have_key(context.settings, project) else None
-    return _client(project.server, context.store.projects.token(project), key.get_secret_value() if key else None)
+    token = context.store.projects.token(project)
+    return _client(project.server, token, key.get_secret_value() if key else None, context.settings.allowed_addresses)
 
 
 def withheld_key(context: Context, project: ProjectRow) -> str:
@@ -99,6 +101,6 @@ def _may_have_key(settings: Settings, project: ProjectRow) -> bool:
 
 
 @cache
-def _client(server: str, token: str | None, api_key: str | None) -> LabelStudio:
+def _client(server: str, token: str | None, api_key: str | None, allowed: AllowedAddresses) -> LabelStudio:
     named = (("the token that Label Studio sent to /setup", token), ("LABEL_STUDIO_API_KEY", api_key))
-    return LabelStudio(server, [NamedToken(name, value) for name, value in named if value])
+    return LabelStudio(server, [NamedToken(name, value) for name, value in named if value], allowed)

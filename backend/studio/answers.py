@@ -28,6 +28,8 @@ def read_json(response: requests.Response, base: str, what: str) -> Json:
         )
     if status >= 500:
         raise StudioUnreachable(f"{base} failed at {what} ({status}: {reason_of(response)}): see its log")
+    if status == 429:
+        raise StudioUnreachable(f"{base} is asked too often and puts us off ({status}: {reason_of(response)})")
     if response.ok and not response.content:
         return None
     if not _is_json(response):

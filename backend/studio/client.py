@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from backend.addresses import AllowedAddresses
 from backend.studio import files, predictions, tab, tasks
-from backend.studio.session import StudioSession
+from backend.studio.session import PUBLIC_ONLY, StudioSession
 from backend.studio.types import (
     AnnotationRecord,
     Json,
@@ -51,9 +52,9 @@ FIELD_TASKS = 2000
 class LabelStudio:
     """One Label Studio server, as the project `/setup` was sent for sees it."""
 
-    def __init__(self, server: str, tokens: Sequence[NamedToken]) -> None:
-        """Take the server's address (a path is kept) and the tokens in the order to be tried."""
-        self.session = StudioSession(server, tokens)
+    def __init__(self, server: str, tokens: Sequence[NamedToken], allowed: AllowedAddresses = PUBLIC_ONLY) -> None:
+        """Take the server's address (a path is kept), the tokens in the order to be tried, and where images may be."""
+        self.session = StudioSession(server, tokens, allowed)
 
     def __repr__(self) -> str:
         return f"LabelStudio({self.session.base!r})"

@@ -12,22 +12,26 @@ from requests.auth import AuthBase
 
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
 from backend.studio.answers import unreachable
-from backend.studio.session import StudioSession
+from backend.studio.availability import availability
+from backend.studio.guard import ends_after
+from backend.studio.session import GATEWAY, StudioSession
 
 FILE_BYTES = 64 * 1024 * 1024
 """Largest file that is read; a camera's raw JPEG stays below 30 MB."""
 FILE_READ_S = 30.0
 """Between two pieces of a file."""
-FILE_S = 300.0
+FILE_S = 120.0
 FILE_ATTEMPTS = 3
 """Few, since whoever downloads many files comes back to those that failed."""
 REDIRECTS = 5
 CHUNK = 64 * 1024
 
 WEB = frozenset({"http", "https"})
+HOST_FAILURES, HOST_PAUSE_S = 3, 15.0
+"""After so many failures in a row a host is left alone for so long, which is shorter than until an image's next try."""
+
 PASSING = frozenset({408, 424, 425, 429, 500, 502, 503, 504})
 """Answers after which another try makes sense; 424 is Label Studio's for a storage that failed."""
-GATEWAY = frozenset({502, 503, 504})
 
 
 def fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
@@ -38,11 +42,14 @@ def fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
         ImageError: it cannot be had.
         StudioUnreachable, StudioRefused: Label Studio as a whole is down, or takes no token of ours.
     """
-    reference = reference.strip()
     try:
-        scheme = urlsplit(reference).scheme.lower()
-    except ValueError as error:
-        raise ImageError(f"the address is not valid ({error})") from error
+        return _fetch(session, reference.strip(), task_id)
+    except ValueError as error:  # from any of the libraries that read addresses, of task data or of a redirect
+        raise ImageError("the address is not valid") from error
+
+
+def _fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
+    scheme = urlsplit(reference).scheme.lower()
     if scheme == "data":
         return _inline(reference)
     if scheme == "file":
@@ -88,18 +95,47 @@ def _download(session: StudioSession, url: str) -> bytes:
 
 def _open(session: StudioSession, url: str) -> requests.Response:
     if not _is_ours(session, url):
-        try:
-            return _get(session, url, None)
-        except requests.RequestException as error:
-            raise ImageUnavailable(f"{_host(session, url)} did not answer ({type(error).__name__})") from error
+        return _open_elsewhere(session, url)
     try:
         # 403 is the file's own answer here: no permission, or local files are not switched on.
         response = session.signed(lambda auth: _get(session, url, auth), refusing=frozenset({401}))
+    except requests.exceptions.InvalidURL:
+        raise
+    except requests.ReadTimeout as error:
+        session.get("/health")  # one file that its storage does not deliver is no reason to give up on all
+        raise ImageUnavailable(f"Label Studio did not send the file in {FILE_READ_S:g} s") from error
     except requests.RequestException as error:
         raise unreachable(session.base, error) from error
     if response.status_code in GATEWAY:
         response.close()
-        raise StudioUnreachable(f"{session.base} cannot be reached through its proxy ({response.status_code})")
+        _check_health(session, response.status_code)
+        raise ImageUnavailable(f"Label Studio answered {response.status_code} for this file")
+    return response
+
+
+def _check_health(session: StudioSession, status: int) -> None:
+    """See whether a gateway's refusal is about one file or about the whole server."""
+    try:
+        session.get("/health")
+    except StudioUnreachable as error:
+        raise StudioUnreachable(f"{session.base} cannot be reached through its proxy ({status})") from error
+
+
+def _open_elsewhere(session: StudioSession, url: str) -> requests.Response:
+    host = availability(urlsplit(url).netloc, HOST_FAILURES, HOST_PAUSE_S)
+    failed = host.paused()
+    if failed is not None:
+        raise ImageUnavailable(failed)
+    begun = time.monotonic()
+    try:
+        response = _get(session, url, None)
+    except requests.exceptions.InvalidURL:
+        raise
+    except requests.RequestException as error:
+        reason = f"{_host(session, url)} did not answer ({type(error).__name__})"
+        host.failed(reason, time.monotonic() - begun)
+        raise ImageUnavailable(reason) from error
+    host.answered()
     return response
 
 
@@ -111,13 +147,7 @@ def _is_ours(session: StudioSession, url: str) -> bool:
     target, root = urlsplit(url), session.root
     if ".." in unquote(target.path).split("/"):
         return False  # would leave our path on a host that others may share
-    same_origin = (target.scheme, target.hostname, _port(url)) == (root.scheme, root.hostname, _port(session.base))
-    return same_origin and f"{target.path}/".startswith(f"{root.path}/")
-
-
-def _port(url: str) -> int | None:
-    parts = urlsplit(url)
-    return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return session.is_origin(url) and f"{target.path}/".startswith(f"{root.path}/")
 
 
 def _body(session: StudioSession, response: requests.Response) -> bytes:
@@ -129,16 +159,21 @@ def _body(session: StudioSession, response: requests.Response) -> bytes:
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > FILE_BYTES:
         raise too_large
-    body = bytearray()
+    body, error = bytearray(), None
     deadline = time.monotonic() + FILE_S
-    try:
-        for chunk in response.iter_content(CHUNK):
-            body += chunk
-            if len(body) > FILE_BYTES:
-                raise too_large
-            if time.monotonic() > deadline:
-                raise ImageUnavailable(f"{host} did not send the whole file in {FILE_S:g} s")
-    except requests.RequestException as error:
+    with ends_after(FILE_S, response.raw.shutdown):
+        try:
+            for chunk in response.iter_content(CHUNK):
+                body += chunk
+                if len(body) > FILE_BYTES:
+                    raise too_large
+                if time.monotonic() > deadline:
+                    break
+        except requests.RequestException as broken:
+            error = broken
+    if time.monotonic() > deadline:
+        raise ImageUnavailable(f"{host} did not send the whole file in {FILE_S:g} s") from error
+    if error is not None:
         raise ImageUnavailable(f"{host} broke off ({type(error).__name__})") from error
     return bytes(body)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -19,6 +21,10 @@ from model.images import decode, measure
 WORKERS = 8
 AHEAD = 4
 """Downloads in flight or waiting to be taken, for each worker: what bounds memory."""
+LARGE_PIXELS = 16_000_000
+"""Images beyond are decoded one at a time: the largest that is taken needs more than a gigabyte meanwhile."""
+
+_large = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,25 +50,51 @@ def download_images(
     Raises:
         StudioUnreachable, StudioRefused: Label Studio as a whole fails: no image is to blame.
     """
+    window = _Window(client, side, workers)
     rest = iter(refs)
-    waiting: deque[Future[FetchedImage]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
-        try:
-            for task_id, reference in islice(rest, workers * AHEAD):
-                waiting.append(pool.submit(_one, client, task_id, reference, side))
-            while waiting:
-                done = waiting.popleft().result()
-                for task_id, reference in islice(rest, 1):
-                    waiting.append(pool.submit(_one, client, task_id, reference, side))
-                yield done
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    try:
+        for task_id, reference in islice(rest, workers * AHEAD):
+            window.ask(task_id, reference)
+        while window.waiting:
+            done = window.take()
+            for task_id, reference in islice(rest, 1):
+                window.ask(task_id, reference)
+            yield done
+    finally:
+        window.close()
+
+
+class _Window:
+    """Downloads in flight, in order; tasks that name the same file share one while it is in the window."""
+
+    def __init__(self, client: LabelStudio, side: int, workers: int) -> None:
+        self.waiting: deque[tuple[int, str]] = deque()
+        self._client, self._side = client, side
+        self._shared: dict[str, Future[FetchedImage]] = {}
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
+
+    def ask(self, task_id: int, reference: str) -> None:
+        if reference not in self._shared:
+            self._shared[reference] = self._pool.submit(_one, self._client, task_id, reference, self._side)
+        self.waiting.append((task_id, reference))
+
+    def take(self) -> FetchedImage:
+        task_id, reference = self.waiting.popleft()
+        done = self._shared[reference].result()
+        if all(other != reference for _, other in self.waiting):
+            del self._shared[reference]
+        return replace(done, task_id=task_id)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _one(client: LabelStudio, task_id: int, reference: str, side: int) -> FetchedImage:
     try:
         body = client.fetch(reference, task_id)
-        return FetchedImage(task_id, pixels=decode(body, side), size=measure(body))
+        size = measure(body)
+        with _large if size[0] * size[1] > LARGE_PIXELS else nullcontext():
+            return FetchedImage(task_id, pixels=decode(body, side), size=size)
     except ImageUnavailable as error:
         return FetchedImage(task_id, error=str(error), transient=True)
     except (ImageError, BadImage) as error:

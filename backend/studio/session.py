@@ -10,29 +10,36 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
 
-from backend.errors import StudioRefused
+from backend.addresses import AllowedAddresses
+from backend.errors import StudioRefused, StudioUnreachable
 from backend.studio.answers import read_json, reason_of, unreachable
+from backend.studio.availability import availability
+from backend.studio.guard import GuardedAdapter
 from backend.studio.tokens import NoAuth, TokenRejected, TokenRing
 from backend.studio.types import Json, NamedToken
 
 logger = logging.getLogger(__name__)
 
-CONNECT_S = 5.0
+CONNECT_S = 3.0
 READ_S = 60.0
+PROBE_CONNECT_S, PROBE_READ_S = 1.5, 10.0
+"""For a server that failed when it was last asked: others wait meanwhile."""
 SLOW_READ_S = 600.0
 """For bulk calls: on SQLite, Label Studio recounts a whole project's predictions at each import."""
 
 ATTEMPTS = 4
+CONNECT_ATTEMPTS = 2
+"""Of an address where nothing answers at all, which costs `CONNECT_S` each."""
 BACKOFF_S = 0.5
 """First pause between attempts; each further one is twice as long."""
-RETRY_AFTER_MAX_S = 30.0
+RETRY_AFTER_MAX_S = 5.0
 POOL = 32
 """Connections kept open, enough for every image download thread."""
 
@@ -40,24 +47,27 @@ REFUSING = frozenset({401, 403})
 """Answers after which the next token is tried."""
 BUSY = frozenset({429})
 """The server says that it has not done it: anything may be sent again."""
-FAILED = frozenset({500, 502, 503, 504})
+GATEWAY = frozenset({502, 503, 504})
+FAILED = GATEWAY | {500}
 """It may have been done or not. 500 is here since Label Studio on SQLite answers so when its database is locked."""
+
+
+PUBLIC_ONLY = AllowedAddresses()
 
 
 class StudioSession:
     """Sends requests to one server; safe to share between threads."""
 
-    def __init__(self, server: str, tokens: Sequence[NamedToken]) -> None:
-        """Take the server's address, which may have a path (`https://host/label-studio`)."""
+    def __init__(self, server: str, tokens: Sequence[NamedToken], allowed: AllowedAddresses = PUBLIC_ONLY) -> None:
+        """Take the server's address, which may have a path (`https://host/label-studio`).
+
+        `allowed` says where besides it files may come from.
+        """
         self.base = server.rstrip("/")
         self.root = urlsplit(self.base)
         self._ring = TokenRing(tokens, self._exchange)
-        self._http = requests.Session()
-        # A session cookie would make Label Studio ask for a CSRF token besides ours.
-        self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = HTTPAdapter(pool_connections=POOL, pool_maxsize=POOL)
-        self._http.mount("http://", adapter)
-        self._http.mount("https://", adapter)
+        self._http = _http(HTTPAdapter(pool_connections=POOL, pool_maxsize=POOL))
+        self._elsewhere = _http(GuardedAdapter(allowed, pool_connections=POOL, pool_maxsize=POOL))
         self._clock_offset = 0.0
 
     def __repr__(self) -> str:
@@ -88,6 +98,10 @@ class StudioSession:
             StudioMissing: 404.
             StudioError: any other refusal, with Label Studio's reason.
         """
+        probing = self._may_ask()
+        timeout = (CONNECT_S, read_s)
+        if probing:
+            timeout = (PROBE_CONNECT_S, min(read_s, PROBE_READ_S) if method == "GET" else read_s)
 
         def send(auth: AuthBase) -> requests.Response:
             return self._http.request(
@@ -97,16 +111,42 @@ class StudioSession:
                 json=body,
                 auth=auth,
                 headers={"Accept": "application/json"},
-                timeout=(CONNECT_S, read_s),
+                timeout=timeout,
                 allow_redirects=False,
             )
 
+        attempts = 1 if probing else ATTEMPTS
+        begun = time.monotonic()
         try:
-            response = self.signed(lambda auth: self.repeat(lambda: send(auth), repeatable=repeatable))
+            response = self.signed(
+                lambda auth: self.repeat(lambda: send(auth), repeatable=repeatable, attempts=attempts)
+            )
         except requests.RequestException as error:
-            raise unreachable(self.base, error) from error
+            failure = unreachable(self.base, error)
+            availability(self.base).failed(str(failure), time.monotonic() - begun)
+            raise failure from error
         self._note_clock(response)
-        return read_json(response, self.base, f"{method} {path}")
+        return self._read(response, f"{method} {path}", time.monotonic() - begun)
+
+    def _may_ask(self) -> bool:
+        """Tell whether the server failed when it was last asked; raises StudioUnreachable if that was just now."""
+        reason = availability(self.base).paused()
+        if reason is not None:
+            raise StudioUnreachable(reason)
+        return availability(self.base).troubled
+
+    def _read(self, response: requests.Response, what: str, took_s: float) -> Json:
+        away = response.status_code in GATEWAY | BUSY
+        try:
+            answer = read_json(response, self.base, what)
+        except StudioUnreachable as error:
+            if away:
+                availability(self.base).failed(str(error), took_s, _asked(response.headers.get("Retry-After")) or 0.0)
+            raise
+        finally:
+            if not away:
+                availability(self.base).answered()
+        return answer
 
     def signed(
         self, send: Callable[[AuthBase], requests.Response], refusing: frozenset[int] = REFUSING
@@ -145,7 +185,8 @@ class StudioSession:
             except requests.ReadTimeout:
                 raise  # it has had its time: a second request would only add to its load
             except requests.RequestException as error:
-                if last or not (repeatable or _never_sent(error)):
+                silent = isinstance(error, requests.ConnectTimeout) and attempt + 1 >= CONNECT_ATTEMPTS
+                if last or silent or not (repeatable or _never_sent(error)):
                     raise
                 asked = None
             else:
@@ -158,10 +199,17 @@ class StudioSession:
             attempt += 1
 
     def stream(self, url: str, auth: AuthBase | None, read_s: float) -> requests.Response:
-        """GET any address without following redirects, the body unread; `auth` None sends no credentials."""
-        return self._http.get(
-            url, auth=auth or NoAuth(), stream=True, timeout=(CONNECT_S, read_s), allow_redirects=False
-        )
+        """GET any address without following redirects, the body unread; `auth` None sends no credentials.
+
+        Raises:
+            ImageError: it is on another server than Label Studio's, at an address that is not allowed.
+        """
+        http = self._http if auth is not None or self.is_origin(url) else self._elsewhere
+        return http.get(url, auth=auth or NoAuth(), stream=True, timeout=(CONNECT_S, read_s), allow_redirects=False)
+
+    def is_origin(self, url: str) -> bool:
+        """Tell whether an address is on Label Studio's own server: same scheme, host and port."""
+        return _origin(urlsplit(url)) == _origin(self.root)
 
     def server_time(self, local: float) -> datetime:
         """Turn a local `time.time()` into the server's time, known from its answers to about a second."""
@@ -198,15 +246,35 @@ class StudioSession:
         )
 
 
+def _http(adapter: HTTPAdapter) -> requests.Session:
+    http = requests.Session()
+    # A session cookie would make Label Studio ask for a CSRF token besides ours.
+    http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    http.mount("http://", adapter)
+    http.mount("https://", adapter)
+    return http
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
 def _pause(attempt: int, retry_after: str | None) -> float:
-    """Give the seconds to wait: as asked for (a number or a date), else longer each time."""
-    if retry_after:
-        with suppress(TypeError, ValueError):
-            number = retry_after.strip().isdigit()
-            wait = float(retry_after) if number else parsedate_to_datetime(retry_after).timestamp() - time.time()
-            return min(max(wait, 0.0), RETRY_AFTER_MAX_S)
+    """Give the seconds to wait: as asked for, within limits, else longer each time."""
+    asked = _asked(retry_after)
+    if asked is not None:
+        return min(asked, RETRY_AFTER_MAX_S)
     spread = random.uniform(0.8, 1.2)  # so that workers do not come back together
     return float(BACKOFF_S * 2**attempt * spread)
+
+
+def _asked(retry_after: str | None) -> float | None:
+    """Read a Retry-After header, a number of seconds or a date, as seconds."""
+    text = (retry_after or "").strip()
+    with suppress(TypeError, ValueError):
+        wait = float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
+        return max(wait, 0.0)
+    return None
 
 
 def _never_sent(error: requests.RequestException) -> bool:

@@ -7,13 +7,21 @@ import pytest
 from labelstudio import LabelStudioServer
 from studio_web import Web
 
+from backend.addresses import AllowedAddresses
 from backend.studio.annotator import Annotator
+from backend.studio.availability import availability
 from backend.studio.client import LabelStudio, NamedToken
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="choice" toName="image">'
     '<Choice value="cat"/><Choice value="dog"/></Choices></View>'
 )
+
+
+@pytest.fixture(autouse=True)
+def forgetful():
+    """No test finds a server paused that failed in an earlier one."""
+    availability.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +31,8 @@ def person(label_studio: LabelStudioServer) -> Annotator:
 
 @pytest.fixture(scope="session")
 def studio(label_studio: LabelStudioServer) -> LabelStudio:
-    return LabelStudio(label_studio.url, [NamedToken("the test's token", label_studio.token)])
+    allowed = AllowedAddresses.parse("127.0.0.1")
+    return LabelStudio(label_studio.url, [NamedToken("the test's token", label_studio.token)], allowed)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import base64
+import socket
 import threading
 import time
 from pathlib import Path
@@ -7,8 +8,9 @@ import pytest
 from labelstudio import LabelStudioServer
 from studio_web import Web, png, reply
 
+from backend.addresses import AllowedAddresses
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
-from backend.studio import files
+from backend.studio import files, guard
 from backend.studio import session as session_module
 from backend.studio.annotator import Annotator
 from backend.studio.client import LabelStudio, NamedToken
@@ -38,7 +40,7 @@ def other(web: Web):
 @pytest.fixture
 def ours(web: Web) -> LabelStudio:
     """A client that takes `web` for Label Studio, under a path."""
-    return LabelStudio(f"{web.url}/ls", [NamedToken("token", TOKEN)])
+    return LabelStudio(f"{web.url}/ls", [NamedToken("token", TOKEN)], AllowedAddresses.parse("localhost 127.0.0.1"))
 
 
 # Label Studio's own files
@@ -185,6 +187,63 @@ def test_fetch_ends_a_body_that_trickles(ours: LabelStudio, other: Web, monkeypa
         ours.fetch(f"{other.url}/a.png", 1)
 
 
+def test_fetch_ends_a_body_that_trickles_byte_by_byte(ours: LabelStudio, other: Web, monkeypatch):
+    def answer(handler, _):
+        handler.send_response(200)
+        handler.end_headers()
+        for _ in range(60):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+            time.sleep(0.05)
+        handler.close_connection = True
+
+    monkeypatch.setattr(files, "FILE_S", 0.2)
+    other.answer = answer
+    begun = time.monotonic()
+    with pytest.raises(ImageUnavailable, match=r"did not send the whole file in 0\.2 s"):
+        ours.fetch(f"{other.url}/a.png", 1)
+    assert time.monotonic() - begun < 1.5
+
+
+def test_fetch_ends_an_answer_that_never_quite_begins(ours: LabelStudio, other: Web, monkeypatch):
+    def answer(handler, _):
+        for letter in b"HTTP/1.1 200 OK\r\n" + b"X-Slow: " + b"x" * 60:
+            handler.wfile.write(bytes([letter]))
+            handler.wfile.flush()
+            time.sleep(0.05)
+
+    monkeypatch.setattr(guard, "HEAD_S", 0.2)
+    other.answer = answer
+    begun = time.monotonic()
+    with pytest.raises(ImageUnavailable, match=r"127\.0\.0\.1 did not answer"):
+        ours.fetch(f"{other.url}/a.png", 1)
+    assert time.monotonic() - begun < 2
+
+
+def test_fetch_leaves_a_host_alone_that_failed_three_times_in_a_row(ours: LabelStudio, other: Web):
+    def hang_up(handler, _):
+        handler.connection.shutdown(socket.SHUT_RDWR)
+        handler.close_connection = True
+
+    other.answer = hang_up
+    for _ in range(10):
+        with pytest.raises(ImageUnavailable, match=r"127\.0\.0\.1 did not answer"):
+            ours.fetch(f"{other.url}/a.png", 1)
+    assert len(other.requests) == files.HOST_FAILURES * files.FILE_ATTEMPTS
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_fetch_tells_a_stuck_file_of_label_studios_from_a_stuck_label_studio(ours, web: Web, healthy):
+    def answer(handler, _):
+        well = handler.path == "/ls/health" and healthy
+        reply(handler, 200 if well else 504, '{"status": "UP"}' if well else "<html>")
+
+    web.answer = answer
+    kind, words = (ImageUnavailable, "504 for this file") if healthy else (StudioUnreachable, r"its proxy \(504\)")
+    with pytest.raises(kind, match=words):
+        ours.fetch("/tasks/1/resolve", 1)
+
+
 @pytest.mark.parametrize("announced", [True, False])
 def test_fetch_stops_at_its_limit(ours: LabelStudio, other: Web, monkeypatch, announced):
     def answer(handler, _):
@@ -211,6 +270,8 @@ def test_fetch_reads_what_stands_in_the_address_itself(ours: LabelStudio):
         ("file:///etc/passwd", "add the folder to Label Studio"),
         ("FILE:///etc/passwd", "add the folder to Label Studio"),
         ("http://[bad", "not valid"),
+        ("http://host:99999/a.png", "not valid"),
+        ("http://host:port/a.png", "not valid"),
         ("data:image/png;base64", "cut off"),
         ("data:image/png;base64,!", "damaged base64"),
     ],

@@ -6,6 +6,7 @@ import pytest
 from studio_web import Web, png, reply
 
 from backend.errors import StudioUnreachable
+from backend.studio import images
 from backend.studio import session as session_module
 from backend.studio.annotator import Annotator
 from backend.studio.client import LabelStudio, NamedToken
@@ -52,7 +53,7 @@ def test_download_images_reports_bad_ones_and_goes_on(ours: LabelStudio, web: We
 
 def test_download_images_stops_when_label_studio_is_down(ours: LabelStudio, web: Web):
     web.answer = lambda handler, number: reply(handler, 200 if number < 4 else 503, png(), "image/png")
-    fetched = download_images(ours, ((task, "/a.png") for task in range(1000)), 4, workers=2)
+    fetched = download_images(ours, ((task, f"/{task}.png") for task in range(1000)), 4, workers=2)
     with pytest.raises(StudioUnreachable):
         list(fetched)
     assert len(web.requests) < 100
@@ -65,7 +66,7 @@ def test_download_images_runs_ahead_only_so_far(ours: LabelStudio, web: Web):
     def refs():
         for task in range(1000):
             taken.append(task)
-            yield task, "/a.png"
+            yield task, f"/{task}.png"
 
     fetched = download_images(ours, refs(), 4, workers=3)
     next(fetched)
@@ -78,6 +79,32 @@ def test_download_images_runs_ahead_only_so_far(ours: LabelStudio, web: Web):
 def test_download_images_works_at_several_at_once(ours: LabelStudio, web: Web):
     together = threading.Barrier(4, timeout=5)
     web.answer = lambda handler, _: (together.wait(), reply(handler, 200, png(), "image/png"))
-    assert [image.error for image in download_images(ours, [(task, "/a.png") for task in range(4)], 4, workers=4)] == [
-        None
-    ] * 4
+    refs = [(task, f"/{task}.png") for task in range(4)]
+    assert [image.error for image in download_images(ours, refs, 4, workers=4)] == [None] * 4
+
+
+def test_download_images_asks_once_for_a_file_that_a_thousand_tasks_name(ours: LabelStudio, web: Web):
+    web.answer = lambda handler, _: reply(handler, 200, png(7), "image/png")
+    fetched = list(download_images(ours, ((task, "/a.png") for task in range(1000)), 4))
+    assert [image.task_id for image in fetched] == list(range(1000))
+    assert {int(image.pixels.mean()) for image in fetched} == {7}
+    assert len(web.requests) == 1
+
+
+def test_download_images_decodes_large_ones_one_at_a_time(ours: LabelStudio, web: Web, monkeypatch):
+    at_once, most, lock = [], [], threading.Lock()
+
+    def decode(body, side):
+        with lock:
+            at_once.append(1)
+            most.append(len(at_once))
+        time.sleep(0.02)
+        with lock:
+            at_once.pop()
+        return np.zeros((side, side, 3), np.uint8)
+
+    monkeypatch.setattr(images, "decode", decode)
+    monkeypatch.setattr(images, "LARGE_PIXELS", 40)
+    web.answer = lambda handler, _: reply(handler, 200, png(), "image/png")  # 8 x 6 pixels
+    assert len(list(download_images(ours, [(task, f"/{task}.png") for task in range(8)], 4))) == 8
+    assert max(most) == 1

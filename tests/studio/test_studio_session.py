@@ -8,8 +8,10 @@ import pytest
 from studio_web import Web, reply
 
 from backend.errors import StudioError, StudioMissing, StudioRefused, StudioUnreachable
+from backend.studio import availability as availability_module
 from backend.studio import session as session_module
 from backend.studio.annotator import Annotator
+from backend.studio.availability import availability
 from backend.studio.client import LabelStudio, NamedToken
 from backend.studio.session import StudioSession
 
@@ -126,6 +128,56 @@ def test_session_repeats_what_may_be_repeated(web: Web, status):
     assert len(web.requests) == 3
 
 
+@pytest.mark.parametrize("status", [429, 502, 503, 504, None])
+def test_session_leaves_a_server_alone_that_has_just_failed_and_then_asks_it_once(web: Web, monkeypatch, status):
+    def hang_up(handler, _):
+        if status is None:
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            handler.close_connection = True
+        else:
+            reply(handler, status)
+
+    web.answer = hang_up
+    monkeypatch.setattr(availability_module, "PAUSE_S", 0.5)
+    with pytest.raises(StudioUnreachable) as first:
+        session(web.url).get("/api/one")
+    asked = len(web.requests)
+    assert asked == session_module.ATTEMPTS
+    with pytest.raises(StudioUnreachable) as second:
+        session(web.url).get("/api/two")  # of another project there, too
+    assert len(web.requests) == asked
+    assert str(second.value) == str(first.value)
+    time.sleep(0.6)
+    with pytest.raises(StudioUnreachable):
+        session(web.url).get("/api/three")
+    assert len(web.requests) == asked + 1
+    time.sleep(0.6)
+    web.answer = lambda handler, _: reply(handler, 200)
+    session(web.url).get("/api/four")
+    session(web.url).get("/api/five")
+    assert len(web.requests) == asked + 3
+
+
+def test_session_spends_little_time_on_an_address_where_nothing_answers(monkeypatch):
+    # A listener whose backlog is full takes no connection and refuses none, as a host that is switched off.
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        others = [socket.socket() for _ in range(4)]
+        for other in others:
+            other.setblocking(False)
+            other.connect_ex(address)
+        monkeypatch.setattr(session_module, "CONNECT_S", 0.3)
+        begun = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(StudioUnreachable, match="did not answer in time"):
+                session(f"http://127.0.0.1:{address[1]}").get("/api/one")
+        assert time.monotonic() - begun < 2
+        for other in others:
+            other.close()
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_session_sends_once_what_must_not_happen_twice(web: Web, status):
     web.answer = lambda handler, _: reply(handler, status)
@@ -139,6 +191,7 @@ def test_session_sends_once_what_a_dropped_connection_may_have_done(web: Web):
     with pytest.raises(StudioUnreachable):
         session(web.url).call("POST", "/api/one", body={}, repeatable=False)
     assert len(web.requests) == 1
+    availability.cache_clear()
     with pytest.raises(StudioUnreachable):
         session(web.url).get("/api/one")
     assert len(web.requests) == 1 + session_module.ATTEMPTS

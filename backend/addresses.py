@@ -1,0 +1,88 @@
+"""Which network addresses images may come from besides the operator's own Label Studio."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from backend.errors import ImageError
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+# Services of Azure and Oracle for their machines, at addresses that look public; others' are link-local or private.
+METADATA = (ip_network("168.63.129.16/32"), ip_network("192.0.0.0/24"))
+NAT64 = ip_network("64:ff9b::/96")
+
+
+@dataclass(frozen=True)
+class AllowedAddresses:
+    """What the operator has allowed besides the public internet."""
+
+    names: frozenset[str] = frozenset()
+    networks: tuple[Network, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> AllowedAddresses:
+        """Read host names, addresses and networks, separated by commas or spaces.
+
+        Raises:
+            ValueError: an entry is none of them; the text says which.
+        """
+        names, networks = set(), []
+        for entry in text.replace(",", " ").split():
+            try:
+                networks.append(ip_network(entry.strip("[]"), strict=False))
+            except ValueError:
+                if "/" in entry or ":" in entry or "*" in entry:
+                    raise ValueError(f"'{entry}' is neither a host name, an address nor a network") from None
+                names.add(_plain(entry))
+        return cls(frozenset(names), tuple(networks))
+
+    def allows(self, host: str, address: Address) -> bool:
+        """Tell whether `host`, which resolved to `address`, may be connected to."""
+        if _plain(host) in self.names:
+            return True
+        inner = _embedded(address)
+        if any(one in network for network in self.networks for one in (address, inner)):
+            return True
+        return inner.is_global and not inner.is_multicast and not any(inner in one for one in METADATA)
+
+    def check(self, host: str, address: Address) -> None:
+        """Refuse an address that is not allowed.
+
+        Raises:
+            ImageError: it is not; says how to allow it.
+        """
+        if not self.allows(host, address):
+            raise ImageError(
+                f"{host} is at a private or local address, which images may not come from unless the operator lists it "
+                "in ALLOWED_IMAGE_HOSTS"
+            )
+
+
+def literal_address(host: str) -> Address | None:
+    """Read an address in any form that a resolver takes for one, such as "127.1" or "0x7f000001"."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return ip_address(socket.inet_aton(host))
+    except (OSError, ValueError):
+        return None
+
+
+def _embedded(address: Address) -> Address:
+    """Give the IPv4 address that an IPv6 address stands for, else the address itself."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in NAT64:
+        return ip_address(int(address) & 0xFFFFFFFF)
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None) or address
+
+
+def _plain(host: str) -> str:
+    return host.lower().rstrip(".")

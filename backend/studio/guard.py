@@ -1,0 +1,132 @@
+"""Connections that are made to allowed addresses only.
+
+Whoever can import tasks into a project names the addresses that this backend then calls. So a name is resolved once,
+the address that comes out is checked, and that very address is connected to: neither a redirect nor a name that
+resolves to something else the next time leads anywhere else.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError, NameResolutionError
+from urllib3.response import HTTPResponse
+
+from backend.addresses import Address, AllowedAddresses, literal_address
+
+HEAD_S = 60.0
+"""Until a server's answer has to have begun, however slowly it comes: timeouts count from byte to byte only."""
+
+
+class GuardedAdapter(HTTPAdapter):
+    """Connects to nothing but what `allowed` allows.
+
+    Through a proxy of the operator's, names are the proxy's to resolve; addresses written as such are still checked.
+    """
+
+    def __init__(self, allowed: AllowedAddresses, **options: Any) -> None:
+        """Take the policy and the options of `HTTPAdapter`."""
+        self._allowed = allowed
+        super().__init__(**options)
+
+    def init_poolmanager(self, *given: Any, **options: Any) -> None:
+        """Make the pools of connections that check."""
+        super().init_poolmanager(*given, **options)
+        self.poolmanager.pool_classes_by_scheme = _guarded_pools(self._allowed)
+
+    def send(self, request: PreparedRequest, *given: Any, **options: Any) -> Response:
+        """Send a request whose host, if it is an address, is allowed."""
+        host = urlsplit(request.url or "").hostname or ""
+        literal = literal_address(host)
+        if literal is not None:
+            self._allowed.check(host, literal)
+        return super().send(request, *given, **options)
+
+
+def _guarded_pools(allowed: AllowedAddresses) -> dict[str, type[HTTPConnectionPool]]:
+    """Make the connection classes of one policy: urllib3 gives no other way to hand it to them."""
+
+    class Guarded(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect(self, allowed, super()._new_conn)
+
+        def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as urllib3's own stubs have it
+            with ends_after(HEAD_S, partial(_shut_down, self.sock)):
+                return super().getresponse()
+
+    class GuardedTLS(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect(self, allowed, super()._new_conn)
+
+        def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as urllib3's own stubs have it
+            with ends_after(HEAD_S, partial(_shut_down, self.sock)):
+                return super().getresponse()
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Guarded
+
+    class PoolTLS(HTTPSConnectionPool):
+        ConnectionCls = GuardedTLS
+
+    return {"http": Pool, "https": PoolTLS}
+
+
+def _connect(
+    connection: HTTPConnection, allowed: AllowedAddresses, connect: Callable[[], socket.socket]
+) -> socket.socket:
+    """Resolve, check, and connect to what was checked; certificate and Host header stay those of the name."""
+    host, name = connection.host, connection._dns_host
+    try:
+        addresses = _resolve(name, connection.port)
+    except (socket.gaierror, UnicodeError) as error:
+        raise NameResolutionError(host, connection, socket.gaierror(str(error))) from error
+    permitted = [address for address in addresses if allowed.allows(host, address)]
+    if not permitted:
+        allowed.check(host, addresses[0])
+    last: HTTPError | None = None
+    for address in permitted:
+        connection._dns_host = str(address)
+        try:
+            return connect()
+        except HTTPError as error:  # the name's next address may answer
+            last = error
+        finally:
+            connection._dns_host = name
+    raise last or NameResolutionError(host, connection, socket.gaierror("no address"))
+
+
+@contextmanager
+def ends_after(seconds: float, shut_down: Callable[[], None]) -> Iterator[None]:
+    """Shut a connection down if the block takes longer, so that what reads from it there ends with an error."""
+    timer = threading.Timer(seconds, shut_down)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _shut_down(sock: socket.socket | None) -> None:
+    if sock is not None:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+def _resolve(host: str, port: int | None) -> Sequence[Address]:
+    found = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)
+    addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    if not addresses:
+        raise socket.gaierror("no address")
+    return addresses
