@@ -1,6 +1,7 @@
 """Predictions from stored posteriors; a worker scores what is not stored."""
 
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from backend.web.services import Services
 logger = logging.getLogger(__name__)
 
 WAIT_S = 60.0  # for a worker to score unseen tasks; Label Studio waits for 100 s
+WAITING = 3  # requests of a process that may wait so: the other threads answer /health, /setup and /webhook meanwhile
+
+_waiting = threading.BoundedSemaphore(WAITING)
 
 
 def served_version(model: RoundRow | None) -> str:
@@ -69,13 +73,25 @@ def _posteriors(
         found = {task_id: np.asarray(probs[i]) for task_id, i in indices.items() if i < len(probs)}
     unseen = [task_id for task_id in task_ids if task_id not in found and task_id >= 0]
     if unseen:
-        try:
-            answer = here.queueing.ask(TRAIN, "backend.loop.jobs.score_tasks", project.id, unseen, timeout_s=WAIT_S)
-        except QueueUnavailable as error:
-            logger.warning("%s; %d tasks of project %s go without a prediction", error, len(unseen), project.studio_id)
-            answer = None
-        found.update({int(task_id): np.asarray(row, np.float32) for task_id, row in (answer or {}).items()})
+        found.update(_scored(here, project, unseen))
     return found
+
+
+def _scored(here: Services, project: ProjectRow, task_ids: list[int]) -> dict[int, NDArray[np.float32]]:
+    """Have a worker score tasks, unless as many requests wait for one already as may."""
+    if not _waiting.acquire(blocking=False):
+        logger.warning(
+            "%d tasks of project %s go without a prediction: too many wait", len(task_ids), project.studio_id
+        )
+        return {}
+    try:
+        answer = here.queueing.ask(TRAIN, "backend.loop.jobs.score_tasks", project.id, task_ids, timeout_s=WAIT_S)
+    except QueueUnavailable as error:
+        logger.warning("%s; %d tasks of project %s go without a prediction", error, len(task_ids), project.studio_id)
+        return {}
+    finally:
+        _waiting.release()
+    return {int(task_id): np.asarray(row, np.float32) for task_id, row in (answer or {}).items()}
 
 
 def _task_id(task: dict[str, Any]) -> int:
