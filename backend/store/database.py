@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from backend.errors import ConfigError
+from backend.store.finals import Finals
 from backend.store.insight import Insight
 from backend.store.jobs import Jobs
 from backend.store.projects import Projects
@@ -77,6 +78,7 @@ class Store:
         self.tasks = Tasks(self.read, self.write)
         self.rounds = Rounds(self.read, self.write)
         self.jobs = Jobs(self.read, self.write)
+        self.finals = Finals(self.read, self.write)
         self.insight = Insight(self.read, self.write)
 
     @contextmanager

@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from backend.store.base import Repository
 from backend.store.tables import JobRow, JobState
@@ -32,6 +32,7 @@ class Jobs(Repository):
                 session.add(row)
             row.token, row.state, row.worker, row.progress = token, JobState.QUEUED, None, 0.0
             row.queued_at = row.heartbeat_at = now
+            row.paced_at = row.paced_from = None
             return token
 
     def take(self, key: int, kind: str, token: str, worker: str) -> bool:
@@ -51,11 +52,16 @@ class Jobs(Repository):
 
     def beat(self, key: int, kind: str, token: str, progress: float) -> bool:
         """Say that the job lives; False if it is no longer the one that may go on."""
+        now = time.time()
+        pace = {
+            "paced_at": func.coalesce(JobRow.paced_at, now),
+            "paced_from": func.coalesce(JobRow.paced_from, progress),
+        }
         with self._write() as session:
             result = session.execute(
                 update(JobRow)
                 .where(JobRow.project_id == key, JobRow.kind == kind, JobRow.token == token)
-                .values(progress=progress, heartbeat_at=time.time())
+                .values(progress=progress, heartbeat_at=now, **(pace if progress > 0 else {}))
             )
             return bool(result.rowcount)  # type: ignore[attr-defined]
 

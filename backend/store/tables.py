@@ -77,6 +77,7 @@ class ProjectRow(Base):
     created_ts: Mapped[str] = mapped_column(String(32))
     server: Mapped[str] = mapped_column(String(500))  # Label Studio's address as we reach it
     hostname: Mapped[str | None] = mapped_column(Text)  # what it calls itself, which is how people reach it
+    title: Mapped[str | None] = mapped_column(Text)
     token: Mapped[str | None] = mapped_column(Text)  # encrypted
     webhook_secret: Mapped[str] = mapped_column(Text)  # encrypted
     backend_url: Mapped[str | None] = mapped_column(Text)  # ours, as Label Studio reaches it
@@ -165,6 +166,8 @@ class RoundRow(Base):
     labels: Mapped[int | None]  # what the model was trained on
     holdout_size: Mapped[int | None]
     holdout_correct: Mapped[int | None]
+    holdout_gained: Mapped[int | None]  # of the holdout: right now, wrong by the model before
+    holdout_lost: Mapped[int | None]  # the other way round
     agreement: Mapped[float | None] = mapped_column(Float)
     seconds: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
@@ -197,8 +200,25 @@ class JobRow(Base):
     state: Mapped[str] = mapped_column(String(8))
     worker: Mapped[str | None] = mapped_column(String(200))
     progress: Mapped[float] = mapped_column(Float, default=0.0)
+    paced_at: Mapped[float | None] = mapped_column(Float)  # when this attempt first said how far it was
+    paced_from: Mapped[float | None] = mapped_column(Float)  # and how far: it may go on from a checkpoint
     queued_at: Mapped[float] = mapped_column(Float)
     heartbeat_at: Mapped[float] = mapped_column(Float)
     failures: Mapped[int] = mapped_column(default=0)
     retry_at: Mapped[float | None] = mapped_column(Float)
     error: Mapped[str | None] = mapped_column(Text)
+
+
+class FinalRow(Base):
+    """The last order to write predictions for all that nobody labels, and what became of it."""
+
+    __tablename__ = "final"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True)
+    round: Mapped[int]  # whose model predicts
+    confidence: Mapped[float] = mapped_column(Float)  # below which an image stays without
+    temperature: Mapped[float] = mapped_column(Float)  # that made the confidences honest when it was ordered
+    ordered_at: Mapped[float] = mapped_column(Float)
+    written_at: Mapped[float | None] = mapped_column(Float)
+    images: Mapped[int]  # expected when it was ordered, then written
+    errors: Mapped[float] = mapped_column(Float)  # expected among them

@@ -75,3 +75,13 @@ def test_drop_lost_drops_queued_jobs_that_redis_forgot(jobs, store: Store, proje
     assert jobs.drop_lost(project.id, lambda asked: asked == token) == 0
     assert jobs.drop_lost(project.id, lambda _: False) == 1
     assert jobs.start(project.id, "sync") is not None
+
+
+def test_a_pace_is_measured_from_the_first_sign_of_progress(store: Store, project, monkeypatch) -> None:
+    token = store.jobs.start(project.id, "pretext")
+    store.jobs.take(project.id, "pretext", token, "w")
+    for now, progress in ((100.0, 0.0), (110.0, 0.5), (120.0, 0.6)):
+        monkeypatch.setattr("backend.store.jobs.time.time", lambda now=now: now)
+        store.jobs.beat(project.id, "pretext", token, progress)
+    (row,) = store.jobs.all(project.id)
+    assert (row.paced_at, row.paced_from, row.progress) == (110.0, 0.5, 0.6)
