@@ -7,7 +7,7 @@ from backend.files import Files
 from backend.store import Answer, AskRole, JobRow, JobState, Store
 from backend.store.insight import Asked
 from backend.store.tasks import TaskChange
-from backend.web.dashboard.evidence import Hardness, Rate, hardness, hardness_by_round
+from backend.loop.evidence import Hardness, Rate, hardness, hardness_by_round
 from backend.web.dashboard.figures import FIGURES
 from backend.web.dashboard.figures.base import names, plain
 from backend.web.dashboard.figures.losses import group_batches

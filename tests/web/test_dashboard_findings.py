@@ -3,7 +3,7 @@
 import pytest
 
 from backend.store import Answer
-from backend.web.dashboard.evidence import Hardness, Rate
+from backend.loop.evidence import Hardness, Rate
 from backend.web.dashboard.findings import _accuracy, _agreement, _hardness, _left_out
 
 

@@ -22,6 +22,8 @@ def observe(work: Work) -> Observation:
     """
     training_requested = work.project.training_requested
     info = look(work.studio, work.project)
+    if info.title != work.project.title:
+        work.store.projects.set(work.key, title=info.title)
     if info.label_config != work.project.label_config:
         # Which answers are usable depends on the labels: all of them are read again.
         work.store.projects.set(work.key, label_config=info.label_config, cursor=None)

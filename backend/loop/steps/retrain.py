@@ -16,7 +16,7 @@ from backend.loop.steps.plan import load_probs, plan
 from backend.loop.steps.sync import open_bank
 from backend.store import RoundRow, RoundState
 from model.metrics import cohen_kappa
-from model.outputs import FloatArray, IntArray
+from model.outputs import BoolArray, FloatArray, IntArray
 from model.query import QuerySettings
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: 
     needs = QuerySettings(batches=work.config.rounds, k=1, sampler=work.config.sampler).needs(number + 1)
     outputs = Learner.load(out, device=device).predict(
         bank,
-        embeddings="embeddings" in needs,
+        needs=needs,
         progress=lambda share: progress(TRAIN_SHARE + (1 - TRAIN_SHARE) * share),
     )
     if outputs.probs is None:
@@ -93,7 +93,9 @@ def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: 
 
 
 def _note(work: Work, current: RoundRow, labels: LabelSet, probs: FloatArray) -> None:
-    guesses = probs[labels.holdout].argmax(axis=1) if len(labels.holdout) else np.empty(0, np.int64)
+    before = _posteriors_before(work, current.number, len(probs))
+    right = _right(labels, probs)
+    was_right = None if before is None else _right(labels, before)
     work.store.rounds.set(
         work.key,
         current.number,
@@ -101,19 +103,31 @@ def _note(work: Work, current: RoundRow, labels: LabelSet, probs: FloatArray) ->
         classes=list(work.spec.classes),
         labels=len(labels.train),
         holdout_size=len(labels.holdout),
-        holdout_correct=int((guesses == labels.holdout_labels).sum()),
-        agreement=_agreement(work, current.number, probs),
+        holdout_correct=int(right.sum()),
+        holdout_gained=None if was_right is None else int((right & ~was_right).sum()),
+        holdout_lost=None if was_right is None else int((was_right & ~right).sum()),
+        agreement=None if before is None else _agreement(work, before, probs),
     )
 
 
-def _agreement(work: Work, number: int, probs: FloatArray) -> float | None:
-    """Cohen's kappa between this model and the last on a fixed sample of unlabeled images."""
+def _right(labels: LabelSet, probs: FloatArray) -> BoolArray:
+    """Tell for each labeled holdout image (h,) whether a model is right about it."""
+    if not len(labels.holdout):
+        return np.empty(0, np.bool_)
+    right: BoolArray = probs[labels.holdout].argmax(axis=1) == labels.holdout_labels
+    return right
+
+
+def _posteriors_before(work: Work, number: int, size: int) -> FloatArray | None:
+    """Give the posteriors of the last model, if it knows the same classes."""
     models = [row for row in work.store.rounds.all(work.key) if row.has_model and row.number < number]
     if not models or models[-1].classes != list(work.spec.classes):
         return None
-    before = load_probs(work, models[-1], len(probs))
-    if before is None:
-        return None
+    return load_probs(work, models[-1], size)
+
+
+def _agreement(work: Work, before: FloatArray, probs: FloatArray) -> float | None:
+    """Cohen's kappa between this model and the last on a fixed sample of unlabeled images."""
     pool = work.store.tasks.pool(work.key, len(probs))
     # The same random ranks every time: the sample changes only by what was labeled since.
     ranks = np.random.default_rng(work.config.seed).random(len(probs))

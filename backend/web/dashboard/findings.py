@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from backend.loop.evidence import Hardness, Rate, hardness
 from backend.store import Answer
-from backend.web.dashboard.evidence import Hardness, Rate, hardness
 from backend.web.dashboard.view import ProjectView
 from backend.web.dashboard.words import count, percent, points
 

@@ -10,10 +10,10 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import Forbidden, HTTPException, NotFound
 
 from backend.errors import QueueUnavailable
+from backend.loop.evidence import hardness_by_round
 from backend.loop.facts import JobKind
 from backend.store import ProjectRow
 from backend.web.dashboard import assets, guard, words
-from backend.web.dashboard.evidence import hardness_by_round
 from backend.web.dashboard.figures import FIGURES
 from backend.web.dashboard.figures.balance import class_table
 from backend.web.dashboard.figures.confusion import worst
