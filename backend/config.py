@@ -45,6 +45,7 @@ class Settings(BaseModel):
 
     label_studio_url: str | None = None
     label_studio_api_key: SecretStr | None = None
+    dashboard_url: str | None = None
     redis_url: SecretStr | None = None
     database_url: SecretStr | None = None
     data_dir: Path = Path("pt4al-data")
@@ -86,7 +87,7 @@ class Settings(BaseModel):
         AllowedAddresses.parse(value)
         return value
 
-    @field_validator("label_studio_url")
+    @field_validator("label_studio_url", "dashboard_url")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

@@ -1,18 +1,19 @@
-"""What people are told of a project: the JSON of ``GET /api/projects/<id>`` and the line on the model card."""
+"""A project's condition, read from the store alone."""
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 from backend.config import ProjectConfig
 from backend.errors import ConfigError
+from backend.loop.advice import outlook_of
 from backend.loop.decide import MIN_IMAGES
 from backend.loop.facts import JobKind
 from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive
 from backend.store.rounds import AskCounts
 from backend.store.tally import TaskCounts
-from model.metrics import wilson_interval
+from model.stopping import Outlook
 
 NO_TASKS = "The project has no tasks yet: import images into it, and the work begins by itself."
 
@@ -78,6 +79,12 @@ class Status:
         closed = self.current.state == RoundState.CLOSED
         return self.current.number >= self.config.rounds or (closed and self.tasks.available == 0)
 
+    @cached_property
+    def outlook(self) -> Outlook | None:
+        """What another round as large as the configured ones would add; None while nothing can be said."""
+        labels = min(self.config.labels_of_round(self.tasks.ok), self.tasks.available)
+        return outlook_of(self.rounds, labels)
+
     @property
     def stage(self) -> str:
         """One of syncing, pretext, recording, labeling, training, finished, failed."""
@@ -129,64 +136,3 @@ def read_status(store: Store, project: ProjectRow) -> Status:
         jobs=store.jobs.all(project.id),
         first_broken=next((reason for _, reason in store.tasks.broken(project.id, 1)), None),
     )
-
-
-def as_json(status: Status) -> dict[str, Any]:
-    """Give the status in the form that scripts depend on."""
-    live, tasks = status.live, status.tasks
-    return {
-        "project": status.project.studio_id,
-        "stage": status.stage,
-        "progress": status.progress,
-        "error": status.error,
-        "notice": status.notice,
-        "active": status.project.active,
-        "pool": {"tasks": tasks.tasks, "images": tasks.ok, "broken": tasks.broken, "labeled": tasks.labeled},
-        "round": live.number if live else 0,
-        "rounds": status.config.rounds,
-        "queue": {
-            "model_version": live.model_version if live else None,
-            "size": live.asked if live else 0,
-            "answered": status.asks.answered,
-            "task_ids": status.task_ids,
-        },
-        "history": [_entry(row) for row in status.rounds if row.has_model],
-        "config": status.config.model_dump(),
-        "advice": "finished" if status.finished else "continue",
-    }
-
-
-def as_line(status: Status) -> str:
-    """Give the status in one line, for the model card and the terminal."""
-    live = status.live
-    parts = [f"Active learning: {status.stage}"]
-    if live is not None:
-        parts.append(f"round {live.number + 1} of {status.config.rounds}")
-    measured = [row for row in status.rounds if row.has_model and row.holdout_size]
-    if measured:
-        entry = _entry(measured[-1])
-        low, high = entry["interval"]
-        parts.append(
-            f"holdout accuracy {entry['holdout_accuracy']:.0%} ({low:.0%} to {high:.0%}) with {entry['labels']} labels"
-        )
-    if status.finished:
-        parts.append("all batches are asked; the rest of the pool follows, most uncertain first, until you stop")
-    text = "; ".join(parts) + "."
-    for more in (status.error, status.notice):
-        text += f" {more}" if more else ""
-    return text
-
-
-def _entry(row: RoundRow) -> dict[str, Any]:
-    size, correct = row.holdout_size or 0, row.holdout_correct or 0
-    low, high = wilson_interval(correct, size)
-    return {
-        "round": row.number,
-        "labels": row.labels,
-        "model_version": row.model_version,
-        "holdout_accuracy": round(correct / size, 4) if size else None,
-        "holdout_size": size,
-        "interval": [round(low, 4), round(high, 4)],
-        "agreement": row.agreement,
-        "seconds": {"retrain": 0.0, "score": 0.0, "ask": 0.0, **row.seconds},
-    }

@@ -4,7 +4,8 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from backend.loop.status import as_json, read_status
+from backend.loop.report import as_json, hardness_of
+from backend.loop.status import read_status
 from backend.store import ProjectRow
 from backend.web.services import services
 
@@ -21,7 +22,9 @@ def projects() -> ResponseReturnValue:
 @blueprint.get("/api/projects/<int:studio_id>")
 def project(studio_id: int) -> ResponseReturnValue:
     """Give a project's status, by Label Studio's id."""
-    return jsonify(as_json(read_status(services().store, _find(studio_id))))
+    store = services().store
+    status = read_status(store, _find(studio_id))
+    return jsonify(as_json(status, hardness_of(store, status)))
 
 
 @blueprint.get("/api/projects/<int:studio_id>/broken")

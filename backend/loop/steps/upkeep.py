@@ -1,12 +1,15 @@
 """What keeps the connection right: the webhook with its secret, the Data Manager tab, the model card's words."""
 
 import logging
+import re
 import time
 
 from backend.config import SECRET_HEADER
 from backend.errors import StudioError
 from backend.loop.context import Context, Work, studio_of
-from backend.loop.status import as_line, read_status
+from backend.loop.evidence import Hardness
+from backend.loop.report import as_line, dashboard_url, hardness_of
+from backend.loop.status import Status, read_status
 from backend.loop.steps.queue import check_posted
 from backend.store import ProjectRow
 from backend.studio.client import LabelStudio, MlBackend
@@ -17,7 +20,12 @@ TAB_TITLE = "PT4AL queue"
 UPKEEP_S = 30.0  # how often webhook, tab and connection are looked at
 CONNECTING_S = 30.0  # Label Studio calls /setup before it lists the model
 
+CARD_S = 10.0  # how often the count of answers on a card is brought up to date: Label Studio calls /setup each time
+_ANSWERED = re.compile(r"[\d,]+ of [\d,]+ answered")
+
 _next_upkeep: dict[int, tuple[str | None, float]] = {}
+_next_card: dict[int, float] = {}
+_hard: dict[int, tuple[int, Hardness | None]] = {}  # of the newest round
 
 
 def upkeep(work: Work) -> bool:
@@ -54,14 +62,31 @@ def write_card(context: Context, key: int) -> None:
     project = context.store.projects.get(key)
     if project is None or not project.active:
         return
-    text = as_line(read_status(context.store, project))
-    if text == project.card:
+    status = read_status(context.store, project)
+    where = dashboard_url(status, context.settings.dashboard_url)
+    text = as_line(status, _hardness(context, status), where)
+    if text == project.card or (_same_but_answers(text, project.card) and time.monotonic() < _next_card.get(key, 0.0)):
         return
     try:
         if _describe(studio_of(context, project), project, text):
             context.store.projects.set(key, card=text)
+            _next_card[key] = time.monotonic() + CARD_S
     except StudioError as error:
         logger.info("the model card of project %s could not be written: %s", key, error)
+
+
+def _same_but_answers(text: str, card: str | None) -> bool:
+    return card is not None and _ANSWERED.sub("", text) == _ANSWERED.sub("", card)
+
+
+def _hardness(context: Context, status: Status) -> Hardness | None:
+    """Compare asked images with random ones, once a round: it reads every answer."""
+    newest = status.current.number if status.current else -1
+    last, found = _hard.get(status.project.id, (-1, None))
+    if last != newest:
+        found = hardness_of(context.store, status)
+        _hard[status.project.id] = (newest, found)
+    return found
 
 
 def _describe(studio: LabelStudio, project: ProjectRow, text: str) -> bool:

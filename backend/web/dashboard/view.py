@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.files import Files
-from backend.loop.status import Status, as_json, read_status
-from backend.store import ProjectRow, RoundRow, RoundState
+from backend.loop.report import as_json, asked_in_full
+from backend.loop.status import Status, read_status
+from backend.store import ProjectRow, RoundRow
 from backend.store.insight import Asked, LossTable, QueuedImage
 from backend.web.dashboard.cache import cache_of
 from backend.web.services import Services
@@ -93,12 +94,8 @@ class ProjectView:
 
     @property
     def asked_in_full(self) -> list[Asked]:
-        """The same of closed rounds only.
-
-        The queue is served with the hardest images first, so that half a round looks harder than it is.
-        """
-        closed = {row.number for row in self.status.rounds if row.state == RoundState.CLOSED}
-        return [row for row in self.asked if row.round in closed]
+        """The same of closed rounds only."""
+        return asked_in_full(self.status, self.asked)
 
     @cached_property
     def losses(self) -> LossTable:
