@@ -36,6 +36,7 @@ FAILURE_TTL_S = 3600
 RESULT_TTL_S = 120
 CONNECT_TIMEOUT_S = 2.0
 POLL_S = 0.05
+FUNCTIONS = frozenset({f"backend.loop.jobs.{name}" for name in ("advance", "run", "score_tasks")})  # what workers run
 
 
 class Queueing:
@@ -174,6 +175,22 @@ class Queueing:
         return Queue(PREFIX + name, connection=self.connection, serializer=JSONSerializer)
 
 
+class OurJob(Job):
+    """One of our functions and nothing else: whoever can write to Redis must not be able to run code of his own."""
+
+    def restore(self, raw_data: Any) -> None:
+        """Read the job from Redis, without what RQ would call or send besides its function."""
+        super().restore(raw_data)
+        self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
+        self.webhooks = []
+
+    def perform(self) -> Any:
+        """Run the function, if it is ours."""
+        if self.func_name not in FUNCTIONS:
+            raise QueueUnavailable(f"'{self.func_name}' is not what this backend queues: who else writes to its Redis?")
+        return super().perform()
+
+
 class Worker(SimpleWorker):
     """Runs jobs in its own process: PyTorch is loaded once and stays warm, and nothing is forked after it.
 
@@ -221,6 +238,7 @@ def run_worker(settings: Settings, queues: Sequence[str], on_start: Callable[[st
     worker = Worker(
         [Queue(PREFIX + name, connection=queueing.connection, serializer=JSONSerializer) for name in queues],
         connection=queueing.connection,
+        job_class=OurJob,
         serializer=JSONSerializer,
         log_job_description=False,
     )

@@ -1,9 +1,11 @@
 """A small web server whose answers a test writes, and an image to serve."""
 
 import io
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
 from PIL import Image
 
 
@@ -53,3 +55,14 @@ def reply(
     handler.end_headers()
     if handler.command != "HEAD":
         handler.wfile.write(body)
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    server = Web()
+    thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.server.shutdown()
+    thread.join()
+    server.server.server_close()

@@ -10,6 +10,8 @@ from sqlalchemy import select, update
 from backend.store.base import Repository, Transaction
 from backend.store.tables import ProjectRow
 
+LARGEST = 2**63 - 1  # that a column takes; a stranger's id may be larger
+
 
 class Projects(Repository):
     """Queries over projects. ``key`` is our own id, ``studio_id`` is Label Studio's."""
@@ -95,6 +97,8 @@ class Projects(Repository):
 
     def find(self, studio_id: int, created_ts: str | None = None) -> ProjectRow | None:
         """Give the project of that Label Studio id that was connected last; the active ones come first."""
+        if abs(studio_id) > LARGEST:
+            return None
         with self._read() as session:
             query = select(ProjectRow).where(ProjectRow.studio_id == studio_id)
             if created_ts is not None:
@@ -109,6 +113,8 @@ class Projects(Repository):
         if active is not None:
             query = query.where(ProjectRow.active == active)
         if studio_id is not None:
+            if abs(studio_id) > LARGEST:
+                return []
             query = query.where(ProjectRow.studio_id == studio_id)
         with self._read() as session:
             return list(session.scalars(query))

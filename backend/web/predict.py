@@ -13,6 +13,7 @@ from backend.errors import ProjectError, QueueUnavailable
 from backend.files import Files
 from backend.queueing import TRAIN
 from backend.store import ProjectRow, RoundRow
+from backend.store.projects import LARGEST
 from backend.studio.labels import LabelSpec, prediction_result, read_label_config
 from backend.web.services import Services
 
@@ -96,4 +97,5 @@ def _scored(here: Services, project: ProjectRow, task_ids: list[int]) -> dict[in
 
 def _task_id(task: dict[str, Any]) -> int:
     task_id = task.get("id")
-    return task_id if isinstance(task_id, int) and not isinstance(task_id, bool) else -1
+    known = isinstance(task_id, int) and not isinstance(task_id, bool) and 0 <= task_id <= LARGEST
+    return task_id if known and task_id is not None else -1

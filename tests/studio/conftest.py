@@ -1,16 +1,17 @@
 """A signed-in person, a client and projects on the session's Label Studio; a small web server."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from labelstudio import LabelStudioServer
-from studio_web import Web
+from studio_web import web
 
 from backend.addresses import AllowedAddresses
 from backend.studio.annotator import Annotator
 from backend.studio.availability import availability
 from backend.studio.client import LabelStudio, NamedToken
+
+__all__ = ["web"]
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="choice" toName="image">'
@@ -48,14 +49,3 @@ def make_tasks(person: Annotator, studio: LabelStudio, project: int) -> Callable
         return studio.task_ids(project)[-count:]
 
     return make
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    server = Web()
-    thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.server.shutdown()
-    thread.join()
-    server.server.server_close()

@@ -1,0 +1,164 @@
+"""What strangers try: code in files and in the queue, paths out of our folders, addresses inside the network."""
+
+import ast
+import pickle
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from rq import Queue
+from rq.job import Job
+from rq.serializers import DefaultSerializer, JSONSerializer
+from studio_web import Web, png, reply
+
+from backend.errors import ImageError
+from backend.queueing import ADVANCE, FUNCTIONS, PREFIX, OurJob, Queueing, Worker
+from backend.studio.client import LabelStudio, NamedToken
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted([*ROOT.glob("backend/**/*.py"), *ROOT.glob("model/**/*.py"), *ROOT.glob("docker/*.py")])
+
+
+def calls() -> Iterator[tuple[str, str, ast.Call]]:
+    """Every call in our sources: file, dotted name, and the call itself."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                yield str(path.relative_to(ROOT)), ast.unparse(node.func), node
+
+
+def argument(call: ast.Call, name: str) -> str | None:
+    return next((ast.unparse(given.value) for given in call.keywords if given.arg == name), None)
+
+
+# Code in what we read
+
+
+def test_weights_are_read_as_data_never_as_code() -> None:
+    loads = [(path, argument(call, "weights_only")) for path, name, call in calls() if name == "torch.load"]
+    assert len(loads) >= 1
+    assert [path for path, given in loads if given != "True"] == []
+
+
+def test_nothing_else_turns_data_into_code() -> None:
+    dangerous = {
+        "pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.loads", "shelve.open", "eval", "exec", "compile",
+        "yaml.load", "yaml.unsafe_load", "joblib.load", "torch.jit.load", "torch.hub.load", "os.system", "os.popen",
+    }  # fmt: skip
+    found = [(path, name) for path, name, call in calls() if name in dangerous]
+    found += [(path, name) for path, name, call in calls() if argument(call, "allow_pickle") not in (None, "False")]
+    found += [(path, name) for path, name, call in calls() if argument(call, "shell") not in (None, "False")]
+    assert found == []
+
+
+def test_every_queue_worker_and_job_speaks_json() -> None:
+    kinds = {"Queue", "Worker", "SimpleWorker", "Job.fetch", "Job.create"}
+    found = [(name, argument(call, "serializer")) for path, name, call in calls() if name in kinds]
+    assert len(found) >= 3
+    assert {given for _, given in found} == {"JSONSerializer"}
+
+
+class Payload:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> object:
+        return Path.touch, (self.mark,)
+
+
+@pytest.fixture
+def queueing(private_redis: str) -> Iterator[Queueing]:
+    queueing = Queueing(private_redis)
+    queueing.connection.flushall()
+    yield queueing
+    queueing.connection.close()
+
+
+def work_off(queueing: Queueing) -> None:
+    """Run a worker as ``run_worker`` makes it until its queue is empty."""
+    queue = Queue(PREFIX + ADVANCE, connection=queueing.connection, serializer=JSONSerializer)
+    worker = Worker([queue], connection=queueing.connection, job_class=OurJob, serializer=JSONSerializer)
+    worker.work(burst=True, logging_level="CRITICAL")
+
+
+def test_a_pickle_in_redis_is_never_loaded(queueing: Queueing, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    pickle.loads(pickle.dumps(Payload(mark)))
+    assert mark.exists(), "the payload works"
+    mark.unlink()
+    queue = Queue(PREFIX + ADVANCE, connection=queueing.connection, serializer=DefaultSerializer)
+    queue.enqueue("backend.loop.jobs.advance", Payload(mark))
+    work_off(queueing)
+    assert not mark.exists()
+    assert queueing.depth(ADVANCE) == 0
+
+
+def test_a_foreign_function_in_redis_is_never_run(queueing: Queueing, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    queue = Queue(PREFIX + ADVANCE, connection=queueing.connection, serializer=JSONSerializer)
+    job = queue.enqueue("os.mkdir", str(mark))
+    queueing.connection.hset(f"rq:job:{job.id}", "failure_callback_name", "os.getcwd")
+    work_off(queueing)
+    assert not mark.exists()
+    assert Job.fetch(job.id, connection=queueing.connection, serializer=JSONSerializer).is_failed
+    assert queueing.depth(ADVANCE) == 0
+
+
+def test_every_function_that_workers_may_run_is_there() -> None:
+    from backend.loop import jobs
+
+    assert {name.rpartition(".")[2] for name in FUNCTIONS if hasattr(jobs, name.rpartition(".")[2])} == {
+        "advance", "run", "score_tasks",
+    }  # fmt: skip
+
+
+# Paths and addresses in task data
+
+REFERENCES = [
+    "{secret}", "file://{secret}", "FILE://localhost{secret}", "../../../../../../../../..{secret}", "/..{secret}",
+    "..\\..{secret}", "/%2e%2e/%2e%2e{secret}", "/data/local-files/?d=../../..{secret}", "\x00{secret}", "//{secret}",
+    "local:{secret}", "netdoc:{secret}", "jar:file://{secret}!/", "data:image/png,{secret}", "C:{secret}", " {secret}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_task_data_name_no_file_of_this_machine(web: Web, tmp_path: Path, reference: str) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png(99))
+    web.answer = lambda handler, _: reply(handler, 404, "", "text/plain")
+    opened: list[str] = []
+    watching = [True]
+
+    def watch(event: str, given: tuple[object, ...]) -> None:
+        if watching and event == "open":
+            opened.append(str(given[0]))
+
+    sys.addaudithook(watch)
+    try:
+        studio = LabelStudio(web.url, [NamedToken("token", "c0ffee")])
+        with suppress(ImageError):
+            assert studio.fetch(reference.format(secret=secret), 1) != png(99)
+    finally:
+        watching.clear()
+    assert str(secret) not in opened
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/projects/../../../../etc/passwd", "/projects/3/images/..%2f..%2fsecret.key.png", "/projects/3/images/-1.png",
+        "/projects/3/figures/..%2f..%2f..%2fsecret.json", "/dashboard/plotly-../../../secret.js",
+        "/dashboard/static/..%2f..%2f..%2f..%2fbackend/config.py", "/dashboard/static//etc/passwd", "/secret.key",
+        "/static/../secret.key", "/dashboard/static/....//....//config.py", "/api/projects/..%2f1", "/projects/%00",
+        f"/projects/{10**30}", f"/api/projects/{10**30}", f"/projects/3/images/{10**30}.png",
+    ],
+)  # fmt: skip
+def test_routes_give_no_file_of_this_machine(browser, filled, path: str) -> None:
+    answer = browser.get(path)
+    assert answer.status_code in (308, 400, 404), answer.text
+    assert "Traceback" not in answer.text
+    assert "class Settings" not in answer.text
