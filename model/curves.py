@@ -15,7 +15,9 @@ CONTROL = "random"
 class Row(TypedDict):
     """One measurement: accuracy on the test set after ``round`` was labeled and trained on.
 
-    With a holdout also what a project knows of itself, see ``stopping.Measured``.
+    labels: images asked so far. asked: of this round, how many of each class. foreign: share of this round's images
+    that have no class, because they came from another set. With a holdout also what a project knows of itself, see
+    ``stopping.Measured``.
     """
 
     strategy: str
@@ -23,6 +25,8 @@ class Row(TypedDict):
     round: int
     labels: int
     accuracy: float
+    asked: NotRequired[list[int]]
+    foreign: NotRequired[float]
     holdout_size: NotRequired[int]
     holdout_correct: NotRequired[int]
     gained: NotRequired[int]
@@ -37,6 +41,7 @@ class Point:
     mean, sd: accuracy in [0, 1]; sd None for a single seed. difference, difference_sd: accuracy minus random's of the
     same seed and round, over the ``pairs`` seeds that have both. saved: labels that random needs for the mean, minus
     the labels used; infinite where random never gets there, None where it is there from its first round on or absent.
+    foreign: mean share of the round's images that have no class, None where it was not measured.
     """
 
     strategy: str
@@ -49,6 +54,7 @@ class Point:
     difference: float | None
     difference_sd: float | None
     saved: float | None
+    foreign: float | None = None
 
 
 def summarize(rows: Sequence[Row]) -> list[Point]:
@@ -84,6 +90,8 @@ def labels_needed(accuracy: float, labels: FloatArray, accuracies: FloatArray) -
 def table(points: Sequence[Point]) -> str:
     """Return the points as a text table, accuracies in percent."""
     lines = [f"{'strategy':<48} round labels  mean %    sd   vs random    sd  (n)  labels saved"]
+    mixed = any(p.foreign is not None for p in points)
+    lines[0] += "  foreign %" if mixed else ""
     last = max((point.labels for point in points if point.strategy == CONTROL), default=0.0)
     for p in points:
         difference = (
@@ -92,7 +100,7 @@ def table(points: Sequence[Point]) -> str:
         saved = "-" if p.saved is None else f"> {last - p.labels:.0f}" if np.isinf(p.saved) else f"{p.saved:.0f}"
         lines.append(
             f"{p.strategy:<48} {p.round:5d} {p.labels:6.0f} {100 * p.mean:7.2f} {_percent(p.sd)}  {difference}"
-            f"  ({p.pairs})  {saved:>12}"
+            f"  ({p.pairs})  {saved:>12}{f'  {_percent(p.foreign):>9}' if mixed else ''}"
         )
     return "\n".join(lines)
 
@@ -101,6 +109,7 @@ def _point(name: str, number: int, own: dict[int, Row], control: dict[int, Row],
     accuracies = np.array([row["accuracy"] for row in own.values()])
     gaps = np.array([row["accuracy"] - control[seed]["accuracy"] for seed, row in own.items() if seed in control])
     labels, mean = _mean(own.values(), "labels"), float(accuracies.mean())
+    foreign = [row["foreign"] for row in own.values() if "foreign" in row]
     needed = labels_needed(mean, curve[:, 0], curve[:, 1]) if len(curve) else None
     return Point(
         strategy=name,
@@ -113,6 +122,7 @@ def _point(name: str, number: int, own: dict[int, Row], control: dict[int, Row],
         difference=float(gaps.mean()) if len(gaps) else None,
         difference_sd=_sd(gaps),
         saved=None if needed is None else needed - labels,
+        foreign=float(np.mean(foreign)) if foreign else None,
     )
 
 

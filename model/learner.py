@@ -2,78 +2,38 @@
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from math import ceil, sqrt
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from model import mirror
-from model.augment import Augmentation, augment
+from model.adversary import labeledness
 from model.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, ModelError, UnknownName
+from model.main_network import MainNetwork, Parts
 from model.metrics import accuracy
-from model.names import INITS
-from model.networks import Network, build_backbone, load_imagenet, resolve, seeded
-from model.outputs import IntArray, Outputs
-from model.pretext.run import TINY, read_pretext
-from model.training import Images, Plan, Progress, ignore_progress, read_weights, recalibrate, train, write_weights
+from model.names import JOINTS
+from model.networks import build_backbone
+from model.objectives import LabelObjective
+from model.outputs import FloatArray, IntArray, Outputs, pool_axis
+from model.recipes import RECIPES, Recipe, adapted, sample
+from model.start import choose_start
+from model.training import Images, Progress, ignore_progress, read_weights, recalibrate, train, write_weights
+
+__all__ = ["RECIPES", "Learner", "LearnerSummary", "fit"]
 
 CHUNK = 256  # images of a scoring minibatch
+PASSES = 20  # with dropout
+MEMBER_STRIDE = 7919  # between the seeds of an ensemble's members, so that they are no other run's
 
 _FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A way to train the main model.
-
-    fit_mirror: mirror images only where the pool itself looks mirror-symmetric. recalibrate: unlabeled images of the
-    pool that batch normalisation is measured on at the end. steps: minibatches for 100 labels, instead of the plan's
-    epochs; 0: the plan's epochs.
-    """
-
-    plan: Plan
-    augmentation: Augmentation
-    label_smoothing: float
-    fit_mirror: bool
-    recalibrate: int = 0
-    steps: int = 0
-
-    def epochs(self, labels: int, side: int) -> int:
-        """Return the passes that a number of labels gets: minibatches grow with its root, from 100 labels on.
-
-        A tiny picture costs a quarter of the time, and gets half as many again.
-        """
-        if not self.steps:
-            return self.plan.epochs
-        wanted = self.steps * sqrt(max(labels, 100) / 100) * (1.5 if side <= TINY else 1.0)
-        return ceil(wanted / self.plan.steps(labels))
-
-
-RECIPES = {
-    # PT4AL, section 5.1: random crop and flip, 200 epochs, lr 0.1 -> 0.01 at 160.
-    "paper": Recipe(
-        Plan(200, 128, lr=0.1, nesterov=False, schedule="two_steps", checkpoint_s=2.0),
-        Augmentation(flip=True, shift=0.125),
-        label_smoothing=0.0,
-        fit_mirror=False,
-    ),
-    "auto": Recipe(
-        Plan(1, 64, lr=0.1, min_steps=4, checkpoint_s=2.0),
-        Augmentation(flip=True, shift=0.125),
-        label_smoothing=0.1,
-        fit_mirror=True,
-        recalibrate=1024,
-        steps=120,
-    ),
-}
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -100,6 +60,8 @@ def fit(
     init: str = "pretext",
     pretext_weights: Path | None = None,
     recipe: str = "auto",
+    joint: str = "none",
+    needs: frozenset[str] = _NONE,
     epochs: int | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -109,42 +71,84 @@ def fit(
 
     indices: (n,) pool indices of the labeled images. labels: (n,) their class ids, below ``classes``. checkpoint: where
     a killed fit goes on from; removed at the end. network: ``auto`` is that of the pretext weights where the fit starts
-    from them.
+    from them. joint: ``barlow_twins`` trains on the whole pool besides (DALBT). needs: the outputs that will be asked
+    of ``Learner.predict``, some of which have to be trained for.
     """
     started = time.monotonic()
     indices, labels = _checked(bank, indices, labels, classes)
-    where = pick_device(device)
-    if recipe not in RECIPES:
-        raise UnknownName("recipe", recipe, RECIPES)
-    start = _start(init, network, pretext_weights, bank.side, where)
-    how = _adapted(RECIPES[recipe], bank, indices, labels, epochs, seed)
-    module = start.build(bank.side, classes, seed).to(where)
-    objective = _LabelObjective(module, Images(bank, indices, where), torch.from_numpy(labels).to(where), how)
-    about = {"network": start.network, "init": start.init, "side": bank.side, "classes": classes}
-    train(
-        module, objective, len(indices), how.plan,
-        checkpoint=checkpoint, identity={**about, "labels": _digest(indices, labels)}, seed=seed, device=where,
-        progress=progress,
-    )  # fmt: skip
-    if how.recalibrate:
-        recalibrate(module, Images(bank, _sample(bank, how.recalibrate, seed), where))
-    write_weights(out, {**about, "format": _FORMAT, "seed": seed, "module": module.state_dict()})
-    checkpoint.unlink(missing_ok=True)
-    reached = Learner(module, bank.side, classes, where).evaluate(bank, indices, labels)
+    if joint not in JOINTS:
+        raise UnknownName("joint training", joint, JOINTS)
+    parts, where = Parts.of(needs, joint), pick_device(device)
+    how = adapted(recipe, bank, indices, labels, epochs=epochs, undistorted=parts.twins, seed=seed)
+    start = choose_start(init, network, pretext_weights, bank.side, where)
+    about = {
+        "network": start.network,
+        "init": start.init,
+        "side": bank.side,
+        "classes": classes,
+        "parts": asdict(parts),
+    }
+    training = _Training(bank, indices, labels, how, {**about, "labels": _digest(indices, labels)}, where)
+    members = []
+    for member in range(parts.members):
+        own_seed = seed + MEMBER_STRIDE * member
+        module = start.build(bank.side, classes, own_seed, parts).to(where)
+        share = _share_of(progress, member, parts.members)
+        training.run(module, _numbered(checkpoint, member), own_seed, share)
+        members.append(module)
+    states = [module.without_twins() for module in members]
+    write_weights(out, {**about, "format": _FORMAT, "seed": seed, "module": states[0], "others": states[1:],
+                        "labeled": torch.from_numpy(indices)})  # fmt: skip
+    for member in range(parts.members):
+        _numbered(checkpoint, member).unlink(missing_ok=True)
+    reached = Learner(members, bank.side, where).evaluate(bank, indices, labels)
     return LearnerSummary(
         start.network, start.init, how.plan.epochs, time.monotonic() - started, reached, how.augmentation.flip
     )
 
 
+@dataclass(frozen=True)
+class _Training:
+    """What the members of an ensemble share: images, labels, recipe."""
+
+    bank: ImageBank
+    indices: IntArray
+    labels: IntArray
+    recipe: Recipe
+    identity: dict[str, Any]
+    device: torch.device
+
+    def run(self, module: MainNetwork, checkpoint: Path, seed: int, progress: Progress) -> None:
+        """Train a network in place."""
+        pool = Images(self.bank, np.arange(len(self.bank) if module.twins is not None else 0), self.device)
+        objective = LabelObjective(
+            module, Images(self.bank, self.indices, self.device), torch.from_numpy(self.labels).to(self.device), pool,
+            self.recipe,
+        )  # fmt: skip
+        train(
+            module, objective, len(self.indices), self.recipe.plan,
+            checkpoint=checkpoint, identity=self.identity, seed=seed, device=self.device, progress=progress,
+        )  # fmt: skip
+        if self.recipe.recalibrate:
+            recalibrate(module, Images(self.bank, sample(self.bank, self.recipe.recalibrate, seed), self.device))
+
+
 class Learner:
-    """A trained main model. Scores are computed in fp32, the same on every call.
+    """A trained main model, or an ensemble of them. Scores are computed in fp32, the same on every call."""
 
-    MC dropout and ensembles belong here, as further methods that fill ``Outputs.mc_probs``.
-    """
-
-    def __init__(self, module: Network, side: int, classes: int, device: torch.device) -> None:
-        self._module, self._device = module.eval(), device
-        self.side, self.classes = side, classes
+    def __init__(
+        self,
+        members: Sequence[MainNetwork],
+        side: int,
+        device: torch.device,
+        *,
+        labeled: IntArray | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Use ``load``. labeled: pool indices that the model was trained on."""
+        self._members, self._device = [member.eval() for member in members], device
+        self._module, self.side, self.classes = self._members[0], side, self._members[0].head.out_features
+        self._labeled, self._seed = labeled, seed
 
     @classmethod
     def load(cls, path: Path, device: str = "auto") -> "Learner":
@@ -152,11 +156,14 @@ class Learner:
         content = read_weights(path)
         if content is None or content.get("format") != _FORMAT or "classes" not in content:
             raise ModelError(f"{path} holds no main model, or it is damaged")
-        where = pick_device(device)
-        module = Network(build_backbone(content["network"], content["side"], seed=0), content["classes"])
-        module.load_state_dict(content["module"])
-        module = module.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(module, content["side"], content["classes"], where)
+        where, parts = pick_device(device), Parts(**{**content.get("parts", {}), "twins": False})
+        members = []
+        for state in [content["module"], *content.get("others", [])]:
+            module = MainNetwork(build_backbone(content["network"], content["side"], seed=0), content["classes"], parts)
+            module.load_state_dict(state)
+            members.append(module.to(where, memory_format=torch.channels_last))  # type: ignore[call-overload]
+        labeled = content["labeled"].numpy() if "labeled" in content else None
+        return cls(members, content["side"], where, labeled=labeled, seed=content["seed"])
 
     @torch.inference_mode()
     def predict(
@@ -164,28 +171,31 @@ class Learner:
         bank: ImageBank,
         indices: IntArray | None = None,
         *,
-        embeddings: bool = False,
+        needs: frozenset[str] = _NONE,
         progress: Progress = ignore_progress,
     ) -> Outputs:
-        """Return the posteriors (n, C), and on request the embeddings (n, D), of these images or the whole bank."""
+        """Return the posteriors of these images or the whole bank, and what else of ``Outputs`` is needed.
+
+        ``labeledness`` is of the whole bank only. Raises BadInput for a need that the model was not fitted for.
+        """
         if bank.side != self.side:
             raise BadInput(f"the main model is for images of {self.side} pixels, the bank has {bank.side}")
+        wanted = self._wanted(needs, whole=indices is None)
         indices = np.arange(len(bank)) if indices is None else np.asarray(indices, np.int64)
-        n = len(indices)
         images = Images(bank, indices, self._device)
-        probs = np.empty((n, self.classes), np.float32)
-        features = np.empty((n, self._module.backbone.dim), np.float32) if embeddings else None
-        for offset in range(0, n, CHUNK):
-            progress(offset / n)
-            part = slice(offset, min(offset + CHUNK, n))
-            embedded = self._module.backbone(images.take(torch.arange(part.start, part.stop)))
-            probs[part] = self._module.head(embedded).softmax(dim=1).cpu().numpy()
-            if features is not None:
-                features[part] = embedded.cpu().numpy()
+        arrays: dict[str, FloatArray] = {}
+        # At least one minibatch, so that shapes are known where there is no image either.
+        for offset in range(0, max(len(images), 1), CHUNK):
+            progress(offset / max(len(images), 1))
+            part = slice(offset, min(offset + CHUNK, len(images)))
+            for name, values in self._score(images.take(torch.arange(part.start, part.stop)), wanted).items():
+                _write(arrays, name, values.cpu().numpy(), part, len(images))
         progress(1.0)
-        if not np.isfinite(probs).all():
+        if not np.isfinite(arrays["probs"]).all():
             raise ModelError("the main model's posteriors are not finite numbers: it has diverged")
-        return Outputs(probs=probs, embeddings=features)
+        if "labeledness" in needs:
+            arrays["labeledness"] = self._labeledness(arrays["embeddings"])
+        return Outputs(**{name: np.moveaxis(a, 0, pool_axis(name)) for name, a in arrays.items()})
 
     def evaluate(self, bank: ImageBank, indices: IntArray, labels: IntArray) -> float:
         """Return the accuracy on these images."""
@@ -195,84 +205,58 @@ class Learner:
             raise BadInput("there are no images to measure the accuracy on")
         return reached
 
-
-@dataclass(frozen=True)
-class _Start:
-    """Where the weights of a fit come from."""
-
-    network: str
-    init: str
-    pretext: dict[str, Any] | None
-
-    def build(self, side: int, classes: int, seed: int) -> Network:
-        backbone = build_backbone(self.network, side, seed)
-        if self.init == "pretrained":
-            load_imagenet(backbone)
-        if self.pretext is not None:
-            prefix = self.pretext["backbone_prefix"]
-            state = self.pretext["module"].items()
-            backbone.load_state_dict(
-                {key.removeprefix(prefix): value for key, value in state if key.startswith(prefix)}
+    def _wanted(self, needs: frozenset[str], *, whole: bool) -> frozenset[str]:
+        """Return what the networks have to give; refuse what this model has no part for."""
+        parts = self._module.parts
+        there = {"probs", "embeddings", "labels", "pretext_embeddings"}
+        there |= {"mc_probs"} if parts.dropout else set()
+        there |= {"ensemble_probs"} if len(self._members) > 1 else set()
+        there |= {"none": set(), "attached": {"predicted_losses"}, "detached": {"detached_losses"}}[parts.losses]
+        there |= {"labeledness"} if whole and self._labeled is not None else set()
+        if needs - there:
+            raise BadInput(
+                f"the main model was not trained to give {', '.join(sorted(needs - there))}: fit it for that"
             )
-        module = seeded(lambda: Network(backbone, classes), seed)
-        return module.to(memory_format=torch.channels_last)
+        return needs | {"embeddings"} if "labeledness" in needs else needs
+
+    def _score(self, images: Tensor, wanted: frozenset[str]) -> dict[str, Tensor]:
+        """Return the outputs of a minibatch, (B, ...) each."""
+        module = self._module
+        embedded, losses = module.forward_all(images)
+        scores = {"probs": module.head(embedded).softmax(dim=1)}
+        if "embeddings" in wanted:
+            scores["embeddings"] = embedded
+        if "mc_probs" in wanted:
+            scores["mc_probs"] = module.head(embedded.unsqueeze(1) * self._masks()).softmax(dim=2)
+        if "ensemble_probs" in wanted:
+            others = [member(images).softmax(dim=1) for member in self._members[1:]]
+            scores["ensemble_probs"] = torch.stack([scores["probs"], *others], dim=1)
+        for name in wanted & {"predicted_losses", "detached_losses"}:
+            if losses is not None:
+                scores[name] = losses
+        return scores
+
+    def _masks(self) -> Tensor:
+        """Return what dropout leaves of the features, (PASSES, D): the same for every image, as in one network drawn.
+
+        That makes a score independent of the minibatch that its image came in.
+        """
+        share = self._module.parts.dropout
+        generator = torch.Generator().manual_seed(self._seed)
+        kept = torch.rand(PASSES, self._module.backbone.dim, generator=generator) >= share
+        return (kept / (1 - share)).to(self._device)
+
+    def _labeledness(self, embeddings: FloatArray) -> FloatArray:
+        labeled = np.empty(0, np.int64) if self._labeled is None else self._labeled
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            return labeledness(embeddings, labeled, seed=self._seed, device=self._device)
 
 
-def _start(init: str, network: str, weights: Path | None, side: int, device: torch.device) -> _Start:
-    """Settle network and initial weights; pretext weights that do not fit are not used (see LearnerSummary.init)."""
-    if init not in INITS:
-        raise UnknownName("init", init, INITS)
-    if init == "pretrained":
-        return _Start("resnet18" if network == "auto" else resolve(network, device), init, None)
-    if init == "pretext" and weights is not None:
-        content = read_pretext(weights, side)
-        usable = content["backbone_prefix"] is not None and network in ("auto", content["network"])
-        if usable:
-            return _Start(content["network"], init, content)
-    return _Start(resolve(network, device), "scratch", None)
-
-
-class _LabelObjective:
-    """Cross-entropy against the labels, on augmented images."""
-
-    def __init__(self, module: Network, images: Images, labels: Tensor, recipe: Recipe) -> None:
-        self._module, self._images, self._labels, self._recipe = module, images, labels, recipe
-
-    def loss(self, positions: Tensor, generator: torch.Generator) -> Tensor:
-        images = augment(self._images.take(positions), self._recipe.augmentation, generator)
-        truth = self._labels[positions.to(self._labels.device)]
-        logits = self._module(images).float()
-        return functional.cross_entropy(logits, truth, label_smoothing=self._recipe.label_smoothing)
-
-    def quality(self, beat: Callable[[], None]) -> float:
-        """Refuse: without labels to spare there is nothing to choose an epoch by."""
-        raise ModelError("a main model keeps its last epoch: there are no labels to choose another by")
-
-
-def _adapted(
-    recipe: Recipe, bank: ImageBank, indices: IntArray, labels: IntArray, epochs: int | None, seed: int
-) -> Recipe:
-    """Fit a recipe to the images: epochs on request, no mirroring where the pool has no mirror images."""
-    plan = replace(recipe.plan, epochs=recipe.epochs(len(indices), bank.side) if epochs is None else epochs)
-    if plan.epochs < 1:
-        raise BadInput(f"a training needs at least 1 epoch, found {plan.epochs}")
-    augmentation = recipe.augmentation
-    if recipe.fit_mirror and augmentation.flip:
-        augmentation = replace(augmentation, flip=_may_mirror(bank, indices, labels, seed))
-    return replace(recipe, plan=plan, augmentation=augmentation)
-
-
-def _may_mirror(bank: ImageBank, indices: IntArray, labels: IntArray, seed: int) -> bool:
-    """Say whether neither the pool nor the labels speak against mirror images."""
-    if mirror.mirror_share(bank.gather(_sample(bank, mirror.SAMPLE, seed)), seed) >= mirror.LIMIT:
-        return False
-    few = np.random.default_rng(seed).permutation(len(indices))[: mirror.SAMPLE]
-    return not mirror.mirror_changes_class(bank.gather(indices[few]), labels[few], seed)
-
-
-def _sample(bank: ImageBank, n: int, seed: int) -> IntArray:
-    """Draw images that stand for the pool, at most ``n``."""
-    return np.sort(np.random.default_rng(seed).permutation(len(bank))[:n])
+def _write(arrays: dict[str, FloatArray], name: str, values: npt.NDArray[np.float32], part: slice, images: int) -> None:
+    """Put the values of a minibatch into the array of that name, made at the first one."""
+    if name not in arrays:
+        arrays[name] = np.empty((images, *values.shape[1:]), np.float32)
+    arrays[name][part] = values
 
 
 def _checked(bank: ImageBank, indices: IntArray, labels: IntArray, classes: int) -> tuple[IntArray, IntArray]:
@@ -289,3 +273,13 @@ def _checked(bank: ImageBank, indices: IntArray, labels: IntArray, classes: int)
 def _digest(indices: IntArray, labels: IntArray) -> str:
     """Return what tells one labeled set from another in a checkpoint."""
     return hashlib.sha256(indices.tobytes() + labels.tobytes()).hexdigest()
+
+
+def _numbered(checkpoint: Path, member: int) -> Path:
+    """Return where a member of an ensemble keeps its checkpoint: the first where a single model does."""
+    return checkpoint if member == 0 else checkpoint.with_name(f"{checkpoint.stem}-{member}{checkpoint.suffix}")
+
+
+def _share_of(progress: Progress, member: int, members: int) -> Progress:
+    """Return a callback for a member's progress that reports that of the whole ensemble."""
+    return lambda share: progress((member + share) / members)

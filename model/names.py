@@ -7,3 +7,4 @@ PRETEXT_TASKS = ("rotation", "colorization", "jigsaw", "simsiam", "simclr", "bar
 NETWORKS = ("auto", "compact", "resnet18")
 INITS = ("pretext", "scratch", "pretrained")
 RECIPES = ("auto", "paper")
+JOINTS = ("none", "barlow_twins")

@@ -20,17 +20,36 @@ M = TypeVar("M", bound=nn.Module)
 class Backbone(nn.Module):
     """A feature extractor with global pooling at its end.
 
-    dim: length of an embedding.
+    dim: length of an embedding. levels: name in ``layers`` and channels of the feature map at the end of each stage.
     """
 
-    def __init__(self, layers: nn.Module, dim: int) -> None:
+    def __init__(self, layers: nn.Module, dim: int, levels: dict[str, int]) -> None:
         super().__init__()
         self.layers = layers
         self.dim = dim
+        self._levels = levels
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the embeddings, (B, 3, H, W) in [0, 1] -> (B, dim)."""
         return cast(Tensor, self.layers((images - 0.5) * 4.0))  # roughly zero mean and unit deviation
+
+    @property
+    def level_widths(self) -> tuple[int, ...]:
+        """The number of channels of each stage."""
+        return tuple(self._levels.values())
+
+    def with_levels(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the embeddings (B, dim) and the mean over the pixels of each stage's features, (B, width) each."""
+        caught: list[Tensor] = []
+        hooks = [
+            self.layers.get_submodule(name).register_forward_hook(lambda _, __, out: caught.append(out.mean((2, 3))))
+            for name in self._levels
+        ]
+        try:
+            return self(images), caught
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 class Network(nn.Module):
@@ -79,7 +98,7 @@ def _compact(side: int) -> Backbone:
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
-    return Backbone(layers, 256)
+    return Backbone(layers, 256, {"2": 32, "5": 64, "10": 128, "14": 256})
 
 
 def _resnet18(side: int) -> Backbone:
@@ -91,7 +110,7 @@ def _resnet18(side: int) -> Backbone:
         network.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
         network.maxpool = nn.Identity()
     network.fc = nn.Identity()
-    return Backbone(network, 512)
+    return Backbone(network, 512, {"layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512})
 
 
 NETWORKS: dict[str, Callable[[int], Backbone]] = {

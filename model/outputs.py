@@ -1,6 +1,6 @@
 """What the networks say of the pool: the arrays that query strategies read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+PASSES = frozenset({"mc_probs", "ensemble_probs"})  # outputs whose first axis is not the pool but passes or members
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -17,11 +19,33 @@ class Outputs:
 
     probs: (N, C) posterior of the main model.
     embeddings: (N, D) penultimate features of the main model.
-    mc_probs: (T, N, C) posteriors of T stochastic passes (dropout) or of T members of an ensemble.
+    mc_probs: (T, N, C) posteriors of T passes with dropout.
+    ensemble_probs: (T, N, C) posteriors of T main models that were trained on the same labels.
+    predicted_losses: (N,) loss of the main task as a module predicts it that was trained together with the main model.
+    detached_losses: (N,) the same, of a module whose training left the main model alone.
+    labeledness: (N,) probability that an image is among the labeled ones, as a discriminator sees it.
     pretext_embeddings: (N, D') features of the pretext network.
     """
 
     probs: FloatArray | None = None
     embeddings: FloatArray | None = None
     mc_probs: FloatArray | None = None
+    ensemble_probs: FloatArray | None = None
+    predicted_losses: FloatArray | None = None
+    detached_losses: FloatArray | None = None
+    labeledness: FloatArray | None = None
     pretext_embeddings: FloatArray | None = None
+
+
+OUTPUTS = tuple(field.name for field in fields(Outputs))
+
+
+def pool_axis(name: str) -> int:
+    """Return the axis of the output of that name that counts the images of the pool."""
+    return 1 if name in PASSES else 0
+
+
+def sizes_of(outputs: Outputs) -> dict[str, int]:
+    """Return the number of images that each output covers."""
+    arrays = {name: getattr(outputs, name) for name in OUTPUTS}
+    return {name: array.shape[pool_axis(name)] for name, array in arrays.items() if array is not None}

@@ -4,13 +4,14 @@ The backend and the simulation both call ``plan_round``. It only computes: no cl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from model.batches import batch_order, in_order
 from model.errors import BadInput
-from model.outputs import BoolArray, FloatArray, IntArray, Outputs
+from model.outputs import BoolArray, FloatArray, IntArray, Outputs, sizes_of
 from model.queries import first_query
 from model.queries.base import FirstQuery
 from model.samplers import sampler
@@ -29,12 +30,14 @@ class Pool:
     batch_of: (N,) batch numbers, negative where an image has none yet: it is not asked.
     available: (N,) True where an image has no label, no one is asked for it and it is usable.
     labels: (N,) class ids, -1 where there is none. None where nobody keeps them: samplers that need labels refuse then.
+    pretext_embeddings: (N, D) features of the pretext network, None where the first query reads none.
     """
 
     losses: FloatArray
     batch_of: IntArray
     available: BoolArray
     labels: IntArray | None = None
+    pretext_embeddings: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,8 @@ class _Desk:
     def __init__(
         self, number: int, pool: Pool, outputs: Outputs | None, settings: QuerySettings, generator: np.random.Generator
     ) -> None:
-        self.pool, self.outputs, self.settings, self.generator = pool, outputs or Outputs(), settings, generator
+        self.pool, self.settings, self.generator = pool, settings, generator
+        self.outputs = replace(outputs or Outputs(), pretext_embeddings=pool.pretext_embeddings)
         self.strategy: FirstQuery | Sampler
         if number == 0 or outputs is None:
             self.strategy, self.ranked = first_query(settings.first_query), True
@@ -213,12 +217,12 @@ def _between(values: FloatArray, is_holdout: BoolArray) -> FloatArray:
 
 def _check(pool: Pool, outputs: Outputs | None) -> None:
     size = len(pool.losses)
-    known = outputs or Outputs()
-    arrays = [("batch_of", pool.batch_of), ("available", pool.available), ("labels", pool.labels)]
-    arrays += [(name, getattr(known, name)) for name in ("probs", "embeddings", "pretext_embeddings")]
-    for name, array in arrays:
-        if array is not None and len(array) != size:
-            raise BadInput(f"'{name}' has {len(array)} rows for a pool of {size} images")
+    arrays: dict[str, Any] = {name: getattr(pool, name) for name in ("batch_of", "available", "labels")}
+    sizes = {name: len(array) for name, array in arrays.items() if array is not None}
+    sizes |= sizes_of(replace(outputs or Outputs(), pretext_embeddings=pool.pretext_embeddings))
+    for name, rows in sizes.items():
+        if rows != size:
+            raise BadInput(f"'{name}' has {rows} rows for a pool of {size} images")
     lost = int((pool.available & (pool.batch_of >= 0) & ~np.isfinite(pool.losses)).sum())
     if lost:
         raise BadInput(f"{lost} available images have a batch but no finite loss: extract the losses first")

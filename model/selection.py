@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model.errors import BadInput
-from model.outputs import BoolArray, FloatArray, IntArray, Outputs
+from model.outputs import BoolArray, FloatArray, IntArray, Outputs, pool_axis
 
 
 @dataclass(frozen=True)
@@ -40,25 +40,20 @@ class Candidates:
     classes: int | None = None
 
     def rows(self, need: str, indices: IntArray | None = None) -> FloatArray:
-        """Return the output ``need`` of the candidates, or of the given pool indices: (n, ...) in float64 or float32.
+        """Return the output ``need`` of the candidates, or of the given pool indices: (n, ...), or (T, n, C) of passes.
 
         Raises BadInput where the output was not computed or is not finite.
         """
         array = getattr(self.outputs, need)
         if array is None:
             raise BadInput(f"this strategy needs '{need}' of the pool, and they were not computed")
-        rows = np.asarray(array[self.indices if indices is None else indices])
+        axis = pool_axis(need)
+        wanted = self.indices if indices is None else indices
+        rows = np.asarray(array[:, wanted] if axis else array[wanted])
         if not np.isfinite(rows).all():
-            bad = int((~np.isfinite(rows)).reshape(len(rows), -1).any(axis=1).sum())
-            raise BadInput(f"'{need}' of {bad} of {len(rows)} images are not finite numbers: the model has diverged")
+            bad = int((~np.isfinite(np.moveaxis(rows, axis, 0))).reshape(len(wanted), -1).any(axis=1).sum())
+            raise BadInput(f"'{need}' of {bad} of {len(wanted)} images are not finite numbers: the model has diverged")
         return rows
-
-    def passes(self) -> FloatArray:
-        """Return the stochastic posteriors of the candidates, (T, n, C)."""
-        mc_probs = self.outputs.mc_probs
-        if mc_probs is None:
-            raise BadInput("this strategy needs 'mc_probs' of the pool, and they were not computed")
-        return np.asarray(mc_probs[:, self.indices])
 
     def labeled(self) -> tuple[IntArray, IntArray]:
         """Return the pool indices that have a label, ascending, and their class ids."""

@@ -1,7 +1,6 @@
 """The active-learning loop with an oracle instead of annotators: ``python -m model.simulate --help``.
 
-It asks by ``query.plan_round`` and trains by ``learner.fit``, the code that the backend runs. What is finished stands
-in the JSON file, what a stopped run goes on from in the work folder beside it.
+What is finished stands in the JSON file, what a stopped run goes on from in the work folder beside it.
 """
 
 import argparse
@@ -9,39 +8,44 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from model.batches import split
 from model.curves import CONTROL, Row, summarize, table
 from model.data import load_images
 from model.errors import BadInput, ModelError, UnknownName
-from model.metrics import cohen_kappa
-from model.names import PRETEXT_TASKS
-from model.outputs import BoolArray, IntArray
-from model.query import Pool, QuerySettings, plan_round
+from model.names import JOINTS, PRETEXT_TASKS
+from model.oracle import OracleLoop
+from model.query import QuerySettings
 from model.results import Results, Say
-from model.world import QUERY_STREAM, Setting, World, save_array
+from model.world import Setting, World
 
 if TYPE_CHECKING:
-    from model.learner import Learner
+    pass
+
+
+FORM = "pretext/batch_order/first_query/sampler"
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """What is compared, written ``pretext/batch_order/first_query/sampler``; an empty part is the default here."""
+    """What is compared, written ``pretext/batch_order/first_query/sampler``; an empty part is the default here.
+
+    A fifth part is the joint training of the main model.
+    """
 
     name: str
     pretext: str = "rotation"
     order: str = QuerySettings.order
     first_query: str = QuerySettings.first_query
     sampler: str = QuerySettings.sampler
+    joint: str = "none"
 
     def settings(self, setting: Setting, classes: int) -> QuerySettings:
         """Return how this strategy asks; raise UnknownName for a part that is in no registry."""
         if self.pretext not in PRETEXT_TASKS:
             raise UnknownName("pretext task", self.pretext, PRETEXT_TASKS)
+        if self.joint not in JOINTS:
+            raise UnknownName("joint training", self.joint, JOINTS)
         return QuerySettings(
             batches=setting.rounds,
             k=setting.k,
@@ -54,15 +58,15 @@ class Strategy:
 
 
 def parse_strategy(name: str) -> Strategy:
-    """Return the strategy of that name: four parts, ``default``, or ``random`` (the whole pool in every round)."""
+    """Return the strategy of that name: its parts, ``default``, or ``random`` (the whole pool in every round)."""
     if name == "default":
         return Strategy(name)
     if name == CONTROL:
         return Strategy(name, order="none", first_query="random", sampler="random")
     parts = name.split("/")
-    if len(parts) != 4:
-        raise BadInput(f"strategy '{name}': write pretext/batch_order/first_query/sampler, default or random")
-    given = zip(("pretext", "order", "first_query", "sampler"), parts, strict=True)
+    if len(parts) not in (4, 5):
+        raise BadInput(f"strategy '{name}': write {FORM}, with /joint behind it if you like, default or random")
+    given = zip(("pretext", "order", "first_query", "sampler", "joint"), parts, strict=False)
     return Strategy(name, **{field: part for field, part in given if part})
 
 
@@ -93,132 +97,24 @@ def _run(world: World, strategy: Strategy, results: Results[Row], say: Say) -> N
     done = _done(results.rows, strategy.name, seed)
     if done >= setting.rounds:
         return
-    loop = _Loop(world, strategy)
+    settings = strategy.settings(setting, world.classes)
+    loop = OracleLoop(world, strategy.name, settings, strategy.pretext, strategy.joint)
     for number in range(loop.resume(done), setting.rounds):
-        labels, share, known = loop.round(number)
+        row = loop.round(number)
         if number >= done:
-            found = Row(strategy=strategy.name, seed=seed, round=number, labels=labels, accuracy=share)
-            results.add(found | known)
-        say(f"{strategy.name}  seed {seed}  round {number}  {labels} labels  accuracy {100 * share:.2f} %")
+            results.add(row)
+        say(f"{strategy.name}  seed {seed}  round {number}  {row['labels']} labels  accuracy {_in_words(row)}")
+
+
+def _in_words(row: Row) -> str:
+    foreign = row.get("foreign")
+    return f"{100 * row['accuracy']:.2f} %" + (f"  foreign {100 * foreign:.1f} %" if foreign is not None else "")
 
 
 def _done(rows: Sequence[Row], strategy: str, seed: int) -> int:
     """Return how many rounds of a strategy and seed, from the first on, are measured."""
     rounds = {row["round"] for row in rows if row["strategy"] == strategy and row["seed"] == seed}
     return next(number for number in range(len(rounds) + 1) if number not in rounds)
-
-
-class _Loop:
-    """One strategy on one seed: ask, label by the truth, train from these labels, measure, score."""
-
-    def __init__(self, world: World, strategy: Strategy) -> None:
-        self.world = world
-        self.folder = world.folder / strategy.name.replace("/", "+")
-        self.settings = strategy.settings(world.setting, world.classes)
-        self.weights, self.losses = world.pretext(strategy.pretext)
-        self.batch_of = split(self.losses, world.setting.rounds, strategy.order)
-        self.labels = np.full(len(self.losses), -1, np.int64)
-        self.holdout = np.empty(0, np.int64)
-        self.model = self.folder / "model.pt"
-
-    def resume(self, done: int) -> int:
-        """Take up the labels of the rounds before ``done`` and return the next round; 0 where they are lost."""
-        asked = [self.folder / f"asked-{number:03d}.npy" for number in range(done)]
-        if not self.model.exists() or not all(path.exists() for path in asked):
-            return 0
-        for number in range(done):
-            self._label(number)
-        return done
-
-    def round(self, number: int) -> tuple[int, float, Row]:
-        """Ask, label and train; return the number of labels, the model's accuracy on the test set, and ``_known``."""
-        if not (self.folder / f"asked-{number:03d}.npy").exists():
-            self._ask(number)
-        self._label(number)
-        self._train(number)
-        learner = self._learner()
-        share = learner.evaluate(self.world.test_bank, np.arange(len(self.world.test_truth)), self.world.test_truth)
-        return int((self.labels >= 0).sum()), share, self._known(number, learner)
-
-    def _known(self, number: int, learner: "Learner") -> Row:
-        """Return what a project would know of this model: from its holdout, and from the model before."""
-        if not len(self.holdout):
-            return cast(Row, {})
-        probs = learner.predict(self.world.bank).probs
-        guesses = np.empty(0, np.int64) if probs is None else probs.argmax(axis=1)
-        save_array(self.folder / f"guesses-{number:03d}.npy", guesses)
-        before = self.folder / f"guesses-{number - 1:03d}.npy"
-        unlabeled = self.labels < 0
-        unlabeled[self.holdout] = False
-        return known_of(
-            guesses, np.load(before) if before.exists() else None, self.world.truth, self.holdout, unlabeled
-        )
-
-    def _label(self, number: int) -> None:
-        asked = np.load(self.folder / f"asked-{number:03d}.npy")
-        self.labels[asked] = self.world.truth[asked]
-        held = self.folder / f"holdout-{number:03d}.npy"
-        if held.exists():
-            self.holdout = np.concatenate([self.holdout, np.load(held)])
-
-    def _ask(self, number: int) -> None:
-        free = self.labels < 0
-        free[self.holdout] = False
-        pool = Pool(self.losses, self.batch_of, free, self.labels)
-        generator = np.random.default_rng([self.world.seed, QUERY_STREAM, number])
-        outputs = None
-        if number > 0:
-            needs = self.settings.needs(number)
-            outputs = self._learner().predict(self.world.bank, embeddings="embeddings" in needs)
-        plan = plan_round(number, pool, outputs, self.settings, generator)
-        if self.settings.holdout:
-            save_array(self.folder / f"holdout-{number:03d}.npy", plan.indices[plan.holdout])
-        save_array(self.folder / f"asked-{number:03d}.npy", plan.indices[~plan.holdout])
-
-    def _train(self, number: int) -> None:
-        from model.learner import fit
-
-        setting, labeled = self.world.setting, np.flatnonzero(self.labels >= 0)
-        checkpoint = self.folder / f"checkpoint-{number:03d}.pt"
-        fit(
-            self.world.bank,
-            labeled,
-            self.labels[labeled],
-            classes=self.world.classes,
-            out=self.model,
-            checkpoint=checkpoint,
-            network=setting.network,
-            init=setting.init,
-            pretext_weights=self.weights,
-            recipe=setting.recipe,
-            epochs=setting.epochs,
-            seed=self.world.seed,
-            device=self.world.device,
-        )
-        checkpoint.unlink(missing_ok=True)
-
-    def _learner(self) -> "Learner":
-        from model.learner import Learner
-
-        return Learner.load(self.model, device=self.world.device)
-
-
-def known_of(
-    guesses: IntArray, before: IntArray | None, truth: IntArray, holdout: IntArray, unlabeled: BoolArray
-) -> Row:
-    """Return what a holdout, and the model before, say about a model.
-
-    guesses, before: (N,) class ids that this model and the last one give. truth: (N,). holdout: (h,) pool indices.
-    unlabeled: (N,) images on which the two are compared.
-    """
-    right = guesses[holdout] == truth[holdout]
-    known: dict[str, float] = {"holdout_size": len(holdout), "holdout_correct": int(right.sum())}
-    if before is not None:
-        was_right = before[holdout] == truth[holdout]
-        known |= {"gained": int((right & ~was_right).sum()), "lost": int((was_right & ~right).sum())}
-        agreement = cohen_kappa(before[unlabeled], guesses[unlabeled])
-        known |= {} if agreement is None else {"agreement": agreement}
-    return cast(Row, known)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -257,10 +153,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--k", type=int, required=True, help="images asked per round")
     add("--seeds", type=int, required=True, help="number of seeds")
     add("--first-seed", type=int, default=0)
-    add("--strategies", required=True, help="comma list of pretext/batch_order/first_query/sampler, default, random")
+    add(
+        "--strategies",
+        required=True,
+        help="comma list of pretext/batch_order/first_query/sampler[/joint], default, random",
+    )
     add("--json", type=Path, required=True, help="file of the results, written after each round")
     add("--holdout", type=float, default=0.0, help="images on top at random to measure with, as a share of k")
     add("--imbalance", action="store_true", help="the paper's 1:10 ramp over the classes of the pool")
+    add("--mix", help="NAME or NAME:N: put (N of) another set's images into the pool, which nobody can label")
     add("--network", default="auto")
     add("--init", default="pretext", help="pretext, scratch or pretrained")
     add("--recipe", default="auto")

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from model.bank import ImageBank
-from model.data import ImageSet
+from model.data import ImageSet, load_images
 from model.errors import BadInput
 from model.files import write_atomically
 from model.outputs import FloatArray, IntArray
 
 # Streams of random numbers: the draw of one thing does not depend on how much was drawn for another.
-POOL_STREAM, TEST_STREAM, QUERY_STREAM = 0, 1, 2
+POOL_STREAM, TEST_STREAM, QUERY_STREAM, MIX_STREAM = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Setting:
 
     pool, test: number of images, None for all that the set has. k: images a round asks. holdout: share of k that is
     asked on top at random, to measure with. imbalance: the paper's 1:10 ramp over the classes of the pool. epochs,
-    pretext_epochs: None for the recipe's own.
+    pretext_epochs: None for the recipe's own. mix: another set whose images are put into the pool, ``name`` or
+    ``name:N`` for N of them.
     """
 
     data: str
@@ -38,6 +39,7 @@ class Setting:
     epochs: int | None = None
     pretext_epochs: int | None = None
     holdout: float = 0.0
+    mix: str | None = None
 
 
 class World:
@@ -57,9 +59,13 @@ class World:
             raise BadInput(f"'{setting.data}' has {len(chosen)} images to ask and {len(tested)} to measure on")
         # The test set is the same for all seeds: what differs between them is the pool and the training.
         tested = np.random.default_rng([0, TEST_STREAM]).permutation(tested)[: setting.test]
-        self.truth, self.test_truth = images.train_labels[chosen], images.test_labels[tested]
-        self.bank = _bank(folder / "pool", images.train, chosen)
-        self.test_bank = _bank(folder / "test", images.test, tested)
+        pool = images.train[chosen]
+        others = foreign_images(setting.mix, images.train.shape[1], seed) if setting.mix else pool[:0]
+        # Images of another set have no class here: -1, and nobody can answer for them.
+        self.truth = np.concatenate([images.train_labels[chosen], np.full(len(others), -1, np.int64)])
+        self.test_truth = images.test_labels[tested]
+        self.bank = _bank(folder / "pool", np.concatenate([pool, others]))
+        self.test_bank = _bank(folder / "test", images.test[tested])
         self.classes = len(images.classes)
 
     def pretext(self, task: str) -> tuple[Path, FloatArray]:
@@ -84,6 +90,17 @@ class World:
             save_array(losses, extract_losses(self.bank, weights, device=self.device, seed=self.seed))
         return weights, np.load(losses)
 
+    def pretext_embeddings(self, task: str) -> FloatArray:
+        """Return the features (N, D) of a pretext network, extracted where they are not yet."""
+        from model.pretext import extract_embeddings
+
+        weights, _ = self.pretext(task)
+        path = weights.with_name("embeddings.npy")
+        if not path.exists():
+            save_array(path, extract_embeddings(self.bank, weights, device=self.device))
+        features: FloatArray = np.load(path)
+        return features
+
 
 def draw_pool(labels: IntArray, size: int | None, generator: np.random.Generator, *, imbalance: bool) -> IntArray:
     """Return the training images that make the pool, ascending: a uniform draw, or the ramp of the paper.
@@ -102,6 +119,18 @@ def draw_pool(labels: IntArray, size: int | None, generator: np.random.Generator
     return np.sort(np.concatenate(picks))
 
 
+def foreign_images(mix: str, side: int, seed: int) -> npt.NDArray[np.uint8]:
+    """Return the images of another set that are mixed into a pool: ``name``, or ``name:N`` for N drawn by the seed."""
+    name, colon, number = mix.rpartition(":")
+    if not colon or not number.isdecimal():
+        return load_images(mix, side=side).train
+    images = load_images(name, side=side).train
+    if int(number) > len(images):
+        raise BadInput(f"'{name}' has {len(images)} images, not {number} to mix in")
+    drawn = np.random.default_rng([seed, MIX_STREAM]).permutation(len(images))[: int(number)]
+    return images[np.sort(drawn)]
+
+
 def save_array(path: Path, array: npt.NDArray[np.generic]) -> None:
     """Write a ``.npy`` file that is either whole or absent."""
     buffer = io.BytesIO()
@@ -109,13 +138,13 @@ def save_array(path: Path, array: npt.NDArray[np.generic]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def _bank(folder: Path, images: npt.NDArray[np.uint8], chosen: IntArray) -> ImageBank:
-    """Return the bank of the chosen images, written where it is not yet there or was left half-written."""
+def _bank(folder: Path, images: npt.NDArray[np.uint8]) -> ImageBank:
+    """Return the bank of these images, written where it is not yet there or was left half-written."""
     if (folder / "complete").exists():
         return ImageBank.open(folder)
     for part in folder.glob("*"):
         part.unlink()
     bank = ImageBank.create(folder, images.shape[1])
-    bank.append(images[chosen])
+    bank.append(images)
     write_atomically(folder / "complete", b"")
     return bank

@@ -1,6 +1,7 @@
 """The contract of a pretext task: a loss per image that needs no label."""
 
 from abc import ABC, abstractmethod
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,10 @@ class PretextTask(ABC):
     @abstractmethod
     def loss(self, net: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return the loss of each image, differentiable: (B, 3, H, W) in [0, 1] -> (B,) float32."""
+
+    def embed(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return what the trained backbone says of each image, (B, 3, H, W) -> (B, D)."""
+        return cast(Tensor, cast(nn.Module, net.backbone)(images))
 
     def accuracy(self, net: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor | None:
         """Return the share that the network has right of each image, (B,); None where right has no meaning."""

@@ -51,6 +51,11 @@ class Colorization(PretextTask):
             entropy: Tensor = -(target * logits.float().log_softmax(dim=1)).sum(dim=1)  # (B, side, side)
             return (colorizer.weights()[target.argmax(dim=1)] * entropy).mean(dim=(1, 2))
 
+    def embed(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return the features of the lightness: the backbone has never seen a colour."""
+        lightness = rgb_to_lab(images)[:, :1] / 100
+        return cast(Tensor, cast(_Colorizer, net).backbone(as_grey(lightness)))
+
     def check(self, bank: ImageBank) -> None:
         """Raise BadInput where fewer than a tenth of (a sample of) the images have any colour."""
         if len(bank) == 0:
@@ -82,8 +87,7 @@ class _Colorizer(nn.Module):
 
     def forward(self, lightness: Tensor, side: int) -> Tensor:
         """Return the logits of the bins, (B, 1, H, W) in [0, 1] -> (B, Q, side, side)."""
-        grey = lightness.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-        return cast(Tensor, self.decoder(feature_map(self.backbone, grey), side))
+        return cast(Tensor, self.decoder(feature_map(self.backbone, as_grey(lightness)), side))
 
     @torch.no_grad()
     def count(self, target: Tensor) -> None:
@@ -111,3 +115,8 @@ def soft_bins(ab: Tensor, bins: Tensor) -> Tensor:
     shares = (-nearest / (2 * SIGMA**2)).softmax(dim=1)
     encoded = torch.zeros_like(distance).scatter_(1, places, shares)
     return encoded.view(n, height, width, -1).permute(0, 3, 1, 2)
+
+
+def as_grey(lightness: Tensor) -> Tensor:
+    """Return a picture of this lightness, (B, 1, H, W) in [0, 1] -> (B, 3, H, W), channels last."""
+    return lightness.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)

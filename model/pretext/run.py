@@ -22,6 +22,7 @@ from model.pretext.registry import pretext_task
 from model.training import Images, Plan, Progress, ignore_progress, read_weights, train, write_weights
 
 CHUNK = 64  # images of an extraction's minibatch; the same whatever is extracted, so that a loss never depends on it
+EMBED_CHUNK = 256  # images of a minibatch whose features are extracted
 QUALITY_SAMPLE = 256  # images that the summary's accuracy is measured on
 
 TINY = 16  # pixels
@@ -136,6 +137,34 @@ def extract_losses(
         bad = int((~np.isfinite(wanted)).sum())
         raise ModelError(f"the pretext loss of {bad} of {len(wanted)} images is not a finite number: it has diverged")
     return wanted
+
+
+@torch.inference_mode()
+def extract_embeddings(
+    bank: ImageBank,
+    weights: Path,
+    *,
+    start: int = 0,
+    device: str = "auto",
+    progress: Progress = ignore_progress,
+) -> npt.NDArray[np.float32]:
+    """Return the features of the pretext backbone of the images from ``start`` on, (N - start, D) float32."""
+    if not 0 <= start <= len(bank):
+        raise BadInput(f"image {start} is not in a bank of {len(bank)}")
+    where = pick_device(device)
+    task, module = load_pretext(weights, bank.side, where)
+    images = Images(bank, np.arange(start, len(bank)), where)
+    features = np.empty((0, 0), np.float32)
+    # At least one group, so that the width is known where there is no image either.
+    for offset in range(0, max(len(images), 1), EMBED_CHUNK):
+        progress(offset / max(len(images), 1))
+        part = slice(offset, min(offset + EMBED_CHUNK, len(images)))
+        embedded = task.embed(module, images.take(torch.arange(part.start, part.stop))).float().cpu().numpy()
+        if offset == 0:
+            features = np.empty((len(images), embedded.shape[1]), np.float32)
+        features[part] = embedded
+    progress(1.0)
+    return features
 
 
 def load_pretext(weights: Path, side: int, device: torch.device) -> tuple[PretextTask, nn.Module]:

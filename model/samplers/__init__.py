@@ -7,9 +7,11 @@ from model.samplers.base import Sampler
 from model.samplers.class_balanced import ClassBalanced
 from model.samplers.core_set import CoreSet
 from model.samplers.entropy import Entropy
+from model.samplers.learning_loss import LearningLoss
 from model.samplers.least_confidence import LeastConfidence
 from model.samplers.margin import Margin
 from model.samplers.random import Random
+from model.samplers.vaal import Vaal
 from model.samplers.variation_ratio import VariationRatio
 from model.samplers.weibull import Weibull
 
@@ -24,6 +26,9 @@ SAMPLERS: dict[str, Sampler] = {
     "badge": Badge(),
     "class_balanced": ClassBalanced(),
     "weibull": Weibull(),
+    "learning_loss": LearningLoss(detached=False),
+    "learning_loss_detached": LearningLoss(detached=True),
+    "vaal": Vaal(),
 }
 
 

@@ -14,6 +14,6 @@ class Bald:
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the ``k`` candidates of the highest entropy of the mean minus mean of the entropies."""
-        passes = candidates.passes()
+        passes = candidates.rows("mc_probs")
         information = entropy(passes.mean(axis=0)) - entropy(passes).mean(axis=0)
         return ranked(lowest(candidates.indices, -information, k)[0])

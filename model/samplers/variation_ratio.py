@@ -11,12 +11,12 @@ class VariationRatio:
     With three members there are three values only, so that ties are the rule: the least confident mean comes first.
     """
 
-    needs = frozenset({"mc_probs"})
+    needs = frozenset({"ensemble_probs"})
     ranked = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the ``k`` candidates of the highest share of votes that are not for the most voted class."""
-        passes = candidates.passes()  # (T, n, C)
+        passes = candidates.rows("ensemble_probs")  # (T, n, C)
         votes = passes.argmax(axis=2)
         agreeing = np.max([(votes == c).sum(axis=0) for c in range(passes.shape[2])], axis=0)
         order = np.lexsort((candidates.indices, passes.mean(axis=0).max(axis=1), agreeing))

@@ -4,9 +4,13 @@ import torch
 
 from model.bank import ImageBank
 from model.errors import BadInput, ModelError, UnknownName
-from model.learner import RECIPES, Learner, _start, fit
+from model.learner import RECIPES, Learner, fit
+from model.main_network import Parts
 from model.pretext import train_pretext
+from model.start import choose_start
 from model.training import read_weights, write_weights
+
+EMBEDDINGS = frozenset({"embeddings"})
 
 
 def pictures(n, side=16, seed=0):
@@ -56,8 +60,8 @@ def test_fit_learns_from_a_few_labels(world, tmp_path, init):
 
 def test_fit_starts_from_the_pretext_backbone(world):
     bank, _, weights = world
-    start = _start("pretext", "auto", weights, bank.side, torch.device("cpu"))
-    backbone = start.build(bank.side, 2, seed=0).backbone.state_dict()
+    start = choose_start("pretext", "auto", weights, bank.side, torch.device("cpu"))
+    backbone = start.build(bank.side, 2, 0, Parts()).backbone.state_dict()
     trained = read_weights(weights)["module"]
     assert all(torch.equal(value, trained[f"backbone.{key}"]) for key, value in backbone.items())
 
@@ -154,8 +158,8 @@ def test_predict_gives_the_rows_asked_for(world, tmp_path):
     bank = world[0]
     run(world, tmp_path, epochs=1)
     learner = Learner.load(tmp_path / "m.pt", device="cpu")
-    whole = learner.predict(bank, embeddings=True)
-    some = learner.predict(bank, np.array([299, 0, 7]), embeddings=True)
+    whole = learner.predict(bank, needs=EMBEDDINGS)
+    some = learner.predict(bank, np.array([299, 0, 7]), needs=EMBEDDINGS)
     assert whole.probs.dtype == whole.embeddings.dtype == np.float32
     assert whole.embeddings.shape == (300, 256)
     np.testing.assert_allclose(some.probs, whole.probs[[299, 0, 7]], rtol=1e-4, atol=1e-6)
@@ -169,7 +173,7 @@ def test_predict_is_the_softmax_of_the_saved_network(world, tmp_path):
     run(world, tmp_path, epochs=1)
     learner = Learner.load(tmp_path / "m.pt", device="cpu")
     state = read_weights(tmp_path / "m.pt")["module"]
-    outputs = learner.predict(bank, np.arange(5), embeddings=True)
+    outputs = learner.predict(bank, np.arange(5), needs=EMBEDDINGS)
     logits = outputs.embeddings @ state["head.weight"].numpy().T + state["head.bias"].numpy()
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(outputs.probs, expected, rtol=1e-4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.errors import BadInput
-from model.outputs import Outputs
+from model.outputs import PASSES, Outputs
 from model.samplers import SAMPLERS
 from model.samplers.entropy import entropy
 from model.samplers.weibull import fit_weibull
@@ -17,7 +17,7 @@ def rng(seed=0):
 
 def ask(name, k, indices=None, *, seed=0, covered=(), labels=None, **outputs):
     arrays = {key: np.asarray(value, np.float64) for key, value in outputs.items()}
-    size = next(iter(arrays.values())).shape[1 if "mc_probs" in arrays else 0]
+    size = next(iter(arrays.values())).shape[1 if PASSES & set(arrays) else 0]
     candidates = Candidates(
         indices=np.arange(size) if indices is None else np.asarray(indices),
         losses=np.zeros(size, np.float32),
@@ -141,7 +141,7 @@ def test_variation_ratio_counts_votes_then_confidence():
         2: [[1.0, 0.0, 0], [0.0, 1.0, 0], [0, 0, 1.0]],  # none agree
         3: [[0.5, 0.5, 0], [0.9, 0.1, 0], [0.1, 0.9, 0]],  # two agree, mean top 0.5
     }
-    assert ask("variation_ratio", 4, mc_probs=np.stack([votes[i] for i in range(4)], axis=1)) == [2, 3, 1, 0]
+    assert ask("variation_ratio", 4, ensemble_probs=np.stack([votes[i] for i in range(4)], axis=1)) == [2, 3, 1, 0]
 
 
 def test_weibull_asks_the_outliers_of_the_nearest_class():

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import BadInput
-from model.outputs import Outputs
+from model.outputs import OUTPUTS, Outputs
 from model.selection import Candidates, lowest, ranked, strictly_rising
 
 
@@ -58,11 +58,9 @@ def test_lowest_breaks_ties_by_pool_index():
 
 def test_candidates_name_the_output_that_is_missing():
     candidates = Candidates(np.array([0]), np.zeros(1))
-    for need in ("probs", "embeddings", "pretext_embeddings"):
+    for need in OUTPUTS:
         with pytest.raises(BadInput, match=need):
             candidates.rows(need)
-    with pytest.raises(BadInput, match="mc_probs"):
-        candidates.passes()
     with pytest.raises(BadInput, match="labels"):
         candidates.labeled()
 

@@ -71,7 +71,7 @@ def test_simulation_measures_every_strategy_after_every_round(finished):
     rows = json.loads(finished.read_text())
     expected = [(s, 0, n, 15 * (n + 1)) for s in ("random", "/interleaved/even/least_confidence") for n in range(3)]
     assert [(r["strategy"], r["seed"], r["round"], r["labels"]) for r in rows] == expected
-    assert set(rows[0]) == {"strategy", "seed", "round", "labels", "accuracy"}
+    assert set(rows[0]) == {"strategy", "seed", "round", "labels", "accuracy", "asked"}
     assert rows[-1]["accuracy"] > 0.3  # 45 labels of ten digits: far above a tenth
 
 

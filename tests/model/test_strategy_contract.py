@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from model.batches import split
 from model.errors import UnknownName
-from model.outputs import Outputs
+from model.outputs import OUTPUTS, Outputs, pool_axis
 from model.queries import FIRST_QUERIES, first_query
+from model.query import Pool, QuerySettings, plan_round
 from model.samplers import SAMPLERS, sampler
 from model.selection import Candidates
 
@@ -14,7 +16,6 @@ STRATEGIES = [
     for kind, r in (("first", FIRST_QUERIES), ("sampler", SAMPLERS))
     for n, s in r.items()
 ]
-OUTPUTS = {"probs", "embeddings", "mc_probs", "pretext_embeddings"}
 
 
 def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=20):
@@ -24,14 +25,18 @@ def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=2
         "probs": generator.dirichlet(np.full(5, 0.5), size).astype(np.float32),
         "embeddings": generator.normal(size=(size, 8)).astype(np.float32),
         "mc_probs": generator.dirichlet(np.full(5, 0.5), (4, size)).astype(np.float32),
+        "ensemble_probs": generator.dirichlet(np.full(5, 0.5), (3, size)).astype(np.float32),
+        "predicted_losses": generator.normal(size=size).astype(np.float32),
+        "detached_losses": generator.normal(size=size).astype(np.float32),
+        "labeledness": generator.random(size, np.float32),
         "pretext_embeddings": generator.normal(size=(size, 6)).astype(np.float32),
     }
     if copies:
-        arrays = {name: np.broadcast_to(a[..., :1, :], a.shape).copy() for name, a in arrays.items()}
+        arrays = {name: np.broadcast_to(a.take([0], pool_axis(name)), a.shape).copy() for name, a in arrays.items()}
     order = generator.permutation(size)
     labels = np.full(size, -1)
     labels[order[n : n + labeled]] = arrays["probs"][order[n : n + labeled]].argmax(axis=1)
-    needs = strategy.needs if strategy else OUTPUTS
+    needs = strategy.needs if strategy else set(OUTPUTS)
     return Candidates(
         indices=order[:n],
         losses=generator.random(size, np.float32),
@@ -100,6 +105,39 @@ def test_strategy_leaves_its_inputs_as_they_are(strategy):
         assert np.array_equal(getattr(candidates.outputs, name), getattr(untouched.outputs, name))
     assert np.array_equal(candidates.indices, untouched.indices)
     assert np.array_equal(candidates.labels, untouched.labels)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_strategy_declares_outputs_that_exist(strategy):
+    assert strategy.needs <= {*OUTPUTS, "labels"}
+
+
+@pytest.mark.parametrize("order", ["interleaved", "none"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_sampler_plans_a_round_inside_a_batch_and_over_the_whole_pool(name, order):
+    pool, outputs = pool_of(order), candidates_of(100).outputs
+    plan = plan_round(1, pool, outputs, QuerySettings(5, 12, 3, 40, sampler=name, order=order, classes=5), rng())
+    assert set(plan.indices[~plan.holdout]) <= set(
+        np.flatnonzero(pool.available & (pool.batch_of == (order[0] == "i")))
+    )
+    assert (len(plan.indices), len(plan.reserve)) == (15, 40)
+
+
+@pytest.mark.parametrize("order", ["interleaved", "none"])
+@pytest.mark.parametrize("name", FIRST_QUERIES)
+def test_first_query_plans_a_round_inside_a_batch_and_over_the_whole_pool(name, order):
+    pool = pool_of(order)
+    plan = plan_round(0, pool, None, QuerySettings(5, 12, 3, 40, first_query=name, order=order, classes=5), rng())
+    assert set(plan.indices[~plan.holdout]) <= set(np.flatnonzero(pool.available & (pool.batch_of == 0)))
+    assert (len(plan.indices), len(plan.reserve)) == (15, 40)
+
+
+def pool_of(order):
+    """Twenty of three hundred images are labeled, and batches are cut by loss."""
+    known = candidates_of(280)
+    return Pool(
+        known.losses, split(known.losses, 5, order), known.labels < 0, known.labels, known.outputs.pretext_embeddings
+    )
 
 
 def test_unknown_names_list_the_choices():
