@@ -106,6 +106,33 @@ def test_hostile_names_and_reasons_are_escaped(browser, filled: Store) -> None:
     assert "&lt;script&gt;alert(&#39;broken&#39;)&lt;/script&gt;" in html
 
 
+def test_the_page_says_what_another_round_would_add(browser, filled: Store) -> None:
+    assert "Another" not in text_of(page_of(browser))
+    key = filled.projects.find(3).id
+    filled.rounds.set(
+        key,
+        1,
+        **{"state": "closed", "has_model": True, "classes": ["cat", "<b>dog</b>"], "labels": 4, "agreement": 0.99},
+        **{"holdout_size": 400, "holdout_correct": 390, "holdout_gained": 1, "holdout_lost": 1},
+    )
+    filled.projects.set(key, extra_params={"rounds": 5, "labels_per_round": 1})
+    assert re.search(
+        r"Another 1 label would add about \d\.\d points \(.*?\)\. You can stop\.", text_of(page_of(browser))
+    )
+    status = browser.get("/api/projects/3").json
+    assert status["advice"] == "stop"
+    assert status["outlook"]["interval"][0] < status["outlook"]["gain"] < status["outlook"]["interval"][1]
+    assert status["query"]["verdict"] == "unknown"
+    assert status["query"]["asked"] == {"wrong": 2, "images": 3}  # 5 and the reserve 8; 6 was right
+
+
+def test_a_project_is_called_by_its_title(browser, filled: Store) -> None:
+    assert "<h1>Project 3</h1>" in page_of(browser)
+    filled.projects.set(filled.projects.find(3).id, title="Birds & <bees>")
+    assert "<h1>Birds &amp; &lt;bees&gt;</h1>" in page_of(browser)
+    assert "Birds &amp; &lt;bees&gt;" in browser.get("/").text
+
+
 def test_errors_and_notices_are_said(browser, filled: Store) -> None:
     key = filled.projects.find(3).id
     filled.projects.set(key, error="the token is refused: <enter> another", notice="the order was changed by hand")
@@ -119,9 +146,10 @@ def test_running_work_shows_progress_and_time_left(browser, filled: Store, monke
     key = filled.projects.find(3).id
     token = filled.jobs.start(key, "retrain")
     filled.jobs.take(key, "retrain", token, "w")
-    filled.jobs.beat(key, "retrain", token, 0.25)
-    later = time.time() + 15
-    monkeypatch.setattr("backend.web.dashboard.views.time.time", lambda: later)
+    now = time.time()
+    for elapsed, progress in ((-15, 0.05), (0, 0.25)):
+        monkeypatch.setattr("backend.store.jobs.time.time", lambda at=now + elapsed: at)
+        filled.jobs.beat(key, "retrain", token, progress)
     html = page_of(browser)
     assert "Training a model" in html
     assert '<progress max="1" value="0.25"' in html

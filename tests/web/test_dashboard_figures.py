@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from backend.files import Files
+from backend.loop.evidence import Hardness, Rate, hardness, hardness_by_round
 from backend.store import Answer, AskRole, JobRow, JobState, Store
 from backend.store.insight import Asked
 from backend.store.tasks import TaskChange
-from backend.loop.evidence import Hardness, Rate, hardness, hardness_by_round
 from backend.web.dashboard.figures import FIGURES
 from backend.web.dashboard.figures.base import names, plain
 from backend.web.dashboard.figures.losses import group_batches
@@ -158,15 +158,25 @@ def test_names_are_short_plain_and_distinct() -> None:
 
 
 @pytest.mark.parametrize(
-    ("progress", "elapsed", "words"),
+    ("start", "progress", "elapsed", "words"),
     [
-        (0.25, 100, "about 5 minutes left"),
-        (0.5, 40, "less than a minute left"),
-        (0.1, 1200, "about 3.0 hours left"),
-        (0.01, 1000, None),
-        (0.5, 1, None),
+        (0.0, 0.25, 100, "about 5 minutes left"),
+        (0.0, 0.5, 40, "less than a minute left"),
+        (0.0, 0.1, 1200, "about 3.0 hours left"),
+        (0.0, 0.01, 1000, None),
+        (0.0, 0.5, 1, None),
+        (0.5, 0.51, 100, None),
+        (0.5, 0.6, 100, "about 7 minutes left"),  # four times what the last 100 s did
     ],
 )
-def test_time_left_goes_by_the_pace_so_far(progress: float, elapsed: float, words: str | None) -> None:
-    job = JobRow(kind="retrain", state=JobState.RUNNING, progress=progress, queued_at=1000.0)
-    assert time_left(job, 1000.0 + elapsed) == words
+def test_time_left_goes_by_the_pace_so_far(start: float, progress: float, elapsed: float, words: str | None) -> None:
+    now = 1000.0 + elapsed
+    job = JobRow(kind="retrain", state=JobState.RUNNING, progress=progress, queued_at=0.0)
+    assert time_left(job, now) is None
+    job.paced_at, job.paced_from, job.heartbeat_at = 1000.0, start, now
+    assert time_left(job, now) == words
+
+
+def test_time_left_runs_down_between_two_signs_of_life() -> None:
+    job = JobRow(progress=0.5, paced_at=0.0, paced_from=0.0, heartbeat_at=200.0)
+    assert [time_left(job, now) for now in (200, 320)] == ["about 3 minutes left", "about 1 minute left"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from backend.store import Answer
 from backend.loop.evidence import Hardness, Rate
+from backend.store import Answer
 from backend.web.dashboard.findings import _accuracy, _agreement, _hardness, _left_out
 
 

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from backend.loop.advice import verdict, what_comes
 from backend.loop.evidence import Hardness, Rate, hardness
+from backend.loop.status import Status
 from backend.store import Answer
 from backend.web.dashboard.view import ProjectView
 from backend.web.dashboard.words import count, percent, points
 
 WIDE = 0.15  # width of an accuracy's interval above which it says little
-ENOUGH_RANDOM = 50  # random images after which "still no sign" deserves a warning
 AGREE = 0.9  # kappa above which successive models say nearly the same
 
 LEFT_OUT = {
@@ -20,11 +21,14 @@ LEFT_OUT = {
 }
 
 
+Tone = Literal["good", "plain", "warning"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """A sentence on what the numbers mean."""
 
-    tone: Literal["good", "plain", "warning"]
+    tone: Tone
     text: str
 
 
@@ -32,12 +36,23 @@ def findings(view: ProjectView) -> list[Finding]:
     """Give the findings of a project, the most important first."""
     history = view.data["history"]
     found = [
+        *_outlook(view.status),
         *_accuracy(history, view.status.config.holdout_fraction),
         *_hardness(hardness(view.asked_in_full), bool(history)),
     ]
     found += _agreement(history)
     found += _left_out(view.here.store.insight.answers(view.project.id))
     return found
+
+
+def _outlook(status: Status) -> Iterable[Finding]:
+    coming = status.outlook
+    if coming is None or status.finished:
+        return
+    errors = round(coming.gain * status.tasks.available)
+    meaning = f" On the {status.tasks.available:,} images without a label that is about {count(errors, 'error')} fewer."
+    tone: Tone = "good" if coming.advice == "stop" else "plain"
+    yield Finding(tone, what_comes(coming) + (meaning if errors > 0 else ""))
 
 
 def _accuracy(history: list[dict[str, Any]], holdout_fraction: float) -> Iterable[Finding]:
@@ -73,17 +88,17 @@ def _hardness(found: Hardness | None, has_model: bool) -> Iterable[Finding]:
                 "answered.",
             )
         return
-    low, high = found.interval
     numbers = (
         f"when it asked, the model was wrong on {_rate(found.asked, 'image')} that it chose and on "
         f"{_rate(found.random, 'random one')}, a difference of {points(found.difference)} points "
-        f"({points(low)} to {points(high)})."
+        f"({points(found.interval[0])} to {points(found.interval[1])})."
     )
-    if low > 0:
+    said = verdict(found)
+    if said == "harder":
         yield Finding("good", f"Asked images are harder than random ones: {numbers} Choosing pays.")
-    elif high < 0:
+    elif said == "worse":
         yield Finding("warning", f"The queue is worse than a random one: {numbers} Random images would teach more.")
-    elif found.random.images >= ENOUGH_RANDOM:
+    elif said == "no better":
         yield Finding("warning", f"The queue is no better than a random one, as far as one can tell: {numbers}")
     else:
         yield Finding("plain", f"Too early to tell whether asked images are harder than random ones: {numbers}")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.files import Files
+from backend.loop.evidence import hardness
 from backend.loop.report import as_json, asked_in_full
 from backend.loop.status import Status, read_status
 from backend.store import ProjectRow, RoundRow
@@ -60,7 +61,7 @@ class ProjectView:
     @cached_property
     def data(self) -> dict[str, Any]:
         """The condition in the form that scripts get as well."""
-        return as_json(self.status)
+        return as_json(self.status, hardness(self.asked_in_full))
 
     @cached_property
     def version(self) -> str:
@@ -69,6 +70,11 @@ class ProjectView:
         rounds = [(row.number, row.state, row.has_model, row.labels, row.holdout_correct) for row in status.rounds]
         parts = (project.id, self.pool_version, status.tasks.answered, status.tasks.labeled, status.asks, rounds)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    @property
+    def title(self) -> str:
+        """What people call the project."""
+        return self.project.title or f"Project {self.project.studio_id}"
 
     @property
     def pool_version(self) -> tuple[Hashable, ...]:

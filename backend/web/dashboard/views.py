@@ -31,7 +31,6 @@ blueprint.add_app_template_filter(words.percent, "percent")
 QUEUE_SHOWN, QUEUE_ALL = 48, 2000  # thumbnails
 BROKEN_SHOWN = 200
 FOREVER_S = 365 * 24 * 3600
-EXPLAINED = frozenset({"continue", "finished"})  # advice that the page says in other ways
 
 
 @blueprint.after_request
@@ -68,7 +67,6 @@ def project(studio_id: int) -> ResponseReturnValue:
     status, kinds = view.status, {"syncing": JobKind.SYNC, "training": JobKind.RETRAIN, "recording": JobKind.RECORD}
     job = status.running.get(kinds.get(status.stage, status.stage))
     show_all = request.args.get("queue") == "all"
-    advice = view.data["advice"]
     return _page(
         "dashboard/project.html",
         view=view,
@@ -78,7 +76,6 @@ def project(studio_id: int) -> ResponseReturnValue:
         error=words.what_is_wrong(status),
         happens=words.what_happens(status),
         time_left=words.time_left(job, time.time()),
-        advice=None if advice in EXPLAINED else advice,
         findings=findings(view),
         hardness=hardness_by_round(view.asked_in_full),
         classes=class_table(view.asked),

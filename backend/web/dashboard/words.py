@@ -69,10 +69,16 @@ def what_happens(status: Status) -> str:
 
 
 def time_left(job: JobRow | None, now: float) -> str | None:
-    """Forecast when a job ends, from how far it has come since it was queued; None while nobody can know."""
-    if job is None or job.progress < MIN_SHARE or now - job.queued_at < MIN_ELAPSED_S:
+    """Forecast when a job ends, from its pace since it first said how far it was; None while nobody can know.
+
+    What came before does not count: it may have waited for a worker, or gone on from a checkpoint.
+    """
+    if job is None or job.paced_at is None or job.paced_from is None:
         return None
-    seconds = (now - job.queued_at) * (1 - job.progress) / job.progress
+    seconds, share = job.heartbeat_at - job.paced_at, job.progress - job.paced_from
+    if share < MIN_SHARE or seconds < MIN_ELAPSED_S:
+        return None
+    seconds = max(seconds * (1 - job.progress) / share - (now - job.heartbeat_at), 0.0)
     if seconds < 60:
         return "less than a minute left"
     if seconds < 5400:
