@@ -120,9 +120,9 @@ def label_studio(folder: Path, port: int) -> Iterator[Server]:
 
 
 @contextmanager
-def backend(folder: Path, port: int) -> Iterator[Server]:
-    """Run ``python -m backend serve`` over an empty folder, told nothing but its port."""
-    env = {"DATA_DIR": str(folder / "backend"), "PORT": str(port)}
+def backend(folder: Path, port: int, **more: str) -> Iterator[Server]:
+    """Run ``python -m backend serve`` over an empty folder, told its port and what ``more`` adds to its environment."""
+    env = {"DATA_DIR": str(folder / "backend"), "PORT": str(port), **more}
     command = [sys.executable, "-m", "backend", "serve"]
     with _running("The backend", f"http://localhost:{port}", command, env, folder / "backend.log") as server:
         yield server

@@ -1,0 +1,1 @@
+"""Speeds as ratios, both sides in one run: ``python -m benchmarks``."""

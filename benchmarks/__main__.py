@@ -1,0 +1,86 @@
+"""``python -m benchmarks``: one table, ``benchmarks/results.json``, and exit status 1 if a budget is missed."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from backend.demo import servers
+from backend.studio.annotator import Annotator
+from benchmarks import growth, pretext, readme, recording, turnaround, web
+from benchmarks.measure import Measure, Say, limit, print_table, write
+from benchmarks.ports import free_port
+
+RESULTS = Path(__file__).with_name("results.json")
+PARTS = ("pretext", "growth", "turnaround", "recording")
+STARTUP_S = 2.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    given = _parser().parse_args(arguments)
+    console = Console(width=200 if not sys.stdout.isatty() else None)
+    started = time.perf_counter()
+
+    def say(line: str) -> None:
+        console.print(f"[dim]{time.perf_counter() - started:5.0f} s[/]  {line}", highlight=False)
+
+    runs: dict[str, Callable[[Say], list[Measure]]] = {
+        "pretext": pretext.run,
+        "growth": lambda say: growth.run(say, full=given.full),
+        "turnaround": _turnaround,
+        "recording": _recording,
+    }
+    measures, seconds = [], {}
+    for name in given.only or PARTS:
+        begun = time.perf_counter()
+        measures += runs[name](say)
+        seconds[name] = time.perf_counter() - begun
+    print_table(measures, console)
+    if not given.only:
+        write(RESULTS, measures, seconds)
+        readme.update(measures)
+    missed = [one.what for one in measures if not one.met]
+    for what in missed:
+        console.print(f"[red]budget missed:[/] {what}")
+    return 1 if missed else 0
+
+
+def _turnaround(say: Say) -> list[Measure]:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        startup = web.startup_seconds(free_port(), str(folder / "startup"))
+        studio = stack.enter_context(servers.label_studio(folder, free_port()))
+        backend = stack.enter_context(servers.backend(folder, free_port(), ALLOWED_IMAGE_HOSTS="127.0.0.1"))
+        studio.wait(lambda: None)
+        backend.wait(lambda: None)
+        person = Annotator(studio.url, servers.EMAIL, servers.PASSWORD)
+        return [
+            limit("start of the web process to its first answer", "s", startup, STARTUP_S),
+            *turnaround.run(person, backend.url, say),
+        ]
+
+
+def _recording(say: Say) -> list[Measure]:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        studio = stack.enter_context(servers.label_studio(folder, free_port()))
+        studio.wait(lambda: None)
+        person = Annotator(studio.url, servers.EMAIL, servers.PASSWORD)
+        return recording.run(person, person.create_access_token(), folder / "store", say)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure speeds as ratios, in one run.")
+    parser.add_argument("--full", action="store_true", help="grow to a million images (some minutes more)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="some of them; results.json stays as it is")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""Time and memory of the parts that see the whole pool, over pools of growing size, each in a process of its own."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import Measure, Say, limit
+
+SIZES = (1_000, 10_000, 100_000)
+LARGEST = 1_000_000
+SIDE = 8  # pixels: what grows is the number of images
+CLASSES, K, BATCHES = 10, 100, 10
+SLACK = 1.5  # times the smaller pool's cost per image that noise and caches may add
+EVENT_SLACK = 2.0
+MEMORY_GIB = 2.0
+PARTS = ("sync", "extraction", "split", "query", "core_set", "kmeans")
+
+
+def run(say: Say, *, full: bool) -> list[Measure]:
+    """Measure all sizes, and a million where ``full``."""
+    sizes = (*SIZES, LARGEST) if full else SIZES
+    found = {}
+    for size in sizes:
+        say(f"growth: a pool of {size:,}")
+        found[size] = _in_a_process(size)
+    small, large = found[SIZES[1]], found[sizes[-1]]
+    measures = [
+        _linear(part, small[part] / SIZES[1], large[part] / sizes[-1], sizes[-1]) for part in PARTS if large[part]
+    ]
+    events = {size: found[size]["advance"] for size in sizes}
+    return [
+        *measures,
+        Measure(f"an event in a pool of {sizes[-1]:,}, against one of {SIZES[0]:,}", "ms", 1000 * events[sizes[-1]],
+                events[sizes[-1]] / events[SIZES[0]], EVENT_SLACK, "ceiling", 1000 * events[SIZES[0]],
+                "reading the facts and deciding"),
+        limit(f"memory while {sizes[-1]:,} images are scored", "GiB", large["memory_gib"], MEMORY_GIB,
+              ", ".join(f"{size:,}: {found[size]['memory_gib']:.2f}" for size in sizes)),
+    ]  # fmt: skip
+
+
+def _linear(part: str, small: float, large: float, size: int) -> Measure:
+    return Measure(
+        f"{part}, an image of {size:,} against one of {SIZES[1]:,}", "ms", 1000 * large, large / small, SLACK,
+        "ceiling", 1000 * small, f"{large * size:.2f} s in all",
+    )  # fmt: skip
+
+
+def _in_a_process(size: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.growth", str(size)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"growth at {size}: {done.stderr[-2000:]}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _measure(size: int, folder: Path) -> dict[str, float]:
+    """Return the seconds of each part, and the process's peak of memory once images are scored."""
+    import psutil
+
+    store, key, sync = _sync(size, folder)
+    bank, weights = _bank(size, folder)
+    before = psutil.Process().memory_info().rss
+    losses, extraction = _extract(bank, weights)
+    memory = max(_peak_bytes(), before)
+    batches, split = _split(losses)
+    store.tasks.set_losses(key, {i: float(loss) for i, loss in enumerate(losses)})
+    store.tasks.set_batches(key, {i: int(batch) for i, batch in enumerate(batches)})
+    query = _query(losses, batches)
+    advance = _advance(store, key)
+    core, kmeans = _features(size)
+    store.close()
+    return {
+        "sync": sync, "extraction": extraction, "split": split, "query": query, "advance": advance,
+        "core_set": core, "kmeans": kmeans, "memory_gib": memory / 2**30,
+    }  # fmt: skip
+
+
+def _timed(work: Callable[[], Any], repeat: int = 1) -> tuple[Any, float]:
+    best, result = float("inf"), None
+    for _ in range(repeat):
+        started = time.perf_counter()
+        result = work()
+        best = min(best, time.perf_counter() - started)
+    return result, best
+
+
+def _sync(size: int, folder: Path) -> tuple[Any, int, float]:
+    """Note tasks page by page, as a synchronisation does, and their images as fetched."""
+    from backend.store import Answer, Store
+    from backend.store.tasks import TaskChange
+
+    store = Store(f"sqlite:///{folder / 'growth.sqlite3'}", folder)
+    row, _ = store.projects.connect(
+        studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config="<View/>",
+        extra_params={},
+    )  # fmt: skip
+
+    def note() -> None:
+        for start in range(0, size, 500):
+            ids = range(start + 1, min(start + 500, size) + 1)
+            store.tasks.apply(row.id, [TaskChange(i, f"{i}.png", None, Answer.NONE, None) for i in ids])
+            store.tasks.images_fetched(row.id, {i: i - 1 for i in ids})
+
+    return store, row.id, _timed(note)[1]
+
+
+def _bank(size: int, folder: Path) -> tuple[Any, Path]:
+    from benchmarks.images import colour_images
+    from model.bank import ImageBank
+    from model.pretext import train_pretext
+
+    bank = ImageBank.create(folder / "bank", SIDE)
+    for start in range(0, size, 10_000):
+        bank.append(colour_images(min(10_000, size - start), SIDE, seed=start))
+    few = ImageBank.create(folder / "few", SIDE)
+    few.append(bank.gather(np.arange(256)))
+    weights = folder / "weights.pt"
+    train_pretext("rotation", few, out=weights, checkpoint=folder / "part", epochs=1, device="cpu")
+    return bank, weights
+
+
+def _extract(bank: Any, weights: Path) -> tuple[Any, float]:
+    from model.pretext import extract_losses
+
+    return _timed(lambda: extract_losses(bank, weights, device="cpu"))
+
+
+def _split(losses: Any) -> tuple[Any, float]:
+    from model.batches import split
+
+    return _timed(lambda: split(losses, BATCHES, "interleaved"), repeat=3)
+
+
+def _query(losses: Any, batches: Any) -> float:
+    from model.outputs import Outputs
+    from model.query import Pool, QuerySettings, plan_round
+
+    generator = np.random.default_rng(0)
+    probs = generator.dirichlet(np.ones(CLASSES), len(losses)).astype(np.float32)
+    free = np.ones(len(losses), np.bool_)
+    pool = Pool(losses, batches, free, np.full(len(losses), -1, np.int64))
+    settings = QuerySettings(batches=BATCHES, k=K, holdout=K // 10, reserve=2 * K, classes=CLASSES)
+    ask = lambda: plan_round(1, pool, Outputs(probs=probs), settings, np.random.default_rng(0))  # noqa: E731
+    return _timed(ask, repeat=3)[1]
+
+
+def _advance(store: Any, key: int) -> float:
+    """Time what every event costs: the facts from the store, and the decision."""
+    from backend.config import ProjectConfig
+    from backend.loop.decide import next_step
+    from backend.loop.facts import Observation, gather
+
+    project, config = store.projects.get(key), ProjectConfig()
+
+    def decide() -> None:
+        next_step(gather(store, project, config, Observation()))
+
+    decide()
+    return min(_timed(decide)[1] for _ in range(20))
+
+
+def _features(size: int) -> tuple[float, float]:
+    """Time core-set and k-means over embeddings of the pool; not beyond what DESIGN asks of them."""
+    if size > SIZES[-1]:
+        return 0.0, 0.0
+    from model.outputs import Outputs
+    from model.queries import FIRST_QUERIES
+    from model.samplers import SAMPLERS
+    from model.selection import Candidates
+
+    generator = np.random.default_rng(0)
+    features = generator.standard_normal((size, 256), np.float32)
+    outputs = Outputs(embeddings=features, pretext_embeddings=features)
+    covered = np.arange(K)
+    candidates = Candidates(
+        np.arange(size), np.zeros(size, np.float32), outputs, np.full(size, -1, np.int64), covered, CLASSES
+    )
+    return (
+        _timed(lambda: SAMPLERS["core_set"].select(candidates, K, np.random.default_rng(0)))[1],
+        _timed(lambda: FIRST_QUERIES["kmeans"].select(candidates, K, np.random.default_rng(0)))[1],
+    )
+
+
+def _peak_bytes() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        print(json.dumps(_measure(int(sys.argv[1]), Path(scratch))))

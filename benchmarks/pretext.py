@@ -1,0 +1,81 @@
+"""Training and extraction of the rotation task, against the paper's loop, on the same images."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import reference
+from benchmarks.images import colour_images
+from benchmarks.measure import Measure, Say, ratio
+from model.bank import ImageBank
+from model.pretext import extract_losses, train_pretext
+
+IMAGES, SIDE = 1024, 32
+STEPS, EXTRACTED = 2, 64  # of the reference, which takes an hour for the whole work
+SAME_NETWORK_IMAGES = 256  # of ours with the reference's network, for one epoch
+
+
+def run(say: Say) -> list[Measure]:
+    """Compare the default and the paper's network with the paper's loop."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = _files(Path(folder))
+        bank = ImageBank.create(Path(folder) / "bank", SIDE)
+        bank.append(np.stack([np.asarray(Image.open(file)) for file in files]))
+        say(f"pretext: the paper's loop, {STEPS} steps of {reference.BATCH} images and {EXTRACTED} extractions")
+        pace = reference.measure_pace(files, steps=STEPS, extracted=EXTRACTED)
+        say(f"pretext: {IMAGES} images with the default network, whole training and extraction")
+        default = _default(bank, Path(folder))
+        say(f"pretext: {SAME_NETWORK_IMAGES} images with ResNet-18, one epoch and the extraction")
+        same = _same_network(files, Path(folder))
+    theirs = pace.seconds(IMAGES)
+    note = f"{IMAGES} images of {SIDE} px; the paper's pace over {STEPS * reference.BATCH} images, times 15 epochs"
+    return [
+        ratio("pretext training and extraction, default network", "s", theirs, default, 50, note),
+        ratio("the same with the paper's ResNet-18 and 15 epochs", "s", theirs, same.seconds(IMAGES), 3.5,
+              f"our pace over {SAME_NETWORK_IMAGES} images"),
+    ]  # fmt: skip
+
+
+def _default(bank: ImageBank, folder: Path) -> float:
+    _warm_up(folder)
+    started = time.perf_counter()
+    train_pretext("rotation", bank, out=folder / "default.pt", checkpoint=folder / "default.part", device="cpu")
+    extract_losses(bank, folder / "default.pt", device="cpu")
+    return time.perf_counter() - started
+
+
+def _same_network(files: list[Path], folder: Path) -> reference.Pace:
+    bank = ImageBank.create(folder / "same", SIDE)
+    bank.append(np.stack([np.asarray(Image.open(file)) for file in files[:SAME_NETWORK_IMAGES]]))
+    started = time.perf_counter()
+    train_pretext(
+        "rotation",
+        bank,
+        out=folder / "same.pt",
+        checkpoint=folder / "same.part",
+        recipe="paper",
+        epochs=1,
+        device="cpu",
+    )
+    trained = time.perf_counter()
+    extract_losses(bank, folder / "same.pt", device="cpu")
+    done = time.perf_counter()
+    return reference.Pace((trained - started) / len(bank), (done - trained) / len(bank))
+
+
+def _warm_up(folder: Path) -> None:
+    """Have what a process does once (kernels, caches) done: the reference has its warm-up step as well."""
+    bank = ImageBank.create(folder / "warm", SIDE)
+    bank.append(colour_images(64, SIDE, seed=1))
+    train_pretext("rotation", bank, out=folder / "warm.pt", checkpoint=folder / "warm.part", epochs=1, device="cpu")
+
+
+def _files(folder: Path) -> list[Path]:
+    files = []
+    for number, pixels in enumerate(colour_images(IMAGES, SIDE, seed=0)):
+        files.append(folder / f"{number:05d}.png")
+        Image.fromarray(pixels).save(files[-1])
+    return files
