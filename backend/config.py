@@ -13,9 +13,7 @@ from backend.errors import ConfigError
 from model import names
 from model.batches import BATCH_ORDERS
 from model.queries import FIRST_QUERIES
-from model.queries.base import FirstQuery
 from model.samplers import SAMPLERS
-from model.samplers.base import Sampler
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -136,6 +134,7 @@ class ProjectConfig(BaseModel):
     image_size: int | Literal["auto"] = "auto"
     init: str = "pretext"
     recipe: str = "auto"
+    joint: str = "none"
     holdout_fraction: float = Field(default=0.1, ge=0, le=1)
     preannotate: bool = True
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -156,7 +155,7 @@ class ProjectConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(_sentence(error, str, sorted(cls.model_fields))) from None
 
-    @field_validator("pretext", "batch_order", "first_query", "sampler", "network", "init", "recipe")
+    @field_validator("pretext", "batch_order", "first_query", "sampler", "network", "init", "recipe", "joint")
     @classmethod
     def _known_name(cls, value: str, info: Any) -> str:
         choices = CHOICES[info.field_name]
@@ -182,22 +181,15 @@ class ProjectConfig(BaseModel):
         return round(self.holdout_fraction * k + 1e-9)
 
 
-OUTPUTS = frozenset({"probs", "embeddings", "labels"})  # what a retraining leaves for the next query to read
-
-
-def _feasible(strategies: Mapping[str, FirstQuery] | Mapping[str, Sampler], outputs: frozenset[str]) -> tuple[str, ...]:
-    """Name the strategies that read no more than these outputs."""
-    return tuple(name for name, strategy in strategies.items() if strategy.needs <= outputs)
-
-
 CHOICES: dict[str, tuple[str, ...]] = {
     "pretext": names.PRETEXT_TASKS,
     "batch_order": tuple(BATCH_ORDERS),
-    "first_query": _feasible(FIRST_QUERIES, frozenset()),
-    "sampler": _feasible(SAMPLERS, OUTPUTS),
+    "first_query": tuple(FIRST_QUERIES),
+    "sampler": tuple(SAMPLERS),
     "network": names.NETWORKS,
     "init": names.INITS,
     "recipe": names.RECIPES,
+    "joint": names.JOINTS,
 }
 
 

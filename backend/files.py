@@ -26,6 +26,15 @@ class Files:
         """Give the weights of the pretext model for a pretext key."""
         return self.folder / f"pretext-{key}.pt"
 
+    def pretext_embeddings(self, key: str) -> Path:
+        """Give the features (N, D) of the pretext model for a pretext key, if the first query wanted them."""
+        return self.folder / f"pretext-{key}-embeddings.npy"
+
+    def drop_pretext(self, key: str) -> None:
+        """Delete the pretext model for a pretext key, and its features."""
+        self.pretext(key).unlink(missing_ok=True)
+        self.pretext_embeddings(key).unlink(missing_ok=True)
+
     def checkpoint(self, name: str) -> Path:
         """Give the training checkpoint of a job."""
         return self.folder / f"checkpoint-{name}.pt"
@@ -34,9 +43,13 @@ class Files:
         """Give the weights of the model trained after round ``number``."""
         return self.folder / f"round-{number:03d}.pt"
 
+    def output(self, number: int, name: str) -> Path:
+        """Give what the model trained after round ``number`` says of the pool: a field of ``model.outputs.Outputs``."""
+        return self.folder / f"round-{number:03d}-{name}.npy"
+
     def probs(self, number: int) -> Path:
         """Give the posteriors (N, C), float32 by pool index, of the model trained after round ``number``."""
-        return self.folder / f"round-{number:03d}-probs.npy"
+        return self.output(number, "probs")
 
     def drop_outputs(self) -> None:
         """Delete all posteriors and features."""
@@ -45,4 +58,4 @@ class Files:
 
     def embeddings(self, number: int) -> Path:
         """Give the features (N, D) of the model trained after round ``number``, if a sampler wanted them."""
-        return self.folder / f"round-{number:03d}-embeddings.npy"
+        return self.output(number, "embeddings")

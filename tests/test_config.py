@@ -58,10 +58,19 @@ def test_holdout_of_a_round_is_a_tenth_on_top() -> None:
     assert ProjectConfig(holdout_fraction=0).holdout_of_round(36) == 0
 
 
-def test_only_strategies_that_a_round_can_feed_are_offered() -> None:
-    assert {"least_confidence", "margin", "badge", "core_set", "weibull"} <= set(CHOICES["sampler"])
-    assert "bald" not in CHOICES["sampler"], "the learner gives no stochastic posteriors"
-    assert "kmeans" not in CHOICES["first_query"], "nothing leaves pretext embeddings"
+def test_every_strategy_of_the_method_is_offered() -> None:
+    assert set(CHOICES["sampler"]) == {
+        "random", "least_confidence", "margin", "entropy", "bald", "variation_ratio", "core_set", "badge",
+        "class_balanced", "weibull", "learning_loss", "learning_loss_detached", "vaal",
+    }  # fmt: skip
+    assert set(CHOICES["first_query"]) == {
+        "even", "top", "random", "binned", "binned_2", "binned_10", "kmeans", "kmeans_proportional", "scan", "typical",
+    }  # fmt: skip
+    assert set(CHOICES["joint"]) == {"none", "barlow_twins"}
+
+
+def test_a_default_is_among_its_choices() -> None:
+    assert all(getattr(ProjectConfig(), field) in choices for field, choices in CHOICES.items())
 
 
 def test_a_simulation_and_a_project_have_the_same_defaults() -> None:

@@ -2,24 +2,25 @@
 
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backend.loop.context import Work
+from backend.loop.steps.outputs import load_outputs, load_pretext_embeddings, load_probs
 from backend.loop.steps.pretext import check_current
 from backend.store import AskRole, AskState, RoundRow, RoundState
 from backend.store.rounds import Ask
 from backend.store.tasks import PoolView
-from model.outputs import FloatArray, Outputs
+from model.outputs import Outputs, sizes_of
+from model.queries import first_query
 from model.query import Pool, QuerySettings, extend_reserve, plan_round
 from model.samplers import sampler
 from model.selection import Query
 
 logger = logging.getLogger(__name__)
 
-FALLBACK_SAMPLER = "least_confidence"
+FALLBACK = ("even", "least_confidence")  # first query and sampler while what the configured one reads is not there
 MIN_RESERVE = 200  # images: what ten quick annotators label while a model trains
 
 
@@ -52,12 +53,13 @@ def extend(work: Work) -> None:
     view = work.store.tasks.pool(work.key, work.store.tasks.pool_size(work.key))
     asked = work.store.rounds.asks(work.key, current.number, states=list(AskState))
     model = _model_before(work, current.number)
-    outputs = _outputs(work, model, len(view.task_id))
+    outputs = load_outputs(work, model, len(view.task_id))
+    pool = _pool(work, view, outputs)
     more = extend_reserve(
         current.number,
-        _pool(work, view),
+        pool,
         outputs,
-        _settings(work, view, outputs),
+        _settings(work, view, pool, outputs),
         np.random.default_rng((work.config.seed, current.number, len(asked))),
         asked=np.flatnonzero(np.isin(view.task_id, [ask.task_id for ask in asked])),
         above=max((ask.score for ask in asked), default=0.0),
@@ -66,28 +68,15 @@ def extend(work: Work) -> None:
     work.store.rounds.extend_reserve(work.key, current.number, rows)
 
 
-def load_probs(work: Work, model: RoundRow | None, size: int) -> FloatArray | None:
-    """Give a model's posteriors (size, C); images that it has not seen get uniform ones."""
-    if model is None or model.classes is None:
-        return None
-    path: Path = work.files.probs(model.number)
-    if not path.exists():
-        return None
-    probs: FloatArray = np.load(path, mmap_mode="r")
-    if len(probs) >= size:
-        return probs[:size]
-    unseen = np.full((size - len(probs), probs.shape[1]), 1 / probs.shape[1], np.float32)
-    return np.concatenate([probs, unseen])
-
-
 def _asks(work: Work, number: int, view: PoolView) -> list[Ask]:
     model = _model_before(work, number)
-    outputs = _outputs(work, model, len(view.task_id))
+    outputs = load_outputs(work, model, len(view.task_id))
+    pool = _pool(work, view, outputs)
     chosen = plan_round(
         number,
-        _pool(work, view),
+        pool,
         outputs,
-        _settings(work, view, outputs),
+        _settings(work, view, pool, outputs),
         np.random.default_rng((work.config.seed, number)),
     )
     roles = [AskRole.HOLDOUT if held else AskRole.QUERY for held in chosen.holdout]
@@ -104,27 +93,35 @@ def _model_before(work: Work, number: int) -> RoundRow | None:
     return last if last is not None and last.has_model else None
 
 
-def _settings(work: Work, view: PoolView, outputs: Outputs | None) -> QuerySettings:
+def _settings(work: Work, view: PoolView, pool: Pool, outputs: Outputs | None) -> QuerySettings:
     k = work.config.labels_of_round(int((view.task_id >= 0).sum()))
     return QuerySettings(
         batches=work.config.rounds,
         k=k,
         holdout=work.config.holdout_of_round(k),
         reserve=max(2 * k, MIN_RESERVE),
-        first_query=work.config.first_query,
+        first_query=_first_query(work, pool, outputs),
         sampler=_sampler(work, outputs),
         order=work.config.batch_order,
         classes=len(work.spec.classes),
     )
 
 
-def _pool(work: Work, view: PoolView) -> Pool:
-    return Pool(view.loss, view.batch, view.available, _class_ids(work, view))
+def _pool(work: Work, view: PoolView, outputs: Outputs | None) -> Pool:
+    features = None
+    if outputs is None and "pretext_embeddings" in first_query(work.config.first_query).needs:
+        features = load_pretext_embeddings(work, len(view.task_id))
+    return Pool(view.loss, view.batch, view.available, _class_ids(work, view), features)
 
 
-def _outputs(work: Work, model: RoundRow | None, size: int) -> Outputs | None:
-    probs = load_probs(work, model, size)
-    return None if probs is None or model is None else Outputs(probs=probs, embeddings=_embeddings(work, model, size))
+def _first_query(work: Work, pool: Pool, outputs: Outputs | None) -> str:
+    """Give the configured first query, or the plainest one while what it reads is not there.
+
+    That is so when it was changed after the pretext training.
+    """
+    there = {"pretext_embeddings"} if pool.pretext_embeddings is not None else set()
+    missing = first_query(work.config.first_query).needs - there if outputs is None else frozenset()
+    return _or_fallback(work, work.config.first_query, missing, FALLBACK[0])
 
 
 def _sampler(work: Work, outputs: Outputs | None) -> str:
@@ -132,11 +129,16 @@ def _sampler(work: Work, outputs: Outputs | None) -> str:
 
     That is so when the sampler was changed after the last training.
     """
-    wanted = work.config.sampler
-    if outputs is not None and outputs.embeddings is None and "embeddings" in sampler(wanted).needs:
-        logger.warning("project %s: no features for '%s' yet; asking by '%s'", work.key, wanted, FALLBACK_SAMPLER)
-        return FALLBACK_SAMPLER
-    return wanted
+    there = {"labels", *(sizes_of(outputs) if outputs is not None else ())}
+    missing = sampler(work.config.sampler).needs - there if outputs is not None else frozenset()
+    return _or_fallback(work, work.config.sampler, missing, FALLBACK[1])
+
+
+def _or_fallback(work: Work, wanted: str, missing: frozenset[str], fallback: str) -> str:
+    if not missing:
+        return wanted
+    logger.warning("project %s: no %s for '%s' yet; asking by '%s'", work.key, ", ".join(missing), wanted, fallback)
+    return fallback
 
 
 def _rows(work: Work, asked: Query, roles: list[AskRole], view: PoolView, model: RoundRow | None) -> list[Ask]:
@@ -160,14 +162,3 @@ def _class_ids(work: Work, pool: PoolView) -> Any:
         if not holdout and label in ids and index < len(labels):
             labels[index] = ids[label]
     return labels
-
-
-def _embeddings(work: Work, model: RoundRow, size: int) -> FloatArray | None:
-    """Give the features that a retraining has left because the sampler wanted them."""
-    path = work.files.embeddings(model.number)
-    if not path.exists():
-        return None
-    embeddings: FloatArray = np.load(path, mmap_mode="r")
-    # Images that came since then stand at the origin until the next model has seen them.
-    missing = np.zeros((max(size - len(embeddings), 0), embeddings.shape[1]), embeddings.dtype)
-    return embeddings[:size] if not len(missing) else np.concatenate([embeddings, missing])

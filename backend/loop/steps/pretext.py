@@ -6,8 +6,11 @@ from backend.errors import Superseded
 from backend.loop.context import Work
 from backend.loop.facts import pretext_key, split_key, wanted_side
 from backend.loop.heartbeat import Progress
+from backend.loop.steps.outputs import save_array
 from backend.loop.steps.sync import open_bank
+from model.bank import ImageBank
 from model.batches import place, split
+from model.queries import first_query
 
 TRAIN_SHARE = 0.9  # of the progress bar
 
@@ -50,7 +53,22 @@ def pretext(work: Work, progress: Progress) -> None:
             progress=lambda share: progress(TRAIN_SHARE + (1 - TRAIN_SHARE) * share),
         )
         work.store.tasks.set_losses(work.key, {int(i): float(losses[i - start]) for i in unscored})
+    if "pretext_embeddings" in first_query(work.config.first_query).needs:
+        _leave_embeddings(work, bank, key)
     work.store.projects.set(work.key, pretext_key=key)
+
+
+def _leave_embeddings(work: Work, bank: ImageBank, key: str) -> None:
+    """Write the features of the images that have none yet, for a first query that reads them."""
+    from model.pretext import extract_embeddings
+
+    path = work.files.pretext_embeddings(key)
+    known = np.load(path) if path.exists() else None
+    start = 0 if known is None else len(known)
+    if known is None or start < len(bank):
+        device = work.context.settings.device
+        more = extract_embeddings(bank, work.files.pretext(key), start=start, device=device)
+        save_array(path, more if known is None else np.concatenate([known, more]))
 
 
 def split_pool(work: Work) -> None:
@@ -86,7 +104,7 @@ def restart(work: Work) -> None:
         tasks.clear_batches(work.key)
     else:  # outgrown
         tasks.clear_losses(work.key)
-        work.files.pretext(pretext_key(config, project.image_side)).unlink(missing_ok=True)
+        work.files.drop_pretext(pretext_key(config, project.image_side))
     work.store.projects.set(work.key, pretext_key=None, split_key=None)
     current = work.store.rounds.current(work.key)
     if current is not None and current.number == 0 and work.store.rounds.counts(work.key, 0).answered == 0:

@@ -2,22 +2,21 @@
 
 import hashlib
 import logging
-import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from backend.loop.context import Work
 from backend.loop.facts import pretext_key
 from backend.loop.heartbeat import Progress
-from backend.loop.steps.plan import load_probs, plan
+from backend.loop.steps.outputs import load_probs, save_outputs
+from backend.loop.steps.plan import plan
 from backend.loop.steps.sync import open_bank
 from backend.store import RoundRow, RoundState
 from model.metrics import cohen_kappa
 from model.outputs import BoolArray, FloatArray, IntArray
-from model.query import QuerySettings
+from model.samplers import sampler
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +59,7 @@ def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: 
     # A checkpoint belongs to one set of labels: more of them after a kill begin a new training.
     checkpoint = work.files.checkpoint(f"round-{number:03d}-{_digest(labels)}")
     weights = work.files.pretext(pretext_key(work.config, work.side))
+    needs = sampler(work.config.sampler).needs
     fit(
         bank,
         labels.train,
@@ -71,13 +71,14 @@ def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: 
         init=work.config.init,
         pretext_weights=weights if weights.exists() else None,
         recipe=work.config.recipe,
+        joint=work.config.joint,
+        needs=needs,
         seed=work.config.seed,
         device=device,
         progress=lambda share: progress(TRAIN_SHARE * share),
     )
     checkpoint.unlink(missing_ok=True)
     trained = time.monotonic()
-    needs = QuerySettings(batches=work.config.rounds, k=1, sampler=work.config.sampler).needs(number + 1)
     outputs = Learner.load(out, device=device).predict(
         bank,
         needs=needs,
@@ -85,9 +86,7 @@ def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: 
     )
     if outputs.probs is None:
         raise ValueError("the learner gave no posteriors")
-    _save(work.files.probs(number), outputs.probs)
-    if outputs.embeddings is not None:
-        _save(work.files.embeddings(number), outputs.embeddings)
+    save_outputs(work, number, outputs)
     _note(work, current, labels, outputs.probs)
     work.store.rounds.add_seconds(work.key, number, retrain=trained - started, score=time.monotonic() - trained)
 
@@ -151,16 +150,6 @@ def _labels(work: Work) -> LabelSet:
 
 def _digest(labels: LabelSet) -> str:
     return hashlib.sha256(labels.train.tobytes() + labels.train_labels.tobytes()).hexdigest()[:12]
-
-
-def _save(path: Path, array: FloatArray) -> None:
-    """Write an array so that a reader, or a kill, finds the old one or the new one whole."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        np.save(file, array)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _prune(work: Work, newest: int) -> None:
