@@ -197,6 +197,11 @@ class Learner:
             arrays["labeledness"] = self._labeledness(arrays["embeddings"])
         return Outputs(**{name: np.moveaxis(a, 0, pool_axis(name)) for name, a in arrays.items()})
 
+    @property
+    def network(self) -> MainNetwork:
+        """The network whose posteriors ``predict`` gives."""
+        return self._module
+
     def evaluate(self, bank: ImageBank, indices: IntArray, labels: IntArray) -> float:
         """Return the accuracy on these images."""
         probs = self.predict(bank, indices).probs

@@ -1,0 +1,85 @@
+"""An exported model, used as people use it: by the script in the docs, with ONNX Runtime alone."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from model.bank import ImageBank
+from model.calibration import calibrate
+from model.errors import BadInput
+from model.export import export
+from model.images import decode
+from model.learner import Learner, fit
+
+SIDE = 16
+CLASSES = ["left", "right <ä>"]
+GUIDE = Path(__file__).parents[2] / "docs" / "leads.md"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """A folder with weights, their exports at temperature 2, and pictures of several sizes."""
+    folder = tmp_path_factory.mktemp("export")
+    (folder / "images").mkdir()
+    generator = np.random.default_rng(0)
+    bank = ImageBank.create(folder / "bank", SIDE)
+    for number in range(24):
+        height, width = generator.integers(12, 60, 2)
+        pixels = generator.integers(0, 90, (height, width, 3), dtype=np.uint8)
+        half = slice(0, width // 2) if number % 2 == 0 else slice(width // 2, width)
+        pixels[:, half] += 150
+        path = folder / "images" / f"{number:02d}.png"
+        Image.fromarray(pixels).save(path)
+        bank.append(decode(path.read_bytes(), SIDE)[None])
+    labels = np.arange(24) % 2
+    fit(bank, np.arange(24), labels, classes=2, out=folder / "m.pt", checkpoint=folder / "c.pt", epochs=3, device="cpu")
+    export(folder / "m.pt", CLASSES, 2.0, onnx=folder / "m.onnx", safetensors=folder / "m.safetensors")
+    return folder
+
+
+def test_onnx_says_what_the_learner_says_at_that_temperature(exported: Path) -> None:
+    import onnxruntime
+
+    probs = Learner.load(exported / "m.pt", device="cpu").predict(ImageBank.open(exported / "bank")).probs
+    model = onnxruntime.InferenceSession(exported / "m.onnx")
+    for number, expected in enumerate(calibrate(probs, 2.0)):
+        pixels = np.asarray(Image.open(exported / "images" / f"{number:02d}.png"))
+        (found,) = model.run(None, {"image": pixels})
+        np.testing.assert_allclose(found, expected, atol=0.01)  # two ways to shrink a picture
+
+
+def test_both_files_carry_the_label_names(exported: Path) -> None:
+    import onnxruntime
+
+    onnx = onnxruntime.InferenceSession(exported / "m.onnx").get_modelmeta().custom_metadata_map
+    with safe_open(exported / "m.safetensors", "pt") as file:
+        bare = file.metadata()
+        names = set(file.keys())
+    for about in (onnx, bare):
+        assert json.loads(about["classes"]) == CLASSES
+        assert (about["side"], about["network"], about["temperature"]) == ("16", "compact", "2.0")
+    assert {"head.weight", "head.bias"} <= names
+
+
+def test_the_script_of_the_guide_labels_a_folder(exported: Path, tmp_path: Path) -> None:
+    (script,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert len(script.strip().splitlines()) <= 10
+    (tmp_path / "label_folder.py").write_text(script)
+    command = [sys.executable, "label_folder.py", str(exported / "m.onnx"), str(exported / "images")]
+    lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(lines) == 24
+    rows = [line.split("\t") for line in lines]
+    assert [row[0] for row in rows] == [f"{number:02d}.png" for number in range(24)]
+    assert all(row[1] in CLASSES and 0.5 <= float(row[2]) <= 1 for row in rows)
+
+
+def test_names_that_do_not_fit_the_model_are_refused(exported: Path) -> None:
+    with pytest.raises(BadInput, match="2 classes, 3 names"):
+        export(exported / "m.pt", ["a", "b", "c"], 1.0, onnx=exported / "x", safetensors=exported / "y")
