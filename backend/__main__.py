@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from backend import logs
 from backend.config import Settings
 from backend.errors import BackendError, ConfigError
 from backend.preflight import check_packages
@@ -21,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         settings = _settings(arguments)
-        _configure_logging(arguments, settings)
+        queues = getattr(arguments, "queues", None)
+        logs.configure("+".join(queues) if queues else arguments.command, settings)
         code: int = arguments.run(arguments, settings)
         return code
     except BackendError as error:
@@ -83,15 +85,6 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     }
     os.environ.update({name: value for name, value in given.items() if value})
     return Settings.from_env()
-
-
-def _configure_logging(arguments: argparse.Namespace, settings: Settings) -> None:
-    name = "+".join(arguments.queues) if getattr(arguments, "queues", None) else arguments.command
-    logging.basicConfig(
-        format=f"%(asctime)s {name:<7} %(message)s", datefmt="%H:%M:%S", level=logging.WARNING, stream=sys.stderr
-    )
-    for package in ("backend", "model", PROGRAM):
-        logging.getLogger(package).setLevel(settings.log_level)
 
 
 def _parser() -> argparse.ArgumentParser:

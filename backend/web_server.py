@@ -1,9 +1,11 @@
 """gunicorn around the application, set up in one place for every way to start it."""
 
+import logging
 import os
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
 
 from backend.supervisor import die_with_parent
 
@@ -11,6 +13,15 @@ WORKERS = 2
 THREADS = 8  # a /predict that waits for a worker holds one
 TIMEOUT_S = 60
 GRACE_S = 5
+
+
+class Log(Logger):
+    """gunicorn's own lines, written as all others are."""
+
+    def setup(self, cfg: Any) -> None:
+        """Hand everything on to this process's logging."""
+        self.error_log.propagate = True
+        self.error_log.setLevel(logging.WARNING)
 
 
 class WebServer(BaseApplication):
@@ -30,7 +41,7 @@ class WebServer(BaseApplication):
             "threads": THREADS,
             "timeout": TIMEOUT_S,
             "graceful_timeout": GRACE_S,
-            "loglevel": "warning",
+            "logger_class": Log,
             "proc_name": "pt4al-web",
             # It would write into the home folder, which a container's user may not have.
             "control_socket_disable": True,

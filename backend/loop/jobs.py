@@ -13,6 +13,7 @@ from backend.errors import (
     StudioUnreachable,
     Superseded,
 )
+from backend.logs import about
 from backend.loop.context import Context, Work, context, studio_of, withheld_key
 from backend.loop.decide import JOB_OF_STEP, Step, next_step
 from backend.loop.facts import JobKind, Observation, gather
@@ -21,7 +22,7 @@ from backend.loop.steps import pretext, queue, record, retrain, score, sync
 from backend.loop.steps.plan import extend, plan
 from backend.loop.steps.pull import look, observe
 from backend.loop.steps.upkeep import upkeep, write_card
-from backend.store import ProjectRow
+from backend.store import ProjectRow, Store
 from model.errors import ModelError
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def advance(key: int) -> None:
         project = here.store.projects.get(key)
         if not held or project is None or not project.active:
             return
-        error = _advance(here, project)
+        with about(project=project.studio_id, step="advance"):
+            error = _advance(here, project)
         text = None if error is None else _words(error)
         if text != project.error:
             here.store.projects.set(key, error=text)
@@ -83,7 +85,7 @@ def _advance(here: Context, project: ProjectRow) -> Exception | None:
     except Superseded:
         return None
     except Exception as error:  # noqa: BLE001 - said to the person, and no project may stop the worker
-        _log(project.id, "advance", error)
+        _log(error)
         return error
 
 
@@ -104,23 +106,24 @@ def _walk(work: Work, seen: Observation) -> Exception | None:
             if facts.training_requested and facts.live and facts.asks.answered == 0:
                 work.store.projects.set(work.key, training_requested=False)  # there is nothing new to train on
             return failed
-        logger.debug("project %s: %s", work.key, step)
         if step != Step.CLEAN:
             passing.add(step)
-        try:
-            seen = _take(work, step, seen)
-        except (StudioUnreachable, StudioRefused, Superseded, ProjectError, ConfigError):
-            raise
-        except Exception as error:  # noqa: BLE001 - the steps after it have to have their turn
-            _log(work.key, step, error)
-            passing.add(step)
-            failed = failed or error
+        with about(step=str(step), round=_round(work.store, work.key)):
+            try:
+                seen = _take(work, step, seen)
+            except (StudioUnreachable, StudioRefused, Superseded, ProjectError, ConfigError):
+                raise
+            except Exception as error:  # noqa: BLE001 - the steps after it have to have their turn
+                _log(error)
+                passing.add(step)
+                failed = failed or error
     work.context.queueing.hint(work.key)  # look at what has happened meanwhile, then go on
     return failed
 
 
 def _take(work: Work, step: Step, seen: Observation) -> Observation:
     """Take one step; give what Label Studio looks like after it."""
+    logger.debug("begins")
     if step in JOB_OF_STEP:
         _start(work, JOB_OF_STEP[step])
     else:
@@ -134,11 +137,16 @@ def _words(error: Exception) -> str:
     return f"An error of this backend ({type(error).__name__}: {error}); its log has the details."
 
 
-def _log(key: int, step: str, error: Exception) -> None:
+def _log(error: Exception) -> None:
     if isinstance(error, BackendError | ModelError):
-        logger.warning("project %s: %s: %s", key, step, error)
+        logger.warning("%s", error)
     else:
-        logger.error("project %s: %s failed", key, step, exc_info=error)
+        logger.error("failed", exc_info=error)
+
+
+def _round(store: Store, key: int) -> int | None:
+    current = store.rounds.current(key)
+    return current.number if current else None
 
 
 def _start(work: Work, kind: JobKind) -> None:
@@ -157,11 +165,12 @@ def run(kind: str, key: int, token: str) -> None:
     if project is None:
         return
     started = time.monotonic()
-    with Heartbeat(here.store, key, kind, token) as heart:
+    aware = about(project=project.studio_id, step=kind, round=_round(here.store, key))
+    with aware, Heartbeat(here.store, key, kind, token) as heart:
         try:
             step(Work(here, project), heart.progress)
             here.store.jobs.finish(key, kind, token)
-            logger.info("project %s: %s done in %.1f s", key, kind, time.monotonic() - started)
+            logger.info("done in %.1f s", time.monotonic() - started)
         except (Superseded, Stopped) as error:
             logger.info("%s", error)
             here.store.jobs.finish(key, kind, token)
@@ -169,7 +178,7 @@ def run(kind: str, key: int, token: str) -> None:
             message = (
                 str(error) if isinstance(error, (BackendError, ModelError)) else f"{type(error).__name__}: {error}"
             )
-            logger.warning("project %s: %s failed", key, kind, exc_info=True)
+            logger.warning("failed", exc_info=True)
             here.store.jobs.fail(key, kind, token, message)
     here.queueing.hint(key)
 

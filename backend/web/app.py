@@ -37,6 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.before_request(plugin.check_body)
         app.register_error_handler(ConfigError, _bad_request)
         app.register_error_handler(QueueUnavailable, _unavailable)
+        app.register_error_handler(RecursionError, _too_deep)
         app.register_error_handler(HTTPException, _http_error)
         app.register_error_handler(Exception, _unexpected)
     return app
@@ -44,6 +45,10 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def _bad_request(error: ConfigError) -> Response:
     return _error(400, str(error))
+
+
+def _too_deep(error: RecursionError) -> Response:
+    return _error(400, "the body is nested too deeply")
 
 
 def _unavailable(error: QueueUnavailable) -> Response:

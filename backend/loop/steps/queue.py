@@ -79,7 +79,7 @@ def switch(work: Work) -> None:
     if current.live_at is None:
         _note_live(work, current)
     else:
-        logger.warning("project %s: %s", work.key, PUT_BACK)
+        logger.warning("%s", PUT_BACK)
         work.store.projects.set(work.key, put_back=PUT_BACK)
 
 
@@ -89,7 +89,7 @@ def _note_live(work: Work, current: RoundRow) -> None:
     before = work.store.rounds.get(work.key, current.number - 1)
     if before is not None and before.closed_at is not None:
         work.store.rounds.add_seconds(work.key, before.number, ask=time.time() - before.closed_at)
-    logger.info("project %s round %d is live: %d images asked", work.key, current.number, current.asked)
+    logger.info("live: %d images asked", current.asked)
 
 
 def clean(work: Work) -> None:

@@ -72,7 +72,7 @@ def write_card(context: Context, key: int) -> None:
             context.store.projects.set(key, card=text)
             _next_card[key] = time.monotonic() + CARD_S
     except StudioError as error:
-        logger.info("the model card of project %s could not be written: %s", key, error)
+        logger.info("the model card of project %s could not be written: %s", project.studio_id, error)
 
 
 def _same_but_answers(text: str, card: str | None) -> bool:
