@@ -78,28 +78,33 @@ def simulate(
     *,
     device: str,
     say: Say,
+    stop_after: int | None = None,
 ) -> None:
-    """Run every strategy with every seed, adding to ``results`` what it does not have yet."""
+    """Run every strategy with every seed, adding to ``results`` what it does not have yet.
+
+    stop_after: number of rounds to run of the setting's; another call without it goes on from there.
+    """
+    rounds = min(setting.rounds, stop_after or setting.rounds)
     images = load_images(setting.data)
     for strategy in strategies:  # a wrong name is found before hours of work, not after them
         strategy.settings(setting, len(images.classes))
     for seed in seeds:
-        if all(_done(results.rows, strategy.name, seed) >= setting.rounds for strategy in strategies):
+        if all(_done(results.rows, strategy.name, seed) >= rounds for strategy in strategies):
             continue
         world = World(results.work / f"seed-{seed}", images, setting, seed, device)
         for strategy in strategies:
-            _run(world, strategy, results, say)
+            _run(world, strategy, rounds, results, say)
 
 
-def _run(world: World, strategy: Strategy, results: Results[Row], say: Say) -> None:
-    """Go on with one strategy and seed after the last round that is measured."""
+def _run(world: World, strategy: Strategy, rounds: int, results: Results[Row], say: Say) -> None:
+    """Go on with one strategy and seed after the last round that is measured, until ``rounds`` are."""
     setting, seed = world.setting, world.seed
     done = _done(results.rows, strategy.name, seed)
-    if done >= setting.rounds:
+    if done >= rounds:
         return
     settings = strategy.settings(setting, world.classes)
     loop = OracleLoop(world, strategy.name, settings, strategy.pretext, strategy.joint)
-    for number in range(loop.resume(done), setting.rounds):
+    for number in range(loop.resume(done), rounds):
         row = loop.round(number)
         if number >= done:
             results.add(row)
@@ -130,7 +135,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         strategies = [parse_strategy(name) for name in given.strategies.split(",")]
         results = Results[Row](given.json, setting)
         simulate(
-            setting, strategies, seeds, results, device=given.device, say=lambda line: print(line, file=sys.stderr)
+            setting,
+            strategies,
+            seeds,
+            results,
+            device=given.device,
+            say=lambda line: print(line, file=sys.stderr),
+            stop_after=given.stop_after,
         )
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -150,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pool", type=int, help="images in the pool, drawn anew for each seed (default: all)")
     add("--test", type=int, help="test images, the same for all seeds (default: all)")
     add("--rounds", type=int, required=True)
+    add("--stop-after", type=int, help="rounds to run of these; a further call without it goes on (default: all)")
     add("--k", type=int, required=True, help="images asked per round")
     add("--seeds", type=int, required=True, help="number of seeds")
     add("--first-seed", type=int, default=0)

@@ -90,6 +90,14 @@ def test_simulation_that_was_stopped_goes_on_to_the_same_figures(finished, capsy
     assert capsys.readouterr().err.count("round 2") == 1
 
 
+def test_simulation_of_the_first_rounds_can_be_continued(finished, tmp_path):
+    first = tmp_path / "results.json"
+    assert run(first, "random", "--stop-after", "1") == 0
+    assert [row["round"] for row in json.loads(first.read_text())] == [0]
+    assert run(first, "random") == 0
+    assert json.loads(first.read_text()) == json.loads(finished.read_text())[:3]
+
+
 def test_simulation_prints_means_and_differences_to_random(finished, capsys):
     run(finished, "random")
     lines = capsys.readouterr().out.splitlines()
