@@ -1,0 +1,182 @@
+"""Every strategy that the extra params accept, through the steps that train, score and plan: without Label Studio."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from backend.config import CHOICES, Settings
+from backend.loop.context import Context, Work
+from backend.loop.steps.plan import extend, plan
+from backend.loop.steps.pretext import pretext, restart, split_pool
+from backend.loop.steps.retrain import retrain
+from backend.loop.steps.sync import open_bank
+from backend.store import AskRole, AskState, RoundState, Store
+from backend.store.tables import Answer
+from backend.store.tasks import TaskChange
+from model import recipes
+from model.pretext import run
+
+SIDE, IMAGES, K = 16, 80, 8
+CLASSES = ("left", "right")
+LABELS = "".join(f'<Choice value="{name}"/>' for name in CLASSES)
+CONFIG = f'<View><Image name="i" value="$image"/><Choices name="c" toName="i" choice="single">{LABELS}</Choices></View>'
+PARAMS = {"rounds": 3, "labels_per_round": K, "network": "compact"}
+
+
+def pictures(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return noisy pictures whose bright half lies left or right, and which of the two."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, n)
+    base = np.full((n, SIDE, SIDE, 3), 60.0)
+    for number, label in enumerate(labels):
+        base[number, :, label * SIDE // 2 : (label + 1) * SIDE // 2] = 180
+    return (base + generator.normal(0, 20, base.shape)).clip(0, 255).astype(np.uint8), labels
+
+
+class Project:
+    """A project with images in bank and store, whose tasks are answered by the truth."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open what is in the folder, or begin."""
+        self.store = Store(f"sqlite:///{folder / 'test.sqlite3'}", folder)
+        self.context = Context(Settings(data_dir=folder, device="cpu"), self.store, SimpleNamespace())
+        self.key = self.store.projects.connect(
+            studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config=CONFIG,
+            extra_params=PARAMS,
+        )[0].id  # fmt: skip
+        self.truth = np.empty(0, np.int64)
+        if not self.store.tasks.pool_size(self.key):
+            self.store.projects.set(self.key, image_side=SIDE)
+            self.add(IMAGES)
+        self.truth = pictures(IMAGES)[1]
+
+    def add(self, n: int) -> None:
+        """Put n images into bank and store."""
+        images, truth = pictures(n, seed=len(self.truth))
+        first = open_bank(self.work()).append(images)
+        self.truth = np.concatenate([self.truth, truth])
+        ids = {first + i + 1: first + i for i in range(n)}  # task id: pool index
+        self.store.tasks.apply(self.key, [TaskChange(task, f"{task}.png", None, Answer.NONE, None) for task in ids])
+        self.store.tasks.images_fetched(self.key, ids)
+
+    def work(self) -> Work:
+        return Work(self.context, self.store.projects.get(self.key))
+
+    def configure(self, **params: object) -> Work:
+        self.store.projects.set(self.key, extra_params={**PARAMS, **params})
+        return self.work()
+
+    def asked(self, number: int) -> list[int]:
+        """Return the task ids of the round's query and holdout."""
+        asks = self.store.rounds.asks(self.key, number, states=list(AskState))
+        return [ask.task_id for ask in asks if ask.role != AskRole.RESERVE]
+
+    def answer(self, number: int) -> None:
+        """Have the round served and all of its queue answered."""
+        self.store.rounds.go_live(self.key, number)
+        names = {task: CLASSES[self.truth[task - 1]] for task in self.asked(number)}
+        self.store.tasks.apply(
+            self.key, [TaskChange(task, f"{task}.png", None, Answer.LABELED, name) for task, name in names.items()]
+        )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short() -> Iterator[None]:
+    """Real training, of few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, field in ((recipes, {"steps": 6, "recalibrate": 32}), (run, {"tiny_epochs": 1})):
+            patch.setitem(module.RECIPES, "auto", replace(module.RECIPES["auto"], **field))
+        yield
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory, short: None) -> Path:
+    """The folder of a project whose round 0 is asked and answered."""
+    folder = tmp_path_factory.mktemp("answered")
+    project = Project(folder)
+    pretext(project.work(), ignore)
+    split_pool(project.work())
+    plan(project.work())
+    project.answer(0)
+    project.store.close()
+    return folder
+
+
+@pytest.fixture
+def project(answered: Path, tmp_path: Path) -> Iterator[Project]:
+    """A project of its own whose round 0 is answered."""
+    made = Project(shutil.copytree(answered, tmp_path / "project"))
+    yield made
+    made.store.close()
+
+
+def ignore(share: float) -> None:
+    pass
+
+
+def test_every_first_query_of_the_extra_params_plans_round_zero(project: Project, caplog: pytest.LogCaptureFixture):
+    queries = {}
+    for name in CHOICES["first_query"]:
+        project.store.rounds.forget(project.key)
+        work = project.configure(first_query=name)
+        pretext(work, ignore)
+        plan(work)
+        queries[name] = project.asked(0)
+        extend(work)
+    assert "asking by" not in caplog.text
+    assert {len(asked) for asked in queries.values()} == {K + 1}  # one of them is holdout
+    assert len({tuple(asked) for asked in queries.values()}) >= len(queries) - 1  # two small ones may coincide
+
+
+@pytest.mark.parametrize(
+    ("name", "joint"),
+    [*((name, "none") for name in CHOICES["sampler"]), *(("learning_loss", joint) for joint in CHOICES["joint"][1:])],
+)
+def test_every_sampler_of_the_extra_params_plans_the_round_after_a_training(
+    project: Project, caplog: pytest.LogCaptureFixture, name: str, joint: str
+):
+    shares: list[float] = []
+    retrain(project.configure(sampler=name, joint=joint), shares.append)
+    current = project.store.rounds.current(project.key)
+    assert (current.number, current.state) == (1, RoundState.PLANNED)
+    assert len(project.asked(1)) == K + 1
+    assert not set(project.asked(1)) & set(project.asked(0))
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+    project.add(5)  # images that the model has not seen: more reserve is found all the same
+    extend(project.work())
+    assert "asking by" not in caplog.text
+
+
+def test_a_sampler_chosen_after_the_training_waits_for_the_next(project: Project, caplog: pytest.LogCaptureFixture):
+    retrain(project.configure(), ignore)
+    extend(project.configure(sampler="vaal"))
+    assert "no labeledness for 'vaal' yet; asking by 'least_confidence'" in caplog.text
+
+
+def test_a_first_query_chosen_after_the_pretext_training_waits_for_its_features(
+    project: Project, caplog: pytest.LogCaptureFixture
+):
+    project.store.rounds.forget(project.key)
+    plan(project.configure(first_query="kmeans"))
+    assert "no pretext_embeddings for 'kmeans' yet; asking by 'even'" in caplog.text
+    assert len(project.asked(0)) == K + 1
+
+
+def test_features_of_later_images_are_added_and_those_of_a_forgotten_pretext_model_deleted(project: Project):
+    work = project.configure(first_query="typical")
+    pretext(work, ignore)
+    path = next(work.files.folder.glob("pretext-*-embeddings.npy"))
+    before = np.load(path)
+    project.add(5)
+    pretext(project.work(), ignore)
+    after = np.load(path)
+    assert (len(before), len(after)) == (IMAGES, IMAGES + 5)
+    np.testing.assert_array_equal(after[:IMAGES], before)
+    restart(project.work())
+    assert not path.exists()
