@@ -11,10 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 import redis
-from redis.exceptions import LockError, RedisError
+from redis.exceptions import LockError, RedisError, ResponseError
 from rq import Queue, SimpleWorker
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
@@ -22,6 +23,7 @@ from rq.serializers import JSONSerializer
 
 from backend.config import Settings
 from backend.errors import QueueUnavailable
+from backend.meters import Meters
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Queueing:
         self.connection = redis.Redis.from_url(
             url, socket_connect_timeout=CONNECT_TIMEOUT_S, health_check_interval=30, client_name="pt4al"
         )
+        self.meters = Meters(self.connection)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Queueing":
@@ -166,6 +169,16 @@ class Queueing:
             except (RedisError, LockError):
                 logger.debug("the lock of project %s had expired", key)
 
+    def full(self) -> str | None:
+        """Say in Redis's own words why it takes no data, or None if it does; raises QueueUnavailable without Redis."""
+        try:
+            self.connection.set(f"{PREFIX}probe", "x" * 1000, ex=1)
+        except ResponseError as error:
+            return str(error)
+        except RedisError as error:
+            raise QueueUnavailable(f"Redis does not answer: {error}") from error
+        return None
+
     def depth(self, queue: str) -> int:
         """Give the number of waiting jobs."""
         with _translated():
@@ -274,6 +287,23 @@ class _Slot:
 
     def close(self) -> None:
         self._file.close()
+
+
+def has_worker(data_dir: Path, queue: str) -> bool:
+    """Tell whether a worker on this data folder serves a queue: it holds a lock that ends with its process."""
+    for path in (data_dir / "workers").glob("*.lock"):
+        if queue in path.stem.split("-")[:-1] and _is_locked(path):
+            return True
+    return False
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open() as place:
+        try:
+            fcntl.flock(place, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _tick_forever(tick: Callable[[], None], tick_s: float) -> None:

@@ -1,13 +1,11 @@
 """Tell Docker whether this container does its work: ``python docker/healthcheck.py web | worker``."""
 
-import fcntl
 import sys
 import urllib.request
-from pathlib import Path
 
 from backend.config import Settings
 from backend.errors import BackendError
-from backend.queueing import QUEUES, Queueing
+from backend.queueing import QUEUES, Queueing, has_worker
 
 TIMEOUT_S = 4.0
 
@@ -27,17 +25,6 @@ def worker_problem(settings: Settings) -> str | None:
         return "Redis does not answer"
     idle = [queue for queue in QUEUES if not has_worker(settings.data_dir, queue)]
     return f"no worker for {', '.join(idle)}" if idle else None
-
-
-def has_worker(data_dir: Path, queue: str) -> bool:
-    """Tell whether a worker holds one of the queue's places: a lock that ends with its process."""
-    for path in (data_dir / "workers").glob(f"{queue}-*.lock"):
-        with path.open() as place:
-            try:
-                fcntl.flock(place, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return True
-    return False
 
 
 def main(part: str) -> int:

@@ -1,13 +1,14 @@
 """What a job works with: settings, store, queue, and a project's Label Studio, configuration and files."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from urllib.parse import urlsplit
 
 from backend.addresses import AllowedAddresses
 from backend.config import ProjectConfig, Settings
 from backend.errors import Superseded
 from backend.files import Files
+from backend.meters import STUDIO_METER, Meters
 from backend.queueing import Queueing
 from backend.store import ProjectRow, Store
 from backend.studio.client import LabelStudio, NamedToken
@@ -79,7 +80,8 @@ def studio_of(context: Context, project: ProjectRow) -> LabelStudio:
     """Give the client of a project's Label Studio; one per server and token in this process."""
     key = context.settings.label_studio_api_key if _may_have_key(context.settings, project) else None
     token = context.store.projects.token(project)
-    return _client(project.server, token, key.get_secret_value() if key else None, context.settings.allowed_addresses)
+    api_key = key.get_secret_value() if key else None
+    return _client(project.server, token, api_key, context.settings.allowed_addresses, context.queueing.meters)
 
 
 def withheld_key(context: Context, project: ProjectRow) -> str:
@@ -101,6 +103,10 @@ def _may_have_key(settings: Settings, project: ProjectRow) -> bool:
 
 
 @cache
-def _client(server: str, token: str | None, api_key: str | None, allowed: AllowedAddresses) -> LabelStudio:
+def _client(
+    server: str, token: str | None, api_key: str | None, allowed: AllowedAddresses, meters: Meters
+) -> LabelStudio:
     named = (("the token that Label Studio sent to /setup", token), ("LABEL_STUDIO_API_KEY", api_key))
-    return LabelStudio(server, [NamedToken(name, value) for name, value in named if value], allowed)
+    return LabelStudio(
+        server, [NamedToken(name, value) for name, value in named if value], allowed, partial(meters.note, STUDIO_METER)
+    )

@@ -18,10 +18,11 @@ from backend.loop.context import Context, Work, context, studio_of, withheld_key
 from backend.loop.decide import JOB_OF_STEP, Step, next_step
 from backend.loop.facts import JobKind, Observation, gather
 from backend.loop.heartbeat import Heartbeat, Stopped
-from backend.loop.steps import pretext, queue, record, retrain, score, sync
+from backend.loop.steps import export, final, pretext, queue, record, retrain, score, sync
 from backend.loop.steps.plan import extend, plan
 from backend.loop.steps.pull import look, observe
 from backend.loop.steps.upkeep import upkeep, write_card
+from backend.meters import JOB_METER
 from backend.store import ProjectRow, Store
 from model.errors import ModelError
 
@@ -44,8 +45,10 @@ SHORT_STEPS = {
 LONG_STEPS = {
     JobKind.SYNC: (sync.sync, queueing.IO),
     JobKind.RECORD: (record.record, queueing.IO),
+    JobKind.FINAL: (final.final, queueing.IO),
     JobKind.PRETEXT: (pretext.pretext, queueing.TRAIN),
     JobKind.RETRAIN: (retrain.retrain, queueing.TRAIN),
+    JobKind.EXPORT: (export.export, queueing.TRAIN),
 }
 
 
@@ -170,6 +173,7 @@ def run(kind: str, key: int, token: str) -> None:
         try:
             step(Work(here, project), heart.progress)
             here.store.jobs.finish(key, kind, token)
+            here.queueing.meters.note(JOB_METER, kind, time.monotonic() - started)
             logger.info("done in %.1f s", time.monotonic() - started)
         except (Superseded, Stopped) as error:
             logger.info("%s", error)
@@ -178,6 +182,7 @@ def run(kind: str, key: int, token: str) -> None:
             message = (
                 str(error) if isinstance(error, (BackendError, ModelError)) else f"{type(error).__name__}: {error}"
             )
+            here.queueing.meters.note(JOB_METER, kind, time.monotonic() - started, ok=False)
             logger.warning("failed", exc_info=True)
             here.store.jobs.fail(key, kind, token, message)
     here.queueing.hint(key)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from backend.addresses import AllowedAddresses
 from backend.studio import files, predictions, tab, tasks
-from backend.studio.session import PUBLIC_ONLY, StudioSession
+from backend.studio.session import PUBLIC_ONLY, Observer, StudioSession, unobserved
 from backend.studio.types import (
     AnnotationRecord,
     Json,
@@ -52,9 +52,18 @@ FIELD_TASKS = 2000
 class LabelStudio:
     """One Label Studio server, as the project `/setup` was sent for sees it."""
 
-    def __init__(self, server: str, tokens: Sequence[NamedToken], allowed: AllowedAddresses = PUBLIC_ONLY) -> None:
-        """Take the server's address (a path is kept), the tokens in the order to be tried, and where images may be."""
-        self.session = StudioSession(server, tokens, allowed)
+    def __init__(
+        self,
+        server: str,
+        tokens: Sequence[NamedToken],
+        allowed: AllowedAddresses = PUBLIC_ONLY,
+        observe: Observer = unobserved,
+    ) -> None:
+        """Take the server's address (a path is kept), the tokens in the order to be tried, and where images may be.
+
+        `observe` gets each call's name, seconds and success.
+        """
+        self.session = StudioSession(server, tokens, allowed, observe)
 
     def __repr__(self) -> str:
         return f"LabelStudio({self.session.base!r})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -53,15 +54,26 @@ FAILED = GATEWAY | {500}
 
 
 PUBLIC_ONLY = AllowedAddresses()
+Observer = Callable[[str, float, bool], None]
+
+
+def unobserved(call: str, seconds: float, ok: bool) -> None:
+    """Note nothing."""
 
 
 class StudioSession:
     """Sends requests to one server; safe to share between threads."""
 
-    def __init__(self, server: str, tokens: Sequence[NamedToken], allowed: AllowedAddresses = PUBLIC_ONLY) -> None:
+    def __init__(
+        self,
+        server: str,
+        tokens: Sequence[NamedToken],
+        allowed: AllowedAddresses = PUBLIC_ONLY,
+        observe: Observer = unobserved,
+    ) -> None:
         """Take the server's address, which may have a path (`https://host/label-studio`).
 
-        `allowed` says where besides it files may come from.
+        `allowed` says where besides it files may come from; `observe` gets each call's name, seconds and success.
         """
         self.base = server.rstrip("/")
         self.root = urlsplit(self.base)
@@ -69,6 +81,7 @@ class StudioSession:
         self._http = _http(HTTPAdapter(pool_connections=POOL, pool_maxsize=POOL))
         self._elsewhere = _http(GuardedAdapter(allowed, pool_connections=POOL, pool_maxsize=POOL))
         self._clock_offset = 0.0
+        self._observe = observe
 
     def __repr__(self) -> str:
         return f"StudioSession({self.base!r})"
@@ -124,7 +137,9 @@ class StudioSession:
         except requests.RequestException as error:
             failure = unreachable(self.base, error)
             availability(self.base).failed(str(failure), time.monotonic() - begun)
+            self._observe(_call_name(method, path), time.monotonic() - begun, False)
             raise failure from error
+        self._observe(_call_name(method, path), time.monotonic() - begun, response.ok)
         self._note_clock(response)
         return self._read(response, f"{method} {path}", time.monotonic() - begun)
 
@@ -244,6 +259,11 @@ class StudioSession:
             "Personal Access Token and set LABEL_STUDIO_API_KEY to it, or switch legacy tokens on under Organization > "
             "API Tokens Settings"
         )
+
+
+def _call_name(method: str, path: str) -> str:
+    """Name a call without ids, so that there are few names."""
+    return f"{method} {re.sub(r'[0-9]+', '<id>', path)}"
 
 
 def _http(adapter: HTTPAdapter) -> requests.Session:

@@ -1,17 +1,22 @@
-"""Prometheus metrics, read from the store at each scrape: every process gives the same answer."""
+"""Prometheus metrics, read from store and Redis at each scrape: every process gives the same answer."""
 
+import shutil
 import time
 from collections.abc import Iterable
+from itertools import accumulate
 
 from flask import Flask, Response
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from backend.errors import QueueUnavailable
 from backend.loop.status import Status, read_status
+from backend.meters import BOUNDS_S, JOB_METER, STUDIO_METER, Timings
+from backend.queueing import QUEUES, Queueing, has_worker
 from backend.store import Store
-from backend.web.services import services
+from backend.web.services import Services, services
 
 STAGES = ("syncing", "pretext", "recording", "labeling", "training", "finished", "failed")
 PROJECT = ["server", "project"]  # ids are unique within one Label Studio only
@@ -23,9 +28,10 @@ def register(app: Flask) -> None:
 
 
 def scrape() -> Response:
-    """Give all metrics of all active projects."""
+    """Give all metrics of the installation and of all active projects."""
     registry = CollectorRegistry()
     registry.register(StoreCollector(services().store))
+    registry.register(MachineCollector(services()))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -45,6 +51,53 @@ class StoreCollector(Collector):
         found = [read_status(self._store, row) for row in self._store.projects.all(active=True)]
         yield from _progress(found)
         yield from _jobs(found)
+
+
+class MachineCollector(Collector):
+    """Makes the metrics of what all projects share."""
+
+    def __init__(self, here: Services) -> None:
+        """Read from these services."""
+        self._here = here
+
+    def describe(self) -> Iterable[Metric]:
+        """Name nothing in advance."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Look at workers, disk and Redis, and give what the workers have measured."""
+        data_dir = self._here.settings.data_dir
+        workers = GaugeMetricFamily("pt4al_worker_up", "1 if a queue has a worker", labels=["queue"])
+        for queue in QUEUES:
+            workers.add_metric([queue], float(has_worker(data_dir, queue)))
+        disk = GaugeMetricFamily("pt4al_disk_free_bytes", "Free space for the data folder")
+        disk.add_metric([], shutil.disk_usage(data_dir).free)
+        yield from (workers, disk)
+        try:
+            yield from _measured(self._here.queueing)
+        except QueueUnavailable:
+            yield GaugeMetricFamily("pt4al_redis_up", "1 if Redis answers", value=0.0)
+
+
+def _measured(queueing: Queueing) -> Iterable[Metric]:
+    waiting = GaugeMetricFamily("pt4al_jobs_waiting", "Jobs that wait for a worker", labels=["queue"])
+    for queue in QUEUES:
+        waiting.add_metric([queue], queueing.depth(queue))
+    yield GaugeMetricFamily("pt4al_redis_up", "1 if Redis answers", value=1.0)
+    yield waiting
+    yield _histogram("pt4al_studio_seconds", "Calls of Label Studio's API", "call", queueing.meters.read(STUDIO_METER))
+    yield _histogram(
+        "pt4al_job_seconds", "Long jobs, whole or until they failed", "job", queueing.meters.read(JOB_METER)
+    )
+
+
+def _histogram(name: str, text: str, label: str, found: dict[tuple[str, str], Timings]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=[label, "outcome"])
+    bounds = [*map(str, BOUNDS_S), "+Inf"]
+    for (what, outcome), timings in sorted(found.items()):
+        cumulative = accumulate(timings.buckets)
+        family.add_metric([what, outcome], list(zip(bounds, cumulative, strict=True)), timings.total_s)
+    return family
 
 
 def _progress(found: list[Status]) -> Iterable[Metric]:

@@ -139,6 +139,7 @@ def test_session_leaves_a_server_alone_that_has_just_failed_and_then_asks_it_onc
 
     web.answer = hang_up
     monkeypatch.setattr(availability_module, "PAUSE_S", 0.5)
+    monkeypatch.setattr(availability_module, "PAUSE_RATIO", 0)
     with pytest.raises(StudioUnreachable) as first:
         session(web.url).get("/api/one")
     asked = len(web.requests)

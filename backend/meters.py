@@ -1,0 +1,71 @@
+"""How long things take and how often they fail, counted in Redis by every process, so that one scrape sees all of them.
+
+What is lost with Redis are counts alone: Prometheus takes a counter that begins anew for a restart.
+"""
+
+import logging
+import time
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import redis
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+BOUNDS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
+STUDIO_METER, JOB_METER = "studio", "job"
+PREFIX = "pt4al:meter:"
+AWAY_S = 10.0  # after a failure Redis is not asked for so long: to measure must not cost time
+
+
+@dataclass
+class Timings:
+    """The durations of one thing: how many fell into each bucket (the last is unbounded), and their sum in seconds."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
+    total_s: float = 0.0
+
+
+class Meters:
+    """Notes durations and gives them back."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        """Count in that Redis."""
+        self._connection = connection
+        self._away_until = 0.0
+
+    def note(self, meter: str, what: str, seconds: float, ok: bool = True) -> None:
+        """Note that ``what`` took so long and whether it went well; without Redis, nothing."""
+        if time.monotonic() < self._away_until:
+            return
+        name = f"{what}|{'ok' if ok else 'failed'}"
+        try:
+            with self._connection.pipeline(transaction=False) as pipeline:
+                pipeline.hincrby(PREFIX + meter, f"{name}|{bisect_left(BOUNDS_S, seconds)}")
+                pipeline.hincrbyfloat(PREFIX + meter, f"{name}|sum", round(seconds, 6))
+                pipeline.execute()
+        except RedisError as error:
+            self._away_until = time.monotonic() + AWAY_S
+            logger.debug("a duration was not noted: %s", error)
+
+    def read(self, meter: str) -> dict[tuple[str, str], Timings]:
+        """Give the durations by (what, ok or failed); empty without Redis."""
+        found: dict[tuple[str, str], Timings] = {}
+        for name, value in self._raw(meter).items():
+            what, outcome, part = name.decode().rsplit("|", 2)
+            timings = found.setdefault((what, outcome), Timings())
+            if part == "sum":
+                timings.total_s = float(value)
+            else:
+                timings.buckets[int(part)] = int(value)
+        return found
+
+    def _raw(self, meter: str) -> Mapping[bytes, bytes]:
+        try:
+            raw: Mapping[bytes, bytes] = self._connection.hgetall(PREFIX + meter)  # type: ignore[assignment]
+        except RedisError as error:
+            logger.debug("durations were not read: %s", error)
+            return {}
+        return raw
