@@ -47,6 +47,14 @@ class Files:
         """Give what the model trained after round ``number`` says of the pool: a field of ``model.outputs.Outputs``."""
         return self.folder / f"round-{number:03d}-{name}.npy"
 
+    def onnx(self, number: int) -> Path:
+        """Give that model for other programs, with its preprocessing and label names."""
+        return self.folder / f"round-{number:03d}.onnx"
+
+    def safetensors(self, number: int) -> Path:
+        """Give that model's bare weights for other programs."""
+        return self.folder / f"round-{number:03d}.safetensors"
+
     def probs(self, number: int) -> Path:
         """Give the posteriors (N, C), float32 by pool index, of the model trained after round ``number``."""
         return self.output(number, "probs")

@@ -9,7 +9,7 @@ from model.outputs import BoolArray, FloatArray, IntArray
 
 PRIOR_SD = 0.35  # of log T: a few dozen images must not make a model twice as sure as it says
 CHUNK = 65_536  # rows of posteriors at a time, so that memory does not grow with the pool
-MANY = 20_000  # images behind the interval of the errors; of more, every n-th stands for its neighbours
+MANY = 5_000  # images behind the interval of the errors; of more, every n-th stands for its neighbours
 _TINY = 1e-12
 
 _LOG_T = np.linspace(-1.6, 1.6, 81)  # T from 0.2 to 5

@@ -23,6 +23,8 @@ class Step(StrEnum):
     PLAN = "plan"
     RETRAIN = "retrain"
     RECORD = "record"
+    FINAL = "final"  # label the rest
+    EXPORT = "export"  # write the newest model for other programs
     CLEAN = "clean"  # delete superseded predictions
     DROP = "drop"  # forget a planned round of which no task is left
     WAIT = "wait"
@@ -33,6 +35,8 @@ JOB_OF_STEP = {
     Step.PRETEXT: JobKind.PRETEXT,
     Step.RETRAIN: JobKind.RETRAIN,
     Step.RECORD: JobKind.RECORD,
+    Step.FINAL: JobKind.FINAL,
+    Step.EXPORT: JobKind.EXPORT,
 }
 
 
@@ -105,5 +109,7 @@ _ROWS = (
     (Step.PLAN, _wants_plan),
     (Step.RETRAIN, _wants_retrain),
     (Step.RECORD, lambda f: f.tasks.unrecorded > 0),
+    (Step.FINAL, lambda f: f.final_ordered),
+    (Step.EXPORT, lambda f: f.unexported),
     (Step.CLEAN, lambda f: f.superseded > 0),
 )

@@ -22,6 +22,8 @@ class JobKind(StrEnum):
     PRETEXT = "pretext"
     RETRAIN = "retrain"
     RECORD = "record"
+    FINAL = "final"
+    EXPORT = "export"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Facts:
     stale: bool = False  # losses or batches have to be forgotten first
     split_images: int = 0  # images with a batch
     training_requested: bool = False
+    final_ordered: bool = False  # predictions for all that nobody labels are to be written
+    unexported: bool = False  # the newest model lies there for us alone
     busy: frozenset[JobKind] = frozenset()  # running, queued, or waiting for the next try
 
 
@@ -64,6 +68,7 @@ def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Obser
     asks = store.rounds.counts(project.id, current.number) if current else AskCounts()
     live = current is not None and current.state == RoundState.LIVE
     pretext_current = project.pretext_key == pretext_key(config, project.image_side)
+    newest, order = store.rounds.newest_model(project.id), store.finals.get(project.id)
     return Facts(
         tasks=tasks,
         asks=asks,
@@ -80,6 +85,8 @@ def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Obser
         stale=_is_stale(project, config, tasks, current, asks, pretext_current),
         split_images=tasks.ok - tasks.unscored - tasks.unsplit,
         training_requested=seen.training_requested and project.training_requested,
+        final_ordered=order is not None and order.written_at is None,
+        unexported=newest is not None and not newest.exported,
         busy=frozenset(JobKind(job.kind) for job in store.jobs.all(project.id) if _is_busy(job, now)),
     )
 

@@ -2,7 +2,7 @@
 
 import time
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from backend.store.base import Repository
 from backend.store.tables import FinalRow
@@ -33,6 +33,11 @@ class Finals(Repository):
         """Give the last order, or None."""
         with self._read() as session:
             return session.get(FinalRow, key)
+
+    def drop(self, key: int) -> None:
+        """Forget the last order."""
+        with self._write() as session:
+            session.execute(delete(FinalRow).where(FinalRow.project_id == key))
 
     def written(self, key: int, ordered_at: float, images: int) -> None:
         """Note that the order of that time is carried out: ``images`` have a prediction."""

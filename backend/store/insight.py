@@ -1,6 +1,6 @@
 """What the dashboard and the metrics show beyond the loop's own needs. Reads only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from sqlalchemy import case, func, select
 
 from backend.store.base import Repository, chunks
 from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, TaskRow
+
+LINES = 2000  # read in one transaction
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,19 @@ class QueuedImage:
     confidence: float | None
     loss: float | None
     batch: int | None
+
+
+@dataclass(frozen=True)
+class ImageLine:
+    """An image of the pool with all that is known of it, as a line of a table."""
+
+    task_id: int
+    image: str
+    pool_index: int
+    loss: float | None
+    batch: int | None
+    answer: Answer
+    label: str | None
 
 
 @dataclass(frozen=True)
@@ -129,6 +144,34 @@ class Insight(Repository):
             np.array([np.nan if value is None else value for value in loss], np.float32),
             np.array([-1 if value is None else value for value in batch], np.int64),
         )
+
+    def lines(self, key: int) -> Iterator[ImageLine]:
+        """Yield the images of the pool by task id, some at a time, so that memory does not grow with their number."""
+        last: int | None = -1
+        while last is not None:
+            part = self._lines_after(key, last)
+            yield from part
+            last = part[-1].task_id if len(part) == LINES else None
+
+    def _lines_after(self, key: int, task_id: int) -> list[ImageLine]:
+        columns = (TaskRow.task_id, TaskRow.image, TaskRow.pool_index, TaskRow.loss, TaskRow.batch, TaskRow.answer)
+        query = (
+            select(*columns, TaskRow.label)
+            .where(
+                TaskRow.project_id == key,
+                TaskRow.task_id > task_id,
+                TaskRow.state == ImageState.OK,
+                TaskRow.pool_index.is_not(None),
+            )
+            .order_by(TaskRow.task_id)
+            .limit(LINES)
+        )
+        with self._read() as session:
+            return [
+                ImageLine(task, image or "", index, loss, batch, Answer(answer), label)
+                for task, image, index, loss, batch, answer, label in session.execute(query)
+                if index is not None
+            ]
 
     def labeled(self, key: int) -> NDArray[np.int64]:
         """Give the pool indices (n,) of all labeled images, rising."""

@@ -169,6 +169,7 @@ class RoundRow(Base):
     holdout_gained: Mapped[int | None]  # of the holdout: right now, wrong by the model before
     holdout_lost: Mapped[int | None]  # the other way round
     agreement: Mapped[float | None] = mapped_column(Float)
+    exported: Mapped[bool] = mapped_column(default=False)  # its model lies there as files for other programs
     seconds: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
 

@@ -23,21 +23,21 @@ def projects() -> ResponseReturnValue:
 def project(studio_id: int) -> ResponseReturnValue:
     """Give a project's status, by Label Studio's id."""
     store = services().store
-    status = read_status(store, _find(studio_id))
+    status = read_status(store, find_project(studio_id))
     return jsonify(as_json(status, hardness_of(store, status)))
 
 
 @blueprint.get("/api/projects/<int:studio_id>/broken")
 def broken(studio_id: int) -> ResponseReturnValue:
     """List the quarantined images with their reasons."""
-    rows = services().store.tasks.broken(_find(studio_id).id)
+    rows = services().store.tasks.broken(find_project(studio_id).id)
     return jsonify([{"task": task_id, "reason": reason} for task_id, reason in rows])
 
 
 @blueprint.post("/api/projects/<int:studio_id>/advance")
 def advance(studio_id: int) -> ResponseReturnValue:
     """Try again now: failed jobs and quarantined images too."""
-    found = _find(studio_id)
+    found = find_project(studio_id)
     store = services().store
     store.jobs.retry_now(found.id)
     store.tasks.retry_broken(found.id)
@@ -45,7 +45,12 @@ def advance(studio_id: int) -> ResponseReturnValue:
     return jsonify(as_json(read_status(store, found))), 202
 
 
-def _find(studio_id: int) -> ProjectRow:
+def find_project(studio_id: int) -> ProjectRow:
+    """Give the project of Label Studio's id.
+
+    Raises:
+        NotFound: it was never connected.
+    """
     found = services().store.projects.find(studio_id)
     if found is None:
         raise NotFound(f"project {studio_id} is not connected: add this backend in its settings under Model")

@@ -9,7 +9,7 @@ from backend.config import Settings
 from backend.errors import ConfigError, QueueUnavailable
 from backend.queueing import Queueing
 from backend.store import Store
-from backend.web import api, auth, dashboard, metrics, plugin
+from backend.web import api, auth, dashboard, downloads, final, metrics, plugin
 from backend.web.services import Services
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["pt4al"] = services
     if "pt4al" not in app.blueprints:
-        app.register_blueprint(api.blueprint)
+        for routes in (api, final, downloads):
+            app.register_blueprint(routes.blueprint)
         dashboard.register(app)
         metrics.register(app)
         app.before_request(auth.check)

@@ -78,6 +78,8 @@ ROWS = {
         replace(live(waiting=50, answered=0), training_requested=True),
         Step.WAIT,
     ),
+    "predictions for the rest ordered": (replace(LIVE, final_ordered=True), Step.FINAL),
+    "newest model not exported": (replace(LIVE, unexported=True), Step.EXPORT),
     "predictions of unknown fate": (live(doubtful=3), Step.POST),
 }
 

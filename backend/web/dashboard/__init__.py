@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Flask, request
 
-from backend.web.dashboard import views as views
+from backend.web.dashboard import pages, rest, views
 
 
 def register(app: Flask) -> None:
@@ -12,9 +12,10 @@ def register(app: Flask) -> None:
     health = app.view_functions["health"]
 
     def health_or_pages() -> Any:
-        if request.path == "/" and views.is_browser():
-            return views.protect(app.make_response(views.index()))
+        if request.path == "/" and pages.is_browser():
+            return pages.protect(app.make_response(views.index()))
         return health()
 
     app.view_functions["health"] = health_or_pages
     app.register_blueprint(views.blueprint)
+    app.register_blueprint(rest.blueprint)

@@ -25,8 +25,10 @@ HEADERS = {
 }
 
 
-def check_same_origin() -> None:
+def check_same_origin(for_scripts: str) -> None:
     """Refuse a form that another site has sent: the browser would add the password to it.
+
+    for_scripts: what those use instead.
 
     Browsers say where a POST comes from in ``Sec-Fetch-Site`` or ``Origin``, and pages cannot forge either.
 
@@ -39,4 +41,4 @@ def check_same_origin() -> None:
     else:
         allowed = urlsplit(request.headers.get("Origin", "")).netloc == request.host
     if not allowed:
-        raise Forbidden("this button works on our own page only; scripts use POST /api/projects/<id>/advance")
+        raise Forbidden(f"this button works on our own page only; scripts use {for_scripts}")

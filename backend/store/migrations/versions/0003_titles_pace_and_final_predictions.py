@@ -30,6 +30,7 @@ def upgrade() -> None:
     with op.batch_alter_table("round", schema=None) as batch_op:
         batch_op.add_column(sa.Column("holdout_gained", sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column("holdout_lost", sa.Integer(), nullable=True))
+        batch_op.add_column(sa.Column("exported", sa.Boolean(), nullable=False, server_default=sa.false()))
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.add_column(sa.Column("paced_at", sa.Float(), nullable=True))
         batch_op.add_column(sa.Column("paced_from", sa.Float(), nullable=True))

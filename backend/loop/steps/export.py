@@ -1,0 +1,21 @@
+"""The export job: the newest model as files for other programs."""
+
+from backend.loop.context import Work
+from backend.loop.heartbeat import Progress
+from backend.loop.rest import open_rest
+
+
+def export(work: Work, progress: Progress) -> None:
+    """Write the newest model as ONNX and safetensors, its confidences made honest by the holdout."""
+    from model.export import export as write
+
+    row = work.store.rounds.newest_model(work.key)
+    if row is None or row.exported:
+        return
+    progress(0.0)
+    rest = open_rest(work.store, work.context.settings.data_dir, work.project, row)
+    weights = work.files.model(row.number)
+    if rest is not None and weights.exists():
+        files = {"onnx": work.files.onnx(row.number), "safetensors": work.files.safetensors(row.number)}
+        write(weights, rest.classes, rest.temperature.value, **files)
+    work.store.rounds.set(work.key, row.number, exported=True)

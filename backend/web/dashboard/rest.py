@@ -1,0 +1,63 @@
+"""The page on which the rest is labeled: what a confidence would give, and the button that writes it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from backend.loop.rest import Prospect, Rest, final_version
+from backend.web import final
+from backend.web.api import find_project
+from backend.web.dashboard import guard
+from backend.web.dashboard.pages import prepare, render
+from backend.web.dashboard.view import ProjectView
+from backend.web.services import services
+
+blueprint = Blueprint("rest", __name__, template_folder="templates")
+prepare(blueprint)
+
+STEPS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # confidences that are compared
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The dear part of the page: the predictions, and what the compared confidences would give."""
+
+    rest: Rest
+    steps: list[Prospect]
+
+
+@blueprint.get("/projects/<int:studio_id>/final")
+def preview(studio_id: int) -> ResponseReturnValue:
+    """Show what would be written above ``?confidence=``."""
+    view = ProjectView(services(), find_project(studio_id))
+    kept = view.keep("rest", view.version, lambda: _kept(view))
+    confidence = final.read_confidence(request.args.get("confidence", final.DEFAULT))
+    found = next((step for step in kept.steps if step.confidence == confidence), None)
+    return render(
+        "dashboard/final.html",
+        view=view,
+        data=view.data,
+        rest=kept.rest,
+        version=final_version(kept.rest.row.number),
+        found=found or kept.rest.prospect(confidence),
+        steps=kept.steps,
+        order=final.last_order(view.project),
+    )
+
+
+@blueprint.post("/projects/<int:studio_id>/final")
+def write(studio_id: int) -> ResponseReturnValue:
+    """Order what was shown, and show how far it has come."""
+    guard.check_same_origin("POST /api/projects/<id>/final")
+    project = find_project(studio_id)
+    confidence = final.read_confidence(request.form.get("confidence"))
+    number: Any = request.form.get("round", "")
+    final.order(project, final.rest_of(project), confidence, int(number) if number.isdigit() else None)
+    return redirect(url_for("rest.preview", studio_id=studio_id, confidence=request.form.get("confidence")), 303)
+
+
+def _kept(view: ProjectView) -> Kept:
+    rest = final.rest_of(view.project)
+    return Kept(rest, [rest.prospect(confidence) for confidence in STEPS])

@@ -1,0 +1,150 @@
+"""Labeling the rest, and what people take away, on the filled project."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from backend.files import Files
+from backend.loop.rest import open_rest
+from backend.store import Store
+from model.calibration import fit_temperature
+
+CAT, DOG = "cat", "<b>dog</b>"
+SAME = {"Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def client(pages):
+    return pages.test_client()
+
+
+@pytest.fixture
+def fresh(filled: Store, tmp_path) -> Store:
+    """The filled project, whose model is sure of the unlabeled 11 and 12 alone; 4 tasks of 12 have no answer."""
+    probs = np.tile(np.array([0.6, 0.4], np.float32), (12, 1))
+    probs[10:] = (0.02, 0.98)
+    probs[3], probs[6] = (0.05, 0.95), (0.99, 0.01)  # the holdout's cats: surely wrong, surely right
+    np.save(Files.of(tmp_path, filled.projects.find(3).id).probs(0), probs)
+    return filled
+
+
+def order_of(store: Store):
+    return store.finals.get(store.projects.find(3).id)
+
+
+def test_preview_counts_images_and_expects_errors(client, fresh: Store) -> None:
+    found = client.get("/api/projects/3/final?confidence=0.75").json
+    assert (found["round"], found["model_version"], found["images"], found["left"]) == (0, "pt4al-final-r000", 2, 2)
+    assert found["holdout"] == {"images": 2, "wrong": 1}
+    low, high = found["interval"]
+    assert 0 <= low < found["expected_errors"] < high <= 2
+    assert found["order"] is None
+
+
+def test_the_temperature_is_fitted_to_the_holdout_alone(pages, fresh: Store) -> None:
+    rest = open_rest(fresh, pages.extensions["pt4al"].settings.data_dir, fresh.projects.find(3))
+    truth = np.array([0, 0])
+    assert rest.temperature.value == fit_temperature(np.array([(0.05, 0.95), (0.99, 0.01)], np.float32), truth).value
+    assert rest.temperature.value > 1
+
+
+def test_order_is_what_was_looked_at(client, fresh: Store) -> None:
+    answer = client.post("/api/projects/3/final", json={"confidence": 0.75, "round": 0})
+    assert answer.status_code == 202
+    assert answer.json["order"]["written"] is False
+    placed = order_of(fresh)
+    assert (placed.round, placed.confidence, placed.images, placed.written_at) == (0, 0.75, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [({"confidence": 0.75, "round": 1}, 409), ({"confidence": 2}, 400), ({"confidence": "x"}, 400), ({}, 400)],
+)
+def test_a_wrong_order_changes_nothing(client, fresh: Store, body: dict, code: int) -> None:
+    assert client.post("/api/projects/3/final", json=body).status_code == code
+    assert order_of(fresh) is None
+
+
+def test_a_form_of_another_site_cannot_order(client, fresh: Store) -> None:
+    form = {"confidence": "0.75", "round": "0"}
+    assert client.post("/api/projects/3/final", data=form).status_code == 400  # a form cannot send JSON unasked
+    assert client.post("/projects/3/final", data=form, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert order_of(fresh) is None
+
+
+def test_the_page_shows_before_it_writes(browser, fresh: Store) -> None:
+    html = browser.get("/projects/3/final?confidence=0.75").text
+    assert "Write 2 predictions" in html
+    assert "1 of the 2 that are as sure is wrong" in html
+    answer = browser.post("/projects/3/final", data={"confidence": "0.75", "round": "0"}, headers=SAME)
+    assert (answer.status_code, answer.location) == (303, "/projects/3/final?confidence=0.75")
+    assert order_of(fresh).images == 2
+    assert "Writing 2 predictions" in browser.get(answer.location).text
+    fresh.finals.written(fresh.projects.find(3).id, order_of(fresh).ordered_at, 2)
+    assert "2 predictions stand in Label Studio" in browser.get("/projects/3").text
+
+
+def test_a_newer_model_is_looked_at_first(browser, fresh: Store) -> None:
+    answer = browser.post("/projects/3/final", data={"confidence": "0.75", "round": "7"}, headers=SAME)
+    assert answer.status_code == 409
+    assert "look at its numbers first" in answer.text
+
+
+@pytest.mark.parametrize("path", ["final", "predictions.csv", "predictions.json", "model.onnx", "model.safetensors"])
+def test_without_a_model_there_is_nothing_to_take_away(client, browser, path: str) -> None:
+    client.post(
+        "/setup",
+        json={"project": "3.1700000000", "schema": "<View/>", "hostname": "http://studio", "access_token": "t"},
+    )
+    assert client.get(f"/api/projects/3/{path}").status_code == 404
+    assert browser.get("/projects/3/final").status_code == 404
+
+
+def rows_of(answer) -> list[dict[str, str]]:
+    assert answer.mimetype == "text/csv"
+    assert "attachment" in answer.headers["Content-Disposition"]
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+def test_losses_are_a_line_an_image(client, fresh: Store, monkeypatch) -> None:
+    monkeypatch.setattr("backend.store.insight.LINES", 5)  # several transactions
+    rows = rows_of(client.get("/api/projects/3/losses.csv"))
+    assert [int(row["task"]) for row in rows] == list(range(1, 13))
+    assert [row["pretext_batch"] for row in rows] == ["0"] * 6 + ["1"] * 6
+    assert float(rows[3]["pretext_loss"]) == pytest.approx(0.3)
+    assert (rows[0]["answer"], rows[0]["label"]) == ("labeled", CAT)
+    assert (rows[2]["answer"], rows[11]["answer"]) == ("skipped", "")
+
+
+def test_predictions_are_calibrated_and_beside_the_labels(client, fresh: Store) -> None:
+    rows = rows_of(client.get("/api/projects/3/predictions.csv"))
+    assert [row["prediction"] for row in rows[9:]] == [CAT, DOG, DOG]
+    assert 0.5 < float(rows[11]["confidence"]) < 0.98  # the holdout says that it is too sure
+    assert (rows[0]["label"], rows[11]["label"]) == (CAT, "")
+
+
+def test_predictions_can_be_imported_into_label_studio(client, fresh: Store) -> None:
+    tasks = json.loads(client.get("/api/projects/3/predictions.json").text)
+    assert len(tasks) == 12
+    assert tasks[11]["data"] == {"image": "x"}
+    (prediction,) = tasks[11]["predictions"]
+    assert prediction["model_version"] == "pt4al-final-r000"
+    assert prediction["result"][0]["value"] == {"choices": [DOG]}
+
+
+def test_the_model_is_served_once_its_files_are_there(client, browser, fresh: Store, pages, tmp_path) -> None:
+    assert client.get("/api/projects/3/model.onnx").status_code == 404
+    key = fresh.projects.find(3).id
+    Files.of(tmp_path, key).onnx(0).write_bytes(b"onnx")
+    Files.of(tmp_path, key).safetensors(0).write_bytes(b"bare")
+    fresh.rounds.set(key, 0, exported=True)
+    with client.get("/api/projects/3/model.onnx") as answer:
+        assert answer.data == b"onnx"
+        assert "project-3-round-0.onnx" in answer.headers["Content-Disposition"]
+    with client.get("/api/projects/3/model.safetensors") as answer:
+        assert answer.data == b"bare"
+    assert client.get("/api/projects/3/model.exe").status_code == 404
+    assert "Model of round 1 (ONNX)" in browser.get("/projects/3").text
