@@ -10,7 +10,9 @@ from model import names
 from model.bank import ImageBank
 from model.errors import BadInput
 from model.networks import build_backbone
-from model.pretext import PRETEXT_TASKS, extract_losses, train_pretext
+from model.pretext import PRETEXT_TASKS, extract_embeddings, extract_losses, train_pretext
+from model.pretext.colorization import as_grey
+from model.pretext.lab import rgb_to_lab
 from model.training import Plan, train
 
 CPU = torch.device("cpu")
@@ -195,3 +197,35 @@ def test_trained_weights_score_a_bank_group_by_group(name, tmp_path):
     later = extract_losses(bank, tmp_path / "w.pt", start=66, device="cpu")
     np.testing.assert_array_equal(later, whole[66:])
     assert len(np.unique(whole)) > 60
+
+
+@pytest.mark.parametrize("name", PRETEXT_TASKS)
+def test_embeddings_are_one_row_an_image_whatever_its_neighbours(name):
+    task, net = trained_a_step(name)
+    with torch.inference_mode():
+        embedded = task.embed(net, pictures(5))
+        alone = torch.cat([task.embed(net, image.unsqueeze(0)) for image in pictures(5)])
+    assert embedded.shape == (5, net.backbone.dim)
+    torch.testing.assert_close(embedded, alone, rtol=1e-3, atol=1e-4)
+    assert float((embedded[0] - embedded[1]).abs().max()) > 0
+
+
+def test_colorization_embeds_the_lightness_it_was_trained_on():
+    task, net = trained_a_step("colorization")
+    images = pictures(4)
+    lightness = as_grey(rgb_to_lab(images)[:, :1] / 100)
+    with torch.inference_mode():
+        assert torch.equal(task.embed(net, images), net.backbone(lightness))
+        assert not torch.equal(task.embed(net, images), net.backbone(images))
+
+
+def test_extracted_embeddings_go_on_where_others_ended(tmp_path):
+    bank = bank_of(tmp_path / "bank", as_bytes(pictures(70)))
+    train_pretext("rotation", bank, out=tmp_path / "w.pt", checkpoint=tmp_path / "c.pt", epochs=1, device="cpu")
+    whole = extract_embeddings(bank, tmp_path / "w.pt", device="cpu")
+    assert (whole.shape, whole.dtype) == ((70, 256), np.float32)
+    later = extract_embeddings(bank, tmp_path / "w.pt", start=66, device="cpu")
+    np.testing.assert_allclose(later, whole[66:], rtol=1e-3, atol=1e-4)
+    assert extract_embeddings(bank, tmp_path / "w.pt", start=70, device="cpu").shape == (0, 256)
+    with pytest.raises(BadInput, match="image 71 is not in a bank of 70"):
+        extract_embeddings(bank, tmp_path / "w.pt", start=71, device="cpu")

@@ -1,6 +1,8 @@
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from model.curves import Row
 from model.errors import BadInput, UnknownName
@@ -25,17 +27,23 @@ def test_parse_strategy_fills_empty_parts_with_the_defaults():
     )
 
 
+def test_parse_strategy_reads_joint_training_as_a_fifth_part():
+    assert parse_strategy("////barlow_twins").joint == "barlow_twins"
+    assert parse_strategy("///margin").joint == "none"
+
+
 def test_parse_strategy_random_asks_the_whole_pool_at_random():
     strategy = parse_strategy("random")
     assert (strategy.order, strategy.first_query, strategy.sampler) == ("none", "random", "random")
 
 
 def test_parse_strategy_refuses_another_form():
-    with pytest.raises(BadInput, match="pretext/batch_order/first_query/sampler"):
-        parse_strategy("margin")
+    for name in ("margin", "a/b/c/d/e/f"):
+        with pytest.raises(BadInput, match="pretext/batch_order/first_query/sampler"):
+            parse_strategy(name)
 
 
-@pytest.mark.parametrize("name", ["origami///", "/upward//", "//best/", "///best"])
+@pytest.mark.parametrize("name", ["origami///", "/upward//", "//best/", "///best", "////best"])
 def test_strategy_with_an_unknown_part_is_refused(name):
     with pytest.raises(UnknownName):
         parse_strategy(name).settings(SETTING, 10)
@@ -109,3 +117,38 @@ def test_simulation_prints_means_and_differences_to_random(finished, capsys):
 def test_simulation_says_what_is_wrong_in_one_line(tmp_path, capsys):
     assert run(tmp_path / "r.json", "///best") == 2
     assert "unknown sampler 'best'" in capsys.readouterr().err
+
+
+def test_simulation_counts_the_images_of_another_set_that_it_asks(tmp_path):
+    path = tmp_path / "r.json"
+    folder = _folder_of_noise(tmp_path / "noise", 60)
+    arguments = "--data digits --pool 60 --test 50 --rounds 2 --k 20 --seeds 1 --epochs 1 --pretext-epochs 1"
+    assert main([*arguments.split(), "--mix", f"{folder}:30", "--strategies", "random", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())
+    assert [row["labels"] for row in rows] == [20, 40]  # an image without a class is answered, and costs as much
+    for row in rows:
+        assert row["foreign"] == (20 - sum(row["asked"])) / 20
+    assert 0 < rows[0]["foreign"] < 1
+
+
+def test_simulation_mixes_in_no_more_than_there_is(tmp_path, capsys):
+    folder = _folder_of_noise(tmp_path / "noise", 4)  # one of them is a test image
+    assert run(tmp_path / "r.json", "random", "--mix", f"{folder}:4") == 2
+    assert "has 3 images, not 4" in capsys.readouterr().err
+
+
+def test_simulation_of_every_kind_of_need(tmp_path):
+    """One strategy for each way in which outputs come about: first-query features, ensemble, module, adversary."""
+    names = ["//kmeans/variation_ratio", "///learning_loss/barlow_twins", "///bald", "///vaal"]
+    path = tmp_path / "r.json"
+    arguments = "--data digits --pool 80 --test 40 --rounds 2 --k 10 --seeds 1 --epochs 1 --pretext-epochs 1"
+    assert main([*arguments.split(), "--strategies", ",".join(names), "--json", str(path)]) == 0
+    assert [row["strategy"] for row in json.loads(path.read_text())] == [name for name in names for _ in range(2)]
+
+
+def _folder_of_noise(folder, n):
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(n):
+        Image.fromarray(generator.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / f"{number:02d}.png")
+    return folder

@@ -1,0 +1,44 @@
+import numpy as np
+import torch
+
+from model.adversary import labeledness
+
+CPU = torch.device("cpu")
+
+
+def features(n, seed=0):
+    """Return features of two groups, and which images are of the second."""
+    generator = np.random.default_rng(seed)
+    second = generator.random(n) < 0.5
+    x = generator.normal(size=(n, 12)).astype(np.float32)
+    x[second, :4] += 4
+    return x, second
+
+
+def test_images_unlike_everything_labeled_look_unlabeled():
+    x, second = features(300)
+    labeled = np.flatnonzero(~second)[:60]
+    found = labeledness(x, labeled, seed=0, device=CPU)
+    assert found.shape == (300,)
+    assert ((found >= 0) & (found <= 1)).all()
+    rest = np.setdiff1d(np.arange(300), labeled)
+    assert found[rest][second[rest]].mean() < found[rest][~second[rest]].mean()
+
+
+def test_labeledness_is_repeated_by_its_seed_and_touches_no_global_state():
+    x, _ = features(80)
+    state = torch.random.get_rng_state()
+    first, again = (labeledness(x, np.arange(10), seed=3, device=CPU) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not np.array_equal(first, labeledness(x, np.arange(10), seed=4, device=CPU))
+
+
+def test_nothing_and_everything_labeled_give_no_order():
+    x, _ = features(20)
+    for labeled in (np.empty(0, np.int64), np.arange(20)):
+        assert labeledness(x, labeled, seed=0, device=CPU).tolist() == [0.5] * 20
+
+
+def test_features_that_do_not_vary_do_no_harm():
+    assert np.isfinite(labeledness(np.ones((30, 4), np.float32), np.arange(5), seed=0, device=CPU)).all()

@@ -1,0 +1,181 @@
+"""What strategies put beside the head of the main model, and what it costs those who do not ask for it."""
+
+import numpy as np
+import pytest
+import torch
+
+from model.bank import ImageBank
+from model.errors import BadInput, UnknownName
+from model.learner import PASSES, Learner, fit
+from model.main_network import DROPOUT, MEMBERS, LossPrediction, MainNetwork, Parts
+from model.networks import NETWORKS, Network, build_backbone
+from model.training import read_weights
+
+NEEDS = ("mc_probs", "ensemble_probs", "predicted_losses", "detached_losses", "labeledness")
+
+
+def pictures(n, side=16, seed=0):
+    """Return noisy pictures of two classes: the bright half lies left or right."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, n)
+    base = np.full((n, side, side, 3), 60.0)
+    for number, label in enumerate(labels):
+        base[number, :, label * side // 2 : (label + 1) * side // 2] = 180
+    return (base + generator.normal(0, 20, base.shape)).clip(0, 255).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("main")
+    images, labels = pictures(90)
+    bank = ImageBank.create(folder / "bank", 16)
+    bank.append(images)
+    return bank, labels
+
+
+def run(world, folder, *needs, n=20, **more):
+    bank, labels = world
+    arguments = {"classes": 2, "out": folder / "m.pt", "checkpoint": folder / "c.pt", "device": "cpu", "epochs": 2}
+    summary = fit(bank, np.arange(n), labels[:n], init="scratch", needs=frozenset(needs), **{**arguments, **more})
+    return summary, Learner.load(folder / "m.pt", device="cpu")
+
+
+def test_a_network_without_parts_has_the_weights_of_a_plain_one():
+    plain, bare = (
+        torch.random.manual_seed(0) and kind(build_backbone("compact", 16, seed=0), 3, *more)
+        for kind, more in ((Network, ()), (MainNetwork, (Parts(),)))
+    )
+    ours = bare.state_dict()
+    assert list(ours) == list(plain.state_dict())
+    assert all(torch.equal(ours[key], value) for key, value in plain.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_levels_are_the_means_of_the_stages_and_the_embedding_is_the_same(name):
+    backbone = build_backbone(name, 16, seed=0).eval()
+    images = torch.rand(3, 3, 16, 16)
+    with torch.inference_mode():
+        embedded, levels = backbone.with_levels(images)
+        assert torch.equal(embedded, backbone(images))
+    assert tuple(level.shape[1] for level in levels) == backbone.level_widths
+    torch.testing.assert_close(levels[-1], embedded)  # the last stage is what the backbone pools itself
+    assert not any(module._forward_hooks for module in backbone.modules())
+
+
+@pytest.mark.parametrize("losses", ["attached", "detached"])
+def test_gradients_of_the_predicted_loss_reach_the_backbone_only_when_attached(losses):
+    network = MainNetwork(build_backbone("compact", 16, seed=0), 2, Parts(losses=losses))
+    _, predicted = network.forward_all(torch.rand(4, 3, 16, 16))
+    predicted.sum().backward()
+    reached = [parameter.grad is not None for parameter in network.backbone.parameters()]
+    assert any(reached) is (losses == "attached")
+    assert all(parameter.grad is not None for parameter in network.losses.parameters())
+
+
+def test_loss_prediction_gives_one_number_an_image():
+    module = LossPrediction([3, 5])
+    assert module([torch.rand(4, 3), torch.rand(4, 5)]).shape == (4,)
+
+
+@pytest.mark.parametrize("need", NEEDS)
+def test_a_need_that_a_fit_was_told_of_is_served_for_the_whole_pool(world, tmp_path, need):
+    _, learner = run(world, tmp_path, need)
+    outputs = learner.predict(world[0], needs=frozenset({need}))
+    array = getattr(outputs, need)
+    shapes = {"mc_probs": (PASSES, 90, 2), "ensemble_probs": (MEMBERS, 90, 2)}
+    assert array.shape == shapes.get(need, (90,))
+    assert np.isfinite(array).all()
+    assert len(np.unique(array)) > 50  # it tells images apart
+    others = set(NEEDS) - {need}
+    assert all(getattr(outputs, name) is None for name in others)
+    again = learner.predict(world[0], needs=frozenset({need}))
+    np.testing.assert_array_equal(array, getattr(again, need))
+
+
+@pytest.mark.parametrize("need", NEEDS[:-1])
+def test_a_need_that_a_fit_was_not_told_of_is_refused(world, tmp_path, need):
+    _, learner = run(world, tmp_path, epochs=1)
+    with pytest.raises(BadInput, match=f"not trained to give {need}"):
+        learner.predict(world[0], needs=frozenset({need}))
+    with pytest.raises(BadInput, match="labeledness"):
+        learner.predict(world[0], np.arange(3), needs=frozenset({"labeledness"}))
+
+
+def test_needs_that_take_no_training_leave_the_model_as_it_is(world, tmp_path):
+    plain, served = (
+        run(world, tmp_path, *needs)[1].predict(world[0]).probs for needs in ((), ("labeledness", "probs"))
+    )
+    np.testing.assert_array_equal(plain, served)
+
+
+def test_the_first_member_of_an_ensemble_is_the_single_model_and_the_others_are_not(world, tmp_path):
+    single = run(world, tmp_path)[1].predict(world[0]).probs
+    outputs = run(world, tmp_path, "ensemble_probs")[1].predict(world[0], needs=frozenset({"ensemble_probs"}))
+    np.testing.assert_array_equal(outputs.probs, single)
+    np.testing.assert_array_equal(outputs.ensemble_probs[0], single)
+    distances = [
+        np.abs(outputs.ensemble_probs[a] - outputs.ensemble_probs[b]).max() for a, b in ((0, 1), (0, 2), (1, 2))
+    ]
+    assert min(distances) > 1e-3
+
+
+def test_an_ensemble_reports_one_progress_and_leaves_no_checkpoint(world, tmp_path):
+    shares = []
+    run(world, tmp_path, "ensemble_probs", progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert not list(tmp_path.glob("c*.pt"))
+
+
+def test_dropout_passes_average_near_the_posterior_and_differ(world, tmp_path):
+    _, learner = run(world, tmp_path, "mc_probs", epochs=8)
+    outputs = learner.predict(world[0], needs=frozenset({"mc_probs"}))
+    np.testing.assert_allclose(outputs.mc_probs.sum(axis=2), 1, rtol=1e-5)
+    assert np.abs(outputs.mc_probs.mean(axis=0) - outputs.probs).mean() < 0.15
+    assert outputs.mc_probs.std(axis=0).max() > 0.01
+
+
+def test_dropout_masks_keep_half_and_are_scaled(world, tmp_path):
+    masks = run(world, tmp_path, "mc_probs", epochs=1)[1]._masks()
+    assert masks.unique().tolist() == [0.0, 1 / (1 - DROPOUT)]
+    assert float(masks.mean()) == pytest.approx(1, abs=0.05)
+
+
+def test_predicted_losses_are_higher_where_labels_contradict_the_picture(world, tmp_path):
+    """Half of the bright-left pictures are called the other class: their loss cannot be low, whatever is learned."""
+    bank, labels = world
+    noisy = labels.copy()
+    left = np.flatnonzero(labels[:60] == 0)
+    noisy[left[::2]] = 1
+    fit(
+        bank, np.arange(60), noisy[:60], classes=2, out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt", device="cpu",
+        init="scratch", needs=frozenset({"predicted_losses"}), epochs=12,
+    )  # fmt: skip
+    outputs = Learner.load(tmp_path / "m.pt", device="cpu").predict(bank, needs=frozenset({"predicted_losses"}))
+    predicted, unseen = outputs.predicted_losses, np.arange(60, 90)
+    assert predicted[unseen][labels[unseen] == 0].mean() > predicted[unseen][labels[unseen] == 1].mean()
+
+
+def test_joint_training_learns_the_labels_too_and_leaves_its_projector_behind(world, tmp_path):
+    bank, labels = world
+    summary, learner = run(world, tmp_path, joint="barlow_twins", epochs=6)
+    assert not summary.mirrored  # the classifier sees images as they are
+    assert learner.evaluate(bank, np.arange(20, 90), labels[20:]) > 0.9
+    assert not [key for key in read_weights(tmp_path / "m.pt")["module"] if key.startswith("twins")]
+
+
+def test_joint_training_trains_on_the_pool_besides(world, tmp_path):
+    alone, joint = (run(world, tmp_path, joint=name)[1].predict(world[0]).probs for name in ("none", "barlow_twins"))
+    assert np.abs(alone - joint).max() > 1e-3
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("need", ["predicted_losses", "mc_probs", "labeledness"])
+def test_parts_work_from_one_label_on(world, tmp_path, need, n):
+    _, learner = run(world, tmp_path, need, n=n, joint="barlow_twins", epochs=1)
+    assert np.isfinite(getattr(learner.predict(world[0], needs=frozenset({need})), need)).all()
+
+
+def test_an_unknown_joint_training_is_refused(world, tmp_path):
+    with pytest.raises(UnknownName, match=r"joint training 'twins'.*barlow_twins, none"):
+        run(world, tmp_path, joint="twins")
