@@ -1,4 +1,4 @@
-"""The command line: ``python -m backend serve | web | worker | demo``."""
+"""The command line: ``python -m backend serve | web | worker | demo | doctor``."""
 
 import argparse
 import logging
@@ -76,6 +76,13 @@ def _demo(arguments: argparse.Namespace, settings: Settings) -> int:
     return demo(settings)
 
 
+def _doctor(arguments: argparse.Namespace, settings: Settings) -> int:
+    from backend.doctor import doctor
+
+    check_packages()
+    return doctor(settings)
+
+
 def _settings(arguments: argparse.Namespace) -> Settings:
     """Read the environment, into which goes what the command line says: whatever reads it later agrees."""
     given = {
@@ -109,10 +116,14 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="the whole loop on scikit-learn's digits; see the Makefile")
     demo.set_defaults(run=_demo)
 
+    doctor = commands.add_parser("doctor", help="what is wrong in this installation, and how to mend it")
+    doctor.set_defaults(run=_doctor)
+    doctor.add_argument("-p", "--port", help="port of the web server (default: PORT, else 9090)")
+
     for command in (serve, web):
         command.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")
         command.add_argument("-p", "--port", help="port to listen on (default: PORT, else 9090)")
-    for command in (serve, web, worker):
+    for command in (serve, web, worker, doctor):
         command.add_argument(
             "--data-dir", "--model-dir", metavar="DIR", help="what has to be kept (default: DATA_DIR, else pt4al-data)"
         )

@@ -179,6 +179,12 @@ class Queueing:
             raise QueueUnavailable(f"Redis does not answer: {error}") from error
         return None
 
+    def memory(self) -> tuple[int, int]:
+        """Give the bytes that Redis uses and its limit, 0 for none; raises QueueUnavailable without Redis."""
+        with _translated():
+            info: dict[str, int] = self.connection.info("memory")
+        return int(info["used_memory"]), int(info.get("maxmemory", 0))
+
     def depth(self, queue: str) -> int:
         """Give the number of waiting jobs."""
         with _translated():

@@ -1,0 +1,41 @@
+"""``python -m backend doctor``: what is wrong in an installation, and how to mend it."""
+
+import sys
+from collections.abc import Iterable, Iterator
+
+from backend.config import Settings
+from backend.doctor.finding import Finding
+from backend.doctor.machine import check_machine, open_queueing, open_store
+from backend.doctor.studio import check_projects
+
+__all__ = ["Finding", "doctor", "examine"]
+
+
+def doctor(settings: Settings) -> int:
+    """Print every finding as it comes; give the exit code: 1 if something is wrong."""
+    return report(examine(settings))
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, the machine first: what fails there explains the rest."""
+    store, finding = open_store(settings)
+    yield finding
+    yield from check_machine(settings)
+    if store is None:
+        return
+    try:
+        queueing = open_queueing(settings)
+        yield from check_projects(settings, store, queueing)
+    finally:
+        store.close()
+
+
+def report(findings: Iterable[Finding]) -> int:
+    """Print findings; give the exit code."""
+    wrong = 0
+    for finding in findings:
+        wrong += not finding.ok
+        print(finding)
+        sys.stdout.flush()
+    print(f"\n{wrong} thing(s) to mend." if wrong else "\nNothing is wrong.")
+    return 1 if wrong else 0

@@ -1,0 +1,22 @@
+"""What an examination finds."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: what was found and, if it is wrong, how to mend it."""
+
+    name: str
+    text: str
+    mend: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing has to be done."""
+        return self.mend is None
+
+    def __str__(self) -> str:
+        """Write it for a terminal."""
+        line = f"{'ok   ' if self.ok else 'WRONG'} {self.name}: {self.text}"
+        return line if self.ok else f"{line}\n      -> {self.mend}"

@@ -1,0 +1,120 @@
+"""What this machine gives: store, disk, Redis, workers, web server, GPU."""
+
+import os
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from backend.config import Settings
+from backend.doctor.finding import Finding
+from backend.errors import BackendError, QueueUnavailable
+from backend.queueing import QUEUES, Queueing, has_worker
+from backend.store import Store
+
+LOW_BYTES = 2 * 2**30  # below this a checkpoint and a bank of a larger pool may not fit
+FULL_SHARE = 0.9  # of Redis' limit
+ANSWER_S = 5.0
+NVIDIA = Path("/dev/nvidia0")
+START = "start everything with 'python -m backend serve' (or 'docker compose up')"
+
+
+def open_store(settings: Settings) -> tuple[Store | None, Finding]:
+    """Open the store, and see that the data folder takes files."""
+    name = "store"
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.data_dir) as file:
+            file.write(b"x" * 4096)
+            file.flush()
+        store = Store(settings.database, settings.data_dir)
+    except OSError as error:
+        mend = f"make {settings.data_dir.resolve()} writable for this user and see that its disk has room"
+        return None, Finding(name, f"the data folder takes no files ({error.strerror})", mend)
+    except BackendError as error:
+        return None, Finding(name, str(error), "mend DATABASE_URL, or restore the database from a backup")
+    return store, Finding(name, f"{len(store.projects.all(active=True))} connected project(s)")
+
+
+def open_queueing(settings: Settings) -> Queueing | None:
+    """Give the queue, or None where there is no Redis."""
+    try:
+        return Queueing.from_settings(settings)
+    except QueueUnavailable:
+        return None
+
+
+def check_machine(settings: Settings) -> Iterator[Finding]:
+    """Look at what the installation needs besides the store."""
+    yield _disk(settings)
+    yield _redis(settings)
+    yield _workers(settings)
+    yield _web(settings)
+    yield _gpu(settings)
+
+
+def _disk(settings: Settings) -> Finding:
+    try:
+        free = shutil.disk_usage(settings.data_dir).free
+    except OSError as error:
+        return Finding("disk", f"cannot be looked at ({error.strerror})", "check that DATA_DIR is mounted")
+    text = f"{free / 2**30:.1f} GiB free for {settings.data_dir.resolve()}"
+    mend = f"make room, or set DATA_DIR to a larger disk: below {LOW_BYTES / 2**30:g} GiB checkpoints may not fit"
+    return Finding("disk", text, mend if free < LOW_BYTES else None)
+
+
+def _redis(settings: Settings) -> Finding:
+    try:
+        queueing = Queueing.from_settings(settings)
+        refusal = queueing.full()
+        used, limit = queueing.memory()
+    except QueueUnavailable as error:
+        return Finding("redis", str(error), f"{START}, or start the Redis that REDIS_URL names")
+    room = "raise its maxmemory, or use a Redis of its own for this backend"
+    if refusal is not None:
+        return Finding("redis", f"it takes no data: {refusal}", room)
+    share = f"{used / 2**20:.0f} MiB used" + (f" of {limit / 2**20:.0f}" if limit else "")
+    return Finding("redis", share, room if limit and used > FULL_SHARE * limit else None)
+
+
+def _workers(settings: Settings) -> Finding:
+    idle = [queue for queue in QUEUES if not has_worker(settings.data_dir, queue)]
+    if not idle:
+        return Finding("workers", f"one at least for each of {', '.join(QUEUES)}")
+    mend = f"{START}; 'python -m backend worker' starts the workers alone. On another machine than this, look there"
+    return Finding("workers", f"none for {', '.join(idle)}: nothing will be done", mend)
+
+
+def _web(settings: Settings) -> Finding:
+    url = f"http://127.0.0.1:{settings.port}/health"
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_S):
+            return Finding("web", f"answers on port {settings.port}")
+    except OSError as error:
+        mend = f"{START}, or set PORT to where it listens. In another container than this, look there"
+        return Finding("web", f"no answer at {url} ({error})", mend)
+
+
+def _gpu(settings: Settings) -> Finding:
+    from model.device import pick_device  # loads torch, which takes seconds
+    from model.errors import ModelError
+
+    try:
+        device = pick_device(settings.device).type
+    except ModelError as error:
+        return Finding(
+            "device", str(error), "set DEVICE to one that is there, or install PyTorch with CUDA and its driver"
+        )
+    if device == "cpu" and settings.device == "auto" and expects_gpu():
+        mend = (
+            "install a PyTorch with CUDA that fits the driver (docker/compose.gpu.yml does), and see that nvidia-smi "
+            "works; DEVICE=cpu says that the CPU is meant"
+        )
+        return Finding("device", "this machine has an NVIDIA GPU, and PyTorch does not see it", mend)
+    return Finding("device", device)
+
+
+def expects_gpu() -> bool:
+    """Tell whether somebody has given this machine or container a GPU."""
+    return NVIDIA.exists() or os.environ.get("NVIDIA_VISIBLE_DEVICES", "void") not in ("", "void", "none")

@@ -1,0 +1,125 @@
+"""What each project's Label Studio says: whether it is reached, reaches us, and serves our queue."""
+
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from backend.addresses import AllowedAddresses
+from backend.config import SECRET_HEADER, Settings
+from backend.doctor.finding import Finding
+from backend.errors import BackendError, ProjectGone, StudioRefused, StudioUnreachable
+from backend.loop.context import Context, studio_of, withheld_key
+from backend.loop.facts import UNCERTAINTY
+from backend.loop.steps.pull import look
+from backend.queueing import Queueing
+from backend.store import JobState, ProjectRow, Store
+from backend.studio.client import LabelStudio, MlBackend, ProjectInfo
+
+CONNECT = "connect this backend in the project's settings under Model"
+PRIVATE = (
+    "Label Studio refuses private addresses by itself: set ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false "
+    "where it runs, and start it again"
+)
+SOON = "the workers put it back within half a minute; if they do not, see their log"
+CONNECTED = "CO"
+
+
+def check_projects(settings: Settings, store: Store, queueing: Queueing | None) -> Iterator[Finding]:
+    """Look at every connected project."""
+    projects = store.projects.all(active=True)
+    if not projects:
+        yield Finding("projects", f"none is connected yet; {CONNECT}. If Label Studio answers 403: {PRIVATE}")
+    for project in projects:
+        here = Context(settings, store, queueing or Queueing("unix:///nowhere"))
+        for finding in _check_project(here, project):
+            yield Finding(f"project {project.studio_id}, {finding.name}", finding.text, finding.mend)
+
+
+def _check_project(here: Context, project: ProjectRow) -> Iterator[Finding]:
+    studio = studio_of(here, project)
+    try:
+        info = look(studio, project)
+        backends = studio.ml_backends(project.studio_id)
+    except StudioUnreachable as error:
+        yield Finding("Label Studio", str(error), "start it, or set LABEL_STUDIO_URL to the address it has from here")
+        return
+    except StudioRefused as error:
+        yield Finding(
+            "token", f"{error}{withheld_key(here, project)}", "create a token and set LABEL_STUDIO_API_KEY to it"
+        )
+        return
+    except ProjectGone as error:
+        yield Finding("project", str(error), "nothing has to be done: it is put to rest by itself")
+        return
+    except BackendError as error:
+        yield Finding("Label Studio", str(error), "see Label Studio's log")
+        return
+    yield Finding("Label Studio", f"{project.server} answers and takes our token")
+    ours = [one for one in backends if one.url.rstrip("/") == (project.backend_url or "").rstrip("/")] or backends[:1]
+    if not ours:
+        yield Finding("connection", "this backend is not among the project's models any more", CONNECT)
+        return
+    yield _reached(ours[0])
+    yield _webhook(here, studio, project, ours[0])
+    yield from _served(here, project, info)
+    yield from _noted(here, project)
+
+
+def _reached(ours: MlBackend) -> Finding:
+    if ours.state == CONNECTED:
+        return Finding("connection", f"Label Studio reaches {ours.url}")
+    private = is_private(ours.url)
+    mend = (
+        f"{PRIVATE}; and see that {ours.url} answers from there"
+        if private
+        else f"see that {ours.url} answers from there"
+    )
+    return Finding("connection", f"Label Studio does not reach {ours.url} (state '{ours.state}')", mend)
+
+
+def _webhook(here: Context, studio: LabelStudio, project: ProjectRow, ours: MlBackend) -> Finding:
+    url = f"{ours.url.rstrip('/')}/webhook"
+    mend = f"{SOON}. {PRIVATE}" if is_private(url) else SOON
+    try:
+        hooks = [hook for hook in studio.webhooks(project.studio_id) if hook.url.rstrip("/") == url]
+    except BackendError as error:
+        return Finding("webhook", str(error), mend)
+    if not hooks:
+        return Finding("webhook", f"there is none to {url}: answers are noticed by the timer alone", mend)
+    secret = here.store.projects.webhook_secret(project)
+    if not any(hook.is_active and hook.headers.get(SECRET_HEADER) == secret for hook in hooks):
+        return Finding("webhook", "it is switched off, or does not send our secret", mend)
+    return Finding("webhook", f"there, with its secret, to {url}")
+
+
+def _served(here: Context, project: ProjectRow, info: ProjectInfo) -> Iterator[Finding]:
+    current = here.store.rounds.current(project.id)
+    if current is None or current.live_at is None:
+        yield Finding("queue", "no round is served yet")
+        return
+    if info.sampling != UNCERTAINTY:
+        yield Finding("sampling", f"it is '{info.sampling}', so that images come in another order than ours", SOON)
+    if info.model_version != current.model_version:
+        yield Finding("version", f"it is '{info.model_version}', ours is '{current.model_version}'", SOON)
+    if info.sampling == UNCERTAINTY and info.model_version == current.model_version:
+        yield Finding("queue", f"round {current.number} is served as {current.model_version}")
+
+
+def _noted(here: Context, project: ProjectRow) -> Iterator[Finding]:
+    if project.error:
+        yield Finding("state", project.error, "see the text; 'try again' on the dashboard once it is mended")
+    for job in here.store.jobs.all(project.id):
+        if job.state == JobState.FAILED:
+            mend = "it is tried again by itself; the worker's log has the details"
+            yield Finding(f"job {job.kind}", f"failed {job.failures} time(s): {job.error}", mend)
+
+
+def is_private(url: str) -> bool:
+    """Tell whether an address is one that Label Studio refuses by itself, as far as can be seen from here."""
+    host = urlsplit(url).hostname or ""
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return "." not in host  # a name of a container network
+    return any(not AllowedAddresses().allows(host, ip_address(str(one[4][0]).partition("%")[0])) for one in found)

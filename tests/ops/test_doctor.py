@@ -1,0 +1,270 @@
+"""Each thing that the doctor looks at, in good order and in bad."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from labelstudio import LabelStudioServer, free_port
+from redis_server import running_redis
+from studio_web import Web, png, reply
+
+from backend.config import SECRET_HEADER, Settings
+from backend.doctor import Finding, examine, machine
+from backend.queueing import QUEUES, Queueing
+from backend.store import AskRole, AskState, Store
+from backend.store.rounds import Ask
+from backend.store.tables import Answer
+from backend.store.tasks import TaskChange
+from backend.studio.annotator import Annotator
+from backend.studio.availability import availability
+from backend.studio.client import LabelStudio, NamedToken, Prediction
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/><Choices name="choice" toName="image">'
+    '<Choice value="cat"/><Choice value="dog"/></Choices></View>'
+)
+VERSION = "pt4al-r000"
+
+
+@pytest.fixture(autouse=True)
+def forgetful() -> None:
+    availability.cache_clear()
+
+
+def found(settings: Settings, name: str) -> Finding:
+    return next(finding for finding in examine(settings) if finding.name.endswith(name))
+
+
+# The machine
+
+
+def test_nothing_started_is_said_with_the_command_that_starts_it(tmp_path: Path) -> None:
+    env = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": str(free_port()), "DEVICE": "cpu"}
+    env.pop("REDIS_URL", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "backend", "doctor"], env=env, capture_output=True, text=True, check=False,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines if line.startswith("WRONG")] == [
+        "WRONG redis", "WRONG workers", "WRONG web",
+    ]  # fmt: skip
+    assert "python -m backend serve" in done.stdout
+    assert lines[-1] == "3 thing(s) to mend."
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_data_folder_that_takes_no_files_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o500)
+    assert "takes no files" in found(Settings(data_dir=tmp_path / "data"), "store").text
+
+
+def test_a_data_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    finding = found(Settings(data_dir=tmp_path / "data"), "store")
+    assert not finding.ok
+    assert "takes no files" in finding.text
+
+
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pt4al.sqlite3").write_bytes(b"this is no database" * 1000)
+    finding = found(Settings(data_dir=tmp_path), "store")
+    assert not finding.ok
+    assert "DATABASE_URL" in finding.text
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(Settings(data_dir=tmp_path), "disk").ok
+    monkeypatch.setattr(machine, "LOW_BYTES", 10**18)
+    assert "make room" in (found(Settings(data_dir=tmp_path), "disk").mend or "")
+
+
+def test_a_full_redis_is_named(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    with running_redis(tmp_path / "redis") as url:
+        settings = Settings(data_dir=tmp_path, redis_url=url)
+        assert found(settings, "redis").ok
+        redis = Queueing(url).connection
+        redis.config_set("maxmemory", 1)
+        finding = found(settings, "redis")
+        redis.config_set("maxmemory", 0)
+        redis.close()
+    assert "takes no data" in finding.text
+    assert "maxmemory" in (finding.mend or "")
+    assert not found(settings, "redis").ok, "it is gone now"
+
+
+def test_a_queue_without_a_worker_is_named(tmp_path: Path) -> None:
+    (tmp_path / "workers").mkdir()
+    with (tmp_path / "workers" / "advance-io-0.lock").open("w") as both:
+        fcntl.flock(both, fcntl.LOCK_EX)
+        assert found(Settings(data_dir=tmp_path), "workers").text.startswith("none for train:")
+        with (tmp_path / "workers" / "train-0.lock").open("w") as last:
+            fcntl.flock(last, fcntl.LOCK_EX)
+            assert found(Settings(data_dir=tmp_path), "workers").ok
+    assert ", ".join(QUEUES) in found(Settings(data_dir=tmp_path), "workers").text
+
+
+def test_a_gpu_that_is_expected_and_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    assert "cuda" in found(Settings(data_dir=tmp_path, device="cuda"), "device").text
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "all")
+    finding = found(Settings(data_dir=tmp_path), "device")
+    assert "PyTorch does not see it" in finding.text
+    assert found(Settings(data_dir=tmp_path, device="cpu"), "device").ok
+
+
+# A project
+
+
+class Connected:
+    """A project whose first round is served, as the workers would leave it."""
+
+    def __init__(self, server: LabelStudioServer, data_dir: Path, web: Web, title: str) -> None:
+        self.server, self.settings = server, Settings(data_dir=data_dir, label_studio_url=server.url)
+        self.person = Annotator(server.url, server.email, server.password)
+        self.id = self.person.create_project(title, CONFIG)
+        self.person.upload_images(self.id, [("a.png", png(1)), ("b.png", png(2))])
+        self.studio = LabelStudio(server.url, [NamedToken("test", server.token)])
+        self.model = self.person.connect_backend(self.id, web.url)
+        self.store = Store(self.settings.database, data_dir)
+        self._serve(web)
+
+    def _serve(self, web: Web) -> None:
+        info = self.studio.project(self.id)
+        tasks = self.studio.task_ids(self.id)
+        row, _ = self.store.projects.connect(
+            studio_id=self.id, created_ts=str(info.created_ts), server=self.server.url, token=self.server.token,
+            backend_url=web.url, label_config=CONFIG, extra_params={},
+        )  # fmt: skip
+        self.store.tasks.apply(row.id, [TaskChange(task, "x", None, Answer.NONE, None) for task in tasks])
+        self.store.rounds.plan(row.id, 0, VERSION, [Ask(tasks[0], 0.5, AskRole.QUERY)])
+        self.store.rounds.mark(row.id, 0, tasks[:1], AskState.POSTED)
+        self.store.rounds.go_live(row.id, 0)
+        self.studio.import_predictions(self.id, [Prediction(tasks[0], 0.5, VERSION)])
+        self.studio.update_project(self.id, sampling="Uncertainty sampling", model_version=VERSION)
+        secret = self.store.projects.webhook_secret(row) or ""
+        self.studio.ensure_webhook(self.id, f"{web.url}/webhook", {SECRET_HEADER: secret})
+
+    def wrong(self) -> dict[str, Finding]:
+        """What is wrong with the project, by name."""
+        return {
+            finding.name.partition(", ")[2]: finding
+            for finding in examine(self.settings)
+            if finding.name.startswith("project ") and not finding.ok
+        }
+
+
+@pytest.fixture
+def model(web: Web) -> Web:
+    """A backend that Label Studio finds healthy."""
+
+    def answer(handler, _) -> None:
+        body = {"/health": {"status": "UP", "model_class": "x"}, "/setup": {"model_version": "x"}}
+        reply(handler, 200, json.dumps(body.get(handler.path, {})))
+
+    web.answer = answer
+    return web
+
+
+@pytest.fixture
+def connect(tmp_path: Path, model: Web, request: pytest.FixtureRequest) -> Iterator[Callable[..., Connected]]:
+    made: list[Connected] = []
+
+    def make(server: LabelStudioServer) -> Connected:
+        made.append(Connected(server, tmp_path / "data", model, request.node.name[:50]))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.store.close()
+
+
+def test_a_project_in_good_order_is_ok(connect, label_studio: LabelStudioServer) -> None:
+    assert connect(label_studio).wrong() == {}
+
+
+def test_what_somebody_changed_by_hand_is_named(connect, label_studio: LabelStudioServer) -> None:
+    project = connect(label_studio)
+    project.studio.update_project(project.id, sampling="Sequential sampling")
+    project.person.call("PATCH", f"/api/projects/{project.id}/", {"model_version": "PT4AL"})
+    wrong = project.wrong()
+    assert set(wrong) == {"sampling", "version"}
+    assert "Sequential" in wrong["sampling"].text
+    assert VERSION in wrong["version"].text
+
+
+def test_a_missing_and_a_foreign_webhook_are_named(connect, label_studio: LabelStudioServer) -> None:
+    project = connect(label_studio)
+    (hook,) = [hook for hook in project.studio.webhooks(project.id) if hook.headers]
+    project.person.call("PATCH", f"/api/webhooks/{hook.id}/", {"headers": {SECRET_HEADER: "another"}})
+    assert "secret" in project.wrong()["webhook"].text
+    for one in project.studio.webhooks(project.id):
+        project.person.call("DELETE", f"/api/webhooks/{one.id}/")
+    assert "there is none" in project.wrong()["webhook"].text
+
+
+def test_a_disconnected_and_a_deleted_project_are_named(connect, label_studio: LabelStudioServer) -> None:
+    project = connect(label_studio)
+    project.person.call("DELETE", f"/api/ml/{project.model}")
+    assert "connect this backend" in (project.wrong()["connection"].mend or "")
+    project.person.call("DELETE", f"/api/projects/{project.id}/")
+    assert "not in Label Studio any more" in project.wrong()["project"].text
+
+
+def test_a_refused_token_is_named_with_its_kind(connect, label_studio: LabelStudioServer) -> None:
+    project = connect(label_studio)
+    project.person.allow_legacy_tokens(False)
+    try:
+        finding = project.wrong()["token"]
+    finally:
+        project.person.allow_legacy_tokens(True)
+    assert "legacy token" in finding.text
+    assert label_studio.token not in str(finding)
+    assert "LABEL_STUDIO_API_KEY" in (finding.mend or "")
+
+
+def test_an_error_and_a_failed_job_are_named(connect, label_studio: LabelStudioServer) -> None:
+    project = connect(label_studio)
+    row = project.store.projects.find(project.id)
+    project.store.projects.set(row.id, error="The labeling interface has no <Image>.")
+    token = project.store.jobs.start(row.id, "retrain")
+    project.store.jobs.fail(row.id, "retrain", token, "no room on the disk")
+    wrong = project.wrong()
+    assert set(wrong) == {"state", "job retrain"}
+    assert "no room" in wrong["job retrain"].text
+
+
+@pytest.mark.e2e
+def test_a_label_studio_that_refuses_private_addresses_or_is_down_is_named(connect, tmp_path: Path) -> None:
+    server = LabelStudioServer(free_port(), tmp_path / "ls")
+    server.start()
+    try:
+        project = connect(server)
+        assert project.wrong() == {}
+        server.stop()
+        down = project.wrong()["Label Studio"]
+        assert server.url in down.text
+        assert "LABEL_STUDIO_URL" in (down.mend or "")
+        strict = LabelStudioServer(
+            int(server.url.rpartition(":")[2]), tmp_path / "ls", ML_BLOCK_LOCAL_IP="true",
+            SSRF_PROTECTION_ENABLED="true",
+        )  # fmt: skip
+        strict.start()
+        try:
+            availability.cache_clear()
+            finding = project.wrong()["connection"]
+        finally:
+            strict.stop()
+        assert "does not reach" in finding.text
+        assert "ML_BLOCK_LOCAL_IP=false" in (finding.mend or "")
+    finally:
+        server.stop()
