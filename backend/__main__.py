@@ -1,4 +1,4 @@
-"""The command line: ``python -m backend serve | web | worker | demo | doctor``."""
+"""The command line: ``python -m backend serve | web | worker | demo | doctor | status``."""
 
 import argparse
 import logging
@@ -83,6 +83,12 @@ def _doctor(arguments: argparse.Namespace, settings: Settings) -> int:
     return doctor(settings)
 
 
+def _status(arguments: argparse.Namespace, settings: Settings) -> int:
+    from backend.status_table import show_status
+
+    return show_status(settings)
+
+
 def _settings(arguments: argparse.Namespace) -> Settings:
     """Read the environment, into which goes what the command line says: whatever reads it later agrees."""
     given = {
@@ -120,10 +126,13 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
     doctor.add_argument("-p", "--port", help="port of the web server (default: PORT, else 9090)")
 
+    status = commands.add_parser("status", help="all projects as a table, whether or not a server runs")
+    status.set_defaults(run=_status)
+
     for command in (serve, web):
         command.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")
         command.add_argument("-p", "--port", help="port to listen on (default: PORT, else 9090)")
-    for command in (serve, web, worker, doctor):
+    for command in (serve, web, worker, doctor, status):
         command.add_argument(
             "--data-dir", "--model-dir", metavar="DIR", help="what has to be kept (default: DATA_DIR, else pt4al-data)"
         )

@@ -42,18 +42,22 @@ def configure(process: str, settings: Settings) -> None:
         logging.getLogger(package).setLevel(settings.log_level)
 
 
+WIPE = "\r\x1b[K"  # back to the beginning of a terminal's line, and clear it
+
+
 class TextLines(logging.Formatter):
     """``14:03:22 advance project=3 round=1 step=post: 22 images sent``."""
 
     def __init__(self, process: str) -> None:
         """Name the process in every line."""
         super().__init__(f"%(asctime)s {process:<7} %(about)s%(message)s", "%H:%M:%S")
+        self._before = WIPE if sys.stderr.isatty() else ""  # of what ``terminal`` has painted there
 
     def format(self, record: logging.LogRecord) -> str:
         """Write the line, and a traceback below it if there is one."""
         known = [f"{name}={value}" for name in FIELDS if (value := getattr(record, name, None)) is not None]
         record.about = " ".join(known) + ": " if known else ""
-        return hide(super().format(record))
+        return self._before + hide(super().format(record))
 
 
 class JsonLines(logging.Formatter):

@@ -15,6 +15,7 @@ from backend.preflight import check_packages, check_port
 from backend.queueing import QUEUES, TRAIN
 from backend.redis_server import PrivateRedis
 from backend.supervisor import Child, Supervisor
+from backend.terminal import bars
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ def _run(before: list[Child], settings: Settings, host: str, env: Mapping[str, s
     url = f"http://localhost:{settings.port}"
     web = Child("web", _command("web", "--host", host), env, ready=lambda: _healthy(host, settings.port))
     logger.info("data in %s", settings.data_dir.resolve())
-    return Supervisor([*before, *_workers(env), web]).run(lambda: logger.info("ready: connect %s", url))
+    with bars(settings):
+        return Supervisor([*before, *_workers(env), web]).run(lambda: logger.info("ready: connect %s", url))
 
 
 def _workers(env: Mapping[str, str]) -> list[Child]:

@@ -1,0 +1,88 @@
+"""What the terminal shows: the table of projects, and bars while long work runs."""
+
+import io
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from backend.config import Settings
+from backend.status_table import show_status
+from backend.store import Answer, ProjectRow, Store
+from backend.store.tasks import TaskChange
+from backend.terminal import bars, line_of, running
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def store(settings: Settings):
+    store = Store(settings.database, settings.data_dir)
+    yield store
+    store.close()
+
+
+def connect(store: Store, studio_id: int = 7, **more: object) -> ProjectRow:
+    given = {"created_ts": "1", "server": "http://s", "token": None, "backend_url": None, "label_config": "<View/>"}
+    project, _ = store.projects.connect(studio_id=studio_id, extra_params={"rounds": 4}, **given)
+    if more:
+        store.projects.set(project.id, **more)
+    return project
+
+
+def printed(settings: Settings) -> tuple[int, str]:
+    console = Console(file=io.StringIO(), width=160)
+    code = show_status(settings, console)
+    return code, console.file.getvalue()
+
+
+def test_status_without_a_project_says_so_and_makes_nothing(settings: Settings) -> None:
+    code, text = printed(settings)
+    assert code == 0
+    assert "No project is connected yet" in text
+    assert not settings.data_dir.exists()
+
+
+def test_status_shows_a_line_a_project_and_its_error(settings: Settings, store: Store) -> None:
+    birds, _ = connect(store, title="Birds [1]"), connect(store, 8, active=False)
+    store.tasks.apply(birds.id, [TaskChange(1, "x", None, Answer.LABELED, "cat")])
+    store.rounds.plan(birds.id, 0, "pt4al-r000", [])
+    store.rounds.go_live(birds.id, 0)
+    store.rounds.set(birds.id, 0, has_model=True, labels=1, holdout_size=10, holdout_correct=8)
+    store.projects.set(birds.id, error="the token is refused")
+    code, text = printed(settings)
+    assert code == 1
+    (line,) = [line for line in text.splitlines() if "7 Birds [1]" in line and "failed" in line]
+    cells = [cell.strip() for cell in line.split("│")]
+    assert cells[3:8] == ["1 of 4", "0 of 0", "1", "0", "80% (49% to 94%)"]
+    assert "7 Birds [1]: the token is refused" in text
+    assert "disconnected" in text
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bars_stand_in_a_terminal_while_work_runs(settings: Settings, store: Store) -> None:
+    project = connect(store)
+    token = store.jobs.start(project.id, "retrain")
+    store.jobs.take(project.id, "retrain", token, "w")
+    assert running(store) == []  # it has not said how far it is
+    store.jobs.beat(project.id, "retrain", token, 0.5)
+    screen, file = Terminal(), io.StringIO()
+    with bars(settings, screen):
+        deadline = time.monotonic() + 10
+        while "50%" not in screen.getvalue():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert "project 7 training " + 10 * "█" + 10 * "░" + " 50%" in screen.getvalue()
+    assert screen.getvalue().endswith("\r\x1b[K")
+    with bars(settings, file):
+        time.sleep(0)
+    assert file.getvalue() == ""
+    assert line_of(running(store), 12) == "project 7 tr"
