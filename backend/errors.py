@@ -10,6 +10,7 @@ BackendError
 │       └── ProjectGone          the project itself: deleted, or its id is another one's now
 ├── ImageError           one image cannot be had or decoded; its reason goes into the quarantine
 │   └── ImageUnavailable     the source failed in a way that may pass (timeout, 5xx): worth a retry
+├── StoreUnavailable     the database cannot be read or written now: locked, or its disk is full
 ├── QueueUnavailable     Redis cannot be reached or written
 └── Superseded           another worker took this job over; stop without a trace
 
@@ -55,6 +56,10 @@ class ImageError(BackendError):
 
 class ImageUnavailable(ImageError):  # noqa: N818
     """The source of an image failed in a way that may pass."""
+
+
+class StoreUnavailable(BackendError):  # noqa: N818
+    """The database cannot be read or written now."""
 
 
 class QueueUnavailable(BackendError):  # noqa: N818

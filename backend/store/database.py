@@ -10,10 +10,10 @@ from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from backend.errors import ConfigError
+from backend.errors import ConfigError, StoreUnavailable
 from backend.store.finals import Finals
 from backend.store.insight import Insight
 from backend.store.jobs import Jobs
@@ -83,20 +83,39 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Run a block that only reads, on one consistent state."""
-        with self._session.begin() as session:
+        """Run a block that only reads, on one consistent state.
+
+        Raises:
+            StoreUnavailable: the database fails in a way that may pass.
+        """
+        with _translated(), self._session.begin() as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Run a block in one transaction: committed at its end, rolled back if it raises."""
-        with self._session.begin() as session:
+        """Run a block in one transaction: committed at its end, rolled back if it raises.
+
+        Raises:
+            StoreUnavailable: the database fails in a way that may pass.
+        """
+        with _translated(), self._session.begin() as session:
             session.connection(execution_options={BEGIN: "BEGIN IMMEDIATE"})
             yield session
 
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise StoreUnavailable(
+            f"the database does not take it now ({error.orig}): see that its disk has room and that no other program "
+            "locks it; the work goes on by itself then"
+        ) from error
 
 
 def _prepare(engine: Engine) -> None:

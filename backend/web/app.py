@@ -6,7 +6,7 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from backend.config import Settings
-from backend.errors import ConfigError, QueueUnavailable
+from backend.errors import ConfigError, QueueUnavailable, StoreUnavailable
 from backend.queueing import Queueing
 from backend.store import Store
 from backend.web import api, auth, dashboard, downloads, final, metrics, plugin
@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.before_request(plugin.check_body)
         app.register_error_handler(ConfigError, _bad_request)
         app.register_error_handler(QueueUnavailable, _unavailable)
+        app.register_error_handler(StoreUnavailable, _unavailable)
         app.register_error_handler(RecursionError, _too_deep)
         app.register_error_handler(HTTPException, _http_error)
         app.register_error_handler(Exception, _unexpected)
@@ -52,7 +53,7 @@ def _too_deep(error: RecursionError) -> Response:
     return _error(400, "the body is nested too deeply")
 
 
-def _unavailable(error: QueueUnavailable) -> Response:
+def _unavailable(error: QueueUnavailable | StoreUnavailable) -> Response:
     return _error(503, str(error))
 
 

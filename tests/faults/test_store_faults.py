@@ -1,0 +1,144 @@
+"""The store locked, full, and on a full disk: a clear error, no corruption, and on it goes."""
+
+import resource
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from e2e_harness import Backend, LabelingProject, wait_for
+from faults.scenario import IMAGES, PARAMS, finish, label, no_half_files
+from sqlalchemy import event
+from web_pages import connect_project
+
+from backend.config import Settings
+from backend.errors import StoreUnavailable
+from backend.store import Store
+from backend.store.tables import Answer
+from backend.store.tasks import TaskChange
+from backend.studio.client import LabelStudio, NamedToken
+from backend.web.app import create_app
+
+
+def tasks(first: int, count: int) -> list[TaskChange]:
+    return [TaskChange(first + i, "http://images/" + "x" * 400, None, Answer.NONE, None) for i in range(count)]
+
+
+def test_a_full_database_refuses_in_words_loses_nothing_and_goes_on(tmp_path: Path, figures) -> None:
+    store = Store(Settings(data_dir=tmp_path).database, tmp_path)
+    key = connect_project(store).id
+    store.tasks.apply(key, tasks(1, 500))
+
+    @event.listens_for(store.engine, "checkout")
+    def limit(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    pages = 1  # SQLite takes the present size where less is asked for
+    refusals = []
+    for start in range(1000, 6000, 100):
+        try:
+            store.tasks.apply(key, tasks(start, 100))
+        except StoreUnavailable as error:
+            refusals.append(str(error))
+    assert all("database or disk is full" in text for text in refusals)
+    assert not any("\n" in text or "INSERT" in text for text in refusals)
+    kept = store.tasks.counts(key, time.time()).tasks
+    assert len(refusals) >= 45
+    assert kept % 100 == 0, "each call is whole or not there"
+    pages = 2**30
+    store.tasks.apply(key, tasks(10_000, 100))
+    assert store.tasks.counts(key, time.time()).tasks == kept + 100
+    store.close()
+    with sqlite3.connect(tmp_path / "pt4al.sqlite3") as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    database.close()
+    figures(refused_writes=len(refusals), lost=0)
+
+
+def test_a_locked_database_is_answered_with_a_sentence(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("backend.store.database.BUSY_TIMEOUT_S", 0.2)
+    app = create_app(Settings(data_dir=tmp_path, redis_url=f"unix://{tmp_path}/none.sock"))
+    connect_project(app.extensions["pt4al"].store)
+    other = sqlite3.connect(tmp_path / "pt4al.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    answer = app.test_client().post("/api/projects/3/advance")
+    assert answer.status_code == 503
+    assert "locked" in answer.json["error"]
+    assert "sqlite" not in answer.json["error"].lower()
+    other.execute("ROLLBACK")
+    other.close()
+    assert app.test_client().get("/api/projects/3").status_code == 200
+    app.extensions["pt4al"].store.close()
+
+
+# With real processes
+
+
+@pytest.fixture(scope="module")
+def studio(label_studio) -> LabelStudio:
+    return LabelStudio(label_studio.url, [NamedToken("test", label_studio.token)])
+
+
+@pytest.mark.e2e
+@pytest.mark.faults
+def test_a_database_that_somebody_locks_for_40_seconds_holds_up_and_loses_nothing(
+    make_backend: Callable[..., Backend], make_project: Callable[..., LabelingProject], studio: LabelStudio, figures
+) -> None:
+    backend = make_backend()
+    project = make_project(IMAGES, using=backend, **PARAMS)
+    queue = backend.wait_round(project.id, 0)["queue"]["task_ids"]
+    other = sqlite3.connect(backend.data_dir / "pt4al.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    begun, slowest = time.monotonic(), 0.0
+    for task in queue[:11]:
+        label(project, task)
+    while time.monotonic() - begun < 40:
+        asked = time.monotonic()
+        assert backend.healthy()
+        assert backend.status(project.id)["round"] == 0, "what is known is still told"
+        slowest = max(slowest, time.monotonic() - asked)
+        time.sleep(1)
+    other.execute("ROLLBACK")
+    other.close()
+    status = backend.wait_round(project.id, 1)
+    assert status["history"][0]["labels"] == 10
+    finish(project, backend, studio, ((), ()))
+    figures(locked_s=40, slowest_answer_s=round(slowest, 2), answers_lost=0)
+
+
+def limit_files(backend: Backend, most: int) -> None:
+    """Let no process of the tree write a file beyond ``most`` bytes: what a full disk looks like to it."""
+    assert backend.process is not None
+    tree = psutil.Process(backend.process.pid)
+    for process in [tree, *tree.children(recursive=True)]:
+        process.rlimit(psutil.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+
+
+@pytest.mark.e2e
+@pytest.mark.faults
+def test_a_full_disk_is_named_and_the_work_goes_on_when_there_is_room(
+    make_backend: Callable[..., Backend], make_project: Callable[..., LabelingProject], studio: LabelStudio, figures
+) -> None:
+    backend = make_backend()
+    project = make_project(IMAGES, using=backend, **PARAMS)
+    queue = backend.wait_round(project.id, 0)["queue"]["task_ids"]
+    finish(project, backend, studio, ((),))
+    limit_files(backend, 4096)
+    for task in queue[:11]:
+        label(project, task)
+    time.sleep(30)
+    assert backend.healthy()
+    with_error = "the database does not take it now" in backend.log.read_text()
+    limit_files(backend, resource.RLIM_INFINITY)
+    status = backend.wait_round(project.id, 1, 240)
+    assert status["history"][0]["labels"] == 10
+    finish(project, backend, studio, ((), ()))
+    no_half_files(backend.data_dir)
+    wait_for("the error to go", lambda: backend.status(project.id)["error"] is None, 60)
+    with sqlite3.connect(backend.data_dir / "pt4al.sqlite3") as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    database.close()
+    assert with_error
+    figures(full_s=30, answers_lost=0)
