@@ -1,0 +1,78 @@
+"""Charts as PNG files."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model.report.chart import Chart, Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZE, DPI = (8.0, 5.0), 120  # inches, dots an inch
+
+
+def write_png(chart: Chart, folder: Path) -> Path:
+    """Draw a chart into ``folder`` and return its file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a canvas of its own: no window, no global state
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _DRAW[chart.kind](axes, chart)
+    axes.set_title(chart.title, fontsize=12, loc="left")
+    axes.set_xlabel(chart.x)
+    axes.set_ylabel(chart.y)
+    if chart.zero:
+        axes.axhline(0, color="black", linewidth=0.8)
+    if chart.kind != "cells" and len(chart.traces) > 1:
+        axes.legend(fontsize=8, frameon=False)
+    figure.supxlabel(chart.note, fontsize=8, color="#555555")
+    path = folder / f"{chart.name}.png"
+    figure.savefig(path)
+    return path
+
+
+def _lines(axes: "Axes", chart: Chart) -> None:
+    for trace in chart.traces:
+        x, y = np.asarray(trace.x, np.float64), np.asarray(trace.y, np.float64)
+        axes.plot(x, y, color=trace.colour, marker="o", markersize=3, label=trace.name)
+        if trace.spread is not None:
+            spread = np.asarray(trace.spread)
+            axes.fill_between(x, y - spread, y + spread, color=trace.colour, alpha=0.15, linewidth=0)
+
+
+def _points(axes: "Axes", chart: Chart) -> None:
+    for number, trace in enumerate(chart.traces):
+        x, y = np.asarray(trace.x, np.float64), np.asarray(trace.y, np.float64)
+        axes.scatter(x, y, s=5 if number == 0 else 14, color=trace.colour, alpha=0.7, linewidths=0, label=trace.name)
+
+
+def _bars(axes: "Axes", chart: Chart) -> None:
+    width = 0.8 / len(chart.traces)
+    for number, trace in enumerate(chart.traces):
+        places = np.arange(len(trace.x)) + (number - (len(chart.traces) - 1) / 2) * width
+        axes.bar(places, np.asarray(trace.y, np.float64), width, color=trace.colour, label=trace.name)
+    axes.set_xticks(np.arange(len(chart.traces[0].x)), [str(x) for x in chart.traces[0].x])
+
+
+def _cells(axes: "Axes", chart: Chart) -> None:
+    trace: Trace = chart.traces[0]
+    values = np.asarray(trace.values, np.float64)
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    axes.set_xticks(np.arange(len(trace.x)), [str(x) for x in trace.x], rotation=30, ha="right", fontsize=8)
+    axes.set_yticks(np.arange(len(trace.y)), [str(y) for y in trace.y], fontsize=8)
+    for row, column in np.ndindex(*values.shape):
+        shade = "white" if values[row, column] > 60 else "black"
+        axes.text(column, row, f"{values[row, column]:.0f}", ha="center", va="center", fontsize=8, color=shade)
+
+
+_DRAW: dict[str, Callable[["Axes", Chart], None]] = {
+    "line": _lines,
+    "points": _points,
+    "bars": _bars,
+    "cells": _cells,
+}
