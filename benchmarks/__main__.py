@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from pydantic import SecretStr
 from rich.console import Console
 
+from backend.config import Settings
 from backend.demo import servers
 from backend.studio.annotator import Annotator
 from benchmarks import growth, pretext, readme, recording, turnaround, web
@@ -70,9 +72,16 @@ def _recording(say: Say) -> list[Measure]:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         studio = stack.enter_context(servers.label_studio(folder, free_port()))
+        backend = stack.enter_context(servers.backend(folder, free_port()))
         studio.wait(lambda: None)
+        backend.wait(lambda: None)
         person = Annotator(studio.url, servers.EMAIL, servers.PASSWORD)
-        return recording.run(person, person.create_access_token(), folder / "store", say)
+        settings = Settings(
+            label_studio_url=studio.url,
+            redis_url=SecretStr((folder / "backend" / "redis" / "url").read_text().strip()),
+            data_dir=folder / "store",
+        )
+        return recording.run(person, person.create_access_token(), settings, say)
 
 
 def _parser() -> argparse.ArgumentParser:

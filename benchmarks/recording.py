@@ -3,8 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -40,14 +39,14 @@ class Recorded:
     again: int
 
 
-def run(person: Annotator, token: str, folder: Path, say: Say) -> list[Measure]:
+def run(person: Annotator, token: str, settings: Settings, say: Say) -> list[Measure]:
     """Measure on an empty Label Studio; leaves the project there."""
     project = person.create_project("Recording", CONFIG)
     say(f"recording: importing {TASKS:,} tasks")
     for start in range(0, TASKS, IMPORTED):
         tasks = [{"data": {"image": f"http://images.invalid/{i}.png"}} for i in range(start, start + IMPORTED)]
         person.import_tasks(project, tasks)
-    work = _work(person, token, project, folder)
+    work = _work(person, token, project, settings)
     started = time.perf_counter()
     pull(work)
     read = time.perf_counter() - started
@@ -69,16 +68,14 @@ def run(person: Annotator, token: str, folder: Path, say: Say) -> list[Measure]:
     ]  # fmt: skip
 
 
-def _work(person: Annotator, token: str, project: int, folder: Path) -> Work:
-    settings = Settings(label_studio_url=person.server, data_dir=folder)
-    store = Store(settings.database, folder)
+def _work(person: Annotator, token: str, project: int, settings: Settings) -> Work:
+    store = Store(settings.database, settings.data_dir)
     created = person.call("GET", f"/api/projects/{project}/")["created_at"]
     row, _ = store.projects.connect(
         studio_id=project, created_ts=str(created), server=person.server, token=token, backend_url=None,
         label_config=CONFIG, extra_params={},
     )  # fmt: skip
-    # Recording asks nothing of the queue.
-    return Work(Context(settings, store, cast(Queueing, None)), row)
+    return Work(Context(settings, store, Queueing.from_settings(settings)), row)
 
 
 def _give_losses(work: Work) -> None:
