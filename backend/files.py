@@ -1,8 +1,11 @@
 """Where a project keeps what is too large for the store."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+LEFTOVER_AGE_S = 3600.0  # what is written now is younger
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,14 @@ class Files:
     def embeddings(self, number: int) -> Path:
         """Give the features (N, D) of the model trained after round ``number``, if a sampler wanted them."""
         return self.output(number, "embeddings")
+
+
+def drop_leftovers(data_dir: Path, now: float) -> int:
+    """Delete what killed processes have left of files that they were writing; give how many there were."""
+    gone = 0
+    for path in (data_dir / "projects").glob("**/*.tmp"):
+        with suppress(FileNotFoundError):  # its writer lives, and has just given it its name
+            if now - path.stat().st_mtime > LEFTOVER_AGE_S:
+                path.unlink()
+                gone += 1
+    return gone

@@ -80,7 +80,10 @@ class Backend:
         wait_for("the port to be free", lambda: not self.healthy(), 10)
 
     def get(self, path: str) -> Any:
-        answer = requests.get(self.url + path, timeout=10)
+        try:
+            answer = requests.get(self.url + path, timeout=10)
+        except requests.RequestException:  # it is being killed, or starts
+            return {}
         return answer.json() if answer.ok else {}
 
     def status(self, project: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from backend.errors import (
     StudioUnreachable,
     Superseded,
 )
+from backend.files import drop_leftovers
 from backend.logs import about
 from backend.loop.context import Context, Work, context, studio_of, withheld_key
 from backend.loop.decide import JOB_OF_STEP, Step, next_step
@@ -207,6 +208,7 @@ def tick() -> None:
 def on_worker_start(identity: str) -> None:
     """Free what a dead predecessor of this worker was doing."""
     here = context()
+    drop_leftovers(here.settings.data_dir, time.time())
     freed = here.store.jobs.release_worker(identity)
     if freed:
         logger.warning("%d job(s) of a worker that died will be taken up again", freed)

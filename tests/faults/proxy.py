@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 CONTROL = "/__proxy__"
 HOP = frozenset({"connection", "transfer-encoding", "keep-alive", "content-length", "host"})
-MODES = ("pass", "slow", "500", "429", "502", "html", "drop", "drop-answer", "hang", "401")
+MODES = ("pass", "slow", "500", "429", "502", "html", "drop", "drop-answer", "hang", "401", "ten-times", "reverse")
+HELD = 5  # requests that are held back until they go out in reverse order
 
 
 class State:
@@ -27,6 +28,7 @@ class State:
         self.mode, self.share, self.only, self.seconds = "pass", 1.0, "", 3.0
         self.requests = self.faults = 0
         self.chance = random.Random(0)
+        self.held: list[tuple[str, str, dict[str, str], bytes]] = []
 
     def fault(self, path: str) -> str:
         """Choose what happens to a request."""
@@ -59,22 +61,43 @@ def handler_class(target: str, state: State) -> type[BaseHTTPRequestHandler]:
                 self.answer(200, b"<html><title>Maintenance</title></html>", [("Content-Type", "text/html")])
             elif fault in ("500", "429", "502", "401"):
                 self.answer(int(fault), b'{"detail": "a fault"}', [("Content-Type", "application/json")])
+            elif fault == "ten-times":
+                for _ in range(9):
+                    self.send(self.command, self.path, dict(self.headers.items()), body)
+                self.forward(body, drop=False)
+            elif fault == "reverse":
+                self.answer(201, b"{}", [("Content-Type", "application/json")])
+                self.hold(body)
             else:
                 self.forward(body, drop=fault == "drop-answer")
 
-        def forward(self, body: bytes, drop: bool) -> None:
-            """Pass the request on; dropping the answer is what a restart in the middle of a write looks like."""
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
+        def hold(self, body: bytes) -> None:
+            """Keep a request; when there are enough, send them, the last one first."""
+            state.held.append((self.command, self.path, dict(self.headers.items()), body))
+            if len(state.held) >= HELD:
+                held, state.held = state.held, []
+                for one in reversed(held):
+                    self.send(*one)
+
+        def send(
+            self, method: str, path: str, given: dict[str, str], body: bytes
+        ) -> tuple[http.client.HTTPResponse, bytes]:
+            headers = {name: value for name, value in given.items() if name.lower() not in HOP}
             connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=120)
             try:
-                connection.request(self.command, self.path, body or None, {**headers, "Host": place.netloc})
+                connection.request(method, path, body or None, {**headers, "Host": place.netloc})
                 found = connection.getresponse()
-                answer = found.read()
+                return found, found.read()
+            finally:
+                connection.close()
+
+        def forward(self, body: bytes, drop: bool) -> None:
+            """Pass the request on; dropping the answer is what a restart in the middle of a write looks like."""
+            try:
+                found, answer = self.send(self.command, self.path, dict(self.headers.items()), body)
             except OSError:
                 self.close_connection = True  # as if nobody listened here
                 return
-            finally:
-                connection.close()
             if drop:
                 self.close_connection = True
                 return

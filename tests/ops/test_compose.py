@@ -166,6 +166,31 @@ def test_image_runs_as_an_ordinary_user() -> None:
     assert image_instructions("USER") == ["pt4al"]
 
 
+@pytest.mark.parametrize("name", [*OURS, "redis"])
+def test_a_service_of_ours_may_write_nowhere_but_its_volume_and_gains_no_rights(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert "privileged" not in service
+    assert not any(key in service for key in ("pid", "network_mode", "devices", "cap_add"))
+    assert [volume.split(":")[1] for volume in service["volumes"]] == ["/data"]
+    assert "docker.sock" not in str(service)
+
+
+def test_redis_is_on_no_network_that_leads_out_and_publishes_no_port() -> None:
+    assert yaml.safe_load(COMPOSE.read_text())["networks"]["queue"] == {"internal": True}
+    assert SERVICES["redis"]["networks"] == ["queue"]
+    assert "ports" not in SERVICES["redis"]
+    assert SERVICES["redis"]["user"] == "redis"
+
+
+def test_ports_are_published_on_this_machine_alone_by_default() -> None:
+    for name, service in SERVICES.items():
+        for port in service.get("ports", []):
+            assert interpolate(port).startswith("127.0.0.1:"), name
+
+
 def test_everything_that_the_image_copies_is_sent_to_docker() -> None:
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     build_stage = ["requirements.txt", "requirements-nodeps.txt", "constraints.txt"]

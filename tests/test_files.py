@@ -1,0 +1,15 @@
+import os
+from pathlib import Path
+
+from backend.files import LEFTOVER_AGE_S, Files, drop_leftovers
+
+
+def test_leftovers_of_killed_processes_go_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    folder = Files.of(tmp_path, 1).folder
+    old, new, whole = folder / ".round-001.pt.77.tmp", folder / ".round-002.pt.78.tmp", folder / "round-000.pt"
+    for path in (old, new, whole):
+        path.write_bytes(b"x")
+    now = old.stat().st_mtime
+    os.utime(old, (now - 2 * LEFTOVER_AGE_S,) * 2)
+    assert drop_leftovers(tmp_path, now) == 1
+    assert sorted(folder.iterdir()) == sorted([new, whole])
