@@ -170,6 +170,12 @@ class ProjectConfig(BaseModel):
             raise ValueError(f"{value} is neither 'auto' nor a multiple of 8 between 8 and 512 (pixels)")
         return value
 
+    @model_validator(mode="after")
+    def _weights_of_the_network(self) -> Self:
+        if self.init == "pretrained" and self.network not in ("auto", "resnet18"):
+            raise ValueError(f"init: 'pretrained' weights are those of resnet18, not of network '{self.network}'")
+        return self
+
     def labels_of_round(self, pool: int) -> int:
         """Give K for a pool of ``pool`` images: as configured, else a fifth of a batch, 10 to 1,000."""
         if self.labels_per_round is not None:

@@ -4,10 +4,13 @@ Images are float (B, 3, H, W) in [0, 1]. Random numbers are drawn on the CPU, so
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from model.device import full_precision
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Augmentation:
 
     flip: mirror every second image. shift: move by up to this share of the side. zoom: crop down to this share of the
     side and enlarge again (1: never). colour: change brightness and contrast by up to this share. erase: grey out a
-    square of this share of the side.
+    square of this share of the side. edge: what comes in when a picture moves: its own reflection, or black (zeros).
     """
 
     flip: bool = False
@@ -24,6 +27,7 @@ class Augmentation:
     zoom: float = 1.0
     colour: float = 0.0
     erase: float = 0.0
+    edge: Literal["reflection", "zeros"] = "reflection"
 
 
 NONE = Augmentation()
@@ -46,7 +50,7 @@ def _uniform(images: Tensor, columns: int, generator: torch.Generator) -> Tensor
 
 
 def _move(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Mirror, shift and zoom in one resampling; what comes in over the edge is the picture's own reflection."""
+    """Mirror, shift and zoom in one resampling."""
     side = images.shape[-1]
     draw = _uniform(images, 5, generator)
     mirror = torch.where(draw[:, 0] < 0, -1.0, 1.0) if how.flip else torch.ones_like(draw[:, 0])
@@ -56,12 +60,15 @@ def _move(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tens
         centre = draw[:, 2:4] * (1 - scale + how.shift).unsqueeze(1)
     else:
         scale, stretch = torch.ones_like(mirror), torch.ones_like(mirror)
-        centre = torch.round(draw[:, 2:4] * how.shift * side) * 2 / side  # whole pixels: nothing is blurred
+        furthest = round(how.shift * side)
+        steps = torch.floor((draw[:, 2:4] + 1) / 2 * (2 * furthest + 1)) - furthest  # all equally likely
+        centre = steps * 2 / side  # whole pixels: nothing is blurred
     theta = torch.zeros(len(images), 2, 3, device=images.device)
     theta[:, 0, 0], theta[:, 1, 1] = mirror * scale * stretch, scale
     theta[:, :, 2] = centre
-    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    moved = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    with full_precision(images):  # bf16 knows places of a picture to half a pixel only
+        grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+        moved = functional.grid_sample(images.float(), grid, padding_mode=how.edge, align_corners=False)
     return moved.contiguous(memory_format=torch.channels_last)
 
 

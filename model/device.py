@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 from model.errors import UnknownName
 
@@ -33,6 +34,11 @@ def training_precision(device: torch.device) -> AbstractContextManager[object]:
     if device.type == "cpu" and _cpu_multiplies_bf16():
         return torch.autocast("cpu", torch.bfloat16)
     return nullcontext()
+
+
+def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
+    """Return a context without autocast: products of bf16 are too coarse for a loss, and for coordinates of pixels."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def _cpu_multiplies_bf16() -> bool:

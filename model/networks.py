@@ -5,12 +5,13 @@ the pixels itself, so that no caller can forget to or do it twice.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from model.errors import ModelError, UnknownName
+from model.errors import BadInput, ModelError, UnknownName
 
 AUTO = "auto"
 
@@ -143,13 +144,23 @@ def seeded(build: Callable[[], M], seed: int) -> M:
 
 
 def load_imagenet(backbone: Backbone) -> None:
-    """Fill a ResNet-18 backbone with torchvision's ImageNet weights; raise ModelError where they cannot be had."""
+    """Fill a ResNet-18 backbone with torchvision's ImageNet weights; raise ModelError where they cannot be had.
+
+    They are downloaded once, into PyTorch's folder. The first layer of small pictures' ResNet-18 has another shape and
+    stays as it is. Raises BadInput for another backbone.
+    """
     from torchvision.models import ResNet18_Weights
 
     try:
         state: dict[str, Any] = dict(ResNet18_Weights.DEFAULT.get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:  # no network, proxy, or a damaged download
-        raise ModelError(f"torchvision's pretrained weights could not be downloaded: {error}") from error
+        url = str(ResNet18_Weights.DEFAULT.url)
+        raise ModelError(
+            f"torchvision's pretrained weights could not be downloaded ({error}): choose another init, or put {url} "
+            f"into {Path(torch.hub.get_dir()) / 'checkpoints'}"
+        ) from error
     own = backbone.layers.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if not fitting:
+        raise BadInput("pretrained weights are those of resnet18: choose that network, or leave it at auto")
     backbone.layers.load_state_dict({**own, **fitting})

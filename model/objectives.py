@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.augment import augment
+from model.device import full_precision
 from model.errors import ModelError
 from model.main_network import MainNetwork
 from model.pretext.barlow_twins import SOLARIZED
-from model.pretext.heads import full_precision
 from model.pretext.views import distort
 from model.recipes import Recipe
 from model.training import Images

@@ -23,9 +23,23 @@ def test_a_preset_is_overridden_by_single_keys() -> None:
     )  # fmt: skip
 
 
+def test_the_preset_paper_is_pt4al_as_published() -> None:
+    paper = ProjectConfig.from_extra_params({"preset": "paper"})
+    assert (paper.pretext, paper.network, paper.recipe) == ("rotation", "resnet18", "paper")
+    assert (paper.batch_order, paper.first_query, paper.sampler) == ("high_first", "even", "least_confidence")
+    assert (paper.init, paper.joint, paper.rounds) == ("scratch", "none", 10)
+    assert paper.labels_of_round(50_000) == 1000
+
+
+def test_the_preset_measured_is_the_defaults() -> None:
+    assert ProjectConfig.from_extra_params({"preset": "measured"}) == ProjectConfig()
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
+        ({"init": "pretrained", "network": "compact"}, ["pretrained", "resnet18", "compact"]),
+        ({"joint": "simclr"}, ["joint", "simclr", "barlow_twins"]),
         ({"sampler": "oracle"}, ["sampler", "oracle", "least_confidence", "random"]),
         ({"smapler": "random"}, ["smapler", "sampler", "rounds"]),
         ({"preset": "best"}, ["preset", "paper", "measured"]),

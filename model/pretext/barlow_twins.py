@@ -6,10 +6,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from model.device import full_precision
 from model.errors import BadInput
 from model.networks import Backbone
 from model.pretext.base import PretextTask
-from model.pretext.heads import full_precision, projector
+from model.pretext.heads import projector
 from model.pretext.views import VIEWS, distort
 
 WIDTH = 256  # of the projections; the paper's 8192 is for ImageNet

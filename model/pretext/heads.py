@@ -1,19 +1,12 @@
-"""What pretext tasks put behind a backbone: projectors, decoders, and the precision of their losses."""
+"""What pretext tasks put behind a backbone: projectors and decoders."""
 
-from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from model.networks import Backbone
-
-
-def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
-    """Return a context without autocast: products of bf16 are too coarse for a loss, and for coordinates of pixels."""
-    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def projector(*widths: int) -> nn.Sequential:

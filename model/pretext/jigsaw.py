@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.bank import ImageBank
+from model.device import full_precision
 from model.errors import BadInput
 from model.networks import Backbone
 from model.pretext.base import PretextTask
-from model.pretext.heads import full_precision, projector
+from model.pretext.heads import projector
 
 SIDE = 3  # tiles of a row and of a column
 TILES = SIDE**2

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.device import full_precision
 from model.errors import BadInput
 from model.networks import Backbone
 from model.pretext.base import PretextTask
-from model.pretext.heads import full_precision, projector
+from model.pretext.heads import projector
 from model.pretext.views import blur, colourful, distort, jitter, luma
 
 WIDTH = 128  # of the projections

@@ -5,9 +5,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from model.device import full_precision
 from model.networks import Backbone
 from model.pretext.base import PretextTask
-from model.pretext.heads import Decoder, full_precision
+from model.pretext.heads import Decoder
 
 LATENT = 128
 START, START_WIDTH = 4, 128  # side and channels of the map that the decoder begins with

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.augment import Augmentation, augment
-from model.pretext.heads import full_precision
+from model.device import full_precision
 
 CROP = Augmentation(flip=True, zoom=0.45)  # sides of 45 to 100 %: SimCLR's areas of 20 to 100 %
 JITTER, GREY, BLUR = 0.8, 0.2, 0.5  # shares of the views that get each (SimCLR, appendix A)

@@ -36,6 +36,30 @@ def test_shift_moves_whole_pixels_and_reflects_at_the_edge():
     assert len(errors.argmin(dim=0).unique()) == 25
 
 
+def test_shift_takes_every_step_equally_often():
+    ramp = torch.arange(8.0).expand(4000, 3, 8, 8) / 16
+    after = augment(ramp, Augmentation(shift=0.25), generator())
+    steps = torch.round((after[:, 0, 4, 4] - ramp[0, 0, 4, 4]) * 16).int()
+    counts = torch.bincount(steps + 2)
+    assert counts.sum() == 4000
+    assert (counts - 800).abs().max() < 120  # five of them; a standard deviation is 25
+
+
+def test_shift_shows_black_beyond_the_edge_where_that_is_wanted():
+    white = torch.ones(200, 3, 8, 8)
+    after = augment(white, Augmentation(shift=0.25, edge="zeros"), generator())
+    values = torch.round(after * 1e4) / 1e4
+    assert values.unique().tolist() == [0.0, 1.0]
+    assert int(values[:, 0].sum(dim=(1, 2)).min()) == 36  # two rows and two columns are gone at most
+
+
+def test_augment_is_as_exact_under_autocast():
+    how = Augmentation(flip=True, shift=0.125, zoom=0.6)
+    exact = augment(images(), how, generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(augment(images(), how, generator()), exact)
+
+
 def test_zoom_shows_a_part_of_the_picture():
     ramp = torch.linspace(0, 1, 32).expand(100, 3, 32, 32)
     after = augment(ramp, Augmentation(zoom=0.5), generator())

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from model import names
-from model.errors import ModelError, UnknownName
+from model.errors import BadInput, ModelError, UnknownName
 from model.networks import NETWORKS, Network, build_backbone, load_imagenet, resolve
 
 
@@ -63,5 +63,42 @@ def test_names_for_the_configuration_are_those_of_the_registry():
 def test_imagenet_weights_that_cannot_be_had_are_a_clear_error(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
-    with pytest.raises(ModelError, match="could not be downloaded"):
+    with pytest.raises(ModelError, match=r"could not be downloaded.*resnet18-.*\.pth into .*checkpoints"):
         load_imagenet(build_backbone("resnet18", 96, seed=0))
+
+
+@pytest.fixture
+def imagenet(monkeypatch, tmp_path):
+    """Weights where torchvision looks for what it has downloaded: of its own network, drawn at random."""
+    from torchvision.models import ResNet18_Weights, resnet18
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        state = resnet18().state_dict()
+    torch.save(state, folder / ResNet18_Weights.DEFAULT.url.rpartition("/")[2])
+    return state
+
+
+def test_imagenet_weights_fill_the_backbone(imagenet):
+    backbone = build_backbone("resnet18", 96, seed=0)
+    load_imagenet(backbone)
+    own = backbone.layers.state_dict()
+    assert set(imagenet) - set(own) == {"fc.weight", "fc.bias"}
+    assert all(torch.equal(value, imagenet[key]) for key, value in own.items())
+
+
+def test_imagenet_weights_leave_the_first_layer_of_small_pictures_as_it_is(imagenet):
+    backbone = build_backbone("resnet18", 32, seed=0)
+    load_imagenet(backbone)
+    own, fresh = backbone.layers.state_dict(), build_backbone("resnet18", 32, seed=0).layers.state_dict()
+    assert torch.equal(own["conv1.weight"], fresh["conv1.weight"])
+    assert all(torch.equal(value, imagenet[key]) for key, value in own.items() if key != "conv1.weight")
+
+
+def test_imagenet_weights_are_refused_for_another_backbone(imagenet):
+    with pytest.raises(BadInput, match="those of resnet18"):
+        load_imagenet(build_backbone("compact", 32, seed=0))
