@@ -1,0 +1,45 @@
+"""The recipes named ``paper`` against what PT4AL (ECCV 2022) and its code publish."""
+
+import numpy as np
+import torch
+
+from model.bank import ImageBank
+from model.learner import RECIPES as MAIN
+from model.learner import Learner, fit
+from model.pretext import train_pretext
+from model.pretext.run import RECIPES as PRETEXT
+from model.training import read_weights
+
+
+def test_pretext_training_is_the_papers():
+    recipe = PRETEXT["paper"]
+    plan, how = recipe.plan, recipe.augmentation
+    assert (plan.epochs, plan.batch_size, plan.lr, plan.momentum, plan.weight_decay) == (15, 256, 0.1, 0.9, 5e-4)
+    assert (plan.nesterov, plan.schedule, plan.keep, recipe.tiny_epochs) == (False, "constant", "best", None)
+    assert (how.flip, how.shift, how.zoom, how.colour, how.erase) == (False, 0, 1, 0, 0)
+
+
+def test_main_training_is_the_papers():
+    recipe = MAIN["paper"]
+    plan, how = recipe.plan, recipe.augmentation
+    assert (plan.epochs, plan.batch_size, plan.momentum, plan.weight_decay) == (200, 128, 0.9, 5e-4)
+    assert (plan.nesterov, plan.min_steps, plan.keep) == (False, 1, "last")  # the code keeps the best on test data
+    assert [round(plan.rate(epoch / 200), 4) for epoch in (0, 80, 159, 160, 199)] == [0.1, 0.1, 0.1, 0.01, 0.01]
+    assert (how.flip, how.shift * 32, how.edge, how.zoom) == (True, 4, "zeros", 1)  # RandomCrop(32, padding=4)
+    assert (recipe.label_smoothing, recipe.fit_mirror, recipe.recalibrate, recipe.steps) == (0.0, False, 0, 0)
+
+
+def test_the_papers_pretext_network_is_resnet18_and_the_main_model_starts_from_scratch(tmp_path):
+    bank = ImageBank.create(tmp_path / "bank", 16)
+    bank.append(np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8))
+    weights, out = tmp_path / "p.pt", tmp_path / "m.pt"
+    checkpoint = tmp_path / "c.pt"
+    found = train_pretext("rotation", bank, out=weights, checkpoint=checkpoint, recipe="paper", epochs=1, device="cpu")
+    assert found.network == "resnet18"
+    assert read_weights(weights)["module"]["head.weight"].shape == (4, 512)
+    summary = fit(
+        bank, np.arange(8), np.arange(8) % 2, classes=2, out=out, checkpoint=checkpoint, network="resnet18",
+        init="scratch", pretext_weights=weights, recipe="paper", epochs=1, device="cpu",
+    )  # fmt: skip
+    assert (summary.network, summary.init) == ("resnet18", "scratch")
+    assert torch.isfinite(torch.from_numpy(Learner.load(out, device="cpu").predict(bank).probs)).all()
