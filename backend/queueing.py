@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import redis
 from redis.exceptions import LockError, RedisError, ResponseError
 from rq import Queue, SimpleWorker
-from rq.exceptions import NoSuchJobError
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
@@ -124,12 +124,12 @@ class Queueing:
             deadline = time.monotonic() + timeout_s
             while time.monotonic() < deadline:
                 try:
-                    job.refresh()  # type: ignore[no-untyped-call]
-                except NoSuchJobError:
+                    status = job.get_status()
+                    if status == JobStatus.FINISHED:
+                        return job.return_value()
+                except (NoSuchJobError, InvalidJobOperation):  # Redis was emptied
                     return None
-                if job.is_finished:
-                    return job.return_value()
-                if job.is_failed:
+                if status == JobStatus.FAILED:
                     return None
                 time.sleep(POLL_S)
         return None

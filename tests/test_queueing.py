@@ -102,3 +102,12 @@ def test_without_redis_url_the_private_redis_of_the_data_folder_is_used(tmp_path
     (tmp_path / "redis").mkdir()
     (tmp_path / "redis" / "url").write_text("unix:///x.sock\n")
     assert redis_url(settings) == "unix:///x.sock"
+
+
+def test_asking_a_worker_ends_when_redis_is_emptied(queueing: Queueing) -> None:
+    emptying = threading.Timer(0.2, queueing.connection.flushall)
+    emptying.start()
+    begun = time.monotonic()
+    assert queueing.ask(IO, "backend.loop.jobs.score_tasks", 1, [2], timeout_s=10) is None
+    assert time.monotonic() - begun < 5
+    emptying.join()
