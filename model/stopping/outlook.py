@@ -28,7 +28,8 @@ WORTH = 0.005  # accuracy below which another round is not worth its labels
 SURE = 0.02  # accuracy that another round must not be able to add for "stop"
 MIN_HOLDOUT = 20  # images below which nobody should be told to stop
 CONFIDENCE = 0.95
-NOISE = 0.006  # deviation of a model's accuracy when it is trained again on as many labels
+NOISE = 0.015  # deviation of a model's accuracy when it is trained anew, as a share of sqrt(error (1 - error))
+NOISE_FLOOR = 0.002  # and at least so much
 NET = 0.3  # share of the images on which two successive models differ that is gained, less what is lost
 NET_SD = 0.25
 
@@ -82,7 +83,7 @@ def outlook(history: Sequence[Measured], labels: int) -> Outlook | None:
     now = known[-1].labels
     gains = grid.error(1.0) - grid.error((now + labels) / now)
     mean = float((weight * gains).sum() / weight.sum())
-    low, high = _interval(gains, weight)
+    low, high = _interval(gains, np.sqrt(grid.noise), weight)
     return Outlook(labels, mean, low, high, _advice(known[-1].size, mean, high))
 
 
@@ -130,6 +131,12 @@ class _Grid:
     exponent: FloatArray
     floor: FloatArray
 
+    @property
+    def noise(self) -> FloatArray:
+        """Return the variance (G,) of a gain that comes from the luck of both models' trainings."""
+        found: FloatArray = 2 * (NOISE**2 * self.now * (1 - self.now) + NOISE_FLOOR**2)
+        return found
+
     def error(self, ratio: float) -> FloatArray:
         """Return the error (G,) at ``ratio`` times the newest model's labels."""
         found: FloatArray = np.minimum(self.now * (self.floor + (1 - self.floor) * ratio**-self.exponent), 1.0)
@@ -149,18 +156,20 @@ def _log_posterior(grid: _Grid, newest: Measured, steps: Sequence[_Step]) -> Flo
     log = wrong * np.log(grid.now) + newest.correct * np.log1p(-grid.now)
     for step in steps:
         gain = grid.error(step.before / newest.labels) - grid.error(step.after / newest.labels)
-        log -= 0.5 * (gain - step.gain) ** 2 / (step.deviation**2 + 2 * NOISE**2)
+        log -= 0.5 * (gain - step.gain) ** 2 / (step.deviation**2 + grid.noise) + 0.5 * np.log(
+            step.deviation**2 + grid.noise
+        )
         if step.changed is not None:
-            spread = (NET_SD * step.changed) ** 2 + 2 * NOISE**2
-            log -= 0.5 * (gain - NET * step.changed) ** 2 / spread
+            spread = (NET_SD * step.changed) ** 2 + grid.noise
+            log -= 0.5 * (gain - NET * step.changed) ** 2 / spread + 0.5 * np.log(spread)
     found: FloatArray = log - log.max()
     return found
 
 
-def _interval(gains: FloatArray, weight: FloatArray) -> tuple[float, float]:
+def _interval(gains: FloatArray, noise: FloatArray, weight: FloatArray) -> tuple[float, float]:
     """Return the interval in which the next model's gain lies, the luck of its own training included."""
     likely = weight > 1e-7
-    values = (gains[likely, None] + sqrt(2) * NOISE * _Q).ravel()
+    values = (gains[likely, None] + noise[likely, None] * _Q).ravel()
     order = np.argsort(values)
     share = np.cumsum(np.repeat(weight[likely], len(_Q))[order])
     tail = (1 - CONFIDENCE) / 2

@@ -32,9 +32,14 @@ def _plateau(rounds: int) -> Rule:
     return lambda history, _: len(history) > rounds and share(history[-1]) <= share(history[-1 - rounds])
 
 
-def _expected(gain: float, high: float = np.inf) -> Rule:
-    """Stop when another round is expected to add less than ``gain``, and cannot add ``high``."""
-    return lambda _, seen: seen is not None and seen.gain < gain and seen.high < high
+def _expected(gain: float) -> Rule:
+    """Stop when another round is expected to add less than ``gain``."""
+    return lambda _, seen: seen is not None and seen.gain < gain
+
+
+def _surely(gain: float) -> Rule:
+    """Stop when even the upper end of the interval of another round's gain is less than ``gain``."""
+    return lambda _, seen: seen is not None and seen.high < gain
 
 
 RULES: dict[str, Rule] = {
@@ -42,8 +47,9 @@ RULES: dict[str, Rule] = {
     "expected gain < 1": _expected(0.01),
     "expected gain < 0.5": _expected(0.005),
     "expected gain < 0.25": _expected(0.0025),
-    "gain surely < 2": _expected(np.inf, 0.02),
-    "gain surely < 1.5": _expected(np.inf, 0.015),
+    "gain surely < 2": _surely(0.02),
+    "gain surely < 1.5": _surely(0.015),
+    "gain surely < 1": _surely(0.01),
     "kappa 0.90 twice": _agrees(0.90, 2),
     "kappa 0.95 twice": _agrees(0.95, 2),
     "kappa 0.97 thrice": _agrees(0.97, 3),
