@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +82,12 @@ def test_every_strategy_of_the_method_is_offered() -> None:
         "even", "top", "random", "binned", "binned_2", "binned_10", "kmeans", "kmeans_proportional", "scan", "typical",
     }  # fmt: skip
     assert set(CHOICES["joint"]) == {"none", "barlow_twins"}
+
+
+def test_every_choice_and_every_key_is_documented() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
+    words = {*ProjectConfig.model_fields, *(name for choices in CHOICES.values() for name in choices)}
+    assert [word for word in words if f"`{word}`" not in page] == []
 
 
 def test_a_default_is_among_its_choices() -> None:
