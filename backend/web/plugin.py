@@ -165,8 +165,11 @@ def check_body() -> None:
     """Refuse a body that label-studio-ml's routes would stumble over."""
     if request.method == "POST" and request.path in POSTED_ROUTES:
         body = _body()
+        body.pop("params", None)  # label-studio-ml spreads it over our methods' arguments, whatever it holds
         if request.path == "/webhook" and not isinstance(body.get("action"), str):
             raise BadRequest("'action' has to name the event")
+        if not isinstance(body.get("annotations", []), list):
+            raise BadRequest("'annotations' has to be a list")
 
 
 def _body() -> dict[str, Any]:

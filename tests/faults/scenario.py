@@ -108,7 +108,7 @@ def victims(backend: Backend, what: str) -> list[psutil.Process]:
         tree = psutil.Process(backend.process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-    words = {"web": ["backend", "web"], "redis": ["redis.conf"]}.get(what, ["--queues", what])
+    words = {"web": ["backend", "web"], "redis": ["redis.sock"]}.get(what, ["--queues", what])
     return [process for process in tree if all(any(word in part for part in _command(process)) for word in words)]
 
 

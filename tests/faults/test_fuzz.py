@@ -63,6 +63,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "params": VALUES,
     "force_reload": VALUES,
     "annotation": VALUES,
+    "annotations": VALUES,
     "task": VALUES,
     "job": VALUES,
 }
@@ -75,7 +76,7 @@ BODIES = st.one_of(
     st.just(b'{"project":' * 1500),
 )
 SEGMENTS = st.one_of(
-    st.sampled_from(ROUTES), st.text(max_size=30).map(lambda text: "/" + quote(text, errors="replace"))
+    st.sampled_from(ROUTES), st.text(max_size=30).map(lambda text: "/" + quote(text.lstrip("/"), errors="replace"))
 )
 QUERIES = st.dictionaries(st.sampled_from(["queue", "bank", "small", "project", "x"]), st.text(max_size=10), max_size=2)
 HEADERS = st.fixed_dictionaries(

@@ -123,6 +123,7 @@ def test_setup_refuses_unknown_parameters_in_body_and_status_line_and_changes_no
         ("/webhook", {"action": "ANNOTATION_CREATED"}),
         ("/webhook", {"action": "ANNOTATION_CREATED", "project": {"id": "x"}}),
         ("/train", {"project": 5}),
+        ("/train", {"project": "3.1700000000", "annotations": 5}),
         ("/versions", {"project": "x"}),
     ],
 )
@@ -244,6 +245,14 @@ def test_predict_before_any_model_answers_each_task(client) -> None:
     client.post("/setup", json=SETUP)
     answer = client.post("/predict", json={"tasks": [{"id": 1}, {"id": 2}], "project": SETUP["project"]})
     assert [(r["result"], r["score"]) for r in answer.json["results"]] == [([], 0.0), ([], 0.0)]
+
+
+@pytest.mark.parametrize("params", [True, [1], "x", {"tasks": []}, {"project": 5, "unknown": 1}])
+@pytest.mark.parametrize("path", ["/predict", "/train"])
+def test_parameters_of_a_request_reach_no_argument_of_ours(client, path: str, params: object) -> None:
+    client.post("/setup", json=SETUP)
+    answer = client.post(path, json={"project": SETUP["project"], "tasks": [], "annotations": [{}], "params": params})
+    assert answer.status_code < 300
 
 
 class TestBasicAuth:
