@@ -62,6 +62,9 @@ class AllowedAddresses:
             )
 
 
+ANYWHERE = AllowedAddresses(networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+
+
 def literal_address(host: str) -> Address | None:
     """Read an address in any form that a resolver takes for one, such as "127.1" or "0x7f000001"."""
     try:

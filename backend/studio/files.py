@@ -56,7 +56,8 @@ def _fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
         raise ImageError("file:// addresses are not read: add the folder to Label Studio as local files storage")
     if scheme and scheme not in WEB:
         return _from_storage(session, reference, task_id)
-    return _download(session, _absolute(session, reference))
+    url = _absolute(session, reference)
+    return _download(session, url, trusted=session.is_neighbour(url))
 
 
 def _from_storage(session: StudioSession, reference: str, task_id: int) -> bytes:
@@ -70,7 +71,8 @@ def _from_storage(session: StudioSession, reference: str, task_id: int) -> bytes
         if not response.is_redirect:
             return _body(session, response)
         target = urljoin(url, response.headers["Location"])
-    return _download(session, target)
+    # Whoever connected the storage to Label Studio has chosen its address, not whoever imported the task.
+    return _download(session, target, trusted=True)
 
 
 def _absolute(session: StudioSession, reference: str) -> str:
@@ -82,20 +84,21 @@ def _absolute(session: StudioSession, reference: str) -> str:
     return urljoin(session.base, reference if reference.startswith("/") else f"/{reference}")
 
 
-def _download(session: StudioSession, url: str) -> bytes:
+def _download(session: StudioSession, url: str, *, trusted: bool) -> bytes:
     for _ in range(REDIRECTS + 1):
-        with _open(session, url) as response:
+        with _open(session, url, trusted=trusted) as response:
             if not response.is_redirect:
                 return _body(session, response)
+            trusted = False  # where another server sends us on to has to be allowed by itself
             url = urljoin(url, response.headers["Location"])
             if urlsplit(url).scheme not in WEB:
                 raise ImageError(f"{_host(session, response.url)} sends us on to an address that is not of the web")
     raise ImageError(f"{_host(session, url)} sends us on more than {REDIRECTS} times")
 
 
-def _open(session: StudioSession, url: str) -> requests.Response:
+def _open(session: StudioSession, url: str, *, trusted: bool = False) -> requests.Response:
     if not _is_ours(session, url):
-        return _open_elsewhere(session, url)
+        return _open_elsewhere(session, url, trusted=trusted)
     try:
         # 403 is the file's own answer here: no permission, or local files are not switched on.
         response = session.signed(lambda auth: _get(session, url, auth), refusing=frozenset({401}))
@@ -121,14 +124,14 @@ def _check_health(session: StudioSession, status: int) -> None:
         raise StudioUnreachable(f"{session.base} cannot be reached through its proxy ({status})") from error
 
 
-def _open_elsewhere(session: StudioSession, url: str) -> requests.Response:
+def _open_elsewhere(session: StudioSession, url: str, *, trusted: bool) -> requests.Response:
     host = availability(urlsplit(url).netloc, HOST_FAILURES, HOST_PAUSE_S)
     failed = host.paused()
     if failed is not None:
         raise ImageUnavailable(failed)
     begun = time.monotonic()
     try:
-        response = _get(session, url, None)
+        response = _get(session, url, None, trusted=trusted)
     except requests.exceptions.InvalidURL:
         raise
     except requests.RequestException as error:
@@ -139,8 +142,11 @@ def _open_elsewhere(session: StudioSession, url: str) -> requests.Response:
     return response
 
 
-def _get(session: StudioSession, url: str, auth: AuthBase | None) -> requests.Response:
-    return session.repeat(lambda: session.stream(url, auth, FILE_READ_S), repeatable=True, attempts=FILE_ATTEMPTS)
+def _get(session: StudioSession, url: str, auth: AuthBase | None, *, trusted: bool = False) -> requests.Response:
+    def send() -> requests.Response:
+        return session.stream(url, auth, FILE_READ_S, trusted=trusted)
+
+    return session.repeat(send, repeatable=True, attempts=FILE_ATTEMPTS)
 
 
 def _is_ours(session: StudioSession, url: str) -> bool:

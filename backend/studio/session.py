@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
 
-from backend.addresses import AllowedAddresses
+from backend.addresses import ANYWHERE, AllowedAddresses
 from backend.errors import StudioRefused, StudioUnreachable
 from backend.studio.answers import read_json, reason_of, unreachable
 from backend.studio.availability import availability
@@ -61,6 +61,9 @@ def unobserved(call: str, seconds: float, ok: bool) -> None:
     """Note nothing."""
 
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
 class StudioSession:
     """Sends requests to one server; safe to share between threads."""
 
@@ -80,6 +83,7 @@ class StudioSession:
         self._ring = TokenRing(tokens, self._exchange)
         self._http = _http(HTTPAdapter(pool_connections=POOL, pool_maxsize=POOL))
         self._elsewhere = _http(GuardedAdapter(allowed, pool_connections=POOL, pool_maxsize=POOL))
+        self._trusted = _http(GuardedAdapter(ANYWHERE, pool_connections=POOL, pool_maxsize=POOL))
         self._clock_offset = 0.0
         self._observe = observe
 
@@ -213,18 +217,28 @@ class StudioSession:
             time.sleep(_pause(attempt, asked))
             attempt += 1
 
-    def stream(self, url: str, auth: AuthBase | None, read_s: float) -> requests.Response:
+    def stream(self, url: str, auth: AuthBase | None, read_s: float, *, trusted: bool) -> requests.Response:
         """GET any address without following redirects, the body unread; `auth` None sends no credentials.
 
         Raises:
-            ImageError: it is on another server than Label Studio's, at an address that is not allowed.
+            ImageError: it is not `trusted`, on another server than Label Studio's, and at an address that is not
+                allowed.
         """
-        http = self._http if auth is not None or self.is_origin(url) else self._elsewhere
+        ours = auth is not None or self.is_origin(url)
+        http = self._http if ours else self._trusted if trusted else self._elsewhere
         return http.get(url, auth=auth or NoAuth(), stream=True, timeout=(CONNECT_S, read_s), allow_redirects=False)
 
     def is_origin(self, url: str) -> bool:
         """Tell whether an address is on Label Studio's own server: same scheme, host and port."""
         return _origin(urlsplit(url)) == _origin(self.root)
+
+    def is_neighbour(self, url: str) -> bool:
+        """Tell whether an address is on the machine that Label Studio runs on, whatever the port.
+
+        Images are often served beside it, and then by a private or loopback address as its own.
+        """
+        theirs, ours = (urlsplit(one).hostname or "" for one in (url, self.base))
+        return theirs == ours or {theirs, ours} <= LOOPBACK
 
     def server_time(self, local: float) -> datetime:
         """Turn a local `time.time()` into the server's time, known from its answers to about a second."""

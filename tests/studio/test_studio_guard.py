@@ -8,7 +8,7 @@ import requests
 from studio_web import Web, png, reply
 
 from backend.addresses import AllowedAddresses
-from backend.errors import ImageError
+from backend.errors import ImageError, ImageUnavailable
 from backend.studio.client import LabelStudio, NamedToken
 from backend.studio.guard import GuardedAdapter
 
@@ -59,11 +59,44 @@ def port_of(web: Web) -> int:
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "127.1", "0x7f000001", "2130706433", "0.0.0.0", "[::ffff:127.0.0.1]", "[::1]"]
 )
-def test_fetch_reaches_nobody_on_this_machine_but_label_studio(host: str, web: Web):
-    elsewhere = LabelStudio("http://127.0.0.1:9", [NamedToken("token", "c0ffee")])
+def test_fetch_reaches_nobody_on_this_machine_where_label_studio_is_elsewhere(host: str, web: Web):
+    elsewhere = LabelStudio("http://studio.example:8080", [NamedToken("token", "c0ffee")])
     with pytest.raises(ImageError, match="ALLOWED_IMAGE_HOSTS"):
         elsewhere.fetch(f"http://{host}:{port_of(web)}/a.png", 1)
     assert web.requests == []
+
+
+@pytest.mark.parametrize("host", ["127.1", "127.0.0.2", "10.1.2.3", "169.254.169.254"])
+def test_fetch_trusts_label_studios_machine_under_its_own_name_alone(host: str):
+    beside = LabelStudio("http://127.0.0.1:9", [NamedToken("token", "c0ffee")])
+    with pytest.raises(ImageError, match="ALLOWED_IMAGE_HOSTS"):
+        beside.fetch(f"http://{host}:81/a.png", 1)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_fetch_reads_images_that_are_served_beside_label_studio(host: str, web: Web):
+    web.answer = lambda handler, _: reply(handler, 200, png(), "image/png")
+    beside = LabelStudio("http://127.0.0.1:9", [NamedToken("token", "c0ffee")])
+    assert beside.fetch(f"http://{host}:{port_of(web)}/a.png", 1) == png()
+    assert "Authorization" not in web.requests[0][2]
+
+
+def test_fetch_reads_from_the_private_storage_that_label_studio_signs_for(web: Web):
+    signed = f"http://127.0.0.2:{port_of(web)}/bucket/a.png?signature=x"
+    asked = []
+
+    def answer(handler, _):
+        asked.append(handler.path)
+        if "presign" in handler.path:
+            reply(handler, 302, "", Location=signed)
+        else:
+            reply(handler, 200, png(), "image/png")
+
+    web.answer = answer
+    # It was tried, and not refused: the server listens at another address.
+    with pytest.raises(ImageUnavailable, match=r"127\.0\.0\.2 did not answer"):
+        LabelStudio(web.url, [NamedToken("token", "c0ffee")]).fetch("s3://bucket/a.png", 1)
+    assert len(asked) == 1
 
 
 def test_fetch_reads_from_label_studio_on_a_private_address(ours: LabelStudio, web: Web):
