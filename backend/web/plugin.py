@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from flask import Flask, request
 from werkzeug.exceptions import BadRequest
@@ -200,7 +201,12 @@ def _server(here: Services, hostname: Any) -> str:
 def _address(value: Any) -> str | None:
     """Give a web address without a slash at its end; None for anything else, which must not become a link."""
     text = _text(value)
-    return text.rstrip("/") if text is not None and text.startswith(("http://", "https://")) else None
+    try:
+        parts = urlsplit(text or "")
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        return None
+    return text.rstrip("/") if text is not None and whole else None
 
 
 def _means(project: dict[str, Any], row: ProjectRow) -> bool:

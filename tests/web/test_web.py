@@ -92,7 +92,7 @@ def test_label_studio_url_wins_over_the_hostname(tmp_path: Path, private_redis: 
     app.extensions["pt4al"].store.close()
 
 
-@pytest.mark.parametrize("hostname", ["javascript:alert(1)", "", None, 5])
+@pytest.mark.parametrize("hostname", ["javascript:alert(1)", "http://", "http://[::", "http://a:b", "", None, 5])
 def test_an_address_that_is_none_never_becomes_a_link(tmp_path: Path, private_redis: str, hostname: object) -> None:
     app = create_app(Settings(data_dir=tmp_path, redis_url=private_redis, label_studio_url="http://studio"))
     assert app.test_client().post("/setup", json={**SETUP, "hostname": hostname}).status_code == 200
