@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from model.augment import augment
@@ -30,27 +30,29 @@ class LabelObjective:
         """Return the mean loss of the labeled images at ``positions``."""
         images = augment(self._images.take(positions), self._recipe.augmentation, generator)
         truth = self._labels[positions.to(self._labels.device)]
-        embedded, predicted = self._module.forward_all(images)
-        logits = self._module.head(self._module.dropout(embedded)).float()
+        n, views = len(images), self._views(len(images), generator)
+        # One pass for all: batch normalisation then sees in training what it sees in the pool.
+        embedded, predicted = self._module.forward_all(images if views is None else torch.cat([images, views]))
+        logits = self._module.head(self._module.dropout(embedded[:n])).float()
         losses = functional.cross_entropy(logits, truth, label_smoothing=self._recipe.label_smoothing, reduction="none")
         total = losses.mean()
         if predicted is not None:
-            total = total + LOSS_WEIGHT * ranking_loss(predicted.float(), losses.detach())
+            total = total + LOSS_WEIGHT * ranking_loss(predicted[:n].float(), losses.detach())
         if self._module.twins is not None:
-            total = total + self._recipe.gamma * self._twins_loss(self._module.twins, len(positions), generator)
+            one, other = (self._module.twins(part) for part in embedded[n:].chunk(2))
+            total = total + self._recipe.gamma * barlow_loss(one, other, self._recipe.redundancy)
         return total
 
     def quality(self, beat: Callable[[], None]) -> float:
         """Refuse: without labels to spare there is nothing to choose an epoch by."""
         raise ModelError("a main model keeps its last epoch: there are no labels to choose another by")
 
-    def _twins_loss(self, project: nn.Module, wanted: int, generator: torch.Generator) -> Tensor:
-        """Return Barlow Twins' loss of images of the pool, labeled or not: as many as labeled ones, two at least."""
-        drawn = torch.randint(len(self._pool), (max(wanted, 2),), generator=generator)
-        images = self._pool.take(drawn)
-        views = torch.cat([distort(images, generator), distort(images, generator, solarize=SOLARIZED)])
-        one, other = self._module.backbone(views).chunk(2)
-        return barlow_loss(project(one), project(other), self._recipe.redundancy)
+    def _views(self, wanted: int, generator: torch.Generator) -> Tensor | None:
+        """Return two views of images of the pool, labeled or not: as many as labeled ones, two at least."""
+        if self._module.twins is None:
+            return None
+        images = self._pool.take(torch.randint(len(self._pool), (max(wanted, 2),), generator=generator))
+        return torch.cat([distort(images, generator), distort(images, generator, solarize=SOLARIZED)])
 
 
 def barlow_loss(first: Tensor, second: Tensor, redundancy: float) -> Tensor:
