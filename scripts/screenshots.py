@@ -103,7 +103,7 @@ def _label_studio(browser: Chromium, server: LabelStudioServer, project: Labelin
     _save(browser, folder / "data-manager.png")
     browser.click("button", "Label All Tasks")
     browser.see("Submit", "button")
-    browser.wait("the model's guess", "() => document.querySelector('input.ant-checkbox-input:checked')")
+    browser.wait("the model's guess", "() => document.querySelector('input.ant-checkbox-input:checked') !== null")
     browser.wait("the image", "() => [...document.images].every((i) => i.complete)")
     _save(browser, folder / "label-stream.png")
 
