@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test bench lint format
+.PHONY: help setup demo serve test faults bench lint format
 
 VENV := .venv
 SERVER := .venv-labelstudio
@@ -32,6 +32,9 @@ serve: $(RUNTIME)  ## run the backend [PORT=9090 DATA_DIR=folder]
 
 test: $(DEV) $(SERVER)/.installed  ## run all tests [ARGS="-k name"]
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(DEV) $(SERVER)/.installed  ## the long faults: kills, outages, soak (an hour) [FAULTS_TIMES=4 ARGS="-k kills"]
+	$(BIN)/python -m pytest tests/faults -m faults $(ARGS)
 
 bench: setup  ## speeds as ratios, one table, benchmarks/results.json [ARGS="--full" or "--only recording"]
 	$(BIN)/python -m benchmarks $(ARGS)
