@@ -25,6 +25,7 @@ from backend.loop.steps.pull import look, observe
 from backend.loop.steps.upkeep import upkeep, write_card
 from backend.meters import JOB_METER
 from backend.store import ProjectRow, Store
+from backend.store.jobs import LAST_RETRY_S, OUTAGE_RETRY_S
 from model.errors import ModelError
 
 logger = logging.getLogger(__name__)
@@ -185,7 +186,8 @@ def run(kind: str, key: int, token: str) -> None:
             )
             here.queueing.meters.note(JOB_METER, kind, time.monotonic() - started, ok=False)
             logger.warning("failed", exc_info=True)
-            here.store.jobs.fail(key, kind, token, message)
+            longest_s = OUTAGE_RETRY_S if isinstance(error, StudioUnreachable) else LAST_RETRY_S
+            here.store.jobs.fail(key, kind, token, message, longest_s)
     here.queueing.hint(key)
 
 

@@ -14,6 +14,7 @@ DEAD_AFTER_S = 20.0  # a running job that has been silent for so long is dead
 QUEUE_GRACE_S = 5.0  # between claiming a job and finding it in Redis
 FIRST_RETRY_S = 5.0
 LAST_RETRY_S = 300.0
+OUTAGE_RETRY_S = 20.0  # the longest wait where the cause is a server that will come back
 
 
 class Jobs(Repository):
@@ -72,14 +73,17 @@ class Jobs(Repository):
             if row is not None and row.token == token:
                 session.delete(row)
 
-    def fail(self, key: int, kind: str, token: str, error: str) -> float | None:
-        """Note a failure; give the seconds until the next try (doubling), or None if the job is not ours any more."""
+    def fail(self, key: int, kind: str, token: str, error: str, longest_s: float = LAST_RETRY_S) -> float | None:
+        """Note a failure; give the seconds until the next try, or None if the job is not ours any more.
+
+        They double with each failure, up to ``longest_s``.
+        """
         with self._write() as session:
             row = session.get(JobRow, (key, kind))
             if row is None or row.token != token:
                 return None
             row.failures += 1
-            wait: float = min(FIRST_RETRY_S * 2 ** (row.failures - 1), LAST_RETRY_S)
+            wait: float = min(FIRST_RETRY_S * 2 ** min(row.failures - 1, 10), longest_s)
             row.state, row.error, row.retry_at = JobState.FAILED, error, time.time() + wait
             return wait
 
