@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from backend.store import JobRow, ProjectRow, Store
+from backend.store.jobs import OUTAGE_RETRY_S
 
 
 @pytest.fixture
@@ -52,6 +53,15 @@ def test_failures_wait_twice_as_long_each_time(jobs, store: Store, project: Proj
         set_job(store, retry_at=time.time() - 1)
     assert waits == [5.0, 10.0, 20.0]
     assert jobs.all(project.id)[0].error == "no"
+
+
+def test_failures_of_an_outage_wait_no_longer_than_its_limit(jobs, store: Store, project: ProjectRow) -> None:
+    waits = []
+    for _ in range(5):
+        token = jobs.start(project.id, "record")
+        waits.append(jobs.fail(project.id, "record", token, "502", OUTAGE_RETRY_S))
+        set_job(store, retry_at=time.time() - 1)
+    assert waits == [5.0, 10.0, 20.0, 20.0, 20.0]
 
 
 def test_retry_now_ends_the_wait(jobs, project: ProjectRow) -> None:
