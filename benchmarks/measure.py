@@ -121,7 +121,7 @@ def _short(value: float) -> str:
 def _budget(one: Measure) -> str:
     if one.budget is None:
         return ""
-    unit = "x" if one.bound == "floor" and one.reference is not None else f" {one.unit}"
+    unit = "x" if one.reference is not None else f" {one.unit}"
     return f"{'≥' if one.bound == 'floor' else '≤'} {_short(one.budget)}{unit}"
 
 
