@@ -14,12 +14,12 @@ from rich.console import Console
 from backend.config import Settings
 from backend.demo import servers
 from backend.studio.annotator import Annotator
-from benchmarks import growth, pretext, readme, recording, turnaround, web
+from benchmarks import growth, pretext, readme, recording, turnaround, warm, web
 from benchmarks.measure import Measure, Say, limit, print_table, write
 from benchmarks.ports import free_port
 
 RESULTS = Path(__file__).with_name("results.json")
-PARTS = ("pretext", "growth", "turnaround", "recording")
+PARTS = ("pretext", "warm", "growth", "turnaround", "recording")
 STARTUP_S = 2.0
 
 
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     runs: dict[str, Callable[[Say], list[Measure]]] = {
         "pretext": pretext.run,
+        "warm": warm.run,
         "growth": lambda say: growth.run(say, full=given.full),
         "turnaround": _turnaround,
         "recording": _recording,
