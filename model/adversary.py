@@ -18,6 +18,7 @@ from model.outputs import FloatArray, IntArray
 LATENT, WIDTH = 32, 128
 STEPS, MINIBATCH, LEARNING_RATE = 400, 128, 1e-3
 ADVERSARY_WEIGHT = 1.0  # of fooling the discriminator, against drawing the features again (section 4: lambda)
+OUTLIER = 10.0  # deviations from the mean beyond which a feature is cut
 KL_WEIGHT = 1e-2  # against the mean error of a feature
 CHUNK = 8192  # features that are judged at once
 
@@ -82,10 +83,13 @@ class _Scale:
 
     def __init__(self, embeddings: FloatArray) -> None:
         part = np.asarray(embeddings[:: max(len(embeddings) // CHUNK, 1)], np.float32)
-        self._mean, self._deviation = part.mean(axis=0), np.maximum(part.std(axis=0), 1e-6)
+        spread = part.std(axis=0)
+        # A feature that is dead in the sample may be alive elsewhere: its scale is that of the others.
+        self._mean, self._deviation = part.mean(axis=0), np.maximum(spread, max(0.1 * float(spread.mean()), 1e-6))
 
     def __call__(self, rows: FloatArray) -> Tensor:
-        return torch.from_numpy((np.asarray(rows, np.float32) - self._mean) / self._deviation)
+        scaled = (np.asarray(rows, np.float32) - self._mean) / self._deviation
+        return torch.from_numpy(np.clip(scaled, -OUTLIER, OUTLIER))
 
 
 def _minibatch(

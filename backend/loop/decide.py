@@ -65,7 +65,9 @@ def is_complete(facts: Facts) -> bool:
     """Tell whether as many images of queue and reserve are answered as the round asked, or no more can be."""
     if not facts.live or facts.asks.unposted:
         return False
-    exhausted = facts.asks.waiting == 0 and facts.asks.reserve == 0 and facts.tasks.available == 0
+    asked_out = facts.asks.waiting == 0 and facts.asks.reserve == 0 and facts.tasks.available == 0
+    # While images are fetched again (another size is configured), there is nothing to ask, but there will be.
+    exhausted = asked_out and facts.pretext_current and facts.tasks.new == 0 and not facts.unsynced
     return facts.asks.answered >= facts.asked or exhausted
 
 
@@ -111,5 +113,6 @@ _ROWS = (
     (Step.RECORD, lambda f: f.tasks.unrecorded > 0),
     (Step.FINAL, lambda f: f.final_ordered),
     (Step.EXPORT, lambda f: f.unexported),
-    (Step.CLEAN, lambda f: f.superseded > 0),
+    # Deleting by task and writing final predictions for the same tasks do not go together.
+    (Step.CLEAN, lambda f: f.superseded > 0 and JobKind.FINAL not in f.busy),
 )

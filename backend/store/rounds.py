@@ -49,15 +49,7 @@ class Rounds(Repository):
             asked = sum(ask.role != AskRole.RESERVE for ask in asks)
             session.add(RoundRow(project_id=key, number=number, model_version=model_version, asked=asked))
             session.add_all(_row(key, number, rank, ask) for rank, ask in enumerate(asks))
-            session.execute(
-                update(TaskRow)
-                .where(TaskRow.project_id == key, TaskRow.holdout, TaskRow.answer == Answer.NONE)
-                .values(holdout=False)
-            )
-            for part in chunks([ask.task_id for ask in asks if ask.role == AskRole.HOLDOUT]):
-                session.execute(
-                    update(TaskRow).where(TaskRow.project_id == key, TaskRow.task_id.in_(part)).values(holdout=True)
-                )
+            _draw_holdout(session, key, [ask.task_id for ask in asks if ask.role == AskRole.HOLDOUT])
         return True
 
     def extend_reserve(self, key: int, number: int, asks: Sequence[Ask]) -> None:
@@ -209,6 +201,14 @@ class Rounds(Repository):
     def _unanswered(self, key: int, number: int, *where: Any) -> list[AskRow]:
         with self._read() as session:
             return _select_unanswered(session, key, number, where)
+
+
+def _draw_holdout(session: Session, key: int, task_ids: Sequence[int]) -> None:
+    """Free the holdout tasks that nobody answered, and take these; not those that were answered while we planned."""
+    mine = (TaskRow.project_id == key) & (TaskRow.answer == Answer.NONE)
+    session.execute(update(TaskRow).where(mine, TaskRow.holdout).values(holdout=False))
+    for part in chunks(task_ids):
+        session.execute(update(TaskRow).where(mine, TaskRow.task_id.in_(part)).values(holdout=True))
 
 
 def _select_unanswered(session: Session, key: int, number: int, where: Sequence[Any]) -> list[AskRow]:

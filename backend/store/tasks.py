@@ -1,7 +1,7 @@
 """Tasks: images, answers, losses, batches, and what of them Label Studio has been told."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,26 +64,21 @@ class Tasks(Repository):
                         else:
                             _apply(row, change)
 
-    def mark_gone(self, key: int, present: set[int]) -> int:
-        """Mark every task that is not ``present`` in Label Studio as gone; give how many."""
-        with self._write() as session:
-            known = session.scalars(
-                select(TaskRow.task_id).where(TaskRow.project_id == key, TaskRow.state != ImageState.GONE)
-            )
-            missing = [task_id for task_id in known if task_id not in present]
-            gone = {"state": ImageState.GONE, "pool_index": None, "answer": Answer.NONE, "label": None}
-            _set_columns(session, key, missing, gone)
-        return len(missing)
-
-    def missing_from(self, key: int, present: Iterable[int]) -> list[int]:
-        """Give the ids in ``present`` that the store does not have, or has as gone."""
+    def known(self, key: int) -> set[int]:
+        """Give the ids of all tasks that are not gone."""
         with self._read() as session:
-            known = set(
+            return set(
                 session.scalars(
                     select(TaskRow.task_id).where(TaskRow.project_id == key, TaskRow.state != ImageState.GONE)
                 )
             )
-        return [task_id for task_id in present if task_id not in known]
+
+    def mark_gone(self, key: int, missing: Sequence[int]) -> int:
+        """Mark tasks that were found missing in Label Studio as gone; give how many."""
+        with self._write() as session:
+            gone = {"state": ImageState.GONE, "pool_index": None, "answer": Answer.NONE, "label": None}
+            _set_columns(session, key, missing, gone)
+        return len(missing)
 
     def to_fetch(self, key: int, now: float, limit: int) -> list[tuple[int, str]]:
         """Give (task_id, image reference) of images that should be fetched now, at most ``limit``."""

@@ -7,7 +7,7 @@ repeated only when it has certainly not begun them. Errors are those of `backend
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from backend.addresses import AllowedAddresses
 from backend.studio import files, predictions, tab, tasks
@@ -147,9 +147,14 @@ class LabelStudio:
         """List the predictions of a version, doubles included."""
         return predictions.stored(self.session, project_id, model_version)
 
-    def delete_predictions(self, project_id: int, model_version: str, *, most: int | None = None) -> bool:
-        """Delete a version's predictions, or at most `most` of them; return whether all are gone."""
-        return predictions.delete_version(self.session, project_id, model_version, most)
+    def delete_predictions(
+        self, project_id: int, model_version: str, *, most: int | None = None, beat: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Delete a version's predictions, or at most `most` of them; return whether all are gone.
+
+        `beat` is called now and then, and may raise to stop.
+        """
+        return predictions.delete_version(self.session, project_id, model_version, most, beat)
 
     def delete_single_predictions(self, prediction_ids: Sequence[int]) -> None:
         """Delete predictions by their ids; moves the `updated_at` of their tasks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from backend.errors import StudioError, StudioMissing, StudioRefused, StudioUnreachable
 from backend.studio import tasks
@@ -47,11 +47,17 @@ def stored(session: StudioSession, project: int, version: str) -> list[StoredPre
     return [one for found, _ in tasks.predictions(session, project, version) for one in found]
 
 
-def delete_version(session: StudioSession, project: int, version: str, most: int | None = None) -> bool:
+def delete_version(
+    session: StudioSession,
+    project: int,
+    version: str,
+    most: int | None = None,
+    beat: Callable[[], None] = lambda: None,
+) -> bool:
     """Delete a version's predictions, a few at a time, so that annotators can save in between.
 
-    At most `most` of them, if that is given; return whether all are gone. Nobody may write predictions for the same
-    tasks meanwhile: they might go too.
+    At most `most` of them, if that is given; return whether all are gone. `beat` is called before each few, and may
+    raise to stop.
     """
     found = list(tasks.predictions(session, project, version))
     total = sum(len(mine) for mine, _ in found)
@@ -59,13 +65,25 @@ def delete_version(session: StudioSession, project: int, version: str, most: int
         delete(session, [one.id for mine, mixed in found if mixed for one in mine][:most])
         alone = [mine[0].task for mine, mixed in found if not mixed][:most]
         for part in chunks(alone, DELETED):
-            action(session, project, "delete_tasks_predictions", part)
+            beat()
+            _delete_where_alone(session, project, version, part)
         if most is not None and total > most:
             return False
     session.call(
         "DELETE", f"/api/projects/{project}/model-versions/", body={"model_version": version}, read_s=SLOW_READ_S
     )
     return True
+
+
+def _delete_where_alone(session: StudioSession, project: int, version: str, task_ids: Sequence[int]) -> None:
+    """Delete all predictions of these tasks, or single ones where another version has been written meanwhile."""
+    alone = []
+    for mine, mixed in tasks.predictions_of(session, project, version, task_ids):
+        if mixed:
+            delete(session, [one.id for one in mine])
+        else:
+            alone.append(mine[0].task)
+    action(session, project, "delete_tasks_predictions", alone)
 
 
 def delete(session: StudioSession, prediction_ids: Iterable[int]) -> None:

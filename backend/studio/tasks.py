@@ -119,10 +119,26 @@ def predictions(session: StudioSession, project: int, version: str) -> Iterator[
             if task["id"] <= last:
                 continue
             last = task["id"]
-            all_of_task = task.get("predictions") or []
-            mine = [_stored(one) for one in all_of_task if one["model_version"] == version]
-            if mine:
-                yield mine, len(mine) < len(all_of_task)
+            yield from _of_version(task, version)
+
+
+def predictions_of(
+    session: StudioSession, project: int, version: str, task_ids: Sequence[int]
+) -> Iterator[tuple[list[StoredPrediction], bool]]:
+    """Yield the same for these tasks alone, as they are now."""
+    for part in chunks(task_ids, SELECTED):
+        raw, _ = _page(
+            session, project, [], include=WITH_PREDICTIONS, nested=True, selection={"all": False, "included": part}
+        )
+        for task in raw:
+            yield from _of_version(task, version)
+
+
+def _of_version(task: Mapping[str, Json], version: str) -> Iterator[tuple[list[StoredPrediction], bool]]:
+    all_of_task = task.get("predictions") or []
+    mine = [_stored(one) for one in all_of_task if one["model_version"] == version]
+    if mine:
+        yield mine, len(mine) < len(all_of_task)
 
 
 def _same_moment(session: StudioSession, project: int, moment: str, cursor: str, skip: set[int]) -> Iterator[TaskPage]:

@@ -9,7 +9,7 @@ from backend.config import Settings
 from backend.errors import ConfigError, QueueUnavailable, StoreUnavailable
 from backend.queueing import Queueing
 from backend.store import Store
-from backend.web import api, auth, dashboard, downloads, final, metrics, plugin
+from backend.web import api, auth, dashboard, downloads, final, guard, metrics, plugin
 from backend.web.services import Services
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         dashboard.register(app)
         metrics.register(app)
         app.before_request(auth.check)
+        app.before_request(guard.refuse_other_sites)
         app.before_request(plugin.check_body)
         app.register_error_handler(ConfigError, _bad_request)
         app.register_error_handler(QueueUnavailable, _unavailable)

@@ -54,6 +54,20 @@ ROWS = {
         replace(live(waiting=0, answered=30, reserve=0), tasks=replace(LIVE.tasks, available=0), extendable=False),
         Step.RETRAIN,
     ),
+    "images fetched again in a new size": (
+        replace(
+            live(waiting=0, answered=3, reserve=0),
+            tasks=replace(LIVE.tasks, ok=0, available=0, askable=0, new=100),
+            extendable=False,
+            pretext_current=False,
+            busy=frozenset({JobKind.SYNC}),
+        ),
+        Step.WAIT,
+    ),
+    "old predictions left while final ones are written": (
+        replace(LIVE, superseded=1, final_ordered=True, busy=frozenset({JobKind.FINAL})),
+        Step.WAIT,
+    ),
     "queue emptied by deletions": (
         replace(live(waiting=0, answered=0, reserve=0), tasks=replace(LIVE.tasks, available=0), extendable=False),
         Step.WAIT,

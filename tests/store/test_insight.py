@@ -66,7 +66,7 @@ def test_queue_lists_waiting_images_in_serving_order(insight, store: Store, proj
 def test_losses_of_unscored_images_are_nan_and_gone_images_are_left_out(insight, store: Store, project) -> None:
     store.tasks.set_losses(project.id, {0: 0.5, 2: 1.0})
     store.tasks.set_batches(project.id, {0: 1})
-    store.tasks.mark_gone(project.id, {1, 2, 3})
+    store.tasks.mark_gone(project.id, [4, 5, 6])
     table = insight.losses(project.id)
     assert table.pool_index.tolist() == [0, 1, 2]
     np.testing.assert_array_equal(table.loss, np.array([0.5, np.nan, 1.0], np.float32))

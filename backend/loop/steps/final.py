@@ -21,6 +21,8 @@ from model.calibration import guess
 
 logger = logging.getLogger(__name__)
 
+MANY = 500  # wrong predictions that are not deleted one by one any more
+
 
 @dataclass(frozen=True)
 class _Wanted:
@@ -50,6 +52,9 @@ def final(work: Work, progress: Progress) -> None:
         return
     version = final_version(order.round)
     missing, wrong = _compare(work, wanted, version)
+    if len(wrong) > MANY:  # one by one would take hours, and have each of the tasks read again
+        work.studio.delete_predictions(work.project.studio_id, version, beat=lambda: progress(0.0))
+        missing, wrong = list(wanted.tasks), []
     total = max(len(missing) + len(wrong), 1)
     for number, ids in enumerate(chunks(wrong, DELETED)):
         progress(number * DELETED / total)
@@ -58,7 +63,7 @@ def final(work: Work, progress: Progress) -> None:
         progress((len(wrong) + number * IMPORTED) / total)
         part = [wanted.prediction(task, version, work.spec) for task in tasks]
         work.studio.import_predictions(work.project.studio_id, part)
-    _drop_superseded(work, version)
+    _drop_superseded(work, version, progress)
     work.store.finals.written(work.key, order.ordered_at, len(wanted.tasks))
     logger.info("project %s: %d final predictions written as %s", work.key, len(wanted.tasks), version)
 
@@ -92,9 +97,7 @@ def _compare(work: Work, wanted: _Wanted, version: str) -> tuple[list[int], list
     return [task for task in wanted.tasks if task not in there], wrong
 
 
-def _drop_superseded(work: Work, version: str) -> None:
+def _drop_superseded(work: Work, version: str, progress: Progress) -> None:
     for old in work.studio.model_versions(work.project.studio_id):
         if old.startswith(FINAL) and old != version:
-            # Should a queue prediction be written for one of these tasks in this moment, it may go along: it is
-            # missed, and written again, within half a minute.
-            work.studio.delete_predictions(work.project.studio_id, old)
+            work.studio.delete_predictions(work.project.studio_id, old, beat=lambda: progress(1.0))

@@ -1,6 +1,6 @@
 """What networks have said of the pool: left by the jobs that train them, read by whoever plans a round."""
 
-import os
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +8,29 @@ import numpy as np
 from backend.loop.context import Work
 from backend.loop.facts import pretext_key
 from backend.store import RoundRow
+from model.files import replacing
 from model.outputs import OUTPUTS, FloatArray, Outputs, pool_axis
+
+logger = logging.getLogger(__name__)
 
 UNIFORM = frozenset({"probs", "mc_probs", "ensemble_probs"})  # posteriors: an unseen image may be of any class
 
 
 def save_outputs(work: Work, number: int, outputs: Outputs) -> None:
-    """Write all that the model of round ``number`` says of the pool."""
+    """Write all that the model of round ``number`` says of the pool.
+
+    What is not finite is left out: the sampler that wanted it gives way to the plainest one, instead of never asking
+    again.
+    """
     for name in OUTPUTS:
         array = getattr(outputs, name)
-        if array is not None:
+        if array is None:
+            continue
+        if np.isfinite(array).all():
             save_array(work.files.output(number, name), array)
+        else:
+            work.files.output(number, name).unlink(missing_ok=True)
+            logger.warning("'%s' of the pool are not finite numbers and are not used", name)
 
 
 def load_outputs(work: Work, model: RoundRow | None, size: int) -> Outputs | None:
@@ -36,6 +48,12 @@ def load_probs(work: Work, model: RoundRow | None, size: int) -> FloatArray | No
     return _load(work.files.output(model.number, "probs"), "probs", size)
 
 
+def seen_by(work: Work, model: RoundRow | None) -> int:
+    """Give the number of images, from the first on, that a model's posteriors are about; later ones came after it."""
+    path = None if model is None else work.files.output(model.number, "probs")
+    return 0 if path is None or not path.exists() else len(np.load(path, mmap_mode="r"))
+
+
 def load_pretext_embeddings(work: Work, size: int) -> FloatArray | None:
     """Give the features (size, D) of the pretext network, if the pretext job has left them."""
     path = work.files.pretext_embeddings(pretext_key(work.config, work.side))
@@ -44,12 +62,8 @@ def load_pretext_embeddings(work: Work, size: int) -> FloatArray | None:
 
 def save_array(path: Path, array: FloatArray) -> None:
     """Write an array so that a reader, or a kill, finds the old one or the new one whole."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         np.save(file, array)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _load(path: Path, name: str, size: int) -> FloatArray | None:

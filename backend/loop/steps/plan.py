@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from backend.loop.context import Work
-from backend.loop.steps.outputs import load_outputs, load_pretext_embeddings, load_probs
+from backend.loop.steps.outputs import load_outputs, load_pretext_embeddings, load_probs, seen_by
 from backend.loop.steps.pretext import check_current
 from backend.store import AskRole, AskState, RoundRow, RoundState
 from backend.store.rounds import Ask
@@ -144,10 +144,11 @@ def _or_fallback(work: Work, wanted: str, missing: frozenset[str], fallback: str
 def _rows(work: Work, asked: Query, roles: list[AskRole], view: PoolView, model: RoundRow | None) -> list[Ask]:
     probs = load_probs(work, model, len(view.task_id))
     classes = (model.classes or []) if model else []
+    seen = seen_by(work, model)
     rows = []
     for index, score, role in zip(asked.indices, asked.scores, roles, strict=True):
         label, confidence = None, None
-        if probs is not None and classes:
+        if probs is not None and classes and index < seen:
             best = int(np.argmax(probs[index]))
             label, confidence = classes[best], float(probs[index][best])
         rows.append(Ask(int(view.task_id[index]), float(score), role, label, confidence))

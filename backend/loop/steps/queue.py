@@ -121,8 +121,11 @@ def _send(work: Work, current: RoundRow, asks: list[AskRow]) -> None:
 
 
 def _guess(work: Work, ask: AskRow) -> list[dict[str, Any]]:
-    """Give the pre-annotation; none where it is switched off or the class has left the configuration."""
-    if ask.label is None or ask.label not in work.spec.classes or not work.config.preannotate:
+    """Give the pre-annotation; none where it is switched off or the class has left the configuration.
+
+    Nor for the holdout: people lean towards what they are shown, and the model would be measured by its own guesses.
+    """
+    if not work.config.preannotate or ask.role == AskRole.HOLDOUT or ask.label not in work.spec.classes:
         return []
     return prediction_result(ask.label, work.spec)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import time
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import numpy as np
 from backend.loop.context import Work
 from backend.loop.facts import pretext_key
 from backend.loop.heartbeat import Progress
-from backend.loop.steps.outputs import load_probs, save_outputs
+from backend.loop.steps.outputs import load_probs, save_outputs, seen_by
 from backend.loop.steps.plan import plan
 from backend.loop.steps.sync import open_bank
 from backend.store import RoundRow, RoundState
@@ -92,9 +93,13 @@ def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: 
 
 
 def _note(work: Work, current: RoundRow, labels: LabelSet, probs: FloatArray) -> None:
-    before = _posteriors_before(work, current.number, len(probs))
-    right = _right(labels, probs)
-    was_right = None if before is None else _right(labels, before)
+    before = _posteriors_before(work, current.number)
+    right = _right(labels.holdout, labels.holdout_labels, probs)
+    # Compared on the images that both models have seen: what came later the former knows nothing of.
+    shared = slice(0) if before is None else labels.holdout < len(before)
+    held, truth = labels.holdout[shared], labels.holdout_labels[shared]
+    is_right = _right(held, truth, probs)
+    was_right = None if before is None else _right(held, truth, before)
     work.store.rounds.set(
         work.key,
         current.number,
@@ -103,26 +108,26 @@ def _note(work: Work, current: RoundRow, labels: LabelSet, probs: FloatArray) ->
         labels=len(labels.train),
         holdout_size=len(labels.holdout),
         holdout_correct=int(right.sum()),
-        holdout_gained=None if was_right is None else int((right & ~was_right).sum()),
-        holdout_lost=None if was_right is None else int((was_right & ~right).sum()),
+        holdout_gained=None if was_right is None else int((is_right & ~was_right).sum()),
+        holdout_lost=None if was_right is None else int((was_right & ~is_right).sum()),
         agreement=None if before is None else _agreement(work, before, probs),
     )
 
 
-def _right(labels: LabelSet, probs: FloatArray) -> BoolArray:
-    """Tell for each labeled holdout image (h,) whether a model is right about it."""
-    if not len(labels.holdout):
+def _right(indices: IntArray, truth: IntArray, probs: FloatArray) -> BoolArray:
+    """Tell for each labeled image (h,) whether a model is right about it."""
+    if not len(indices):
         return np.empty(0, np.bool_)
-    right: BoolArray = probs[labels.holdout].argmax(axis=1) == labels.holdout_labels
+    right: BoolArray = probs[indices].argmax(axis=1) == truth
     return right
 
 
-def _posteriors_before(work: Work, number: int, size: int) -> FloatArray | None:
-    """Give the posteriors of the last model, if it knows the same classes."""
+def _posteriors_before(work: Work, number: int) -> FloatArray | None:
+    """Give the posteriors of the last model for the images it has seen, if it knows the same classes."""
     models = [row for row in work.store.rounds.all(work.key) if row.has_model and row.number < number]
     if not models or models[-1].classes != list(work.spec.classes):
         return None
-    return load_probs(work, models[-1], size)
+    return load_probs(work, models[-1], seen_by(work, models[-1]))
 
 
 def _agreement(work: Work, before: FloatArray, probs: FloatArray) -> float | None:
@@ -130,7 +135,7 @@ def _agreement(work: Work, before: FloatArray, probs: FloatArray) -> float | Non
     pool = work.store.tasks.pool(work.key, len(probs))
     # The same random ranks every time: the sample changes only by what was labeled since.
     ranks = np.random.default_rng(work.config.seed).random(len(probs))
-    sample = np.flatnonzero(pool.available)
+    sample = np.flatnonzero(pool.available[: len(before)])
     sample = sample[np.argsort(ranks[sample])][:AGREEMENT_SAMPLE]
     if not len(sample):
         return None
@@ -154,7 +159,8 @@ def _digest(labels: LabelSet) -> str:
 
 def _prune(work: Work, newest: int) -> None:
     for path in work.files.folder.glob("round-*"):
-        if int(path.name.split("-")[1][:3]) <= newest - KEEP_MODELS:
+        number = re.match(r"round-(\d+)", path.name)
+        if number is not None and int(number[1]) <= newest - KEEP_MODELS:
             path.unlink(missing_ok=True)
     for path in work.files.folder.glob("checkpoint-round-*"):
         path.unlink(missing_ok=True)

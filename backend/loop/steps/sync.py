@@ -8,7 +8,7 @@ import numpy as np
 from backend.loop.context import Work
 from backend.loop.facts import wanted_side
 from backend.loop.heartbeat import Progress
-from backend.loop.steps.pull import pull
+from backend.loop.steps.pull import look, pull, reconcile
 from backend.store.tally import TaskCounts
 from backend.studio.images import FetchedImage, download_images
 from model.bank import ImageBank
@@ -25,6 +25,8 @@ FIRST_RETRY_S = 20.0
 def sync(work: Work, progress: Progress) -> None:
     """Bring the store and the bank up to date with Label Studio."""
     pull(work)
+    if look(work.studio, work.project).task_number != work.store.tasks.counts(work.key, 0).tasks:
+        reconcile(work)
     total = done = work.store.tasks.counts(work.key, time.time()).ok
     while refs := work.store.tasks.to_fetch(work.key, time.time(), FETCH_IMAGES):
         if work.project.image_side is None:

@@ -8,7 +8,8 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, Conflict, Forbidden, HTTPException, NotFound
 
 from backend.store import ProjectRow
-from backend.web.dashboard import assets, guard
+from backend.web import guard
+from backend.web.dashboard import assets
 
 
 def protect(response: Response) -> Response:

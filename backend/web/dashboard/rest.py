@@ -7,9 +7,8 @@ from flask import Blueprint, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from backend.loop.rest import Prospect, Rest, final_version
-from backend.web import final
+from backend.web import final, guard
 from backend.web.api import find_project
-from backend.web.dashboard import guard
 from backend.web.dashboard.pages import prepare, render
 from backend.web.dashboard.view import ProjectView
 from backend.web.services import services

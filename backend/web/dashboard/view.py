@@ -15,7 +15,7 @@ from backend.loop.report import as_json, asked_in_full
 from backend.loop.status import Status, read_status
 from backend.store import ProjectRow, RoundRow
 from backend.store.insight import Asked, LossTable, QueuedImage
-from backend.web.dashboard.cache import cache_of
+from backend.web.cache import cache_of
 from backend.web.services import Services
 from model.bank import ImageBank
 from model.errors import BankError

@@ -11,9 +11,9 @@ from backend.errors import QueueUnavailable
 from backend.loop.evidence import hardness_by_round
 from backend.loop.facts import JobKind
 from backend.store import ProjectRow
-from backend.web import final
+from backend.web import final, guard
 from backend.web.api import find_project
-from backend.web.dashboard import assets, guard, words
+from backend.web.dashboard import assets, words
 from backend.web.dashboard.figures import FIGURES
 from backend.web.dashboard.figures.balance import class_table
 from backend.web.dashboard.figures.confusion import worst
