@@ -85,7 +85,7 @@ HEADERS = st.fixed_dictionaries(
         "Accept": st.sampled_from(["text/html", "*/*", "application/json;q=x", ""]),
         "Authorization": st.sampled_from(["Basic", "Basic !!!", "Basic OnB4", "Bearer x", "Basic " + "A" * 3000]),
         SECRET_HEADER: st.sampled_from(["", "x", "é".encode().decode("latin-1")]),
-        "Origin": st.sampled_from(["http://evil", "null", "http://[::"]),
+        "Origin": st.sampled_from([*["http://localhost"] * 5, "http://evil", "null", "http://[::"]),  # others end early
         "Content-Encoding": st.just("gzip"),
         "X-Forwarded-For": st.just("1.2.3.4, x"),
         "If-None-Match": st.sampled_from(['"', "*", 'W/"x"']),

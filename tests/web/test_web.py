@@ -291,6 +291,43 @@ class TestBasicAuth:
         assert client.post("/webhook", json=other, headers={SECRET_HEADER: secret}).status_code == 401
 
 
+OWN = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 202),  # a script
+        (OWN, 202),
+        ({"Origin": "http://localhost"}, 202),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://other.localhost"}, 403),
+        ({"Origin": "http://evil"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_the_page_of_another_site_cannot_try_again(client, store: Store, app, headers: dict, code: int) -> None:
+    client.post("/setup", json=SETUP)
+    key = store.projects.find(3).id
+    token = store.jobs.start(key, "retrain")
+    store.jobs.fail(key, "retrain", token, "no memory")
+    app.extensions["pt4al"].queueing.hint_taken(key)
+    assert client.post("/api/projects/3/advance", headers=headers).status_code == code
+    done = code == 202
+    assert store.jobs.all(key)[0].failures == (0 if done else 1)
+    assert waiting(app) == (2 if done else 1)
+
+
+def test_the_page_of_another_site_can_post_nowhere(app, client) -> None:
+    posted = [rule.rule for rule in app.url_map.iter_rules() if "POST" in rule.methods]
+    assert {"/setup", "/webhook", "/predict"} < set(posted)
+    for rule in posted:
+        path = rule.replace("<int:studio_id>", "3")
+        answer = client.post(path, json=SETUP, headers={"Sec-Fetch-Site": "cross-site", "Origin": "http://evil"})
+        assert answer.status_code == 403, path
+        assert "another site" in answer.json["error"]
+
+
 def test_setup_is_quick(client) -> None:
     client.post("/setup", json=SETUP)
     started = time.perf_counter()
