@@ -22,6 +22,7 @@ from backend.web.services import services
 blueprint = Blueprint("downloads", __name__)
 
 ROWS = 500  # sent at once
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a cell begins with that spreadsheets run
 
 
 @blueprint.get("/api/projects/<int:studio_id>/losses.csv")
@@ -117,12 +118,17 @@ def _table(name: str, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Res
         writer = csv.writer(buffer)
         writer.writerow(head)
         for number, row in enumerate(rows):
-            writer.writerow(row)
+            writer.writerow(map(_cell, row))
             if number % ROWS == 0:
                 yield _take(buffer)
         yield _take(buffer)
 
     return _attached(name, "text/csv", text())
+
+
+def _cell(value: Any) -> Any:
+    """Have a spreadsheet show a text as it is: whoever imports tasks or names classes writes what stands in it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _json_list(items: Iterable[Any]) -> Iterator[str]:

@@ -90,7 +90,7 @@ def read_confidence(value: object) -> float:
     """
     try:
         number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):  # no number, or a whole one that no float holds
         number = math.nan
     if not 0 <= number <= 1:
         raise BadRequest("confidence: write a number from 0 to 1, such as 0.9")

@@ -9,7 +9,8 @@ import pytest
 
 from backend.files import Files
 from backend.loop.rest import open_rest
-from backend.store import Store
+from backend.store import Answer, Store
+from backend.store.tasks import TaskChange
 from model.calibration import fit_temperature
 
 CAT, DOG = "cat", "<b>dog</b>"
@@ -61,7 +62,13 @@ def test_order_is_what_was_looked_at(client, fresh: Store) -> None:
 
 @pytest.mark.parametrize(
     ("body", "code"),
-    [({"confidence": 0.75, "round": 1}, 409), ({"confidence": 2}, 400), ({"confidence": "x"}, 400), ({}, 400)],
+    [
+        ({"confidence": 0.75, "round": 1}, 409),
+        ({"confidence": 2}, 400),
+        ({"confidence": "x"}, 400),
+        ({"confidence": 10**400}, 400),
+        ({}, 400),
+    ],
 )
 def test_a_wrong_order_changes_nothing(client, fresh: Store, body: dict, code: int) -> None:
     assert client.post("/api/projects/3/final", json=body).status_code == code
@@ -91,6 +98,13 @@ def test_a_newer_model_is_looked_at_first(browser, fresh: Store) -> None:
     answer = browser.post("/projects/3/final", data={"confidence": "0.75", "round": "7"}, headers=SAME)
     assert answer.status_code == 409
     assert "look at its numbers first" in answer.text
+
+
+@pytest.mark.parametrize("number", ["²", "", "-0", "9" * 5000])
+def test_a_round_that_is_no_number_is_not_that_of_the_model(browser, fresh: Store, number: str) -> None:
+    answer = browser.post("/projects/3/final", data={"confidence": "0.75", "round": number}, headers=SAME)
+    assert answer.status_code == 409
+    assert order_of(fresh) is None
 
 
 @pytest.mark.parametrize("path", ["final", "predictions.csv", "predictions.json", "model.onnx", "model.safetensors"])
@@ -124,6 +138,20 @@ def test_predictions_are_calibrated_and_beside_the_labels(client, fresh: Store) 
     assert [row["prediction"] for row in rows[9:]] == [CAT, DOG, DOG]
     assert 0.5 < float(rows[11]["confidence"]) < 0.98  # the holdout says that it is too sure
     assert (rows[0]["label"], rows[11]["label"]) == (CAT, "")
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_a_table_holds_no_formula(client, fresh: Store, begin: str) -> None:
+    key, text = fresh.projects.find(3).id, begin + 'HYPERLINK("http://evil")'
+    fresh.tasks.apply(key, [TaskChange(1, text, None, Answer.LABELED, text)])
+    fresh.tasks.images_fetched(key, {1: 0})
+    fresh.tasks.set_losses(key, {0: -1.5})
+    fresh.rounds.set(key, 0, classes=[text, DOG])
+    lost = rows_of(client.get("/api/projects/3/losses.csv"))[0]
+    assert (lost["image"], lost["label"], lost["pretext_loss"]) == ("'" + text, "'" + text, "-1.5")
+    guessed = rows_of(client.get("/api/projects/3/predictions.csv"))[0]
+    assert (guessed["image"], guessed["prediction"], guessed["label"]) == ("'" + text,) * 3
+    assert 0.5 < float(guessed["confidence"]) < 1
 
 
 def test_predictions_can_be_imported_into_label_studio(client, fresh: Store) -> None:

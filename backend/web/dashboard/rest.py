@@ -1,7 +1,6 @@
 """The page on which the rest is labeled: what a confidence would give, and the button that writes it."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from flask import Blueprint, redirect, request, url_for
 from flask.typing import ResponseReturnValue
@@ -17,6 +16,7 @@ blueprint = Blueprint("rest", __name__, template_folder="templates")
 prepare(blueprint)
 
 STEPS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # confidences that are compared
+DIGITS = 9  # of a round's number
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ def write(studio_id: int) -> ResponseReturnValue:
     guard.check_same_origin("POST /api/projects/<id>/final")
     project = find_project(studio_id)
     confidence = final.read_confidence(request.form.get("confidence"))
-    number: Any = request.form.get("round", "")
-    final.order(project, final.rest_of(project), confidence, int(number) if number.isdigit() else None)
+    number = request.form.get("round", "")
+    known = number.isdecimal() and len(number) <= DIGITS
+    final.order(project, final.rest_of(project), confidence, int(number) if known else None)
     return redirect(url_for("rest.preview", studio_id=studio_id, confidence=request.form.get("confidence")), 303)
 
 
