@@ -3,6 +3,7 @@
 Only numpy: pages show it before anything is written, and the job that writes it uses the same numbers.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,9 +46,9 @@ class Rest:
         """Take the posteriors (N, C) of the model of ``row``; see ``open_rest``."""
         self.row, self.probs = row, probs
         self.classes = row.classes or []
-        pool = store.tasks.pool(project.id, len(probs))
+        pool = store.insight.pool(project.id, len(probs))
         self.task_id: IntArray = pool.task_id
-        self.unlabeled: BoolArray = pool.available
+        self.unlabeled: BoolArray = pool.unlabeled
         self.unseen = store.tasks.counts(project.id, 0).available - int(self.unlabeled.sum())
         ids = {name: number for number, name in enumerate(self.classes)}
         held = [(i, ids[label]) for i, label in store.insight.holdout(project.id) if label in ids and i < len(probs)]
@@ -86,3 +87,18 @@ def open_rest(store: Store, data_dir: Path, project: ProjectRow, row: RoundRow |
     if row.classes is None or probs.shape[1] != len(row.classes):
         return None
     return Rest(store, project, row, probs)
+
+
+def rest_version(store: Store, data_dir: Path, project: ProjectRow) -> tuple[Hashable, ...]:
+    """Give a value that is another one once ``open_rest`` of the newest model may give something else.
+
+    It costs the same in a pool of any size. An answer that becomes another one moves no count, but the cursor.
+    """
+    row = store.rounds.newest_model(project.id)
+    if row is None:
+        return ()
+    path = Files.of(data_dir, project.id).probs(row.number)
+    written = path.stat().st_mtime_ns if path.exists() else None
+    tasks = store.tasks.counts(project.id, 0)
+    counts = tasks.ok, tasks.available, tasks.labeled, tasks.trainable
+    return row.number, tuple(row.classes or ()), written, project.cursor, project.image_side, counts

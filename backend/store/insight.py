@@ -11,7 +11,7 @@ from sqlalchemy import case, func, select
 from backend.store.base import Repository, chunks
 from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, TaskRow
 
-LINES = 2000  # read in one transaction
+LINES = 2000  # read at once
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,14 @@ class LossTable:
     pool_index: NDArray[np.int64]
     loss: NDArray[np.float32]  # NaN: none yet
     batch: NDArray[np.int64]  # -1: none yet
+
+
+@dataclass(frozen=True)
+class PoolAnswers:
+    """Who is in the pool and still without an answer; both (N,), by pool index."""
+
+    task_id: NDArray[np.int64]  # -1: nobody
+    unlabeled: NDArray[np.bool_]
 
 
 class Insight(Repository):
@@ -144,6 +152,18 @@ class Insight(Repository):
             np.array([np.nan if value is None else value for value in loss], np.float32),
             np.array([-1 if value is None else value for value in batch], np.int64),
         )
+
+    def pool(self, key: int, size: int) -> PoolAnswers:
+        """Give the first ``size`` indices of the pool, without holding its rows in memory."""
+        found = PoolAnswers(np.full(size, -1, np.int64), np.zeros(size, np.bool_))
+        query = select(TaskRow.pool_index, TaskRow.task_id, TaskRow.answer == Answer.NONE).where(
+            TaskRow.project_id == key, TaskRow.state == ImageState.OK, TaskRow.pool_index < size
+        )
+        with self._read() as session:
+            for part in session.execute(query.execution_options(yield_per=LINES)).partitions():
+                index, task_id, free = map(np.array, zip(*part, strict=True))
+                found.task_id[index], found.unlabeled[index] = task_id, free
+        return found
 
     def lines(self, key: int) -> Iterator[ImageLine]:
         """Yield the images of the pool by task id, some at a time, so that memory does not grow with their number."""

@@ -12,11 +12,12 @@ from werkzeug.exceptions import NotFound
 
 from backend.errors import ProjectError
 from backend.files import Files
-from backend.loop.rest import Rest, final_version, open_rest
+from backend.loop.rest import Rest, final_version
 from backend.store import Answer, ProjectRow, RoundRow
 from backend.store.insight import ImageLine
 from backend.studio.labels import LabelSpec, prediction_result, read_label_config
 from backend.web.api import find_project
+from backend.web.final import rest_of
 from backend.web.services import services
 
 blueprint = Blueprint("downloads", __name__)
@@ -42,7 +43,7 @@ def losses(studio_id: int) -> ResponseReturnValue:
 def predictions_csv(studio_id: int) -> ResponseReturnValue:
     """Give the newest model's class and calibrated confidence, and the annotators' label, an image a line."""
     project = find_project(studio_id)
-    rest = _rest(project)
+    rest = rest_of(project)
     head = ("task", "image", "prediction", "confidence", "label")
 
     def row(line: ImageLine, guess: str, confidence: float) -> tuple[Any, ...]:
@@ -56,7 +57,7 @@ def predictions_csv(studio_id: int) -> ResponseReturnValue:
 def predictions_json(studio_id: int) -> ResponseReturnValue:
     """Give the same as tasks with predictions, as Label Studio imports them."""
     project = find_project(studio_id)
-    rest = _rest(project)
+    rest = rest_of(project)
     try:
         spec = read_label_config(project.label_config)
     except ProjectError as error:
@@ -86,13 +87,6 @@ def exported_model(project: ProjectRow) -> RoundRow | None:
     done = [row for row in here.store.rounds.all(project.id) if row.exported]
     there = [row for row in done if files.onnx(row.number).exists() and files.safetensors(row.number).exists()]
     return there[-1] if there else None
-
-
-def _rest(project: ProjectRow) -> Rest:
-    rest = open_rest(services().store, services().settings.data_dir, project)
-    if rest is None:
-        raise NotFound("there is no model yet: it is trained after the first round of labels")
-    return rest
 
 
 def _guesses(project: ProjectRow, rest: Rest) -> Iterator[tuple[ImageLine, str, float]]:

@@ -10,9 +10,10 @@ from werkzeug.exceptions import BadRequest, Conflict, NotFound
 
 from backend.errors import QueueUnavailable
 from backend.loop.facts import JobKind
-from backend.loop.rest import Prospect, Rest, final_version, open_rest
+from backend.loop.rest import Prospect, Rest, final_version, open_rest, rest_version
 from backend.store import FinalRow, ProjectRow
 from backend.web.api import find_project
+from backend.web.cache import cache_of
 from backend.web.services import services
 
 logger = logging.getLogger(__name__)
@@ -71,12 +72,14 @@ def order(project: ProjectRow, rest: Rest, confidence: float, number: object) ->
 
 
 def rest_of(project: ProjectRow) -> Rest:
-    """Open the newest model's predictions.
+    """Give the newest model's predictions, kept while they stay true: a pool of a million takes seconds to open.
 
     Raises:
         NotFound: there is no model yet.
     """
-    rest = open_rest(services().store, services().settings.data_dir, project)
+    store, data_dir = services().store, services().settings.data_dir
+    version = rest_version(store, data_dir, project)
+    rest = cache_of(store).get((project.id, "rest"), version, lambda: open_rest(store, data_dir, project))
     if rest is None:
         raise NotFound("There is no model yet: it is trained after the first round of labels.")
     return rest

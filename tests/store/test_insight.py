@@ -79,5 +79,20 @@ def test_labeled_and_holdout_go_by_pool_index(insight, project: ProjectRow) -> N
     assert insight.holdout(project.id) == [(1, "dog")]
 
 
+def test_pool_is_what_the_loop_sees_of_it(insight, store: Store, project: ProjectRow, monkeypatch) -> None:
+    monkeypatch.setattr("backend.store.insight.LINES", 2)  # several reads
+    store.tasks.mark_gone(project.id, [1])
+    store.tasks.apply(project.id, [TaskChange(6, "x", None, Answer.SKIPPED, None)])
+    found, oracle = insight.pool(project.id, 5), store.tasks.pool(project.id, 5)
+    assert found.task_id.tolist() == oracle.task_id.tolist() == [-1, 2, 3, 4, 5]
+    assert found.unlabeled.tolist() == oracle.available.tolist() == [False, False, False, False, True]
+    assert insight.pool(project.id, 7).unlabeled.tolist() == [False, False, False, False, True, False, False]
+
+
+def test_pool_of_a_project_without_images_is_empty(insight) -> None:
+    found = insight.pool(77, 3)
+    assert (found.task_id.tolist(), found.unlabeled.tolist()) == ([-1] * 3, [False] * 3)
+
+
 def test_task_ids_are_given_for_known_indices_only(insight, project: ProjectRow) -> None:
     assert insight.task_ids(project.id, [0, 5, 77]) == {0: 1, 5: 6}

@@ -52,6 +52,34 @@ def test_the_temperature_is_fitted_to_the_holdout_alone(pages, fresh: Store) -> 
     assert rest.temperature.value > 1
 
 
+def test_the_pool_is_opened_once_until_something_changes(client, browser, fresh: Store, monkeypatch, tmp_path) -> None:
+    opened: list[int] = []
+    pool, key = fresh.insight.pool, fresh.projects.find(3).id
+    monkeypatch.setattr(fresh.insight, "pool", lambda *given: opened.append(1) or pool(*given))
+
+    def look() -> tuple[int, dict]:
+        """Ask for everything that shows the pool; give how often it was opened, and what was said of it."""
+        opened.clear()
+        for path in ("predictions.csv", "predictions.json", "final?confidence=0.6"):
+            assert client.get(f"/api/projects/3/{path}").status_code == 200
+        assert browser.get("/projects/3/final?confidence=0.6").status_code == 200
+        return len(opened), client.get("/api/projects/3/final?confidence=0.75").json
+
+    assert look()[0] == 1
+    assert look()[0] == 0
+    fresh.tasks.apply(key, [TaskChange(12, "x", None, Answer.LABELED, DOG)])
+    times, said = look()
+    assert (times, said["images"]) == (1, 1)
+    fresh.tasks.apply(key, [TaskChange(4, "x", None, Answer.LABELED, DOG)])  # a holdout's label, and no count, changes
+    fresh.projects.set(key, cursor="2026-01-01T00:00:00Z")
+    times, said = look()
+    assert (times, said["holdout"]["wrong"]) == (1, 0)
+    np.save(Files.of(tmp_path, key).probs(0), np.tile(np.array([0.6, 0.4], np.float32), (12, 1)))
+    times, said = look()
+    assert (times, said["images"]) == (1, 0)
+    assert look()[0] == 0
+
+
 def test_order_is_what_was_looked_at(client, fresh: Store) -> None:
     answer = client.post("/api/projects/3/final", json={"confidence": 0.75, "round": 0})
     assert answer.status_code == 202

@@ -1,11 +1,9 @@
 """The page on which the rest is labeled: what a confidence would give, and the button that writes it."""
 
-from dataclasses import dataclass
-
 from flask import Blueprint, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from backend.loop.rest import Prospect, Rest, final_version
+from backend.loop.rest import final_version
 from backend.web import final, guard
 from backend.web.api import find_project
 from backend.web.dashboard.pages import prepare, render
@@ -19,29 +17,23 @@ STEPS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # confidences that are compared
 DIGITS = 9  # of a round's number
 
 
-@dataclass(frozen=True)
-class Kept:
-    """The dear part of the page: the predictions, and what the compared confidences would give."""
-
-    rest: Rest
-    steps: list[Prospect]
-
-
 @blueprint.get("/projects/<int:studio_id>/final")
 def preview(studio_id: int) -> ResponseReturnValue:
     """Show what would be written above ``?confidence=``."""
     view = ProjectView(services(), find_project(studio_id))
-    kept = view.keep("rest", view.version, lambda: _kept(view))
+    rest = final.rest_of(view.project)
+    # What is compared is true of this ``rest``: that of another version is another object.
+    steps = view.keep("rest steps", rest, lambda: [rest.prospect(confidence) for confidence in STEPS])
     confidence = final.read_confidence(request.args.get("confidence", final.DEFAULT))
-    found = next((step for step in kept.steps if step.confidence == confidence), None)
+    found = next((step for step in steps if step.confidence == confidence), None)
     return render(
         "dashboard/final.html",
         view=view,
         data=view.data,
-        rest=kept.rest,
-        version=final_version(kept.rest.row.number),
-        found=found or kept.rest.prospect(confidence),
-        steps=kept.steps,
+        rest=rest,
+        version=final_version(rest.row.number),
+        found=found or rest.prospect(confidence),
+        steps=steps,
         order=final.last_order(view.project),
     )
 
@@ -56,8 +48,3 @@ def write(studio_id: int) -> ResponseReturnValue:
     known = number.isdecimal() and len(number) <= DIGITS
     final.order(project, final.rest_of(project), confidence, int(number) if known else None)
     return redirect(url_for("rest.preview", studio_id=studio_id, confidence=request.form.get("confidence")), 303)
-
-
-def _kept(view: ProjectView) -> Kept:
-    rest = final.rest_of(view.project)
-    return Kept(rest, [rest.prospect(confidence) for confidence in STEPS])
