@@ -6,6 +6,8 @@ import pytest
 from labelstudio import LabelStudioServer, free_port, start_label_studio
 from redis_server import running_redis
 
+from backend.studio.annotator import Annotator
+
 
 @pytest.fixture(scope="session")
 def private_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -30,3 +32,9 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStud
         pytest.fail(str(error), pytrace=False)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def personal_token(label_studio: LabelStudioServer) -> str:
+    """The administrator's personal access token; Label Studio gives each account one."""
+    return Annotator(label_studio.url, label_studio.email, label_studio.password).create_access_token()

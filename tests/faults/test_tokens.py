@@ -21,14 +21,13 @@ PAGES = ("/", "/health", "/metrics", "/projects", "/projects/{id}", "/api/projec
 
 
 def test_no_secret_is_ever_written_or_said(
-    label_studio: LabelStudioServer, make_backend: Callable[..., Backend],
+    label_studio: LabelStudioServer, personal_token: str, make_backend: Callable[..., Backend],
     make_project: Callable[..., LabelingProject], figures,
 ) -> None:  # fmt: skip
     project = make_project(30, connect=False)
-    personal = project.annotator.create_access_token()
     proxy = Proxy(free_port(), label_studio.url)
     backend = make_backend(
-        LABEL_STUDIO_URL=proxy.url, LABEL_STUDIO_API_KEY=personal, LOG_LEVEL="DEBUG",
+        LABEL_STUDIO_URL=proxy.url, LABEL_STUDIO_API_KEY=personal_token, LOG_LEVEL="DEBUG",
         BASIC_AUTH_USER=USER, BASIC_AUTH_PASS=PASSWORD,
     )  # fmt: skip
     http = requests.Session()
@@ -51,11 +50,11 @@ def test_no_secret_is_ever_written_or_said(
             wait_for(f"an error for {mode}", lambda: status().get("error"), 60)
             time.sleep(6)
             said += [http.get(backend.url + page.format(id=project.id), timeout=10) for page in PAGES]
-        body = {"project": f"{project.id}.x", "access_token": personal, "extra_params": {"seed": personal}}
+        body = {"project": f"{project.id}.x", "access_token": personal_token, "extra_params": {"seed": personal_token}}
         said.append(http.post(f"{backend.url}/setup", json=body, timeout=10))
     finally:
         proxy.stop()
-    secrets = {"legacy token": label_studio.token, "personal token": personal, "password": PASSWORD}
+    secrets = {"legacy token": label_studio.token, "personal token": personal_token, "password": PASSWORD}
     secrets["webhook secret"] = webhook_secret(backend.data_dir, project.id)
     assert backend.stop() == 0
     texts = {answer.url: answer.content + str(answer.headers).encode() + answer.reason.encode() for answer in said}

@@ -2,4 +2,14 @@
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch loads, and for the processes that tests start
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """PyTorch may have been loaded by the tests of another folder."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -152,11 +152,13 @@ def test_train_pretext_killed_goes_on_to_the_same_weights(tmp_path):
     script = (
         "import sys; from pathlib import Path; from model.bank import ImageBank\n"
         "from model.pretext import train_pretext; import model.training; model.training.REPORT_EVERY_S = 0.0\n"
+        "import torch; torch.set_num_threads(int(sys.argv[2]))\n"  # sums of another order are other sums
         "folder = Path(sys.argv[1]); print('ready', flush=True)\n"
         "train_pretext('rotation', ImageBank.open(folder / 'bank'), out=folder / 'w.pt', checkpoint=folder / 'c.pt',"
         " epochs=8, device='cpu', progress=lambda share: print(share, flush=True))\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as process:
+    threads = str(torch.get_num_threads())
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path), threads], stdout=subprocess.PIPE) as process:
         for _ in process.stdout:
             if (tmp_path / "c.pt").exists():
                 os.kill(process.pid, signal.SIGKILL)
