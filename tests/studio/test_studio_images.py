@@ -77,7 +77,7 @@ def test_download_images_runs_ahead_only_so_far(ours: LabelStudio, web: Web):
 
 
 def test_download_images_works_at_several_at_once(ours: LabelStudio, web: Web):
-    together = threading.Barrier(4, timeout=5)
+    together = threading.Barrier(4, timeout=60)
     web.answer = lambda handler, _: (together.wait(), reply(handler, 200, png(), "image/png"))
     refs = [(task, f"/{task}.png") for task in range(4)]
     assert [image.error for image in download_images(ours, refs, 4, workers=4)] == [None] * 4

@@ -3,8 +3,10 @@ import json
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from requests.adapters import HTTPAdapter
 from studio_web import Web, reply
 
 from backend.errors import StudioError, StudioMissing, StudioRefused, StudioUnreachable
@@ -21,6 +23,15 @@ GOOD, BAD = "c0ffee" * 7, "badbad" * 7
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
     monkeypatch.setattr(session_module, "BACKOFF_S", 0.01)
+
+
+def stopped_clock(monkeypatch):
+    """Have time stand still for pauses between calls; ``slept`` says how long was waited."""
+    clock = SimpleNamespace(now=1000.0, slept=[], time=time.time)
+    clock.monotonic, clock.sleep = lambda: clock.now, clock.slept.append
+    monkeypatch.setattr(availability_module, "time", clock)
+    monkeypatch.setattr(session_module, "time", clock)
+    return clock
 
 
 def session(server, *tokens):
@@ -90,14 +101,15 @@ def test_session_exchanges_a_personal_token_once_for_many_threads(web: Web):
     assert len(web.requests) == 9
 
 
-def test_label_studio_with_legacy_tokens_switched_off_takes_a_personal_one(label_studio, person: Annotator):
-    personal = person.create_access_token()
+def test_label_studio_with_legacy_tokens_switched_off_takes_a_personal_one(
+    label_studio, person: Annotator, personal_token: str
+):
     legacy = NamedToken("the token that Label Studio sent to /setup", label_studio.token)
     person.allow_legacy_tokens(False)
     try:
-        both = LabelStudio(label_studio.url, [legacy, NamedToken("LABEL_STUDIO_API_KEY", personal)])
+        both = LabelStudio(label_studio.url, [legacy, NamedToken("LABEL_STUDIO_API_KEY", personal_token)])
         assert isinstance(both.webhooks(person.create_project("tokens", "<View></View>")), list)
-        false = NamedToken("LABEL_STUDIO_API_KEY", personal[:-8] + "AAAAAAAA")
+        false = NamedToken("LABEL_STUDIO_API_KEY", personal_token[:-8] + "AAAAAAAA")
         with pytest.raises(StudioRefused) as caught:
             LabelStudio(label_studio.url, [legacy, false]).project(1)
     finally:
@@ -107,7 +119,7 @@ def test_label_studio_with_legacy_tokens_switched_off_takes_a_personal_one(label
     assert "LABEL_STUDIO_API_KEY (personal access token): Token is invalid" in text
     assert "Personal Access Token and set LABEL_STUDIO_API_KEY" in text
     assert label_studio.token not in text
-    assert personal[-20:-8] not in text
+    assert personal_token[-20:-8] not in text
 
 
 def test_session_without_tokens_says_what_to_create(web: Web):
@@ -138,8 +150,7 @@ def test_session_leaves_a_server_alone_that_has_just_failed_and_then_asks_it_onc
             reply(handler, status)
 
     web.answer = hang_up
-    monkeypatch.setattr(availability_module, "PAUSE_S", 0.5)
-    monkeypatch.setattr(availability_module, "PAUSE_RATIO", 0)
+    clock = stopped_clock(monkeypatch)
     with pytest.raises(StudioUnreachable) as first:
         session(web.url).get("/api/one")
     asked = len(web.requests)
@@ -148,11 +159,11 @@ def test_session_leaves_a_server_alone_that_has_just_failed_and_then_asks_it_onc
         session(web.url).get("/api/two")  # of another project there, too
     assert len(web.requests) == asked
     assert str(second.value) == str(first.value)
-    time.sleep(0.6)
+    clock.now += availability_module.PAUSE_S + 0.1
     with pytest.raises(StudioUnreachable):
         session(web.url).get("/api/three")
     assert len(web.requests) == asked + 1
-    time.sleep(0.6)
+    clock.now += availability_module.PAUSE_S + 0.1
     web.answer = lambda handler, _: reply(handler, 200)
     session(web.url).get("/api/four")
     session(web.url).get("/api/five")
@@ -170,11 +181,18 @@ def test_session_spends_little_time_on_an_address_where_nothing_answers(monkeypa
             other.setblocking(False)
             other.connect_ex(address)
         monkeypatch.setattr(session_module, "CONNECT_S", 0.3)
-        begun = time.monotonic()
+        stopped_clock(monkeypatch)
+        tried, send = [], HTTPAdapter.send
+
+        def note(self, request, **options):
+            tried.append(options["timeout"][0])
+            return send(self, request, **options)
+
+        monkeypatch.setattr(HTTPAdapter, "send", note)
         for _ in range(20):
             with pytest.raises(StudioUnreachable, match="did not answer in time"):
                 session(f"http://127.0.0.1:{address[1]}").get("/api/one")
-        assert time.monotonic() - begun < 2
+        assert tried == [0.3] * session_module.CONNECT_ATTEMPTS
         for other in others:
             other.close()
 
@@ -198,27 +216,28 @@ def test_session_sends_once_what_a_dropped_connection_may_have_done(web: Web):
     assert len(web.requests) == 1 + session_module.ATTEMPTS
 
 
-def test_session_waits_as_long_as_it_is_told_before_any_repetition(web: Web):
+def test_session_waits_as_long_as_it_is_told_before_any_repetition(web: Web, monkeypatch):
+    clock = stopped_clock(monkeypatch)
     web.answer = lambda handler, number: reply(handler, 429 if number == 1 else 200, Retry_After="1")
-    begun = time.monotonic()
     session(web.url).call("POST", "/api/one", body={}, repeatable=False)
-    assert 1 <= time.monotonic() - begun < 2
+    assert clock.slept == [1.0]
     assert len(web.requests) == 2
 
 
 def test_session_understands_a_date_to_wait_for_and_bounds_it(web: Web, monkeypatch):
-    monkeypatch.setattr(session_module, "RETRY_AFTER_MAX_S", 0.2)
+    clock = stopped_clock(monkeypatch)
     far = "Fri, 31 Dec 2100 23:59:59 GMT"
     web.answer = lambda handler, number: reply(handler, 503 if number == 1 else 200, Retry_After=far)
-    begun = time.monotonic()
     session(web.url).get("/api/one")
-    assert 0.2 <= time.monotonic() - begun < 2
+    assert clock.slept == [session_module.RETRY_AFTER_MAX_S]
 
 
 def test_session_gives_up_on_a_server_that_does_not_answer_in_time(web: Web):
-    web.answer = lambda handler, _: (time.sleep(0.4), reply(handler, 200))
+    done = threading.Event()
+    web.answer = lambda handler, _: (done.wait(60), reply(handler, 200))
     with pytest.raises(StudioUnreachable, match="did not answer in time"):
         session(web.url).call("GET", "/api/one", read_s=0.1)
+    done.set()
     assert len(web.requests) == 1
 
 
