@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from model.curves import CONTROL, Row, summarize, table
 from model.data import load_images
@@ -18,10 +17,6 @@ from model.oracle import OracleLoop
 from model.query import QuerySettings
 from model.results import Results, Say
 from model.world import Setting, World
-
-if TYPE_CHECKING:
-    pass
-
 
 FORM = "pretext/batch_order/first_query/sampler"
 
