@@ -30,7 +30,10 @@ def entry(**given: object) -> dict[str, object]:
 
 
 def test_a_wide_interval_is_warned_about_and_a_narrow_one_is_not() -> None:
-    assert [finding.tone for finding in _accuracy([entry()], 0.1)] == ["plain"]
+    (narrow,) = _accuracy([entry()], 0.1)
+    assert narrow.tone == "plain"
+    assert "right on 80% of 400 random images" in narrow.text
+    assert "For the images without a label that means about 76% to 84%" in narrow.text
     wide = list(_accuracy([entry(holdout_size=20, interval=[0.6, 0.92])], 0.1))
     assert [finding.tone for finding in wide] == ["plain", "warning"]
     assert "differences below 16 points are noise" in wide[1].text

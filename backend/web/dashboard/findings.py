@@ -68,8 +68,9 @@ def _accuracy(history: list[dict[str, Any]], holdout_fraction: float) -> Iterabl
     yield Finding(
         "plain",
         f"With {count(entry['labels'], 'label')} the model is right on {percent(entry['holdout_accuracy'])} of "
-        f"{images} that it was never trained on. For the whole pool that means {percent(low)} to {percent(high)} "
-        "(95% interval).",
+        f"{images} that it was never trained on. For the images without a label that means about {percent(low)} to "
+        f"{percent(high)} (95% interval), rather more than less: each round draws its random images from what it does "
+        "not ask for, and the early ones still contain images of the kind that later rounds asked for.",
     )
     if high - low > WIDE:
         yield Finding(
