@@ -15,7 +15,7 @@ from backend.config import Settings
 from backend.demo import servers
 from backend.studio.annotator import Annotator
 from benchmarks import growth, pretext, readme, recording, turnaround, warm, web
-from benchmarks.measure import Measure, Say, limit, print_table, write
+from benchmarks.measure import Measure, Say, limit, print_table, read, write
 from benchmarks.ports import free_port
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -39,15 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "turnaround": _turnaround,
         "recording": _recording,
     }
-    measures, seconds = [], {}
+    measures = []
     for name in given.only or PARTS:
         begun = time.perf_counter()
-        measures += runs[name](say)
-        seconds[name] = time.perf_counter() - begun
+        found = runs[name](say)
+        write(RESULTS, name, found, time.perf_counter() - begun)
+        measures += found
     print_table(measures, console)
-    if not given.only:
-        write(RESULTS, measures, seconds)
-        readme.update(measures)
+    readme.update(read(RESULTS, PARTS))
     missed = [one.what for one in measures if not one.met]
     for what in missed:
         console.print(f"[red]budget missed:[/] {what}")
@@ -88,7 +87,7 @@ def _recording(say: Say) -> list[Measure]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure speeds as ratios, in one run.")
     parser.add_argument("--full", action="store_true", help="grow to a million images (some minutes more)")
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="some of them; results.json stays as it is")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="some of them; the results of the others stay")
     return parser
 
 

@@ -84,17 +84,25 @@ def cells(measures: Sequence[Measure]) -> list[tuple[str, ...]]:
     ]
 
 
-def write(path: Path, measures: Sequence[Measure], seconds: dict[str, float]) -> None:
-    """Write the results with machine, versions and commit."""
-    content = {
+def write(path: Path, part: str, measures: Sequence[Measure], seconds: float) -> None:
+    """Put a part's results into the file, with machine, versions and commit; the other parts stay."""
+    content = json.loads(path.read_text()) if path.exists() else {}
+    content[part] = {
         "machine": machine(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in NAMED}},
         "commit": _git("rev-parse", "HEAD"),
         "changed_files": len(_git("status", "--porcelain", "--untracked-files=no").splitlines()),
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "seconds": round(seconds, 1),
         "measures": [{**asdict(one), "met": one.met} for one in measures],
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read(path: Path, parts: Sequence[str]) -> list[Measure]:
+    """Return what the file has of these parts, in their order."""
+    content = json.loads(path.read_text())
+    rows = [row for part in parts if part in content for row in content[part]["measures"]]
+    return [Measure(**{key: value for key, value in row.items() if key != "met"}) for row in rows]
 
 
 def machine() -> dict[str, str | int | float]:

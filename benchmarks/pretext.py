@@ -12,10 +12,11 @@ from benchmarks.images import colour_images
 from benchmarks.measure import Measure, Say, ratio
 from model.bank import ImageBank
 from model.pretext import extract_losses, train_pretext
+from model.pretext.run import RECIPES
 
 IMAGES, SIDE = 1024, 32
 STEPS, EXTRACTED = 2, 64  # of the reference, which takes an hour for the whole work
-SAME_NETWORK_IMAGES = 256  # of ours with the reference's network, for one epoch
+SAME_NETWORK_IMAGES = 256  # of ours with the reference's network, for two epochs
 
 
 def run(say: Say) -> list[Measure]:
@@ -28,14 +29,15 @@ def run(say: Say) -> list[Measure]:
         pace = reference.measure_pace(files, steps=STEPS, extracted=EXTRACTED)
         say(f"pretext: {IMAGES} images with the default network, whole training and extraction")
         default = _default(bank, Path(folder))
-        say(f"pretext: {SAME_NETWORK_IMAGES} images with ResNet-18, one epoch and the extraction")
+        say(f"pretext: {SAME_NETWORK_IMAGES} images with ResNet-18, two epochs and the extraction")
         same = _same_network(files, Path(folder))
+        epochs = RECIPES["auto"].plan.epochs
     theirs = pace.seconds(IMAGES)
     note = f"{IMAGES} images of {SIDE} px; the paper's pace over {STEPS * reference.BATCH} images, times 15 epochs"
     return [
         ratio("pretext training and extraction, default network", "s", theirs, default, 50, note),
-        ratio("the same with the paper's ResNet-18 and 15 epochs", "s", theirs, same.seconds(IMAGES), 3.5,
-              f"our pace over {SAME_NETWORK_IMAGES} images"),
+        ratio("the same with the paper's ResNet-18 in our recipe", "s", theirs, same.seconds(IMAGES, epochs), 3.5,
+              f"our pace over {SAME_NETWORK_IMAGES} images, times {epochs} epochs"),
     ]  # fmt: skip
 
 
@@ -50,20 +52,17 @@ def _default(bank: ImageBank, folder: Path) -> float:
 def _same_network(files: list[Path], folder: Path) -> reference.Pace:
     bank = ImageBank.create(folder / "same", SIDE)
     bank.append(np.stack([np.asarray(Image.open(file)) for file in files[:SAME_NETWORK_IMAGES]]))
-    started = time.perf_counter()
-    train_pretext(
-        "rotation",
-        bank,
-        out=folder / "same.pt",
-        checkpoint=folder / "same.part",
-        recipe="paper",
-        epochs=1,
-        device="cpu",
-    )
+    seconds = []
+    for epochs in (1, 2):  # the difference is an epoch without what a training does once
+        started = time.perf_counter()
+        train_pretext(
+            "rotation", bank, out=folder / "same.pt", checkpoint=folder / f"same-{epochs}.part", network="resnet18",
+            epochs=epochs, device="cpu",
+        )  # fmt: skip
+        seconds.append(time.perf_counter() - started)
     trained = time.perf_counter()
     extract_losses(bank, folder / "same.pt", device="cpu")
-    done = time.perf_counter()
-    return reference.Pace((trained - started) / len(bank), (done - trained) / len(bank))
+    return reference.Pace((seconds[1] - seconds[0]) / len(bank), (time.perf_counter() - trained) / len(bank))
 
 
 def _warm_up(folder: Path) -> None:

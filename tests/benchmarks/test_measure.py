@@ -7,7 +7,7 @@ from PIL import Image
 
 from benchmarks import readme, reference
 from benchmarks.images import colour_images
-from benchmarks.measure import Measure, cells, limit, percentile, ratio, write
+from benchmarks.measure import Measure, cells, limit, percentile, ratio, read, write
 
 
 def test_a_ratio_is_held_against_its_floor() -> None:
@@ -37,12 +37,21 @@ def test_percentile_is_the_value_that_a_share_lies_below() -> None:
 
 
 def test_results_name_machine_versions_and_commit(tmp_path: Path) -> None:
-    write(tmp_path / "results.json", [limit("a", "s", 1, 2)], {"pretext": 1.234})
-    content = json.loads((tmp_path / "results.json").read_text())
+    path, measure = tmp_path / "results.json", limit("a", "s", 1, 2)
+    write(path, "growth", [measure], 1.234)
+    content = json.loads(path.read_text())["growth"]
     assert content["machine"]["cores"] >= 1
     assert content["versions"]["torch"]
-    assert content["seconds"] == {"pretext": 1.2}
+    assert content["seconds"] == 1.2
     assert content["measures"][0]["met"] is True
+
+
+def test_results_of_one_part_leave_those_of_the_others(tmp_path: Path) -> None:
+    path, old, new = tmp_path / "results.json", limit("a", "s", 1, 2), limit("b", "s", 1, 2)
+    write(path, "growth", [old], 1)
+    write(path, "pretext", [old], 1)
+    write(path, "growth", [new], 1)
+    assert read(path, ["pretext", "growth", "recording"]) == [old, new]
 
 
 def test_the_readmes_table_is_replaced_and_the_rest_of_it_kept(tmp_path: Path) -> None:
