@@ -57,10 +57,10 @@ def test_the_lock_lets_one_in_at_a_time(queueing: Queueing) -> None:
 
 
 def test_the_lock_outlives_its_time_while_it_is_held(queueing: Queueing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backend.queueing.LOCK_TTL_S", 0.3)
+    monkeypatch.setattr("backend.queueing.LOCK_TTL_S", 1.5)
     monkeypatch.setattr("backend.queueing.LOCK_WAIT_S", 0.1)
     with queueing.lock(1) as held:
-        time.sleep(1.0)
+        time.sleep(3.0)
         with queueing.lock(1) as second:
             assert (held, second) == (True, False)
     with queueing.lock(1) as again:
