@@ -73,11 +73,15 @@ def test_serve_survives_a_kill_and_ends_cleanly_on_ctrl_c(tmp_path: Path) -> Non
     backend.start()  # on the same port and data, at once
     children = everything(backend)
     assert set(tree(backend)) == {"redis-server", "web", "advance", "io", "train"}
+
+    def said_ready() -> int:
+        lines = backend.log.read_text().splitlines()
+        return len([line for line in lines if line.endswith("ready: connect " + backend.url)])
+
+    wait_for("serve to say for the second time that it is ready", lambda: said_ready() == 2, 30)
     assert backend.stop() == 0
     assert gone(children)
     assert not (backend.data_dir / "redis" / "url").exists()
-    lines = backend.log.read_text().splitlines()
-    assert len([line for line in lines if line.endswith("ready: connect " + backend.url)]) == 2
     assert "Traceback" not in backend.log.read_text()
 
 
