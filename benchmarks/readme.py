@@ -23,6 +23,7 @@ def markdown(measures: Sequence[Measure]) -> str:
     """Return the table in Markdown, and what it was measured on."""
     about = machine()
     rows = ["| what | reference | ours | ratio | budget |", "| --- | ---: | ---: | ---: | ---: |"]
-    for what, reference, ours, ratio, budget, _, _ in cells(measures):
-        rows.append(f"| {what} | {reference} | {ours} | {ratio} | {budget} |")
+    for what, reference, ours, ratio, budget, met, _ in cells(measures):
+        missed = ", missed" if met == "NO" else ""
+        rows.append(f"| {what} | {reference} | {ours} | {ratio} | {budget}{missed} |")
     return "\n".join([*rows, "", f"Measured by `make bench` on {about['cores']} cores ({about['processor']}), no GPU."])
