@@ -4,7 +4,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -30,6 +33,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write a ``.npy`` file that is either whole or absent, without a second copy of the array in memory."""
+    with replacing(path) as file:
+        np.save(file, array)
 
 
 def sync_folder(folder: Path) -> None:

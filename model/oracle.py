@@ -7,11 +7,12 @@ import numpy as np
 
 from model.batches import split
 from model.curves import Row
+from model.files import save_array
 from model.metrics import class_histogram, cohen_kappa
 from model.outputs import BoolArray, IntArray, Outputs
 from model.query import Pool, QuerySettings, plan_round
 from model.selection import mask_of
-from model.world import QUERY_STREAM, World, save_array
+from model.world import QUERY_STREAM, World
 
 if TYPE_CHECKING:
     from model.learner import Learner

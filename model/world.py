@@ -1,6 +1,5 @@
 """What the strategies of a simulation share: the images and labels of a seed, and its pretext networks."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy.typing as npt
 from model.bank import ImageBank
 from model.data import ImageSet, load_images
 from model.errors import BadInput
-from model.files import write_atomically
+from model.files import save_array, write_atomically
 from model.outputs import FloatArray, IntArray
 
 # Streams of random numbers: the draw of one thing does not depend on how much was drawn for another.
@@ -129,13 +128,6 @@ def foreign_images(mix: str, side: int, seed: int) -> npt.NDArray[np.uint8]:
         raise BadInput(f"'{name}' has {len(images)} images, not {number} to mix in")
     drawn = np.random.default_rng([seed, MIX_STREAM]).permutation(len(images))[: int(number)]
     return images[np.sort(drawn)]
-
-
-def save_array(path: Path, array: npt.NDArray[np.generic]) -> None:
-    """Write a ``.npy`` file that is either whole or absent."""
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    write_atomically(path, buffer.getvalue())
 
 
 def _bank(folder: Path, images: npt.NDArray[np.uint8]) -> ImageBank:

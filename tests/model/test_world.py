@@ -1,6 +1,7 @@
 import numpy as np
 
-from model.world import draw_pool, save_array
+from model.files import save_array
+from model.world import draw_pool
 
 
 def rng(seed=0):

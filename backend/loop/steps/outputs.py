@@ -8,7 +8,7 @@ import numpy as np
 from backend.loop.context import Work
 from backend.loop.facts import pretext_key
 from backend.store import RoundRow
-from model.files import replacing
+from model.files import save_array
 from model.outputs import OUTPUTS, FloatArray, Outputs, pool_axis
 
 logger = logging.getLogger(__name__)
@@ -58,12 +58,6 @@ def load_pretext_embeddings(work: Work, size: int) -> FloatArray | None:
     """Give the features (size, D) of the pretext network, if the pretext job has left them."""
     path = work.files.pretext_embeddings(pretext_key(work.config, work.side))
     return _load(path, "pretext_embeddings", size)
-
-
-def save_array(path: Path, array: FloatArray) -> None:
-    """Write an array so that a reader, or a kill, finds the old one or the new one whole."""
-    with replacing(path) as file:
-        np.save(file, array)
 
 
 def _load(path: Path, name: str, size: int) -> FloatArray | None:

@@ -6,10 +6,10 @@ from backend.errors import Superseded
 from backend.loop.context import Work
 from backend.loop.facts import pretext_key, split_key, wanted_side
 from backend.loop.heartbeat import Progress
-from backend.loop.steps.outputs import save_array
 from backend.loop.steps.sync import open_bank
 from model.bank import ImageBank
 from model.batches import place, split
+from model.files import save_array
 from model.queries import first_query
 
 TRAIN_SHARE = 0.9  # of the progress bar
