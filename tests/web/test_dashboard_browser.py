@@ -1,7 +1,6 @@
 """The project page in a real Chromium: figures are drawn under our policy, and the page follows what happens."""
 
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -12,8 +11,8 @@ from werkzeug.serving import make_server
 
 from backend.store import Answer, Store
 from backend.store.tasks import TaskChange
+from scripts.chromium import BINARY
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -27,7 +26,7 @@ FLAGS = [
     "--dump-dom",
 ]
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")]
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(BINARY is None, reason="there is no Chromium here")]
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def dom(tmp_path: Path) -> Callable[[str], str]:
     """Give a page's markup after a dozen seconds of its life."""
 
     def dump(url: str) -> str:
-        command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'chromium'}", "--window-size=1200,6000", url]
+        command = [str(BINARY), *FLAGS, f"--user-data-dir={tmp_path / 'chromium'}", "--window-size=1200,6000", url]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
     return dump
