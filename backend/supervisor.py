@@ -98,14 +98,13 @@ class Supervisor:
 
     def _stop(self) -> None:
         logger.info("stopping")
-        before = self._stop_signals
         for last in (False, True):
             group = [run for run in self._runs if run.child.stops_last == last]
             for run in group:
                 run.signal(signal.SIGTERM)
             deadline = time.monotonic() + self._grace_s
             while any(run.alive() for run in group):
-                if time.monotonic() > deadline or self._stop_signals > max(before, 1):
+                if time.monotonic() > deadline or self._stop_signals > 1:
                     break
                 time.sleep(POLL_S)
             for run in group:

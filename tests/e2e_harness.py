@@ -45,6 +45,7 @@ class Backend:
 
     def start(self) -> None:
         clean = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "DATABASE_URL"}}
+        before = self._times_ready()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "backend", "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)],
@@ -54,7 +55,12 @@ class Backend:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        wait_for("the backend's /health", self.healthy, 60)
+        wait_for("the backend to say that it is ready", lambda: self._times_ready() > before)
+        wait_for("the backend's /health", self.healthy)
+
+    def _times_ready(self) -> int:
+        said = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return said.count("ready: connect ")
 
     def healthy(self) -> bool:
         try:
@@ -65,7 +71,7 @@ class Backend:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_S)
 
     def end(self) -> None:
         """Stop it if it still runs."""
@@ -76,8 +82,8 @@ class Backend:
         """Pull the plug: every process of the tree dies at once."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-        wait_for("the port to be free", lambda: not self.healthy(), 10)
+        self.process.wait(PATIENCE_S)
+        wait_for("the port to be free", lambda: not self.healthy())
 
     def get(self, path: str) -> Any:
         try:

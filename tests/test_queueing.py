@@ -73,9 +73,9 @@ def test_ask_gives_the_result_of_a_worker(queueing: Queueing) -> None:
     worker._install_signal_handlers = lambda: None  # only the main thread may
 
     answers: list[object] = []
-    asking = threading.Thread(target=lambda: answers.append(queueing.ask(IO, "posixpath.join", "a", "b", timeout_s=10)))
+    asking = threading.Thread(target=lambda: answers.append(queueing.ask(IO, "posixpath.join", "a", "b", timeout_s=60)))
     asking.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while queueing.depth(IO) == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
     worker.work(burst=True, logging_level="ERROR")

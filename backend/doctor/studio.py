@@ -12,6 +12,7 @@ from backend.errors import BackendError, ProjectGone, StudioRefused, StudioUnrea
 from backend.loop.context import Context, studio_of, withheld_key
 from backend.loop.facts import UNCERTAINTY
 from backend.loop.steps.pull import look
+from backend.loop.steps.upkeep import ours_among
 from backend.queueing import Queueing
 from backend.store import JobState, ProjectRow, Store
 from backend.studio.client import LabelStudio, MlBackend, ProjectInfo
@@ -56,11 +57,14 @@ def _check_project(here: Context, project: ProjectRow) -> Iterator[Finding]:
         yield Finding("Label Studio", str(error), "see Label Studio's log")
         return
     yield Finding("Label Studio", f"{project.server} answers and takes our token")
-    ours = [one for one in backends if one.url.rstrip("/") == (project.backend_url or "").rstrip("/")] or backends[:1]
+    ours = ours_among(backends, project.backend_url) or backends[:1]
     if not ours:
         yield Finding("connection", "this backend is not among the project's models any more", CONNECT)
         return
     yield _reached(ours[0])
+    if len(ours) > 1:
+        text = f"{len(ours)} of the project's models have the address {ours[0].url}"
+        yield Finding("connection", text, "delete all but one of them (Settings > Model)")
     yield _webhook(here, studio, project, ours[0])
     yield from _served(here, project, info)
     yield from _noted(here, project)

@@ -247,14 +247,14 @@ def test_the_queue_in_label_studio_is_made_right_again(make_project, backend, st
     # Most images come after the first queue is there: the pool is split anew, under the same version.
     project.annotator.upload_images(project.id, digits[0][30:100])
     backend.wait(project.id, "the new images", lambda s: s["pool"]["images"] == 100)
-    wait_for("the new split on record", lambda: len(recorded(studio, project.id)) == 100, 120)
-    wait_for("the new queue without traces of the old", exact, 60)
+    wait_for("the new split on record", lambda: len(recorded(studio, project.id)) == 100)
+    wait_for("the new queue without traces of the old", exact)
     batches = Counter(batch for _, batch in recorded(studio, project.id).values())
     assert batches == {0: 50, 1: 50}
 
     # Somebody deletes the predictions of our version.
     studio.delete_predictions(project.id, "pt4al-r000")
-    wait_for("the queue to be posted again", exact, 90)
+    wait_for("the queue to be posted again", exact)
     assert studio.project(project.id).model_version == "pt4al-r000"
 
 
@@ -263,7 +263,7 @@ def test_start_training_ends_a_round_early(make_project, backend, studio: LabelS
     backend.wait_round(project.id, 0)
     for _ in range(4):
         project.label_next()
-    (model,) = studio.ml_backends(project.id)
+    model = studio.ml_backends(project.id)[0]
     project.annotator.call("POST", f"/api/ml/{model.id}/train")
     status = backend.wait_round(project.id, 1)
     assert 3 <= status["history"][0]["labels"] <= 4

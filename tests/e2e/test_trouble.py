@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from e2e_harness import CONFIG, Backend, LabelingProject, wait_for
 from labelstudio import LabelStudioServer, free_port
 
 from backend.errors import StudioError
+from backend.loop.steps.upkeep import TWICE
 from backend.studio.annotator import Annotator
 from backend.studio.client import LabelStudio, NamedToken
 
@@ -22,14 +22,13 @@ def studio(label_studio: LabelStudioServer) -> LabelStudio:
     return LabelStudio(label_studio.url, [NamedToken("test", label_studio.token)])
 
 
-def card_says(studio: LabelStudio, project: int, words: str) -> str:
-    """Wait for words on the model card that people see in Label Studio."""
+def card_says(studio: LabelStudio, project: int, words: str) -> None:
+    """Wait for words on every model card of a project; there are two if Label Studio repeated a slow request."""
 
-    def look() -> Any:
-        (model,) = studio.ml_backends(project)
-        return model.description if words in model.description else None
+    def look() -> bool:
+        return all(words in model.description for model in studio.ml_backends(project))
 
-    return wait_for(f"{words!r} on the model card", look, 30)
+    wait_for(f"{words!r} on the model card", look)
 
 
 def set_config(project: LabelingProject, config: str) -> None:
@@ -66,6 +65,15 @@ def test_an_unusable_labeling_interface_is_named_and_mended(
     card_says(studio, project.id, words)
     project.annotator.call("PATCH", f"/api/projects/{project.id}/", {"label_config": CONFIG})
     backend.wait(project.id, "the error to go", lambda s: words not in (s["error"] or ""), 40)
+
+
+def test_a_backend_that_is_connected_twice_says_so_and_works(make_project, backend: Backend, studio) -> None:
+    project = make_project(30, rounds=2, labels_per_round=10)
+    project.annotator.connect_backend(project.id, backend.url, {"rounds": 2, "labels_per_round": 10})
+    backend.wait_round(project.id, 0)
+    card_says(studio, project.id, "round 1 of 2")
+    cards = sorted(studio.ml_backends(project.id), key=lambda model: model.id)
+    assert [TWICE in card.description for card in cards] == [number > 0 for number in range(len(cards))]
 
 
 def test_an_unknown_key_is_refused_with_the_choices_and_changes_nothing(make_project, backend: Backend) -> None:

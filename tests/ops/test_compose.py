@@ -124,7 +124,7 @@ class Native:
         codes = {}
         for service, process in self.processes.items():
             try:
-                codes[service] = process.wait(30)
+                codes[service] = process.wait(60)
             except subprocess.TimeoutExpired:
                 codes[service] = -signal.SIGKILL
                 os.killpg(process.pid, signal.SIGKILL)
@@ -231,11 +231,11 @@ def test_every_service_runs_and_label_studio_connects_without_a_token(native: Na
     person.connect_backend(project, backend)
 
     def status() -> dict[str, Any]:
-        answer = requests.get(f"{backend}/api/projects/{project}", timeout=5)
+        answer = requests.get(f"{backend}/api/projects/{project}", timeout=60)
         return answer.json() if answer.ok else {}
 
     # The tasks were read with the token that Label Studio itself handed over.
-    wait_for("the tasks", lambda: status().get("pool", {}).get("tasks") == 3, 60)
+    wait_for("the tasks", lambda: status().get("pool", {}).get("tasks") == 3)
 
     assert listing(tmp_path / "app") == image
     assert [listing(tmp_path / f"home-{name}") for name in OURS] == [set(), set()]

@@ -220,6 +220,12 @@ def test_a_disconnected_and_a_deleted_project_are_named(connect, label_studio: L
     assert "not in Label Studio any more" in project.wrong()["project"].text
 
 
+def test_a_double_connection_is_named(connect, model: Web, label_studio: LabelStudioServer) -> None:
+    project = connect(label_studio)
+    project.person.connect_backend(project.id, model.url)
+    assert "delete all but one" in (project.wrong()["connection"].mend or "")
+
+
 def test_a_refused_token_is_named_with_its_kind(connect, label_studio: LabelStudioServer) -> None:
     project = connect(label_studio)
     project.person.allow_legacy_tokens(False)

@@ -24,7 +24,7 @@ def running(server: PrivateRedis) -> Iterator[redis.Redis]:
     process = subprocess.Popen(server.prepare())
     client = redis.Redis.from_url(server.url)
     try:
-        wait_for("Redis", server.ready, 10, 0.02)
+        wait_for("Redis", server.ready, pause_s=0.02)
         yield client
     finally:
         client.close()
@@ -73,7 +73,7 @@ def test_damaged_file_is_set_aside(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "appendonly.aof").write_bytes(b"*2\r\n$6\r\nnot what Redis writes")
     server = PrivateRedis(tmp_path)
-    failed = subprocess.run(server.prepare(), timeout=10, check=False)
+    failed = subprocess.run(server.prepare(), timeout=60, check=False)
     assert failed.returncode == 1
     assert server.mend() is True
     with running(server) as client:
@@ -90,9 +90,9 @@ def test_mend_finds_nothing_where_nothing_is_damaged(tmp_path: Path) -> None:
 def test_orphan_of_this_folder_is_ended(tmp_path: Path) -> None:
     orphan = subprocess.Popen(PrivateRedis(tmp_path).prepare())
     try:
-        wait_for("the orphan's process id", lambda: (tmp_path / "redis" / "redis.pid").exists(), 10, 0.02)
+        wait_for("the orphan's process id", lambda: (tmp_path / "redis" / "redis.pid").exists(), pause_s=0.02)
         PrivateRedis(tmp_path).prepare()
-        assert orphan.wait(10) == 0
+        assert orphan.wait(60) == 0
     finally:
         orphan.kill()
 

@@ -63,23 +63,21 @@ def refuse(*arguments: str, **env: str) -> str:
 
 def test_serve_survives_a_kill_and_ends_cleanly_on_ctrl_c(tmp_path: Path) -> None:
     backend = Backend(tmp_path / "data", free_port())
-    backend.start()
-    children = everything(backend)
-    assert backend.process is not None
-    backend.process.kill()
-    backend.process.wait()
-    wait_for("the end of what a killed serve has started", lambda: gone(children), 10)
+    try:
+        backend.start()
+        children = everything(backend)
+        assert backend.process is not None
+        backend.process.kill()
+        backend.process.wait()
+        wait_for("the end of what a killed serve has started", lambda: gone(children))
 
-    backend.start()  # on the same port and data, at once
-    children = everything(backend)
-    assert set(tree(backend)) == {"redis-server", "web", "advance", "io", "train"}
-
-    def said_ready() -> int:
-        lines = backend.log.read_text().splitlines()
-        return len([line for line in lines if line.endswith("ready: connect " + backend.url)])
-
-    wait_for("serve to say for the second time that it is ready", lambda: said_ready() == 2, 30)
-    assert backend.stop() == 0
+        backend.start()  # on the same port and data, at once
+        children = everything(backend)
+        assert set(tree(backend)) == {"redis-server", "web", "advance", "io", "train"}
+        assert f"ready: connect {backend.url}\n" in backend.log.read_text()
+        assert backend.stop() == 0
+    finally:
+        backend.end()
     assert gone(children)
     assert not (backend.data_dir / "redis" / "url").exists()
     assert "Traceback" not in backend.log.read_text()
@@ -89,8 +87,8 @@ def test_serve_survives_a_kill_and_ends_cleanly_on_ctrl_c(tmp_path: Path) -> Non
 def test_serve_starts_again_what_dies(backend: Backend, name: str) -> None:
     victim = tree(backend)[name]
     victim.kill()
-    wait_for("another process", lambda: tree(backend).get(name, victim).pid != victim.pid, 10)
-    wait_for("/health", backend.healthy, 10)
+    wait_for("another process", lambda: tree(backend).get(name, victim).pid != victim.pid)
+    wait_for("/health", backend.healthy)
     assert f"{name.removesuffix('-server')} was killed by SIGKILL" in backend.log.read_text()
 
 
@@ -105,16 +103,16 @@ def test_workers_take_jobs_again_after_redis_died(backend: Backend) -> None:
         except QueueUnavailable:
             return False
 
-    wait_for("Redis to take a hint", hint, 10)
+    wait_for("Redis to take a hint", hint)
     with redis.Redis.from_url(url) as client:
-        wait_for("a worker to take it", lambda: not client.exists("pt4al:hint:1"), 25)
+        wait_for("a worker to take it", lambda: not client.exists("pt4al:hint:1"))
 
 
 def test_web_and_short_workers_never_load_torch(backend: Backend) -> None:
     def loads_torch(process: psutil.Process) -> bool:
         return any("libtorch" in mapped.path for mapped in process.memory_maps())
 
-    requests.get(f"{backend.url}/api/projects", timeout=5)
+    requests.get(f"{backend.url}/api/projects", timeout=60)
     named = tree(backend)
     light = [named["web"], *named["web"].children(), named["advance"], named["io"]]
     assert len(light) >= 4
@@ -157,10 +155,10 @@ def test_lone_worker_finds_the_private_redis_of_its_data_folder(backend: Backend
     url = (backend.data_dir / "redis" / "url").read_text().strip()
     try:
         with redis.Redis.from_url(url) as client:
-            wait_for("its registration", lambda: str(worker.pid).encode() in pids_of_workers(client), 30)
+            wait_for("its registration", lambda: str(worker.pid).encode() in pids_of_workers(client))
     finally:
         worker.terminate()
-        worker.wait(20)
+        worker.wait(60)
 
 
 def test_lone_worker_without_redis_is_refused(tmp_path: Path) -> None:
@@ -186,11 +184,11 @@ def test_label_studio_ml_start_serves_it(tmp_path: Path) -> None:
             cwd=REPOSITORY, env=env, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
-        wait_for("/health", lambda: answers(f"http://127.0.0.1:{port}/health"), 60)
+        wait_for("/health", lambda: answers(f"http://127.0.0.1:{port}/health"))
         assert (tmp_path / "data" / "pt4al.sqlite3").exists()
     finally:
         os.killpg(started.pid, signal.SIGTERM)
-        started.wait(30)
+        started.wait(60)
     assert "the application can be made" in (tmp_path / "log").read_text()
 
 

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 TAB_TITLE = "PT4AL queue"
 UPKEEP_S = 30.0  # how often webhook, tab and connection are looked at
+TWICE = "This backend is connected twice: delete this entry, the other one stays."
 CONNECTING_S = 30.0  # Label Studio calls /setup before it lists the model
 
 CARD_S = 10.0  # how often the count of answers on a card is brought up to date: Label Studio calls /setup each time
@@ -42,8 +43,8 @@ def upkeep(work: Work) -> bool:
     backends = work.studio.ml_backends(work.project.studio_id)
     if not backends and time.time() - work.project.connected_at > CONNECTING_S:
         return False
-    ours = _ours(backends, work.project.backend_url)
-    url = ours.url if ours else work.project.backend_url
+    ours = ours_among(backends, work.project.backend_url)
+    url = ours[0].url if ours else work.project.backend_url
     if url:
         work.studio.ensure_webhook(
             work.project.studio_id,
@@ -90,18 +91,18 @@ def _hardness(context: Context, status: Status) -> Hardness | None:
 
 
 def _describe(studio: LabelStudio, project: ProjectRow, text: str) -> bool:
-    ours = _ours(studio.ml_backends(project.studio_id), project.backend_url)
-    if ours is not None:
-        studio.describe_backend(ours, text)
-    return ours is not None
+    ours = ours_among(studio.ml_backends(project.studio_id), project.backend_url)
+    for number, card in enumerate(ours):
+        studio.describe_backend(card, text if number == 0 else f"{TWICE} {text}")
+    return bool(ours)
 
 
-def _ours(backends: list[MlBackend], url: str | None) -> MlBackend | None:
+def ours_among(backends: list[MlBackend], url: str | None) -> list[MlBackend]:
     """Find our entry among a project's models: by the address that Label Studio calls, else the only one there is.
 
     Behind a proxy that does not pass the host on, the address that we are called by is not the one that was typed in.
+    Label Studio on SQLite repeats a request during which its database was locked, and so may connect a model twice;
+    the oldest entry comes first.
     """
-    for backend in backends:
-        if url and backend.url.rstrip("/") == url.rstrip("/"):
-            return backend
-    return backends[0] if len(backends) == 1 else None
+    named = [backend for backend in backends if url and backend.url.rstrip("/") == url.rstrip("/")]
+    return sorted(named, key=lambda backend: backend.id) or (backends if len(backends) == 1 else [])
