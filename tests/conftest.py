@@ -1,12 +1,29 @@
-"""Fixtures that several folders of tests share."""
+"""Fixtures that several folders of tests share, and what is run once more when it fails."""
 
 from collections.abc import Iterator
 
 import pytest
-from labelstudio import LabelStudioServer, free_port, start_label_studio
+from labelstudio import ROOT, LabelStudioServer, free_port, start_label_studio
 from redis_server import running_redis
 
 from backend.studio.annotator import Annotator
+
+
+REAL = frozenset({"label_studio", "backend", "private_redis"})
+PROCESSES = frozenset({"e2e", "faults", "ops", "screens"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that drive real processes a second try.
+
+    Dozens of processes on two cores now and then stall each other for longer than any of them was made for. The summary
+    names every test that needed its second try: it is something to look into, not noise.
+    """
+    for item in items:
+        fixtures = frozenset(getattr(item, "fixturenames", ()))
+        in_browser = item.get_closest_marker("browser") is not None
+        if in_browser or fixtures & REAL or PROCESSES & set(item.path.relative_to(ROOT).parts):
+            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
 
 
 @pytest.fixture(scope="session")
