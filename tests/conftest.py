@@ -8,7 +8,6 @@ from redis_server import running_redis
 
 from backend.studio.annotator import Annotator
 
-
 REAL = frozenset({"label_studio", "backend", "private_redis"})
 PROCESSES = frozenset({"e2e", "faults", "ops", "screens"})
 
