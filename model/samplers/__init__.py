@@ -10,6 +10,7 @@ from model.samplers.entropy import Entropy
 from model.samplers.learning_loss import LearningLoss
 from model.samplers.least_confidence import LeastConfidence
 from model.samplers.margin import Margin
+from model.samplers.power_margin import PowerMargin
 from model.samplers.random import Random
 from model.samplers.vaal import Vaal
 from model.samplers.variation_ratio import VariationRatio
@@ -19,6 +20,7 @@ SAMPLERS: dict[str, Sampler] = {
     "random": Random(),
     "least_confidence": LeastConfidence(),
     "margin": Margin(),
+    "power_margin": PowerMargin(),
     "entropy": Entropy(),
     "bald": Bald(),
     "variation_ratio": VariationRatio(),

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from model.outputs import FloatArray
 from model.selection import Candidates, Query, lowest, ranked
 
 
@@ -13,8 +14,13 @@ class Margin:
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the ``k`` candidates of the smallest difference between the two highest posteriors."""
-        probs = candidates.rows("probs")
-        if probs.shape[1] < 2:  # one class: no margin, every image is as good as any other
-            return ranked(lowest(candidates.indices, probs[:, 0], k)[0])
-        second, first = np.partition(probs, -2, axis=1)[:, -2:].T
-        return ranked(lowest(candidates.indices, first - second, k)[0])
+        return ranked(lowest(candidates.indices, margins(candidates.rows("probs")), k)[0])
+
+
+def margins(probs: FloatArray) -> FloatArray:
+    """Return the difference between the two highest posteriors: (n, C) -> (n,); with one class all are alike, 0."""
+    if probs.shape[1] < 2:
+        return np.zeros(len(probs))
+    second, first = np.partition(np.asarray(probs, np.float64), -2, axis=1)[:, -2:].T
+    difference: FloatArray = first - second
+    return difference
