@@ -12,6 +12,7 @@ from model.samplers.least_confidence import LeastConfidence
 from model.samplers.margin import Margin
 from model.samplers.power_margin import PowerMargin
 from model.samplers.random import Random
+from model.samplers.uncertainty_herding import UncertaintyHerding
 from model.samplers.vaal import Vaal
 from model.samplers.variation_ratio import VariationRatio
 from model.samplers.weibull import Weibull
@@ -26,6 +27,7 @@ SAMPLERS: dict[str, Sampler] = {
     "variation_ratio": VariationRatio(),
     "core_set": CoreSet(),
     "badge": Badge(),
+    "uncertainty_herding": UncertaintyHerding(),
     "class_balanced": ClassBalanced(),
     "weibull": Weibull(),
     "learning_loss": LearningLoss(detached=False),

@@ -54,6 +54,19 @@ def test_margin_of_a_single_class_asks_by_index():
     assert ask("margin", 2, probs=[[1.0], [1.0], [1.0]]) == [0, 1]
 
 
+def test_power_margin_draws_in_proportion_to_doubt():
+    probs = [[0.9, 0.1], [0.6, 0.4], [1.0, 0.0]]  # one minus the margin: 0.2, 0.8, 0
+    first = [ask("power_margin", 1, seed=seed, probs=probs)[0] for seed in range(2000)]
+    assert first.count(1) / 2000 == pytest.approx(0.8, abs=0.03)
+    assert first.count(2) == 0
+    assert sorted(ask("power_margin", 3, probs=probs)) == [0, 1, 2]
+
+
+def test_power_margin_of_a_single_class_is_a_uniform_draw():
+    first = [ask("power_margin", 1, seed=seed, probs=[[1.0]] * 4)[0] for seed in range(2000)]
+    assert [first.count(i) / 2000 for i in range(4)] == pytest.approx([0.25] * 4, abs=0.04)
+
+
 def test_entropy_asks_the_most_spread_posterior():
     assert ask("entropy", 4, probs=THREE) == [1, 3, 0, 2]
 
@@ -191,3 +204,35 @@ def test_fit_weibull_equals_scipys_maximum_likelihood():
 def test_fit_weibull_of_too_few_values_is_no_fit():
     assert fit_weibull(np.array([0.0, 2.0, 2.0])) is None
     assert fit_weibull(np.array([])) is None
+
+
+@pytest.mark.parametrize("covered", [(), (0,), (0, 1, 2, 3)])
+def test_uncertainty_herding_is_the_greedy_maximum_of_its_definition(covered):
+    generator = rng(3)
+    probs, embeddings = generator.dirichlet(np.ones(4), 60), generator.normal(size=(60, 5))
+    free = np.arange(4, 60)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    squared = ((unit[:, None] - unit[None]) ** 2).sum(axis=2)
+    picks, width = list(covered), 1.0
+    if len(covered) > 1:
+        labeled = squared[np.ix_(covered, covered)] + np.diag(np.full(len(covered), np.inf))
+        width = np.median(np.sqrt(labeled.min(axis=1)))
+    kernel = np.exp(-squared / width**2)
+    doubt = 1 - np.diff(np.sort(probs, axis=1)[:, -2:])[:, 0]
+
+    def value(chosen):
+        return (doubt * kernel[:, chosen].max(axis=1))[free].sum()
+
+    for _ in range(8):
+        picks.append(max((i for i in free if i not in picks), key=lambda i: value([*picks, i])))
+    asked = ask("uncertainty_herding", 8, free, covered=covered, probs=probs, embeddings=embeddings)
+    assert asked == picks[len(covered) :]
+
+
+def test_uncertainty_herding_of_a_large_pool_asks_a_drawn_part_of_it(monkeypatch):
+    monkeypatch.setattr("model.samplers.uncertainty_herding.SAMPLE", 20)
+    generator = rng(5)
+    arrays = {"probs": generator.dirichlet(np.ones(4), 500), "embeddings": generator.normal(size=(500, 5))}
+    asked = [ask("uncertainty_herding", 30, seed=seed, **arrays) for seed in (0, 0, 1)]
+    assert len(set(asked[0])) == 30
+    assert asked[0] == asked[1] != asked[2]
