@@ -1,14 +1,11 @@
 """What the subjects of the store have in common."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from itertools import islice
-from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
 Transaction = Callable[[], AbstractContextManager[Session]]
-T = TypeVar("T")
 
 IN_LIMIT = 500  # bound parameters in one IN (...): SQLite's oldest limit is 999
 
@@ -20,10 +17,3 @@ class Repository:
         """Take the ways to begin a transaction."""
         self._read = read
         self._write = write
-
-
-def chunks(items: Iterable[T], size: int = IN_LIMIT) -> Iterator[Sequence[T]]:
-    """Cut ``items`` into lists of at most ``size``."""
-    iterator = iter(items)
-    while part := list(islice(iterator, size)):
-        yield part

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import case, func, select
 
-from backend.store.base import Repository, chunks
+from backend.chunks import chunks
+from backend.store.base import IN_LIMIT, Repository
 from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, TaskRow
 
 LINES = 2000  # read at once
@@ -209,7 +210,7 @@ class Insight(Repository):
         """Give the task id by pool index, for those that have one."""
         found: dict[int, int] = {}
         with self._read() as session:
-            for part in chunks(pool_indices):
+            for part in chunks(pool_indices, IN_LIMIT):
                 rows = session.execute(
                     select(TaskRow.pool_index, TaskRow.task_id).where(
                         TaskRow.project_id == key, TaskRow.pool_index.in_(part), TaskRow.state == ImageState.OK

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from backend.store.base import Repository, chunks
+from backend.chunks import chunks
+from backend.store.base import IN_LIMIT, Repository
 from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, RoundRow, RoundState, TaskRow
 from backend.store.tally import keep_tally
 
@@ -150,7 +151,7 @@ class Rounds(Repository):
     def mark(self, key: int, number: int, task_ids: Sequence[int], state: AskState) -> None:
         """Note whether asks are in Label Studio."""
         with self._write() as session:
-            for part in chunks(task_ids):
+            for part in chunks(task_ids, IN_LIMIT):
                 session.execute(
                     update(AskRow)
                     .where(AskRow.project_id == key, AskRow.round == number, AskRow.task_id.in_(part))
@@ -207,7 +208,7 @@ def _draw_holdout(session: Session, key: int, task_ids: Sequence[int]) -> None:
     """Free the holdout tasks that nobody answered, and take these; not those that were answered while we planned."""
     mine = (TaskRow.project_id == key) & (TaskRow.answer == Answer.NONE)
     session.execute(update(TaskRow).where(mine, TaskRow.holdout).values(holdout=False))
-    for part in chunks(task_ids):
+    for part in chunks(task_ids, IN_LIMIT):
         session.execute(update(TaskRow).where(mine, TaskRow.task_id.in_(part)).values(holdout=True))
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
-from backend.store.base import chunks
+from backend.chunks import chunks
+from backend.store.base import IN_LIMIT
 from backend.store.tables import Answer, ImageState, TallyRow, TaskRow
 
 RECENT_S = 10.0  # span over which the annotators' pace is taken
@@ -112,7 +113,7 @@ def _count(session: Session, key: int, *where: Any) -> dict[str, int]:
 
 def _count_of(session: Session, key: int, task_ids: Sequence[int]) -> dict[str, int]:
     totals = dict.fromkeys(_conditions(), 0)
-    for part in chunks(task_ids):
+    for part in chunks(task_ids, IN_LIMIT):
         for name, value in _count(session, key, TaskRow.task_id.in_(part)).items():
             totals[name] += value
     return totals

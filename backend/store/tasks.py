@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from backend.store.base import Repository, chunks
+from backend.chunks import chunks
+from backend.store.base import IN_LIMIT, Repository
 from backend.store.tables import Answer, ImageState, TaskRow
 from backend.store.tally import TaskCounts, keep_tally, read_counts, unrecorded
 
@@ -47,7 +48,7 @@ class Tasks(Repository):
     def apply(self, key: int, changes: Sequence[TaskChange]) -> None:
         """Write what a synchronisation found; a task whose image reference is new or different is fetched (again)."""
         with self._write() as session:
-            for part in chunks(changes):
+            for part in chunks(changes, IN_LIMIT):
                 ids = [change.task_id for change in part]
                 with keep_tally(session, key, ids):
                     known = {
@@ -132,7 +133,7 @@ class Tasks(Repository):
         """Give how often each task's image has failed."""
         found = dict.fromkeys(task_ids, 0)
         with self._read() as session:
-            for part in chunks(task_ids):
+            for part in chunks(task_ids, IN_LIMIT):
                 rows = session.execute(
                     select(TaskRow.task_id, TaskRow.attempts).where(
                         TaskRow.project_id == key, TaskRow.task_id.in_(part)
@@ -221,7 +222,7 @@ class Tasks(Repository):
         """Give the pool index by task id, for those that have one."""
         found: dict[int, int] = {}
         with self._read() as session:
-            for part in chunks(task_ids):
+            for part in chunks(task_ids, IN_LIMIT):
                 rows = session.execute(
                     select(TaskRow.task_id, TaskRow.pool_index).where(
                         TaskRow.project_id == key, TaskRow.task_id.in_(part), TaskRow.pool_index.is_not(None)
@@ -275,10 +276,6 @@ class Tasks(Repository):
         """Note that Label Studio has been told that these tasks are in ``batch``."""
         self._set(key, task_ids, recorded_batch=batch)
 
-    def set_holdout(self, key: int, task_ids: Sequence[int], *, holdout: bool) -> None:
-        """Put tasks into the holdout, or release them to training."""
-        self._set(key, task_ids, holdout=holdout)
-
     def _set(self, key: int, task_ids: Sequence[int], **values: Any) -> None:
         with self._write() as session:
             _set_columns(session, key, task_ids, values)
@@ -312,7 +309,7 @@ class Tasks(Repository):
 
 def _set_columns(session: Session, key: int, task_ids: Sequence[int], values: Mapping[str, Any]) -> None:
     with keep_tally(session, key, task_ids):
-        for part in chunks(task_ids):
+        for part in chunks(task_ids, IN_LIMIT):
             session.execute(
                 update(TaskRow).where(TaskRow.project_id == key, TaskRow.task_id.in_(part)).values(**values)
             )

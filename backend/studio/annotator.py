@@ -14,10 +14,11 @@ from typing import Any
 
 import requests
 
+from backend.chunks import chunks
 from backend.errors import StudioMissing, StudioRefused
 from backend.studio.answers import read_json, unreachable
 from backend.studio.session import CONNECT_S, READ_S
-from backend.studio.types import Json, chunks
+from backend.studio.types import Json
 
 FILES = 50
 """Files an upload; Label Studio takes 100 at most."""

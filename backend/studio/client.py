@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from backend.addresses import AllowedAddresses
+from backend.chunks import chunks
 from backend.studio import files, predictions, tab, tasks
 from backend.studio.session import PUBLIC_ONLY, Observer, StudioSession, unobserved
 from backend.studio.types import (
@@ -23,7 +24,6 @@ from backend.studio.types import (
     TaskPage,
     TaskRecord,
     Webhook,
-    chunks,
 )
 
 __all__ = [

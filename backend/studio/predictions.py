@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from backend.chunks import chunks
 from backend.errors import StudioError, StudioMissing, StudioRefused, StudioUnreachable
 from backend.studio import tasks
 from backend.studio.session import SLOW_READ_S, StudioSession
-from backend.studio.types import Prediction, StoredPrediction, chunks
+from backend.studio.types import Prediction, StoredPrediction
 
 IMPORTED = 2000
 """Predictions a request. Each request also recounts the whole project (seconds at 50,000 tasks), so few are better; but

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from backend.chunks import chunks
 from backend.studio.session import StudioSession
 from backend.studio.types import (
     Json,
     StoredPrediction,
     TaskPage,
     TaskRecord,
-    chunks,
     format_time,
     parse_time,
     task_record,

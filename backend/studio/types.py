@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
-
-T = TypeVar("T")
+from typing import Any, Protocol
 
 Json = Any
 """A value decoded from JSON, before it is checked."""
@@ -143,11 +141,6 @@ def parse_time(text: str) -> datetime:
 def format_time(moment: datetime) -> str:
     """Write a time as Data Manager's filters want it: UTC, always with microseconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Cut a sequence into pieces of at most `size`."""
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def task_record(raw: Mapping[str, Json]) -> TaskRecord:

@@ -34,7 +34,7 @@ def write_something(store: Store, key: int, dice: random.Random) -> None:
         fresh = list(session.scalars(select(TaskRow.task_id).where(TaskRow.state == ImageState.NEW)))
     used = set(indices)
     tasks = store.tasks
-    match dice.randrange(12):
+    match dice.randrange(11):
         case 0 | 1:
             images = dice.choices(["a.png", "b.png", None], k=5)
             answers = dice.choices(ANSWERS, k=5)
@@ -55,8 +55,6 @@ def write_something(store: Store, key: int, dice: random.Random) -> None:
         case 8:
             tasks.mark_gone(key, ids[:2])
         case 9:
-            tasks.set_holdout(key, ids, holdout=dice.random() < 0.5)
-        case 11:
             number = dice.randrange(1000)
             store.rounds.plan(key, number, f"v{number}", [Ask(i, 0.1, AskRole.HOLDOUT) for i in ids])
         case 10:

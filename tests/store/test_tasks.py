@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from backend.store import Answer, ProjectRow, Store
+from backend.store.rounds import Ask, AskRole
 from backend.store.tasks import TaskChange
 
 
@@ -86,12 +87,12 @@ def test_retry_broken_takes_images_out_of_quarantine(tasks, project: ProjectRow)
     assert tasks.to_fetch(project.id, 0.0, 10) == [(1, "a.png")]
 
 
-def test_pool_gives_arrays_by_pool_index(tasks, project: ProjectRow) -> None:
+def test_pool_gives_arrays_by_pool_index(store: Store, tasks, project: ProjectRow) -> None:
     fill(tasks, project.id, 4)
     tasks.set_losses(project.id, {0: 0.5, 1: 0.25, 3: 1e-7})
     tasks.set_batches(project.id, {0: 1, 1: 0})
+    store.rounds.plan(project.id, 0, "v0", [Ask(2, 0.1, AskRole.HOLDOUT)])
     tasks.apply(project.id, [change(2, answer=Answer.LABELED, label="cat"), change(3, answer=Answer.SKIPPED)])
-    tasks.set_holdout(project.id, [2], holdout=True)
     pool = tasks.pool(project.id, 4)
     np.testing.assert_array_equal(pool.loss, np.array([0.5, 0.25, np.nan, 1e-7], np.float32))
     assert pool.batch.tolist() == [1, 0, -1, -1]

@@ -9,6 +9,7 @@ from math import isclose
 
 import numpy as np
 
+from backend.chunks import chunks
 from backend.loop.context import Work
 from backend.loop.heartbeat import Progress
 from backend.loop.rest import FINAL, final_version, open_rest
@@ -16,7 +17,6 @@ from backend.store import FinalRow
 from backend.studio.client import Prediction
 from backend.studio.labels import LabelSpec, prediction_result
 from backend.studio.predictions import DELETED, IMPORTED
-from backend.studio.types import chunks
 from model.calibration import guess
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def final(work: Work, progress: Progress) -> None:
         return
     wanted = _wanted(work, order)
     if wanted is None:
-        logger.warning("project %s: the model of round %d is gone; order its predictions again", work.key, order.round)
+        logger.warning("the model of round %d is gone; order its predictions again", order.round)
         work.store.finals.drop(work.key)
         return
     version = final_version(order.round)
@@ -65,7 +65,7 @@ def final(work: Work, progress: Progress) -> None:
         work.studio.import_predictions(work.project.studio_id, part)
     _drop_superseded(work, version, progress)
     work.store.finals.written(work.key, order.ordered_at, len(wanted.tasks))
-    logger.info("project %s: %d final predictions written as %s", work.key, len(wanted.tasks), version)
+    logger.info("%d final predictions written as %s", len(wanted.tasks), version)
 
 
 def _wanted(work: Work, order: FinalRow) -> _Wanted | None:

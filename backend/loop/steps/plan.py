@@ -42,7 +42,7 @@ def plan(work: Work) -> None:
     asks = _asks(work, number, pool)
     if asks and work.store.rounds.plan(work.key, number, version_of(number), asks):
         work.store.rounds.add_seconds(work.key, number, plan=time.monotonic() - started)
-        logger.info("project %s round %d: %d images planned", work.key, number, len(asks))
+        logger.info("round %d: %d images planned", number, len(asks))
 
 
 def extend(work: Work) -> None:
@@ -137,7 +137,7 @@ def _sampler(work: Work, outputs: Outputs | None) -> str:
 def _or_fallback(work: Work, wanted: str, missing: frozenset[str], fallback: str) -> str:
     if not missing:
         return wanted
-    logger.warning("project %s: no %s for '%s' yet; asking by '%s'", work.key, ", ".join(missing), wanted, fallback)
+    logger.warning("no %s for '%s' yet; asking by '%s'", ", ".join(missing), wanted, fallback)
     return fallback
 
 
