@@ -23,6 +23,7 @@ from model.metrics import spearman
 from model.names import PRETEXT_TASKS
 from model.outputs import FloatArray, IntArray
 from model.results import Results, Say
+from model.study import parse, study_parser
 from model.world import QUERY_STREAM, Setting, World
 
 LABELED = 0.2  # share of the pool that the main model is trained on by itself
@@ -178,13 +179,8 @@ def _number(value: float | None) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    given = _parser().parse_args(arguments)
-    if given.threads:
-        import torch
-
-        torch.set_num_threads(given.threads)
+    given, seeds = parse(_parser(), arguments)
     tasks = list(PRETEXT_TASKS) if given.tasks == "all" else given.tasks.split(",")
-    seeds = range(given.first_seed, given.first_seed + given.seeds)
     try:
         setting = _setting(given)
         results = Results[Row](given.json, setting)
@@ -212,26 +208,11 @@ def _setting(given: argparse.Namespace) -> Setting:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m model.h1",
-        description="Spearman's rho of pretext and main-task loss, for every pretext task.",
-        epilog="A run that was stopped goes on where it was when it is started again with the same arguments.",
-    )
+    parser = study_parser("python -m model.h1", "Spearman's rho of pretext and main-task loss, for every pretext task.")
     add = parser.add_argument
-    add("--data", required=True, help="digits, a set under PT4AL_DATA, or a folder with a subfolder per class")
     add("--pool", type=int, required=True, help="images in the pool, drawn anew for each seed")
     add("--labels", type=int, help="of them the main model is trained on (default: a fifth)")
-    add("--test", type=int, help="test images, the same for all seeds (default: all)")
     add("--tasks", default="all", help=f"comma list of {', '.join(PRETEXT_TASKS)}, or all")
-    add("--seeds", type=int, required=True, help="number of seeds")
-    add("--first-seed", type=int, default=0)
-    add("--json", type=Path, required=True, help="file of the results, written after each task")
-    add("--network", default="auto")
-    add("--recipe", default="auto")
-    add("--epochs", type=int, help="epochs of the main model (default: the recipe's)")
-    add("--pretext-epochs", type=int, help="epochs of the pretext networks (default: the recipe's)")
-    add("--device", default="auto")
-    add("--threads", type=int, help="CPU threads (default: all)")
     return parser
 
 

@@ -7,7 +7,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from model.curves import CONTROL, Row, summarize, table
 from model.data import load_images
@@ -16,6 +15,7 @@ from model.names import JOINTS, PRETEXT_TASKS
 from model.oracle import OracleLoop
 from model.query import QuerySettings
 from model.results import Results, Say
+from model.study import parse, study_parser
 from model.world import Setting, World
 
 FORM = "pretext/batch_order/first_query/sampler"
@@ -119,13 +119,8 @@ def _done(rows: Sequence[Row], strategy: str, seed: int) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    given = _parser().parse_args(arguments)
-    if given.threads:
-        import torch
-
-        torch.set_num_threads(given.threads)
+    given, seeds = parse(_parser(), arguments)
     setting = Setting(**{name: getattr(given, name) for name in Setting.__dataclass_fields__})
-    seeds = range(given.first_seed, given.first_seed + given.seeds)
     try:
         strategies = [parse_strategy(name) for name in given.strategies.split(",")]
         results = Results[Row](given.json, setting)
@@ -146,36 +141,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m model.simulate",
-        description="Run active-learning strategies with an oracle and compare them with random.",
-        epilog="A run that was stopped goes on where it was when it is started again with the same arguments.",
+    parser = study_parser(
+        "python -m model.simulate", "Run active-learning strategies with an oracle and compare them with random."
     )
     add = parser.add_argument
-    add("--data", required=True, help="digits, a set under PT4AL_DATA, or a folder with a subfolder per class")
     add("--pool", type=int, help="images in the pool, drawn anew for each seed (default: all)")
-    add("--test", type=int, help="test images, the same for all seeds (default: all)")
     add("--rounds", type=int, required=True)
     add("--stop-after", type=int, help="rounds to run of these; a further call without it goes on (default: all)")
     add("--k", type=int, required=True, help="images asked per round")
-    add("--seeds", type=int, required=True, help="number of seeds")
-    add("--first-seed", type=int, default=0)
     add(
         "--strategies",
         required=True,
         help="comma list of pretext/batch_order/first_query/sampler[/joint], default, random",
     )
-    add("--json", type=Path, required=True, help="file of the results, written after each round")
     add("--holdout", type=float, default=0.0, help="images on top at random to measure with, as a share of k")
     add("--imbalance", action="store_true", help="the paper's 1:10 ramp over the classes of the pool")
     add("--mix", help="NAME or NAME:N: put (N of) another set's images into the pool, which nobody can label")
-    add("--network", default="auto")
     add("--init", default="pretext", help="pretext, scratch or pretrained")
-    add("--recipe", default="auto")
-    add("--epochs", type=int, help="epochs of the main model (default: the recipe's)")
-    add("--pretext-epochs", type=int, help="epochs of the pretext network (default: the recipe's)")
-    add("--device", default="auto")
-    add("--threads", type=int, help="CPU threads (default: all)")
     return parser
 
 
