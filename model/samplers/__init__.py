@@ -1,6 +1,7 @@
 """Query strategies once there is a main model, by name."""
 
 from model.errors import UnknownName
+from model.samplers.adaptive import Adaptive
 from model.samplers.badge import Badge
 from model.samplers.bald import Bald
 from model.samplers.base import Sampler
@@ -19,6 +20,7 @@ from model.samplers.weibull import Weibull
 
 SAMPLERS: dict[str, Sampler] = {
     "random": Random(),
+    "adaptive": Adaptive(),
     "least_confidence": LeastConfidence(),
     "margin": Margin(),
     "power_margin": PowerMargin(),
