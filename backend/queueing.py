@@ -82,6 +82,11 @@ class Queueing:
         with _translated():
             self.connection.delete(f"{PREFIX}hint:{key}")
 
+    def is_hinted(self, key: int) -> bool:
+        """Tell whether another ``advance(key)`` waits already."""
+        with _translated():
+            return bool(self.connection.exists(f"{PREFIX}hint:{key}"))
+
     def enqueue(self, queue: str, kind: str, key: int, token: str) -> None:
         """Queue the long job ``kind``; its token is its RQ id.
 

@@ -25,7 +25,9 @@ def test_a_hint_waits_once_until_it_is_taken(queueing: Queueing) -> None:
     assert not queueing.hint(7)
     assert queueing.hint(8)
     assert queueing.depth(ADVANCE) == 2
+    assert queueing.is_hinted(7)
     queueing.hint_taken(7)
+    assert not queueing.is_hinted(7)
     assert queueing.hint(7)
 
 

@@ -68,7 +68,7 @@ def advance(key: int) -> None:
         if text != project.error:
             here.store.projects.set(key, error=text)
         if not isinstance(error, StudioUnreachable):
-            write_card(here, key)
+            write_card(here, key, in_haste=here.queueing.is_hinted(key))
 
 
 def _advance(here: Context, project: ProjectRow) -> Exception | None:

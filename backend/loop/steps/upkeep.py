@@ -22,6 +22,7 @@ TWICE = "This backend is connected twice: delete this entry, the other one stays
 CONNECTING_S = 30.0  # Label Studio calls /setup before it lists the model
 
 CARD_S = 10.0  # how often the count of answers on a card is brought up to date: Label Studio calls /setup each time
+CARD_LATE_S = 50.0  # that it may be late on top while there is no end of answers
 _ANSWERED = re.compile(r"[\d,]+ of [\d,]+ answered")
 
 _next_upkeep: dict[int, tuple[str | None, float]] = {}
@@ -58,8 +59,13 @@ def upkeep(work: Work) -> bool:
     return True
 
 
-def write_card(context: Context, key: int) -> None:
-    """Put the status in words onto the model card, when the words have changed."""
+def write_card(context: Context, key: int, *, in_haste: bool = False) -> None:
+    """Put the status in words onto the model card, when the words have changed.
+
+    In haste, while answers wait to be read, the card waits for its turn, but not for ever.
+    """
+    if in_haste and time.monotonic() < _next_card.get(key, 0.0) + CARD_LATE_S:
+        return
     project = context.store.projects.get(key)
     if project is None or not project.active:
         return
