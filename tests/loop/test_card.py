@@ -1,0 +1,75 @@
+"""When and on which entries the model card is written. What Label Studio makes of it: tests/e2e."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from backend.config import Settings
+from backend.loop.context import Context
+from backend.loop.steps import upkeep
+from backend.store import Store
+from backend.studio.client import MlBackend
+
+CONFIG = '<View><Image name="i" value="$x"/><Choices name="c" toName="i"><Choice value="a"/></Choices></View>'
+URL = "http://backend:9090"
+
+
+class Cards:
+    """The entries under Settings > Model, with what is written on them."""
+
+    def __init__(self, *urls: str) -> None:
+        self.entries = [MlBackend(10 - n, 1, url, "PT4AL", "", None, "NONE", "", "CO") for n, url in enumerate(urls)]
+        self.written: list[tuple[int, str]] = []
+
+    def ml_backends(self, project: int) -> list[MlBackend]:
+        return self.entries
+
+    def describe_backend(self, entry: MlBackend, text: str) -> None:
+        self.written.append((entry.id, text))
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+    monkeypatch.setattr(upkeep, "_next_card", {})
+    store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
+    store.projects.connect(
+        studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=URL, label_config=CONFIG,
+        extra_params={},
+    )  # fmt: skip
+    yield Context(Settings(data_dir=tmp_path), store, SimpleNamespace())
+    store.close()
+
+
+def cards(monkeypatch: pytest.MonkeyPatch, *urls: str) -> Cards:
+    made = Cards(*urls)
+    monkeypatch.setattr(upkeep, "studio_of", lambda *_: made)
+    return made
+
+
+def test_the_card_is_written_once_while_its_words_stay(context: Context, monkeypatch) -> None:
+    seen = cards(monkeypatch, URL)
+    upkeep.write_card(context, 1)
+    upkeep.write_card(context, 1)
+    assert [number for number, _ in seen.written] == [10]
+
+
+def test_a_second_entry_says_that_it_can_go(context: Context, monkeypatch) -> None:
+    seen = cards(monkeypatch, f"{URL}/", "http://other:9090", URL)
+    upkeep.write_card(context, 1)
+    assert [number for number, _ in seen.written] == [8, 10]  # the oldest first
+    assert [upkeep.TWICE in text for _, text in seen.written] == [False, True]
+
+
+def test_in_haste_the_card_waits_but_not_for_ever(context: Context, monkeypatch) -> None:
+    seen = cards(monkeypatch, URL)
+    upkeep.write_card(context, 1, in_haste=True)  # the first one: nothing has been said yet
+    context.store.projects.set(1, error="trouble")
+    upkeep.write_card(context, 1, in_haste=True)
+    assert len(seen.written) == 1
+    now = upkeep.time.monotonic()
+    monkeypatch.setattr(upkeep, "time", SimpleNamespace(monotonic=lambda: now + 61, time=upkeep.time.time))
+    upkeep.write_card(context, 1, in_haste=True)
+    assert len(seen.written) == 2
+    assert "trouble" in seen.written[1][1]
