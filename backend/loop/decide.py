@@ -6,7 +6,6 @@ from enum import StrEnum
 from backend.loop.facts import Facts, JobKind
 
 MIN_IMAGES = 2  # below this there is nothing to tell apart
-LOW_WATER = 20  # images
 LOOK_AHEAD = 3  # spans of store.tasks.RECENT_S for which the queue should last
 
 
@@ -56,10 +55,10 @@ def next_step(facts: Facts, passing: Collection[Step] = ()) -> Step:
 def low_water(asked: int, recent: int) -> int:
     """Give the number of unanswered images in Label Studio at which reserve is posted.
 
-    Large enough that annotators cannot empty it before more is there: what a few quick ones answer while a busy Label
-    Studio has yet to say so, and half a minute at the pace of the last ten seconds (``recent`` answers).
+    Large enough that annotators cannot empty it before more is there: a few quick ones at least, and what they
+    answer in half a minute at the pace of the last ten seconds (``recent`` answers).
     """
-    return max(LOW_WATER, asked // 4, LOOK_AHEAD * recent)
+    return max(10, asked // 4, LOOK_AHEAD * recent)
 
 
 def is_complete(facts: Facts) -> bool:

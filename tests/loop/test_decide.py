@@ -131,11 +131,11 @@ def test_next_step_does_not_restart_under_a_running_training() -> None:
     assert next_step(facts) == Step.WAIT
 
 
-def test_low_water_is_a_quarter_but_no_less_than_twenty() -> None:
-    assert [low_water(asked, recent=0) for asked in (4, 80, 84, 1000)] == [20, 20, 21, 250]
+def test_low_water_is_a_quarter_but_no_less_than_ten() -> None:
+    assert [low_water(asked, recent=0) for asked in (4, 40, 44, 1000)] == [10, 10, 11, 250]
 
 
 def test_low_water_rises_with_the_pace_of_the_annotators() -> None:
-    assert [low_water(80, recent) for recent in (6, 7, 60)] == [20, 21, 180]
+    assert [low_water(40, recent) for recent in (3, 4, 60)] == [10, 12, 180]
     quick = replace(live(waiting=30, answered=20), tasks=replace(LIVE.tasks, recent=10))
     assert next_step(quick) == Step.TOP_UP

@@ -31,13 +31,15 @@ _hard: dict[int, tuple[int, Hardness | None]] = {}  # of the newest round
 
 
 def upkeep(work: Work) -> bool:
-    """See to connection, webhook and tab, now and then and whenever our address or version has changed.
+    """See to connection, webhook and tab, now and then, and whenever our address has changed or a first queue is live.
+
+    Not at each new round: annotators begin on it at once, and Label Studio has to tell us what they answer.
 
     Gives False if the project has no model any more: it was disconnected, and nothing more is to be written.
     """
     live = work.store.rounds.current(work.key)
     version = live.model_version if live and live.live_at else None
-    state = f"{work.project.connected_at} {work.project.backend_url} {version}"
+    state = f"{work.project.connected_at} {work.project.backend_url} {version is not None}"
     last, due = _next_upkeep.get(work.key, (None, 0.0))
     if last == state and time.monotonic() < due:
         return True
