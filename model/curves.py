@@ -92,17 +92,28 @@ def table(points: Sequence[Point]) -> str:
     lines = [f"{'strategy':<48} round labels  mean %    sd   vs random    sd  (n)  labels saved"]
     mixed = any(p.foreign is not None for p in points)
     lines[0] += "  foreign %" if mixed else ""
-    last = max((point.labels for point in points if point.strategy == CONTROL), default=0.0)
+    control = [point.labels for point in points if point.strategy == CONTROL]
     for p in points:
         difference = (
             "         -     -" if p.difference is None else f"{100 * p.difference:+10.2f} {_percent(p.difference_sd)}"
         )
-        saved = "-" if p.saved is None else f"> {last - p.labels:.0f}" if np.isinf(p.saved) else f"{p.saved:.0f}"
         lines.append(
             f"{p.strategy:<48} {p.round:5d} {p.labels:6.0f} {100 * p.mean:7.2f} {_percent(p.sd)}  {difference}"
-            f"  ({p.pairs})  {saved:>12}{f'  {_percent(p.foreign):>9}' if mixed else ''}"
+            f"  ({p.pairs})  {_saved(p, control):>12}{f'  {_percent(p.foreign):>9}' if mixed else ''}"
         )
     return "\n".join(lines)
+
+
+def _saved(point: Point, control: Sequence[float]) -> str:
+    """Return labels saved as text, with a bound where random's curve does not reach so far up or down.
+
+    control: labels of random's points.
+    """
+    if not control:
+        return "-"
+    if point.saved is None:
+        return f"< {min(control) - point.labels:.0f}"
+    return f"> {max(control) - point.labels:.0f}" if np.isinf(point.saved) else f"{point.saved:.0f}"
 
 
 def _point(name: str, number: int, own: dict[int, Row], control: dict[int, Row], curve: FloatArray) -> Point:

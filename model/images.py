@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from model.bank import ImageBank
 from model.errors import BadImage, BadInput
@@ -18,6 +18,18 @@ SIDES = (16, 32, 64, 96)  # pixels
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA")
 
 _EXIF_ORIENTATION = 0x0112
+# How a picture of each orientation is turned upright (EXIF 2.3, section 4.6.4). Pillow's own function for it writes
+# the metadata anew as well, and fails on damaged ones.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_SIDE = (5, 6, 7, 8)
 _MARKUP = (b"<svg", b"<?xml", b"<!doctype", b"<html", b"<head", b"<body")
 
 
@@ -35,9 +47,10 @@ def decode(data: bytes, side: int) -> npt.NDArray[np.uint8]:
             # JPEG decodes at 1/2, 1/4 or 1/8 for a fraction of the time and memory.
             image.draft(None, (2 * side, 2 * side))
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            turn = _TURNS.get(_orientation(image))
+            upright = image if turn is None else image.transpose(turn)
             square = _to_rgb(upright).resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
-        except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, EOFError, MemoryError) as error:
+        except Exception as error:  # whatever a decoder makes of a damaged file: the file is to blame
             raise BadImage(f"the {image.format} image is truncated or damaged: {_one_line(error)}") from error
         return np.array(square, dtype=np.uint8)
 
@@ -45,12 +58,9 @@ def decode(data: bytes, side: int) -> npt.NDArray[np.uint8]:
 def measure(data: bytes) -> tuple[int, int]:
     """Return width and height in pixels as shown (after EXIF rotation), from the file's header. Raises BadImage."""
     with _open(data) as image:
-        try:
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-        except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, EOFError):
-            orientation = 1  # damaged metadata say nothing about the picture
         width, height = image.size
-    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+        lies = _orientation(image) in _ON_SIDE
+    return (height, width) if lies else (width, height)
 
 
 def auto_side(sizes: Sequence[tuple[int, int]]) -> int:
@@ -64,6 +74,14 @@ def auto_side(sizes: Sequence[tuple[int, int]]) -> int:
     return next((side for side in SIDES if shorter <= side * 4 / 3), SIDES[-1])
 
 
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1, upright, where there is none or the metadata are damaged."""
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - damaged metadata say nothing about the picture
+        return 1
+
+
 def _open(data: bytes) -> Image.Image:
     """Open without decoding; refuse what is no image, empty, or too large to decode."""
     if not data:
@@ -74,7 +92,7 @@ def _open(data: bytes) -> Image.Image:
         raise BadImage(f"the image has more than {MAX_PIXELS / 1e6:.0f} megapixels") from error
     except UnidentifiedImageError as error:
         raise BadImage(_what_it_is(data)) from error
-    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, EOFError, MemoryError) as error:
+    except Exception as error:  # whatever a decoder makes of it
         raise BadImage(f"the image's header is damaged: {_one_line(error)}") from error
     width, height = image.size
     if width < 1 or height < 1:

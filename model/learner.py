@@ -19,7 +19,7 @@ from model.errors import BadInput, ModelError, UnknownName
 from model.main_network import MainNetwork, Parts
 from model.metrics import accuracy
 from model.names import JOINTS
-from model.networks import build_backbone
+from model.networks import build_backbone, network_of
 from model.objectives import LabelObjective
 from model.outputs import FloatArray, IntArray, Outputs, pool_axis
 from model.recipes import RECIPES, Recipe, adapted, sample
@@ -79,6 +79,7 @@ def fit(
     if joint not in JOINTS:
         raise UnknownName("joint training", joint, JOINTS)
     parts, where = Parts.of(needs, joint), pick_device(device)
+    network = network_of(recipe, network)
     how = adapted(recipe, bank, indices, labels, epochs=epochs, undistorted=parts.twins, seed=seed)
     start = choose_start(init, network, pretext_weights, bank.side, where)
     about = {
@@ -88,7 +89,8 @@ def fit(
         "classes": classes,
         "parts": asdict(parts),
     }
-    training = _Training(bank, indices, labels, how, {**about, "labels": _digest(indices, labels)}, where)
+    identity = {**about, "labels": _digest(indices, labels), "recipe": asdict(how)}
+    training = _Training(bank, indices, labels, how, identity, where)
     members = []
     for member in range(parts.members):
         own_seed = seed + MEMBER_STRIDE * member
@@ -127,7 +129,8 @@ class _Training:
         )  # fmt: skip
         train(
             module, objective, len(self.indices), self.recipe.plan,
-            checkpoint=checkpoint, identity=self.identity, seed=seed, device=self.device, progress=progress,
+            checkpoint=checkpoint, identity={**self.identity, "start": _digest(*_as_arrays(module))},
+            seed=seed, device=self.device, progress=progress,
         )  # fmt: skip
         if self.recipe.recalibrate:
             recalibrate(module, Images(self.bank, sample(self.bank, self.recipe.recalibrate, seed), self.device))
@@ -275,9 +278,16 @@ def _checked(bank: ImageBank, indices: IntArray, labels: IntArray, classes: int)
     return indices, labels
 
 
-def _digest(indices: IntArray, labels: IntArray) -> str:
-    """Return what tells one labeled set from another in a checkpoint."""
-    return hashlib.sha256(indices.tobytes() + labels.tobytes()).hexdigest()
+def _digest(*arrays: npt.NDArray[Any]) -> str:
+    """Return what tells these arrays from others in a checkpoint."""
+    known = hashlib.sha256()
+    for array in arrays:
+        known.update(array.tobytes())
+    return known.hexdigest()
+
+
+def _as_arrays(module: MainNetwork) -> list[npt.NDArray[Any]]:
+    return [tensor.detach().cpu().numpy() for tensor in module.state_dict().values()]
 
 
 def _numbered(checkpoint: Path, member: int) -> Path:

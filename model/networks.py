@@ -120,6 +120,11 @@ NETWORKS: dict[str, Callable[[int], Backbone]] = {
 }
 
 
+def network_of(recipe: str, name: str) -> str:
+    """Return the network that a recipe means where it is left open: the paper's trains ResNet-18."""
+    return "resnet18" if (recipe, name) == ("paper", AUTO) else name
+
+
 def resolve(name: str, device: torch.device) -> str:
     """Return the network that ``auto`` stands for on this device, or ``name``; raise UnknownName with the choices."""
     if name == AUTO:

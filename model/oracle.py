@@ -81,9 +81,8 @@ class OracleLoop:
 
     def _ask(self, number: int) -> None:
         size, labeled = len(self.losses), self.labeled
-        labels, held = np.full((2, size), -1, np.int64)
+        labels = np.full(size, -1, np.int64)
         labels[labeled] = self.world.truth[labeled]
-        held[self.holdout] = self.world.truth[self.holdout]
         outputs: Outputs | None = None
         if number > 0 and len(labeled):
             outputs = self._learner().predict(self.world.bank, needs=self.settings.needs(number))
@@ -92,7 +91,7 @@ class OracleLoop:
             features = self.world.pretext_embeddings(self.task)
         free = ~mask_of(np.concatenate([self.asked, self.holdout]), size)
         generator = np.random.default_rng([self.world.seed, QUERY_STREAM, number])
-        pool = Pool(self.losses, self.batch_of, free, labels, held, features)
+        pool = Pool(self.losses, self.batch_of, free, labels, features)
         plan = plan_round(number, pool, outputs, self.settings, generator)
         if self.settings.holdout:
             save_array(self.folder / f"holdout-{number:03d}.npy", plan.indices[plan.holdout])

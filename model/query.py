@@ -30,7 +30,6 @@ class Pool:
     batch_of: (N,) batch numbers, negative where an image has none yet: it is not asked.
     available: (N,) True where an image has no label, no one is asked for it and it is usable.
     labels: (N,) class ids, -1 where there is none. None where nobody keeps them: samplers that need labels refuse then.
-    holdout_labels: (N,) class ids of the images that only measure the model, -1 elsewhere. None where none are kept.
     pretext_embeddings: (N, D) features of the pretext network, None where the first query reads none.
     """
 
@@ -38,7 +37,6 @@ class Pool:
     batch_of: IntArray
     available: BoolArray
     labels: IntArray | None = None
-    holdout_labels: IntArray | None = None
     pretext_embeddings: FloatArray | None = None
 
 
@@ -180,7 +178,6 @@ class _Desk:
             labels=pool.labels,
             covered=covered,
             classes=settings.classes,
-            holdout_labels=pool.holdout_labels,
         )
         return self.strategy.select(candidates, count, self.generator)
 
@@ -220,9 +217,7 @@ def _between(values: FloatArray, is_holdout: BoolArray) -> FloatArray:
 
 def _check(pool: Pool, outputs: Outputs | None) -> None:
     size = len(pool.losses)
-    arrays: dict[str, Any] = {
-        name: getattr(pool, name) for name in ("batch_of", "available", "labels", "holdout_labels")
-    }
+    arrays: dict[str, Any] = {name: getattr(pool, name) for name in ("batch_of", "available", "labels")}
     sizes = {name: len(array) for name, array in arrays.items() if array is not None}
     sizes |= sizes_of(replace(outputs or Outputs(), pretext_embeddings=pool.pretext_embeddings))
     for name, rows in sizes.items():

@@ -46,7 +46,7 @@ class Recipe:
 RECIPES = {
     # PT4AL, section 5.1: random crop (of the picture in a black frame) and flip, 200 epochs, lr 0.1 -> 0.01 at 160.
     "paper": Recipe(
-        Plan(200, 128, lr=0.1, nesterov=False, schedule="two_steps", checkpoint_s=2.0),
+        Plan(200, 128, lr=0.1, nesterov=False, schedule="two_steps", checkpoint_s=2.0, fill=False),
         Augmentation(flip=True, shift=0.125, edge="zeros"),
         label_smoothing=0.0,
         fit_mirror=False,

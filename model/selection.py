@@ -30,7 +30,6 @@ class Candidates:
     labels: (N,) class ids of the whole pool, -1 where there is no label; None: not known.
     covered: (m,) pool indices that are labeled or already asked; strategies that spread their picks avoid them.
     classes: number of classes of the main task, None where it is not known yet.
-    holdout_labels: (N,) class ids of the images that only measure the model, -1 elsewhere; None: there are none.
     """
 
     indices: IntArray
@@ -39,7 +38,6 @@ class Candidates:
     labels: IntArray | None = None
     covered: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     classes: int | None = None
-    holdout_labels: IntArray | None = None
 
     def rows(self, need: str, indices: IntArray | None = None) -> FloatArray:
         """Return the output ``need`` of the candidates, or of the given pool indices: (n, ...), or (T, n, C) of passes.

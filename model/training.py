@@ -42,7 +42,8 @@ class Plan:
     epochs: passes over the images, each at least ``min_steps`` minibatches. schedule: ``one_cycle`` rises over the
     first ``warmup`` share and falls to zero; ``constant``; ``two_steps`` falls to a tenth at 80 %. keep: the weights
     after the last epoch, or those of the epoch that ``Objective.quality`` rates best. checkpoint_s: seconds of work
-    that a kill may cost at most, on top of the epoch under way.
+    that a kill may cost at most, on top of the epoch under way. fill: the last minibatch is filled up from another
+    pass; else it is as short as it comes, but for a single image, whose batch normalisation would be undefined.
     """
 
     epochs: int
@@ -56,10 +57,17 @@ class Plan:
     min_steps: int = 1
     keep: Literal["last", "best"] = "last"
     checkpoint_s: float = 0.0
+    fill: bool = True
 
     def steps(self, images: int) -> int:
         """Return the number of minibatches of an epoch."""
         return max(ceil(images / self.batch_size), self.min_steps)
+
+    def taken(self, images: int) -> int:
+        """Return the number of images that an epoch takes."""
+        if self.fill or self.min_steps > 1 or images % self.batch_size == 1:
+            return self.steps(images) * self.batch_size
+        return images
 
     def rate(self, share: float) -> float:
         """Return the learning rate when this share of all steps is done."""
@@ -140,7 +148,7 @@ def train(
     module.train()
     for epoch in range(first, plan.epochs):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-        order = _order(images, steps * plan.batch_size, generator)
+        order = _order(images, plan.taken(images), generator)
         with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
             torch.manual_seed(seed * 1_000_003 + epoch)
             for step, positions in enumerate(torch.split(order, plan.batch_size)):

@@ -16,7 +16,7 @@ from model.augment import NONE, Augmentation, augment
 from model.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, ModelError, UnknownName
-from model.networks import build_backbone, resolve, seeded
+from model.networks import build_backbone, network_of, resolve, seeded
 from model.pretext.base import PretextTask
 from model.pretext.registry import pretext_task
 from model.training import Images, Plan, Progress, ignore_progress, read_weights, train, write_weights
@@ -44,7 +44,7 @@ class Recipe:
 
 RECIPES = {
     # PT4AL, section 5.1 and its code.
-    "paper": Recipe(Plan(15, 256, lr=0.1, nesterov=False, schedule="constant", keep="best")),
+    "paper": Recipe(Plan(15, 256, lr=0.1, nesterov=False, schedule="constant", keep="best", fill=False)),
     # Shifts keep a small pool from being learned by heart: a loss near zero everywhere orders nothing.
     "auto": Recipe(Plan(8, 64, lr=0.1, min_steps=16), Augmentation(shift=0.125), tiny_epochs=5),
 }
@@ -84,7 +84,7 @@ def train_pretext(
     if recipe not in RECIPES:
         raise UnknownName("recipe", recipe, RECIPES)
     the_task.check(bank)
-    network = "resnet18" if (recipe, network) == ("paper", "auto") else resolve(network, where)
+    network = resolve(network_of(recipe, network), where)
     how = _adapted(RECIPES[recipe], bank, epochs)
     module = _build(the_task, network, bank.side, seed).to(where)
     objective = _PretextObjective(the_task, module, Images(bank, np.arange(len(bank)), where), how.augmentation)

@@ -1,7 +1,6 @@
 """Query strategies once there is a main model, by name."""
 
 from model.errors import UnknownName
-from model.samplers.adaptive import Adaptive
 from model.samplers.badge import Badge
 from model.samplers.bald import Bald
 from model.samplers.base import Sampler
@@ -11,7 +10,6 @@ from model.samplers.entropy import Entropy
 from model.samplers.learning_loss import LearningLoss
 from model.samplers.least_confidence import LeastConfidence
 from model.samplers.margin import Margin
-from model.samplers.power_margin import PowerMargin
 from model.samplers.random import Random
 from model.samplers.uncertainty_herding import UncertaintyHerding
 from model.samplers.vaal import Vaal
@@ -20,10 +18,8 @@ from model.samplers.weibull import Weibull
 
 SAMPLERS: dict[str, Sampler] = {
     "random": Random(),
-    "adaptive": Adaptive(),
     "least_confidence": LeastConfidence(),
     "margin": Margin(),
-    "power_margin": PowerMargin(),
     "entropy": Entropy(),
     "bald": Bald(),
     "variation_ratio": VariationRatio(),

@@ -7,9 +7,11 @@ import numpy as np
 from model.distances import neighbours, to_nearest, unit_rows
 from model.outputs import FloatArray, IntArray
 from model.samplers.margin import margins
-from model.selection import Candidates, Query, ranked
+from model.selection import Candidates, Query, lowest, ranked
 
-SAMPLE = 4096  # candidates that coverage is measured on, and at least as many that may be picked: 64 MB of kernel
+SAMPLE = 4096  # candidates that coverage is measured on, and at least as many that may be picked
+MOST = 16384  # that may be picked at most: 256 MB of kernel
+APART = 1e-3  # between embeddings of length 1: less is rounding
 
 
 class UncertaintyHerding:
@@ -24,17 +26,22 @@ class UncertaintyHerding:
     ranked = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
-        """Return ``k`` candidates, each the one of the largest gain; of a large pool, of a drawn part of it."""
-        k = min(k, len(candidates.indices))
-        drawn = generator.permutation(len(candidates.indices))[: max(SAMPLE, 2 * k)]
+        """Return ``k`` candidates, each the one of the largest gain; of a large pool, of a drawn part of it.
+
+        More than that part are filled up by margin.
+        """
+        order = generator.permutation(len(candidates.indices))
+        drawn = order[: max(SAMPLE, min(2 * k, MOST))]
         x = unit_rows(candidates.rows("embeddings")[drawn])
         covered = unit_rows(candidates.rows("embeddings", candidates.covered))
         measured = x[:SAMPLE]
         doubt = 1.0 - margins(candidates.rows("probs")[drawn[:SAMPLE]])
         width = _width(covered)
         best = _kernel(to_nearest(measured, covered), width)
-        picks = _lazy_greedy(x, measured, best, doubt, width, k)
-        return ranked(candidates.indices[drawn[picks]])
+        picks = drawn[_lazy_greedy(x, measured, best, doubt, width, min(k, len(drawn)))]
+        rest = candidates.indices[np.setdiff1d(order, picks)] if len(picks) < k else candidates.indices[:0]
+        more, _ = lowest(rest, margins(candidates.rows("probs", rest)), k - len(picks))
+        return ranked(np.concatenate([candidates.indices[picks], more]))
 
 
 def _width(covered: FloatArray) -> float:
@@ -42,7 +49,7 @@ def _width(covered: FloatArray) -> float:
     if len(covered) < 2:
         return 1.0
     apart = float(np.median(neighbours(covered, 1)[1]))
-    return apart if apart > 0 else 1.0
+    return apart if apart > APART else 1.0
 
 
 def _kernel(squared: FloatArray, width: float) -> FloatArray:

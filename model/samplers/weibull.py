@@ -6,6 +6,8 @@ from model.outputs import FloatArray, IntArray
 from model.selection import Candidates, Query, lowest, ranked
 
 LOWEST_SHAPE, HIGHEST_SHAPE = 1e-2, 1e4  # between which a Weibull shape is looked for
+FEWEST = 3  # distances that a fit takes: two images always lie equally far from their mean
+SPREAD = 1e-3  # share of the largest distance by which they have to differ: less is rounding
 
 
 class Weibull:
@@ -36,7 +38,7 @@ class Weibull:
 
 def _classes(latents: FloatArray, labels: IntArray) -> tuple[FloatArray, list[tuple[float, float]]]:
     """Return the mean latent (classes, D) and the Weibull (shape, scale) of each class that occurs."""
-    groups = [latents[labels == c] for c in np.unique(labels)]
+    groups = [np.asarray(latents[labels == c], np.float64) for c in np.unique(labels)]
     means = np.stack([group.mean(axis=0) for group in groups])
     distances = [np.linalg.norm(group - mean, axis=1) for group, mean in zip(groups, means, strict=True)]
     shared = fit_weibull(np.concatenate(distances)) or (1.0, 1.0)
@@ -44,13 +46,13 @@ def _classes(latents: FloatArray, labels: IntArray) -> tuple[FloatArray, list[tu
 
 
 def fit_weibull(values: FloatArray) -> tuple[float, float] | None:
-    """Return shape and scale of the two-parameter Weibull of highest likelihood; None for fewer than two values > 0.
+    """Return shape and scale of the two-parameter Weibull of highest likelihood; None where too few values differ.
 
     The shape c solves mean(x^c log x) / mean(x^c) - 1 / c = mean(log x), whose left side rises in c.
     """
     values = np.asarray(values, np.float64)
     values = values[values > 0]
-    if len(np.unique(values)) < 2:
+    if len(values) < FEWEST or values.max() - values.min() <= SPREAD * values.max():
         return None
     top = values.max()  # scaled by it, no power overflows
     logs = np.log(values / top)

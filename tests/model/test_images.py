@@ -2,8 +2,9 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
+from model import images
 from model.errors import BadImage, BadInput
 from model.images import MAX_PIXELS, auto_side, decode, measure
 
@@ -108,6 +109,28 @@ def test_decode_undoes_exif_rotation(orientation):
     assert near(pixels[16, 10], BLUE)
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of them
+def test_damaged_metadata_stop_no_picture():
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x011A] = 6, "camera", 72.0
+    data = encode(Image.new("RGB", (40, 20), "red"), "JPEG", exif=exif)
+    start = data.index(b"Exif")
+    generator = np.random.default_rng(0)
+    for _ in range(1500):
+        damaged = bytearray(data)
+        damaged[start + generator.integers(6, len(exif.tobytes()))] = generator.integers(256)
+        assert measure(bytes(damaged)) in ((40, 20), (20, 40))
+        assert near(decode(bytes(damaged), 20)[10, 10], RED)
+
+
+@pytest.mark.parametrize("exif", [b"II*\0", b"Exif\0\0II*\0", b"XX*\0\x08\0\0\0", b"MM"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_bad_metadata_of_other_formats_stop_no_picture(kind, exif):
+    data = encode(Image.new("RGB", (40, 20), "red"), kind, exif=exif)
+    assert measure(data) == (40, 20)
+    assert near(decode(data, 20)[10, 10], RED, tolerance=6)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (333, 7), (31, 33)])
 def test_decode_takes_odd_sizes(size):
     assert decode(encode(noise(*size)), 32).shape == (32, 32, 3)
@@ -132,8 +155,8 @@ def test_decode_takes_the_first_frame_of_an_animation(kind):
 def test_decode_takes_a_large_jpeg_at_an_eighth_of_its_side(monkeypatch):
     data = encode(Image.new("RGB", (4000, 2000), "red"), "JPEG")
     sizes = []
-    exif_transpose = ImageOps.exif_transpose
-    monkeypatch.setattr(ImageOps, "exif_transpose", lambda image: sizes.append(image.size) or exif_transpose(image))
+    to_rgb = images._to_rgb
+    monkeypatch.setattr(images, "_to_rgb", lambda image: sizes.append(image.size) or to_rgb(image))
     assert near(decode(data, 32)[0, 0], RED)
     assert sizes == [(500, 250)]
 

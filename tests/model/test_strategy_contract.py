@@ -136,11 +136,7 @@ def pool_of(order):
     """Twenty of three hundred images are labeled, and batches are cut by loss."""
     known = candidates_of(280)
     return Pool(
-        known.losses,
-        split(known.losses, 5, order),
-        known.labels < 0,
-        known.labels,
-        pretext_embeddings=known.outputs.pretext_embeddings,
+        known.losses, split(known.losses, 5, order), known.labels < 0, known.labels, known.outputs.pretext_embeddings
     )
 
 

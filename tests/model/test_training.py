@@ -244,3 +244,11 @@ def test_recalibrate_measures_the_images_and_nothing_else(tmp_path):
     np.testing.assert_allclose(norm.running_var, np.mean(halves, axis=0), rtol=1e-4)
     assert norm.momentum == 0.1
     assert not norm.training
+
+
+@pytest.mark.parametrize(("images", "taken"), [(1000, 1000), (1024, 1024), (60, 60), (129, 256)])
+def test_the_papers_last_minibatch_is_as_short_as_it_comes(images, taken):
+    """A single image, whose batch normalisation would be undefined, is filled up to a whole minibatch."""
+    plan = Plan(1, 128, lr=0.1, fill=False)
+    assert plan.taken(images) == taken
+    assert Plan(1, 128, lr=0.1).taken(images) == plan.steps(images) * 128

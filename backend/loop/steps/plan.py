@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from backend.loop.steps.pretext import check_current
 from backend.store import AskRole, AskState, RoundRow, RoundState
 from backend.store.rounds import Ask
 from backend.store.tasks import PoolView
-from model.outputs import IntArray, Outputs, sizes_of
+from model.outputs import Outputs, sizes_of
 from model.queries import first_query
 from model.query import Pool, QuerySettings, extend_reserve, plan_round
 from model.samplers import sampler
@@ -110,7 +111,7 @@ def _pool(work: Work, view: PoolView, outputs: Outputs | None) -> Pool:
     features = None
     if outputs is None and "pretext_embeddings" in first_query(work.config.first_query).needs:
         features = load_pretext_embeddings(work, len(view.task_id))
-    return Pool(view.loss, view.batch, view.available, *_class_ids(work, view), features)
+    return Pool(view.loss, view.batch, view.available, _class_ids(work, view), features)
 
 
 def _first_query(work: Work, pool: Pool, outputs: Outputs | None) -> str:
@@ -154,11 +155,11 @@ def _rows(work: Work, asked: Query, roles: list[AskRole], view: PoolView, model:
     return rows
 
 
-def _class_ids(work: Work, pool: PoolView) -> tuple[IntArray, IntArray]:
-    """Class ids (N,) of the labels that may be trained on and of those that measure, -1 elsewhere."""
+def _class_ids(work: Work, pool: PoolView) -> Any:
+    """Class ids (N,) of the labels that may be trained on, -1 elsewhere."""
     ids = {name: number for number, name in enumerate(work.spec.classes)}
-    labels, held = np.full((2, len(pool.task_id)), -1, np.int64)
+    labels = np.full(len(pool.task_id), -1, np.int64)
     for index, label, holdout in work.store.tasks.labels(work.key):
-        if label in ids and index < len(labels):
-            (held if holdout else labels)[index] = ids[label]
-    return labels, held
+        if not holdout and label in ids and index < len(labels):
+            labels[index] = ids[label]
+    return labels

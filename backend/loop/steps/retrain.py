@@ -95,11 +95,9 @@ def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: 
 def _note(work: Work, current: RoundRow, labels: LabelSet, probs: FloatArray) -> None:
     before = _posteriors_before(work, current.number)
     right = _right(labels.holdout, labels.holdout_labels, probs)
-    # Compared on the images that both models have seen: what came later the former knows nothing of.
-    shared = slice(0) if before is None else labels.holdout < len(before)
-    held, truth = labels.holdout[shared], labels.holdout_labels[shared]
-    is_right = _right(held, truth, probs)
-    was_right = None if before is None else _right(held, truth, before)
+    # Two models are compared only where both have seen every image: the former knows nothing of what came later.
+    comparable = before is not None and bool((labels.holdout < len(before)).all())
+    was_right = _right(labels.holdout, labels.holdout_labels, before) if before is not None and comparable else None
     work.store.rounds.set(
         work.key,
         current.number,
@@ -108,8 +106,8 @@ def _note(work: Work, current: RoundRow, labels: LabelSet, probs: FloatArray) ->
         labels=len(labels.train),
         holdout_size=len(labels.holdout),
         holdout_correct=int(right.sum()),
-        holdout_gained=None if was_right is None else int((is_right & ~was_right).sum()),
-        holdout_lost=None if was_right is None else int((was_right & ~is_right).sum()),
+        holdout_gained=None if was_right is None else int((right & ~was_right).sum()),
+        holdout_lost=None if was_right is None else int((was_right & ~right).sum()),
         agreement=None if before is None else _agreement(work, before, probs),
     )
 
