@@ -52,6 +52,13 @@ def next_step(facts: Facts, passing: Collection[Step] = ()) -> Step:
     return Step.WAIT
 
 
+def unwanted(facts: Facts) -> set[JobKind]:
+    """Give the kinds of jobs that nothing calls for: what one of them failed at has been done in another way."""
+    return {*JOB_OF_STEP.values()} - {
+        JOB_OF_STEP[step] for step, missing in _ROWS if step in JOB_OF_STEP and missing(facts)
+    }
+
+
 def low_water(asked: int, recent: int) -> int:
     """Give the number of unanswered images in Label Studio at which reserve is posted.
 

@@ -16,7 +16,7 @@ from backend.errors import (
 from backend.files import drop_leftovers
 from backend.logs import about
 from backend.loop.context import Context, Work, context, studio_of, withheld_key
-from backend.loop.decide import JOB_OF_STEP, Step, next_step
+from backend.loop.decide import JOB_OF_STEP, Step, next_step, unwanted
 from backend.loop.facts import JobKind, Observation, gather
 from backend.loop.heartbeat import Heartbeat, Stopped
 from backend.loop.steps import export, final, pretext, queue, record, retrain, score, sync
@@ -108,6 +108,7 @@ def _walk(work: Work, seen: Observation) -> Exception | None:
             last, passing = facts, set()
         step = next_step(facts, passing)
         if step == Step.WAIT:
+            work.store.jobs.forget_failed(work.key, unwanted(facts))
             if facts.training_requested and facts.live and facts.asks.answered == 0:
                 work.store.projects.set(work.key, training_requested=False)  # there is nothing new to train on
             return failed

@@ -63,7 +63,10 @@ class LossTable:
 
 @dataclass(frozen=True)
 class PoolAnswers:
-    """Who is in the pool and still without an answer; both (N,), by pool index."""
+    """Who is in the pool and still without an answer; both (N,), by pool index.
+
+    Images that wait to measure the model do not count as unlabeled: its guess is no answer to measure it by.
+    """
 
     task_id: NDArray[np.int64]  # -1: nobody
     unlabeled: NDArray[np.bool_]
@@ -157,7 +160,7 @@ class Insight(Repository):
     def pool(self, key: int, size: int) -> PoolAnswers:
         """Give the first ``size`` indices of the pool, without holding its rows in memory."""
         found = PoolAnswers(np.full(size, -1, np.int64), np.zeros(size, np.bool_))
-        query = select(TaskRow.pool_index, TaskRow.task_id, TaskRow.answer == Answer.NONE).where(
+        query = select(TaskRow.pool_index, TaskRow.task_id, (TaskRow.answer == Answer.NONE) & ~TaskRow.holdout).where(
             TaskRow.project_id == key, TaskRow.state == ImageState.OK, TaskRow.pool_index < size
         )
         with self._read() as session:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from sqlalchemy import func, select, update
 
@@ -98,6 +98,12 @@ class Jobs(Repository):
         for row in lost:
             self.finish(key, row.kind, row.token)
         return len(lost)
+
+    def forget_failed(self, key: int, kinds: Collection[str]) -> None:
+        """Drop failed jobs of these kinds: nobody is to be told of a failure that does not matter any more."""
+        for row in self.all(key):
+            if row.state == JobState.FAILED and row.kind in kinds:
+                self.finish(key, row.kind, row.token)
 
     def release_worker(self, worker: str) -> int:
         """Free the jobs that a worker of that name was running when it died; give how many."""

@@ -82,10 +82,12 @@ class Projects(Repository):
             changed: dict[str, Any] = {name: value for name, value in fresh.items() if getattr(row, name) != value}
             if token and (row.token is None or self._decrypt(row.token) != token):
                 changed["token"] = self._encrypt(token)
+            if self._decrypt(row.webhook_secret) is None:  # the data folder's key was lost: nobody can know it any more
+                changed["webhook_secret"] = self._encrypt(secrets.token_urlsafe(32))
             if "label_config" in changed:
                 changed["cursor"] = None  # which answers are usable depends on the labels: all are read again
             if "active" in changed:
-                changed["connected_at"] = now
+                changed |= {"connected_at": now, "card": None}
             for name, value in changed.items():
                 setattr(row, name, value)
             return row, bool(changed)

@@ -219,13 +219,17 @@ def _walk(data: Mapping[str, Json], path: str) -> Json:
 
 def _choice(result: Sequence[Mapping[str, Json]], spec: LabelSpec) -> str | None:
     """Give the one class that an annotation names, None where it names none, several or one not in the config."""
-    found = [
-        choice
-        for region in result
-        if region.get("from_name") == spec.control_name and region.get("type") == "choices"
-        for choice in (region.get("value") or {}).get("choices") or ()
-    ]
+    found = [choice for region in result for choice in _choices(region, spec)]
     return found[0] if len(found) == 1 and found[0] in spec.classes else None
+
+
+def _choices(region: Json, spec: LabelSpec) -> list[Json]:
+    """Give what one region of an annotation chooses; Label Studio takes regions of any shape by its API."""
+    if not isinstance(region, Mapping) or region.get("from_name") != spec.control_name:
+        return []
+    value = region.get("value")
+    chosen = value.get("choices") if isinstance(value, Mapping) and region.get("type") == "choices" else None
+    return chosen if isinstance(chosen, list) else []
 
 
 def _is_true(tag: Element, attribute: str) -> bool:

@@ -31,6 +31,7 @@ PAGE_READ_S = 120.0
 SELECTED = 250
 """Ids in a query string, which servers cut at 4 to 8 KiB."""
 
+TICK = timedelta(microseconds=1)
 OVERLAP = timedelta(seconds=15)
 """How far the cursor stays behind the server's clock.
 
@@ -60,27 +61,38 @@ class _Filter:
 
 
 def changed(session: StudioSession, project: int, since: str | None) -> Iterator[TaskPage]:
-    """Yield tasks changed at or after `since`, oldest change first; recent ones come again in the next call."""
+    """Yield tasks changed at or after `since`, oldest change first; recent ones come again in the next call.
+
+    The last cursor lies behind everything that was read and is not recent: thousands of tasks may have been changed in
+    one moment (a bulk action), and are not to be read again for ever.
+    """
     after: list[_Filter] = [] if since is None else [_updated("greater_or_equal", since)]
     seen_at_border: set[int] = set()
+    behind: str | None = None  # the cursor behind a moment of which every task was read
     while True:
         started = time.time()
         raw, total = _page(session, project, after, order="updated_at", include=WITH_ANNOTATIONS, nested=True)
         records = [task_record(one) for one in raw]
         if not records:
+            if behind is not None:
+                yield TaskPage((), behind)
             return
         last = records[-1].updated_at
         safe = session.server_time(started) - OVERLAP
         cursor = format_time(min(parse_time(last), safe))
-        if fresh := tuple(record for record in records if record.id not in seen_at_border):
-            yield TaskPage(fresh, cursor)
-        if len(records) >= total:
+        past = format_time(min(parse_time(last) + TICK, safe))
+        complete = len(records) >= total
+        fresh = tuple(record for record in records if record.id not in seen_at_border)
+        if fresh or complete:
+            yield TaskPage(fresh, past if complete else cursor)
+        if complete:
             return
         if records[0].updated_at == last:
             # One time stamp fills the page (a bulk action): the rest of it by id, then on behind it.
             yield from _same_moment(session, project, last, cursor, skip={record.id for record in records})
-            after, seen_at_border = [_updated("greater", last)], set()
+            after, seen_at_border, behind = [_updated("greater", last)], set(), past
         else:
+            behind = None
             after = [_updated("greater_or_equal", last)]
             seen_at_border = {record.id for record in records if record.updated_at == last}
 

@@ -5,6 +5,7 @@ label-studio-ml keeps one model per process for all projects and runs every even
 nor ``extra_params`` where they should, so that it reads those from the request.
 """
 
+import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -177,6 +178,11 @@ def _body() -> dict[str, Any]:
     body = request.get_json(silent=True)
     if not isinstance(body, dict):
         raise BadRequest("the body has to be a JSON object")
+    if b"\\u" in request.get_data():  # half a surrogate pair is JSON, but nothing that could be stored or sent on
+        try:
+            json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise BadRequest("the body has a text that is not Unicode (half of a surrogate pair)") from error
     return body
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from backend.loop.decide import JOB_OF_STEP, Step, low_water, next_step
+from backend.loop.decide import JOB_OF_STEP, Step, low_water, next_step, unwanted
 from backend.loop.facts import Facts, JobKind
 from backend.store.rounds import AskCounts
 from backend.store.tally import TaskCounts
@@ -114,6 +114,11 @@ def test_next_step_passes_over_what_had_no_effect() -> None:
     assert next_step(facts) == Step.EXTEND
     assert next_step(facts, {Step.EXTEND}) == Step.PRETEXT
     assert next_step(facts, {Step.EXTEND, Step.PRETEXT}) == Step.RETRAIN
+
+
+def test_a_job_is_wanted_while_its_step_is_missing() -> None:
+    assert JobKind.SYNC not in unwanted(replace(LIVE, unsynced=True))
+    assert unwanted(LIVE) >= {JobKind.SYNC, JobKind.PRETEXT, JobKind.RETRAIN}
 
 
 def test_next_step_keeps_the_queue_filled_while_training() -> None:

@@ -70,6 +70,15 @@ def test_retry_now_ends_the_wait(jobs, project: ProjectRow) -> None:
     assert jobs.start(project.id, "sync") is not None
 
 
+def test_a_failure_of_what_nothing_calls_for_is_forgotten(jobs, project: ProjectRow) -> None:
+    for kind in ("sync", "record", "export"):
+        token = jobs.start(project.id, kind)
+        if kind != "export":
+            jobs.fail(project.id, kind, token, "no")
+    jobs.forget_failed(project.id, {"sync", "export"})
+    assert [row.kind for row in jobs.all(project.id)] == ["export", "record"]
+
+
 def test_release_worker_frees_only_what_it_was_running(jobs, project: ProjectRow, other_project: ProjectRow) -> None:
     for row, worker in ((project, "dead"), (other_project, "alive")):
         jobs.take(row.id, "sync", jobs.start(row.id, "sync"), worker)

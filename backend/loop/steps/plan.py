@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,12 @@ def extend(work: Work) -> None:
     asked = work.store.rounds.asks(work.key, current.number, states=list(AskState))
     model = _model_before(work, current.number)
     outputs = load_outputs(work, model, len(view.task_id))
-    pool = _pool(work, view, outputs)
+    pool = _pool(work, view, outputs, _classes(work, model))
     more = extend_reserve(
         current.number,
         pool,
         outputs,
-        _settings(work, view, pool, outputs),
+        _settings(work, view, pool, outputs, _classes(work, model)),
         np.random.default_rng((work.config.seed, current.number, len(asked))),
         asked=np.flatnonzero(np.isin(view.task_id, [ask.task_id for ask in asked])),
         above=max((ask.score for ask in asked), default=0.0),
@@ -71,12 +72,12 @@ def extend(work: Work) -> None:
 def _asks(work: Work, number: int, view: PoolView) -> list[Ask]:
     model = _model_before(work, number)
     outputs = load_outputs(work, model, len(view.task_id))
-    pool = _pool(work, view, outputs)
+    pool = _pool(work, view, outputs, _classes(work, model))
     chosen = plan_round(
         number,
         pool,
         outputs,
-        _settings(work, view, pool, outputs),
+        _settings(work, view, pool, outputs, _classes(work, model)),
         np.random.default_rng((work.config.seed, number)),
     )
     roles = [AskRole.HOLDOUT if held else AskRole.QUERY for held in chosen.holdout]
@@ -93,7 +94,7 @@ def _model_before(work: Work, number: int) -> RoundRow | None:
     return last if last is not None and last.has_model else None
 
 
-def _settings(work: Work, view: PoolView, pool: Pool, outputs: Outputs | None) -> QuerySettings:
+def _settings(work: Work, view: PoolView, pool: Pool, outputs: Outputs | None, classes: Sequence[str]) -> QuerySettings:
     k = work.config.labels_of_round(int((view.task_id >= 0).sum()))
     return QuerySettings(
         batches=work.config.rounds,
@@ -103,15 +104,15 @@ def _settings(work: Work, view: PoolView, pool: Pool, outputs: Outputs | None) -
         first_query=_first_query(work, pool, outputs),
         sampler=_sampler(work, outputs),
         order=work.config.batch_order,
-        classes=len(work.spec.classes),
+        classes=len(classes),
     )
 
 
-def _pool(work: Work, view: PoolView, outputs: Outputs | None) -> Pool:
+def _pool(work: Work, view: PoolView, outputs: Outputs | None, classes: Sequence[str]) -> Pool:
     features = None
     if outputs is None and "pretext_embeddings" in first_query(work.config.first_query).needs:
         features = load_pretext_embeddings(work, len(view.task_id))
-    return Pool(view.loss, view.batch, view.available, _class_ids(work, view), features)
+    return Pool(view.loss, view.batch, view.available, _class_ids(work, view, classes), features)
 
 
 def _first_query(work: Work, pool: Pool, outputs: Outputs | None) -> str:
@@ -155,9 +156,14 @@ def _rows(work: Work, asked: Query, roles: list[AskRole], view: PoolView, model:
     return rows
 
 
-def _class_ids(work: Work, pool: PoolView) -> Any:
+def _classes(work: Work, model: RoundRow | None) -> Sequence[str]:
+    """Give the classes in the order of the posteriors: a model keeps those that it was trained on."""
+    return (model.classes if model else None) or work.spec.classes
+
+
+def _class_ids(work: Work, pool: PoolView, classes: Sequence[str]) -> Any:
     """Class ids (N,) of the labels that may be trained on, -1 elsewhere."""
-    ids = {name: number for number, name in enumerate(work.spec.classes)}
+    ids = {name: number for number, name in enumerate(classes)}
     labels = np.full(len(pool.task_id), -1, np.int64)
     for index, label, holdout in work.store.tasks.labels(work.key):
         if not holdout and label in ids and index < len(labels):

@@ -44,9 +44,9 @@ def upkeep(work: Work) -> bool:
     if last == state and time.monotonic() < due:
         return True
     backends = work.studio.ml_backends(work.project.studio_id)
-    if not backends and time.time() - work.project.connected_at > CONNECTING_S:
+    ours = ours_among(backends, work.project)
+    if not ours and time.time() - work.project.connected_at > CONNECTING_S:
         return False
-    ours = ours_among(backends, work.project.backend_url)
     url = ours[0].url if ours else work.project.backend_url
     if url:
         work.studio.ensure_webhook(
@@ -99,18 +99,21 @@ def _hardness(context: Context, status: Status) -> Hardness | None:
 
 
 def _describe(studio: LabelStudio, project: ProjectRow, text: str) -> bool:
-    ours = ours_among(studio.ml_backends(project.studio_id), project.backend_url)
+    ours = ours_among(studio.ml_backends(project.studio_id), project)
     for number, card in enumerate(ours):
         studio.describe_backend(card, text if number == 0 else f"{TWICE} {text}")
     return bool(ours)
 
 
-def ours_among(backends: list[MlBackend], url: str | None) -> list[MlBackend]:
+def ours_among(backends: list[MlBackend], project: ProjectRow) -> list[MlBackend]:
     """Find our entry among a project's models: by the address that Label Studio calls, else the only one there is.
 
     Behind a proxy that does not pass the host on, the address that we are called by is not the one that was typed in.
+    Once we have written a card, an entry without it is somebody else's: it gets no card, and no secret of ours.
     Label Studio on SQLite repeats a request during which its database was locked, and so may connect a model twice;
     the oldest entry comes first.
     """
-    named = [backend for backend in backends if url and backend.url.rstrip("/") == url.rstrip("/")]
-    return sorted(named, key=lambda backend: backend.id) or (backends if len(backends) == 1 else [])
+    url = (project.backend_url or "").rstrip("/")
+    named = [backend for backend in backends if url and backend.url.rstrip("/") == url]
+    alone = [backend for backend in backends if project.card in (None, backend.description)]
+    return sorted(named, key=lambda backend: backend.id) or (alone if len(backends) == 1 else [])
