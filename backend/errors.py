@@ -67,4 +67,4 @@ class QueueUnavailable(BackendError):  # noqa: N818
 
 
 class Superseded(BackendError):  # noqa: N818
-    """Another worker took this job over."""
+    """What this job was to do is not wanted any more: another worker, or another job, took it over."""

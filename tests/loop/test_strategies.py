@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from backend.config import CHOICES, Settings
+from backend.errors import Superseded
 from backend.loop.context import Context, Work
 from backend.loop.steps.plan import extend, plan
 from backend.loop.steps.pretext import pretext, restart, split_pool
@@ -180,3 +181,25 @@ def test_features_of_later_images_are_added_and_those_of_a_forgotten_pretext_mod
     np.testing.assert_array_equal(after[:IMAGES], before)
     restart(project.work())
     assert not path.exists()
+
+
+@pytest.mark.parametrize("how", ["lost", "damaged", "older"])
+def test_a_bank_that_does_not_hold_what_the_store_says_is_filled_again(tmp_path: Path, how: str) -> None:
+    project = Project(tmp_path)
+    folder = project.work().files.bank(SIDE)
+    if how == "lost":
+        shutil.rmtree(folder)
+    elif how == "damaged":
+        (folder / "images.bin").write_bytes(b"")
+    else:
+        shutil.copytree(folder, tmp_path / "older")
+        project.add(20)
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "older", folder)
+    with pytest.raises(Superseded, match="fetched again"):
+        open_bank(project.work())
+    images = IMAGES + 20 * (how == "older")
+    assert project.store.tasks.counts(project.key, 0).new == images
+    project.store.projects.set(project.key, image_side=SIDE)
+    assert len(open_bank(project.work())) == 0
+    project.store.close()

@@ -1,10 +1,14 @@
 """The sync job: all changes, then all images, into the bank."""
 
+import logging
+import shutil
 import time
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
+from backend.errors import Superseded
 from backend.loop.context import Work
 from backend.loop.facts import wanted_side
 from backend.loop.heartbeat import Progress
@@ -14,6 +18,8 @@ from backend.studio.images import FetchedImage, download_images
 from model.bank import ImageBank
 from model.errors import BankError
 from model.images import auto_side
+
+logger = logging.getLogger(__name__)
 
 COMMIT_IMAGES = 256  # images per append to the bank and note in the store
 FETCH_IMAGES = 4096  # images per look into the store
@@ -43,14 +49,35 @@ def sync(work: Work, progress: Progress) -> None:
 
 
 def open_bank(work: Work) -> ImageBank:
-    """Open the project's bank."""
+    """Open the project's bank.
+
+    Raises:
+        Superseded: it is lost, damaged or older than the store; its images are fetched again.
+    """
     folder = work.files.bank(work.side)
+    expected = work.store.tasks.pool_size(work.key)
     try:
-        return ImageBank.open(folder)
-    except BankError:
-        if work.store.tasks.pool_size(work.key):
-            raise  # damaged: what the store says lies in it must not be lost in silence
-        return ImageBank.create(folder, work.side)
+        bank = ImageBank.open(folder)
+        if len(bank) < expected:
+            raise BankError(f"the image bank in {folder} holds {len(bank)} of {expected} images")
+        return bank
+    except BankError as error:
+        if folder.exists():
+            _set_aside(folder)
+        if not expected:
+            return ImageBank.create(folder, work.side)
+        logger.warning("%s: all images are fetched again", error)
+        work.store.tasks.refetch_all(work.key)
+        work.store.projects.set(work.key, image_side=None, pretext_key=None, split_key=None)
+        work.files.drop_outputs()  # they are by the pool indices of the lost bank
+        raise Superseded(f"{error}: all images are fetched again") from error
+
+
+def _set_aside(folder: Path) -> None:
+    """Keep what cannot be read beside its place, in case that somebody wants to look at it."""
+    aside = folder.with_name(f"{folder.name}-damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
 
 
 def _choose_side(work: Work, refs: list[tuple[int, str]]) -> None:
