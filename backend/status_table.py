@@ -50,7 +50,7 @@ def _table(found: list[Status]) -> Table:
         table.add_row(
             Text(_name(status)),
             _stage(status),
-            f"{live.number + 1} of {status.config.rounds}" if live else "-",
+            status.round_of or "-",
             f"{status.asks.answered:,} of {live.asked:,}" if live else "-",
             f"{status.tasks.labeled:,}",
             f"{status.tasks.ok:,}",

@@ -77,11 +77,15 @@ class Work:
 
 
 def studio_of(context: Context, project: ProjectRow) -> LabelStudio:
-    """Give the client of a project's Label Studio; one per server and token in this process."""
+    """Give the client of a project's Label Studio; one per server and token in this process.
+
+    LABEL_STUDIO_URL wins over where the project was connected from, so that setting it mends what is connected already.
+    """
     key = context.settings.label_studio_api_key if _may_have_key(context.settings, project) else None
     token = context.store.projects.token(project)
     api_key = key.get_secret_value() if key else None
-    return _client(project.server, token, api_key, context.settings.allowed_addresses, context.queueing.meters)
+    server = context.settings.label_studio_url or project.server
+    return _client(server, token, api_key, context.settings.allowed_addresses, context.queueing.meters)
 
 
 def withheld_key(context: Context, project: ProjectRow) -> str:
@@ -98,7 +102,7 @@ def _may_have_key(settings: Settings, project: ProjectRow) -> bool:
     machine, gets the key.
     """
     if settings.label_studio_url is not None:
-        return project.server == settings.label_studio_url
+        return True  # no other server is called
     return urlsplit(project.server).hostname in {"localhost", "127.0.0.1", "::1"}
 
 

@@ -78,7 +78,7 @@ def as_line(status: Status, hard: Hardness | None = None, dashboard: str | None 
     live = status.live
     parts = [f"Active learning: {status.stage}"]
     if live is not None:
-        parts.append(f"round {live.number + 1} of {status.config.rounds}")
+        parts.append(f"round {status.round_of}")
         parts.append(f"{status.asks.answered} of {live.asked} answered")
     measured = [row for row in status.rounds if row.has_model and row.holdout_size]
     if measured:

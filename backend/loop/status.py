@@ -72,6 +72,14 @@ class Status:
         return " ".join(filter(None, (self.project.notice, self.project.put_back, broken))) or None
 
     @property
+    def round_of(self) -> str | None:
+        """The round that is served, in words: "2 of 10"; None before the first."""
+        if self.live is None:
+            return None
+        number, last = self.live.number + 1, self.config.rounds
+        return f"{number} of {last}" if number <= last else f"{number}, after the last batch"
+
+    @property
     def finished(self) -> bool:
         """Whether all batches are asked, or nothing is left to ask."""
         if self.current is None:

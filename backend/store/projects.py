@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from backend.store.base import Repository, Transaction
 from backend.store.tables import ProjectRow
 
-LARGEST = 2**63 - 1  # that a column takes; a stranger's id may be larger
+LARGEST = 2**31 - 1  # that a column takes in every database; a stranger's id may be larger
 
 
 class Projects(Repository):

@@ -3,8 +3,10 @@
 import itertools
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -61,20 +63,18 @@ def test_a_project_is_completed_whatever_label_studio_answers(
 
 
 def test_a_label_studio_that_hangs_holds_up_no_other_servers_project(
-    proxy: Proxy, label_studio: LabelStudioServer, make_backend: Callable[..., Backend],
-    make_project: Callable[..., LabelingProject], figures,
+    proxy: Proxy, make_backend: Callable[..., Backend], make_project: Callable[..., LabelingProject], figures,
 ) -> None:  # fmt: skip
     """Two servers, of which one takes connections and never answers."""
     backend = make_backend(LABEL_STUDIO_URL="")
     ill = make_project(0, using=backend, connect=False)
     well = make_project(30, using=backend, connect=False)
-    backend.end()
-    backend.env["LABEL_STUDIO_URL"] = proxy.url
-    backend.start()
     ill.annotator.connect_backend(ill.id, backend.url, PARAMS)
     backend.wait(ill.id, "the ill project", lambda s: "no tasks" in (s["error"] or ""))
     backend.stop()
-    backend.env["LABEL_STUDIO_URL"] = label_studio.url
+    with closing(sqlite3.connect(backend.data_dir / "pt4al.sqlite3")) as store:  # as if connected from another server
+        store.execute("update project set server = ? where studio_id = ?", (proxy.url, ill.id))
+        store.commit()
     backend.start()
     proxy.set(mode="hang", share=1.0)
     begun = time.monotonic()

@@ -1,6 +1,7 @@
 """When and on which entries the model card is written. What Label Studio makes of it: tests/e2e."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -73,3 +74,14 @@ def test_in_haste_the_card_waits_but_not_for_ever(context: Context, monkeypatch)
     upkeep.write_card(context, 1, in_haste=True)
     assert len(seen.written) == 2
     assert "trouble" in seen.written[1][1]
+
+
+def test_the_only_model_left_is_not_taken_for_ours_once_ours_has_a_card(context: Context, monkeypatch) -> None:
+    seen = cards(monkeypatch, "http://behind-a-proxy:9090")
+    upkeep.write_card(context, 1)
+    assert [number for number, _ in seen.written] == [10]  # until then it may be ours by another name
+    project = context.store.projects.get(1)
+    foreign = Cards("http://sam:9090").entries
+    assert upkeep.ours_among(foreign, project) == []
+    ours = [replace(foreign[0], description=project.card)]
+    assert upkeep.ours_among(ours, project) == ours

@@ -67,3 +67,19 @@ def test_a_second_store_reads_the_tokens_of_the_first(store: Store, project: Pro
     second = Store(store.engine.url.render_as_string(hide_password=False), tmp_path)
     assert second.projects.token(second.projects.get(project.id)) == "t0ken"
     second.close()
+
+
+def test_a_webhook_secret_that_nobody_can_read_any_more_is_made_anew(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'test.sqlite3'}"
+    first = Store(url, tmp_path)
+    row, _ = first.projects.connect(**GIVEN)
+    secret = first.projects.webhook_secret(row)
+    first.close()
+    (tmp_path / "secret.key").unlink()
+    again = Store(url, tmp_path)
+    assert again.projects.webhook_secret(again.projects.get(row.id)) is None
+    row, changed = again.projects.connect(**GIVEN)
+    assert changed
+    assert again.projects.webhook_secret(row) not in (None, secret)
+    assert again.projects.token(row) == "t0ken"
+    again.close()

@@ -160,3 +160,12 @@ def test_prediction_result_reads_back_as_the_same_answer():
     record = AnnotationRecord(1, None, tuple(result), False, "2026-01-01T00:00:00Z")
     assert aggregate([record], SPEC) == Answer("labeled", "dog")
     assert result[0]["score"] == 0.5
+
+
+@pytest.mark.parametrize("value", [{"choices": 5}, {"choices": "cat"}, {"choices": None}, "cat", ["cat"], None, {}])
+def test_aggregate_survives_annotations_of_any_shape(value):
+    """Label Studio takes them by its API: such an answer is unusable, and no other suffers."""
+    region = {"from_name": "choice", "to_name": "image", "type": "choices", "value": value}
+    for result in ((region,), (region, "cat"), ("cat",), (7, None)):
+        odd = AnnotationRecord(1, 1, result, False, "2026-01-01T00:00:00Z")
+        assert aggregate([odd], SPEC).label is None

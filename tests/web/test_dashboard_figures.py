@@ -9,6 +9,7 @@ from backend.store import Answer, AskRole, JobRow, JobState, Store
 from backend.store.insight import Asked
 from backend.store.tasks import TaskChange
 from backend.web.dashboard.figures import FIGURES
+from backend.web.dashboard.figures.balance import class_table
 from backend.web.dashboard.figures.base import names, plain
 from backend.web.dashboard.figures.losses import group_batches
 from backend.web.dashboard.figures.pool_map import Projection
@@ -180,3 +181,9 @@ def test_time_left_goes_by_the_pace_so_far(start: float, progress: float, elapse
 def test_time_left_runs_down_between_two_signs_of_life() -> None:
     job = JobRow(progress=0.5, paced_at=0.0, paced_from=0.0, heartbeat_at=200.0)
     assert [time_left(job, now) for now in (200, 320)] == ["about 3 minutes left", "about 1 minute left"]
+
+
+def test_class_table_goes_by_rounds_and_not_by_their_letters() -> None:
+    rows = [Asked(number, AskRole.QUERY, "cat", 1, 0, 0) for number in (10, 2, 0)]
+    rows.append(Asked(3, AskRole.HOLDOUT, "cat", 1, 0, 0))
+    assert list(class_table(rows)) == ["random", "0", "2", "10"]

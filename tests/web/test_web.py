@@ -1,6 +1,7 @@
 """The web side on a real store and a real Redis; no worker runs."""
 
 import base64
+import json
 import subprocess
 import sys
 import time
@@ -336,3 +337,11 @@ def test_setup_is_quick(client) -> None:
         client.post("/setup", json=SETUP)
         times.append(time.perf_counter() - started)
     assert min(times) < 1, "label studio gives up after 3 s"  # the others may wait for a busy machine
+
+
+@pytest.mark.parametrize("field", ["schema", "access_token", "hostname"])
+def test_half_a_surrogate_pair_is_refused(client, field: str) -> None:
+    body = json.dumps({**SETUP, field: "http://x\ud800"})
+    answer = client.post("/setup", data=body, content_type="application/json")
+    assert answer.status_code == 400
+    assert "not Unicode" in answer.get_data(as_text=True)

@@ -17,8 +17,7 @@ def draw(view: ProjectView) -> Figure | str:
     counts = class_table(view.asked)
     if not counts:
         return "Classes appear with the first answers."
-    columns = [RANDOM, *sorted({name for name in counts if name != RANDOM}, key=int)]
-    columns = [column for column in columns if column in counts]
+    columns = list(counts)
     classes = _classes(counts, view.model.classes if view.model else None)
     cells = [[_cell(counts[column], name, classes) for column in columns] for name in classes]
     totals = [sum(counts[column].values()) for column in columns]
@@ -42,11 +41,11 @@ def draw(view: ProjectView) -> Figure | str:
 
 
 def class_table(rows: list[Asked]) -> dict[str, dict[str, int]]:
-    """Sum up images by round (its number as text, or "random" for all of the holdout) and class."""
+    """Sum up images by round (its number as text, or "random" for all of the holdout, which comes first) and class."""
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in rows:
         counts[RANDOM if row.role == AskRole.HOLDOUT else str(row.round)][row.label] += row.images
-    return counts
+    return dict(sorted(counts.items(), key=lambda item: -1 if item[0] == RANDOM else int(item[0])))
 
 
 def _classes(counts: dict[str, dict[str, int]], known: list[str] | None) -> list[str]:

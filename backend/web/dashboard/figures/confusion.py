@@ -51,8 +51,7 @@ def shown(held: Holdout) -> tuple[list[str], IntArray]:
 
 def worst(held: Holdout, limit: int = 5) -> list[tuple[str, str, int]]:
     """List the most frequent confusions: true class, predicted class, images."""
-    counts = confusion_matrix(held.guesses, held.truth, len(held.classes))
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:limit]
-    cells = [(int(cell) // len(held.classes), int(cell) % len(held.classes)) for cell in order]
-    return [(held.classes[i], held.classes[j], int(counts[i, j])) for i, j in cells if counts[i, j]]
+    wrong = held.truth != held.guesses
+    pairs, images = np.unique(np.stack([held.truth[wrong], held.guesses[wrong]]), axis=1, return_counts=True)
+    order = np.argsort(-images, kind="stable")[:limit]
+    return [(held.classes[i], held.classes[j], int(n)) for (i, j), n in zip(pairs.T[order], images[order], strict=True)]
