@@ -120,6 +120,7 @@ _ROWS = (
     (Step.RECORD, lambda f: f.tasks.unrecorded > 0),
     (Step.FINAL, lambda f: f.final_ordered),
     (Step.EXPORT, lambda f: f.unexported),
-    # Deleting by task and writing final predictions for the same tasks do not go together.
-    (Step.CLEAN, lambda f: f.superseded > 0 and JobKind.FINAL not in f.busy),
+    # Deleting by task and writing final predictions for the same tasks do not go together. Nor does deleting while
+    # losses are recorded: on SQLite, Label Studio may then wait 13 s for its lock, and the queue with it.
+    (Step.CLEAN, lambda f: f.superseded > 0 and not f.busy & {JobKind.FINAL, JobKind.RECORD}),
 )
