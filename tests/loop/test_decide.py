@@ -68,6 +68,10 @@ ROWS = {
         replace(LIVE, superseded=1, final_ordered=True, busy=frozenset({JobKind.FINAL})),
         Step.WAIT,
     ),
+    "old predictions left while losses are recorded": (
+        replace(LIVE, superseded=1, tasks=replace(LIVE.tasks, unrecorded=5), busy=frozenset({JobKind.RECORD})),
+        Step.WAIT,
+    ),
     "queue emptied by deletions": (
         replace(live(waiting=0, answered=0, reserve=0), tasks=replace(LIVE.tasks, available=0), extendable=False),
         Step.WAIT,
