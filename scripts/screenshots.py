@@ -101,18 +101,6 @@ def _label_studio(browser: Chromium, server: LabelStudioServer, project: Labelin
     )
     browser.wait("thumbnails", thumbnails)
     _save(browser, folder / "data-manager.png")
-    guessed = "() => document.querySelector('input.ant-checkbox-input:checked') !== null"
-    for _ in range(K):  # an image of the holdout shows no guess
-        browser.click("button", "Label All Tasks")
-        browser.see("Submit", "button")
-        browser.wait("the image", "() => [...document.images].some((i) => i.naturalWidth === 64)")
-        try:
-            browser.wait("the model's guess", guessed, patience_s=5)
-            break
-        except AssertionError:
-            project.label_next()
-            browser.open(f"{server.url}/projects/{project.id}/data")
-    _save(browser, folder / "label-stream.png")
 
 
 def _save(browser: Chromium, path: Path, *, height: int | None = None) -> None:
