@@ -56,7 +56,7 @@ def _check_project(here: Context, project: ProjectRow) -> Iterator[Finding]:
     except BackendError as error:
         yield Finding("Label Studio", str(error), "see Label Studio's log")
         return
-    yield Finding("Label Studio", f"{project.server} answers and takes our token")
+    yield Finding("Label Studio", f"{studio.session.base} answers and takes our token")
     ours = ours_among(backends, project)
     if not ours:
         yield Finding("connection", "this backend is not among the project's models any more", CONNECT)

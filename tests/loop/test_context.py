@@ -1,0 +1,30 @@
+"""Which Label Studio a project's work goes to."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from backend.config import Settings
+from backend.loop.context import Context, studio_of
+from backend.queueing import Queueing
+from backend.store import Store
+
+
+@pytest.mark.parametrize(
+    ("set_later", "called"), [(None, "http://first:8080"), ("http://mended:8080", "http://mended:8080")]
+)
+def test_label_studio_url_wins_for_projects_that_are_connected_already(
+    tmp_path: Path, set_later: str | None, called: str
+) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
+    project, _ = store.projects.connect(
+        studio_id=1, created_ts="1", server="http://first:8080", token="t", backend_url=None, label_config="<View/>",
+        extra_params={},
+    )  # fmt: skip
+    settings = Settings(data_dir=tmp_path, label_studio_url=set_later, label_studio_api_key=SecretStr("k"))
+    here = Context(settings, store, Queueing("unix:///nowhere"))
+    try:
+        assert studio_of(here, project).session.base == called
+    finally:
+        store.close()
