@@ -122,5 +122,5 @@ _ROWS = (
     (Step.EXPORT, lambda f: f.unexported),
     # Deleting by task and writing final predictions for the same tasks do not go together. Nor does deleting while
     # losses are recorded: on SQLite, Label Studio may then wait 13 s for its lock, and the queue with it.
-    (Step.CLEAN, lambda f: f.superseded > 0 and not f.busy & {JobKind.FINAL, JobKind.RECORD}),
+    (Step.CLEAN, lambda f: f.superseded > 0 and not f.running & {JobKind.FINAL, JobKind.RECORD}),
 )

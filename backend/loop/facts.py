@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from backend.config import ProjectConfig
-from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
+from backend.store import JobState, ProjectRow, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive, is_waiting
 from backend.store.rounds import AskCounts
 from backend.store.tally import TaskCounts
@@ -57,7 +57,13 @@ class Facts:
     training_requested: bool = False
     final_ordered: bool = False  # predictions for all that nobody labels are to be written
     unexported: bool = False  # the newest model lies there for us alone
-    busy: frozenset[JobKind] = frozenset()  # running, queued, or waiting for the next try
+    running: frozenset[JobKind] = frozenset()  # or queued
+    resting: frozenset[JobKind] = frozenset()  # failed, and waiting for the next try
+
+    @property
+    def busy(self) -> frozenset[JobKind]:
+        """Kinds of jobs of which no other may be started now."""
+        return self.running | self.resting
 
 
 def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Observation) -> Facts:
@@ -69,6 +75,7 @@ def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Obser
     live = current is not None and current.state == RoundState.LIVE
     pretext_current = project.pretext_key == pretext_key(config, project.image_side)
     newest, order = store.rounds.newest_model(project.id), store.finals.get(project.id)
+    jobs = store.jobs.all(project.id)
     return Facts(
         tasks=tasks,
         asks=asks,
@@ -87,7 +94,8 @@ def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Obser
         training_requested=seen.training_requested and project.training_requested,
         final_ordered=order is not None and order.written_at is None,
         unexported=newest is not None and not newest.exported,
-        busy=frozenset(JobKind(job.kind) for job in store.jobs.all(project.id) if _is_busy(job, now)),
+        running=frozenset(JobKind(job.kind) for job in jobs if is_alive(job, now)),
+        resting=frozenset(JobKind(job.kind) for job in jobs if job.state == JobState.FAILED and is_waiting(job, now)),
     )
 
 
@@ -100,10 +108,6 @@ def pretext_key(config: ProjectConfig, side: int | None) -> str:
 def split_key(config: ProjectConfig) -> str:
     """Name the settings that the batches depend on."""
     return f"{config.batch_order}/{config.rounds}"
-
-
-def _is_busy(job: JobRow, now: float) -> bool:
-    return is_alive(job, now) or (job.state == JobState.FAILED and is_waiting(job, now))
 
 
 def _is_stale(

@@ -60,17 +60,21 @@ ROWS = {
             tasks=replace(LIVE.tasks, ok=0, available=0, askable=0, new=100),
             extendable=False,
             pretext_current=False,
-            busy=frozenset({JobKind.SYNC}),
+            running=frozenset({JobKind.SYNC}),
         ),
         Step.WAIT,
     ),
     "old predictions left while final ones are written": (
-        replace(LIVE, superseded=1, final_ordered=True, busy=frozenset({JobKind.FINAL})),
+        replace(LIVE, superseded=1, final_ordered=True, running=frozenset({JobKind.FINAL})),
         Step.WAIT,
     ),
     "old predictions left while losses are recorded": (
-        replace(LIVE, superseded=1, tasks=replace(LIVE.tasks, unrecorded=5), busy=frozenset({JobKind.RECORD})),
+        replace(LIVE, superseded=1, tasks=replace(LIVE.tasks, unrecorded=5), running=frozenset({JobKind.RECORD})),
         Step.WAIT,
+    ),
+    "old predictions left while recording rests after a failure": (
+        replace(LIVE, superseded=1, tasks=replace(LIVE.tasks, unrecorded=5), resting=frozenset({JobKind.RECORD})),
+        Step.CLEAN,
     ),
     "queue emptied by deletions": (
         replace(live(waiting=0, answered=0, reserve=0), tasks=replace(LIVE.tasks, available=0), extendable=False),
@@ -107,10 +111,11 @@ def test_next_step_of_facts_is_the_first_missing(facts: Facts, step: Step) -> No
     assert next_step(facts) == step
 
 
+@pytest.mark.parametrize("state", ["running", "resting"])
 @pytest.mark.parametrize("step", JOB_OF_STEP)
-def test_next_step_passes_over_busy_jobs(step: Step) -> None:
+def test_next_step_passes_over_busy_jobs(step: Step, state: str) -> None:
     facts = next(facts for facts, wanted in ROWS.values() if wanted == step)
-    assert next_step(replace(facts, busy=frozenset(JobKind))) == Step.WAIT
+    assert next_step(replace(facts, **{state: frozenset(JobKind)})) == Step.WAIT
 
 
 def test_next_step_passes_over_what_had_no_effect() -> None:
@@ -126,7 +131,7 @@ def test_a_job_is_wanted_while_its_step_is_missing() -> None:
 
 
 def test_next_step_keeps_the_queue_filled_while_training() -> None:
-    facts = replace(live(waiting=8, answered=55), busy=frozenset({JobKind.RETRAIN}))
+    facts = replace(live(waiting=8, answered=55), running=frozenset({JobKind.RETRAIN}))
     assert next_step(facts) == Step.TOP_UP
 
 
@@ -136,7 +141,7 @@ def test_next_step_asks_before_it_records() -> None:
 
 
 def test_next_step_does_not_restart_under_a_running_training() -> None:
-    facts = replace(LIVE, stale=True, pretext_current=False, busy=frozenset({JobKind.RETRAIN, JobKind.PRETEXT}))
+    facts = replace(LIVE, stale=True, pretext_current=False, running=frozenset({JobKind.RETRAIN, JobKind.PRETEXT}))
     assert next_step(facts) == Step.WAIT
 
 

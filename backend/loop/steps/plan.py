@@ -3,12 +3,13 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from backend.loop.context import Work
-from backend.loop.steps.outputs import load_outputs, load_pretext_embeddings, load_probs, seen_by
+from backend.loop.steps.outputs import load_outputs, load_pretext_embeddings, seen_by
 from backend.loop.steps.pretext import check_current
 from backend.store import AskRole, AskState, RoundRow, RoundState
 from backend.store.rounds import Ask
@@ -30,6 +31,21 @@ def version_of(number: int) -> str:
     return f"pt4al-r{number:03d}"
 
 
+@dataclass(frozen=True)
+class _Basis:
+    """What a round is chosen from: the pool, and what the model before it says of the images.
+
+    classes: in the order of the posteriors; a model keeps those that it was trained on.
+    """
+
+    view: PoolView
+    model: RoundRow | None
+    outputs: Outputs | None
+    classes: Sequence[str]
+    pool: Pool
+    settings: QuerySettings
+
+
 def plan(work: Work) -> None:
     """Plan the next round, unless it is planned already or nothing is left to ask."""
     started = time.monotonic()
@@ -39,8 +55,15 @@ def plan(work: Work) -> None:
     if current is not None and current.state != RoundState.CLOSED:
         return
     number = 0 if current is None else current.number + 1
-    pool = work.store.tasks.pool(work.key, work.store.tasks.pool_size(work.key))
-    asks = _asks(work, number, pool)
+    basis = _basis(work, number)
+    generator = np.random.default_rng((work.config.seed, number))
+    chosen = plan_round(number, basis.pool, basis.outputs, basis.settings, generator)
+    roles = [AskRole.HOLDOUT if held else AskRole.QUERY for held in chosen.holdout]
+    roles += [AskRole.RESERVE] * len(chosen.reserve)
+    asked = Query(
+        np.concatenate([chosen.indices, chosen.reserve]), np.concatenate([chosen.scores, chosen.reserve_scores])
+    )
+    asks = _asks(work, basis, asked, roles)
     if asks and work.store.rounds.plan(work.key, number, version_of(number), asks):
         work.store.rounds.add_seconds(work.key, number, plan=time.monotonic() - started)
         logger.info("round %d: %d images planned", number, len(asks))
@@ -51,41 +74,28 @@ def extend(work: Work) -> None:
     current = work.store.rounds.current(work.key)
     if current is None:
         return
-    view = work.store.tasks.pool(work.key, work.store.tasks.pool_size(work.key))
+    basis = _basis(work, current.number)
     asked = work.store.rounds.asks(work.key, current.number, states=list(AskState))
-    model = _model_before(work, current.number)
-    outputs = load_outputs(work, model, len(view.task_id))
-    pool = _pool(work, view, outputs, _classes(work, model))
     more = extend_reserve(
         current.number,
-        pool,
-        outputs,
-        _settings(work, view, pool, outputs, _classes(work, model)),
+        basis.pool,
+        basis.outputs,
+        basis.settings,
         np.random.default_rng((work.config.seed, current.number, len(asked))),
-        asked=np.flatnonzero(np.isin(view.task_id, [ask.task_id for ask in asked])),
+        asked=np.flatnonzero(np.isin(basis.view.task_id, [ask.task_id for ask in asked])),
         above=max((ask.score for ask in asked), default=0.0),
     )
-    rows = _rows(work, more, [AskRole.RESERVE] * len(more.indices), view, model)
+    rows = _asks(work, basis, more, [AskRole.RESERVE] * len(more.indices))
     work.store.rounds.extend_reserve(work.key, current.number, rows)
 
 
-def _asks(work: Work, number: int, view: PoolView) -> list[Ask]:
+def _basis(work: Work, number: int) -> _Basis:
+    view = work.store.tasks.pool(work.key, work.store.tasks.pool_size(work.key))
     model = _model_before(work, number)
     outputs = load_outputs(work, model, len(view.task_id))
-    pool = _pool(work, view, outputs, _classes(work, model))
-    chosen = plan_round(
-        number,
-        pool,
-        outputs,
-        _settings(work, view, pool, outputs, _classes(work, model)),
-        np.random.default_rng((work.config.seed, number)),
-    )
-    roles = [AskRole.HOLDOUT if held else AskRole.QUERY for held in chosen.holdout]
-    roles += [AskRole.RESERVE] * len(chosen.reserve)
-    asked = Query(
-        np.concatenate([chosen.indices, chosen.reserve]), np.concatenate([chosen.scores, chosen.reserve_scores])
-    )
-    return _rows(work, asked, roles, view, model)
+    classes = (model.classes if model else None) or work.spec.classes
+    pool = _pool(work, view, outputs, classes)
+    return _Basis(view, model, outputs, classes, pool, _settings(work, pool, outputs, view, len(classes)))
 
 
 def _model_before(work: Work, number: int) -> RoundRow | None:
@@ -94,7 +104,7 @@ def _model_before(work: Work, number: int) -> RoundRow | None:
     return last if last is not None and last.has_model else None
 
 
-def _settings(work: Work, view: PoolView, pool: Pool, outputs: Outputs | None, classes: Sequence[str]) -> QuerySettings:
+def _settings(work: Work, pool: Pool, outputs: Outputs | None, view: PoolView, classes: int) -> QuerySettings:
     k = work.config.labels_of_round(int((view.task_id >= 0).sum()))
     return QuerySettings(
         batches=work.config.rounds,
@@ -104,7 +114,7 @@ def _settings(work: Work, view: PoolView, pool: Pool, outputs: Outputs | None, c
         first_query=_first_query(work, pool, outputs),
         sampler=_sampler(work, outputs),
         order=work.config.batch_order,
-        classes=len(classes),
+        classes=classes,
     )
 
 
@@ -142,23 +152,18 @@ def _or_fallback(work: Work, wanted: str, missing: frozenset[str], fallback: str
     return fallback
 
 
-def _rows(work: Work, asked: Query, roles: list[AskRole], view: PoolView, model: RoundRow | None) -> list[Ask]:
-    probs = load_probs(work, model, len(view.task_id))
-    classes = (model.classes or []) if model else []
-    seen = seen_by(work, model)
+def _asks(work: Work, basis: _Basis, asked: Query, roles: list[AskRole]) -> list[Ask]:
+    """Give the rows of a query, each with what the model takes its image for."""
+    probs = None if basis.outputs is None else basis.outputs.probs
+    seen = seen_by(work, basis.model)
     rows = []
     for index, score, role in zip(asked.indices, asked.scores, roles, strict=True):
         label, confidence = None, None
-        if probs is not None and classes and index < seen:
+        if probs is not None and index < seen:
             best = int(np.argmax(probs[index]))
-            label, confidence = classes[best], float(probs[index][best])
-        rows.append(Ask(int(view.task_id[index]), float(score), role, label, confidence))
+            label, confidence = basis.classes[best], float(probs[index][best])
+        rows.append(Ask(int(basis.view.task_id[index]), float(score), role, label, confidence))
     return rows
-
-
-def _classes(work: Work, model: RoundRow | None) -> Sequence[str]:
-    """Give the classes in the order of the posteriors: a model keeps those that it was trained on."""
-    return (model.classes if model else None) or work.spec.classes
 
 
 def _class_ids(work: Work, pool: PoolView, classes: Sequence[str]) -> Any:
