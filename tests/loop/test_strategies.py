@@ -16,7 +16,7 @@ from backend.loop.steps.plan import extend, plan
 from backend.loop.steps.pretext import pretext, restart, split_pool
 from backend.loop.steps.retrain import retrain
 from backend.loop.steps.sync import open_bank
-from backend.store import AskRole, AskState, RoundState, Store
+from backend.store import AskRole, AskState, RoundRow, RoundState, Store
 from backend.store.tables import Answer
 from backend.store.tasks import TaskChange
 from model import recipes
@@ -181,6 +181,50 @@ def test_features_of_later_images_are_added_and_those_of_a_forgotten_pretext_mod
     np.testing.assert_array_equal(after[:IMAGES], before)
     restart(project.work())
     assert not path.exists()
+
+
+def test_two_models_are_compared_on_images_that_both_have_seen(project: Project):
+    half = {"holdout_fraction": 0.5}
+    work = project.configure(**half)
+    retrain(work, ignore)
+    project.answer(1)
+    retrain(project.work(), ignore)
+    both = project.store.rounds.get(project.key, 1)
+    assert both.holdout_size > 0
+    assert both.holdout_gained - both.holdout_lost == both.holdout_correct - right_before(project, 0, both)
+    project.add(IMAGES)
+    pretext(project.work(), ignore)
+    split_pool(project.work())
+    project.store.rounds.drop(project.key, 2)
+    plan(project.work())
+    asks = project.store.rounds.asks(project.key, 2, states=list(AskState))
+    held = [ask.task_id for ask in asks if ask.role == AskRole.HOLDOUT]
+    assert max(held) > IMAGES, "an image that the model before has not seen"
+    project.answer(2)
+    retrain(project.work(), ignore)
+    later = project.store.rounds.get(project.key, 2)
+    assert later.holdout_size > both.holdout_size
+    assert (later.holdout_gained, later.holdout_lost) == (None, None)
+
+
+def right_before(project: Project, number: int, row: RoundRow) -> int:
+    """Count the holdout images of a round that an earlier round's model is right about."""
+    probs = np.load(project.work().files.output(number, "probs"))
+    held = [index for index, _, holdout in project.store.tasks.labels(project.key) if holdout]
+    assert len(held) == row.holdout_size
+    return int((probs[held].argmax(axis=1) == project.truth[held]).sum())
+
+
+def test_a_class_that_is_added_after_a_training_is_asked_like_any_other(project: Project):
+    retrain(project.configure(sampler="class_balanced"), ignore)
+    wider = CONFIG.replace("</Choices>", '<Choice value="above"/></Choices>')
+    project.store.projects.set(project.key, label_config=wider)
+    project.store.rounds.drop(project.key, 1)
+    plan(project.work())
+    assert len(project.asked(1)) == K + 1
+    project.answer(1)
+    retrain(project.work(), ignore)
+    assert project.store.rounds.get(project.key, 1).classes == [*CLASSES, "above"]
 
 
 @pytest.mark.parametrize("how", ["lost", "damaged", "older"])

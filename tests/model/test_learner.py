@@ -71,6 +71,30 @@ def test_fit_from_scratch_where_the_pretext_network_is_another(world, tmp_path):
     assert run(world, tmp_path, pretext_weights=None, epochs=1, n=4).init == "scratch"
 
 
+def test_fit_does_not_go_on_from_the_checkpoint_of_another_start(world, tmp_path):
+    def stop(share):
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    run(world, tmp_path / "calm", init="pretext")
+    with pytest.raises(KeyboardInterrupt):
+        run(world, tmp_path, pretext_weights=drawn_anew(world[2], tmp_path / "p.pt"), progress=stop)
+    assert (tmp_path / "c.pt").exists()
+    run(world, tmp_path, init="pretext")
+    calm, found = (read_weights(folder / "m.pt")["module"] for folder in (tmp_path / "calm", tmp_path))
+    assert all(torch.equal(value, found[key]) for key, value in calm.items())
+
+
+def drawn_anew(weights, path):
+    """Write pretext weights as another training of the same task and network could have left them."""
+    content = read_weights(weights)
+    for value in content["module"].values():
+        if value.is_floating_point():
+            value.add_(0.01)
+    write_weights(path, content)
+    return path
+
+
 def test_fit_does_not_use_a_backbone_that_is_of_no_use(world, tmp_path):
     content = read_weights(world[2])
     content["backbone_prefix"] = None
