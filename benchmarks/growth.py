@@ -40,9 +40,14 @@ def run(say: Say, *, full: bool) -> list[Measure]:
         Measure(f"an event in a pool of {sizes[-1]:,}, against one of {SIZES[0]:,}", "ms", 1000 * events[sizes[-1]],
                 events[sizes[-1]] / events[SIZES[0]], EVENT_SLACK, "ceiling", 1000 * events[SIZES[0]],
                 "reading the facts and deciding"),
-        limit(f"memory while {sizes[-1]:,} images are scored", "GiB", large["memory_gib"], MEMORY_GIB,
-              ", ".join(f"{size:,}: {found[size]['memory_gib']:.2f}" for size in sizes)),
+        _memory(f"memory while {sizes[-1]:,} images are scored", "memory_gib", found, sizes[-1]),
+        _memory(f"memory with core-set and k-means over {SIZES[-1]:,}", "features_gib", found, SIZES[-1]),
     ]  # fmt: skip
+
+
+def _memory(what: str, name: str, found: dict[int, dict[str, float]], size: int) -> Measure:
+    smaller = ", ".join(f"{each:,}: {found[each][name]:.2f}" for each in found if each <= size)
+    return limit(what, "GiB", found[size][name], MEMORY_GIB, smaller)
 
 
 def _linear(part: str, small: float, large: float, size: int) -> Measure:
@@ -62,7 +67,7 @@ def _in_a_process(size: int) -> dict[str, float]:
 
 
 def _measure(size: int, folder: Path) -> dict[str, float]:
-    """Return the seconds of each part, and the process's peak of memory once images are scored."""
+    """Return the seconds of each part, and the process's peaks of memory once images are scored, and at the end."""
     import psutil
 
     store, key, sync = _sync(size, folder)
@@ -80,6 +85,7 @@ def _measure(size: int, folder: Path) -> dict[str, float]:
     return {
         "sync": sync, "extraction": extraction, "split": split, "query": query, "advance": advance,
         "core_set": core, "kmeans": kmeans, "memory_gib": memory / 2**30,
+        "features_gib": _peak_bytes() / 2**30,
     }  # fmt: skip
 
 
