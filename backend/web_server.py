@@ -8,9 +8,11 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
 from backend.supervisor import die_with_parent
+from backend.web_worker import Worker, is_slow_client
 
 WORKERS = 2
-THREADS = 8  # a /predict that waits for a worker holds one
+THREADS = 12  # of which waiting predictions, large bodies and downloads hold a few each at most
+CONNECTIONS = 512  # of a process; file descriptors are often limited to 1,024
 TIMEOUT_S = 60
 GRACE_S = 5
 
@@ -22,6 +24,13 @@ class Log(Logger):
         """Hand everything on to this process's logging."""
         self.error_log.propagate = True
         self.error_log.setLevel(logging.WARNING)
+
+    def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """Note an error; that a client was too slow is none of ours, and must not fill the log."""
+        if is_slow_client():
+            self.error_log.info("a client was too slow and is not served any further")
+        else:
+            super().exception(msg, *args, **kwargs)
 
 
 class WebServer(BaseApplication):
@@ -37,8 +46,9 @@ class WebServer(BaseApplication):
         settings: dict[str, Any] = {
             "bind": self._bind,
             "workers": WORKERS,
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "threads": THREADS,
+            "worker_connections": CONNECTIONS,
             "timeout": TIMEOUT_S,
             "graceful_timeout": GRACE_S,
             "logger_class": Log,
