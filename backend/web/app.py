@@ -9,12 +9,11 @@ from backend.config import Settings
 from backend.errors import ConfigError, QueueUnavailable, StoreUnavailable
 from backend.queueing import Queueing
 from backend.store import Store
-from backend.web import api, auth, dashboard, downloads, final, guard, metrics, plugin
+from backend.web import api, auth, bodies, dashboard, downloads, final, guard, metrics, plugin
 from backend.web.services import Services
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 64 * 1024 * 1024  # a /predict request carries whole tasks, a webhook a whole project
 MAX_REASON = 400  # characters of an error in the status line, which is all that Label Studio shows of it
 
 
@@ -27,16 +26,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_env()
     services = Services(settings, Store(settings.database, settings.data_dir), lambda: Queueing.from_settings(settings))
     app = plugin.label_studio_ml_app()
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["pt4al"] = services
     if "pt4al" not in app.blueprints:
         for routes in (api, final, downloads):
             app.register_blueprint(routes.blueprint)
         dashboard.register(app)
         metrics.register(app)
-        app.before_request(auth.check)
-        app.before_request(guard.refuse_other_sites)
-        app.before_request(plugin.check_body)
+        for check in (bodies.limit, auth.check, guard.refuse_other_sites, bodies.check_values, plugin.check_body):
+            app.before_request(check)
         app.register_error_handler(ConfigError, _bad_request)
         app.register_error_handler(QueueUnavailable, _unavailable)
         app.register_error_handler(StoreUnavailable, _unavailable)

@@ -6,6 +6,8 @@ from flask import request
 from werkzeug.exceptions import Unauthorized
 
 from backend.config import SECRET_HEADER
+from backend.store import ProjectRow
+from backend.web import bodies
 from backend.web.services import services
 
 OPEN_PATHS = frozenset({"/health"})
@@ -14,7 +16,8 @@ OPEN_PATHS = frozenset({"/health"})
 def check() -> None:
     """Refuse a request without the configured user and password.
 
-    Label Studio sends annotation webhooks without basic auth, but with the headers that we have asked it to send.
+    Label Studio sends annotation webhooks without basic auth, but with the headers that we have asked it to send. The
+    body of a stranger is not read.
 
     Raises:
         Unauthorized: neither fits.
@@ -36,14 +39,19 @@ def check() -> None:
 
 
 def _has_project_secret() -> bool:
+    """Compare the secret before the body is looked at: strangers have none parsed."""
     secret = request.headers.get(SECRET_HEADER)
+    projects = services().store.projects
+    known: list[ProjectRow] = []
+    if secret:
+        known = [row for row in projects.all() if _same(secret, projects.webhook_secret(row))]
+    if not known:
+        return False
+    bodies.check_values()
     body = request.get_json(silent=True)
     project = body.get("project") if isinstance(body, dict) else None
     studio_id = project.get("id") if isinstance(project, dict) else None
-    if not secret or not isinstance(studio_id, int):
-        return False
-    projects = services().store.projects
-    return any(_same(secret, projects.webhook_secret(row)) for row in projects.all(studio_id=studio_id))
+    return any(row.studio_id == studio_id for row in known)
 
 
 def _same(given: str | None, expected: str | None) -> bool:

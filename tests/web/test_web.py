@@ -1,6 +1,7 @@
 """The web side on a real store and a real Redis; no worker runs."""
 
 import base64
+import io
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flask import Request
 
 from backend.config import SECRET_HEADER, Settings
 from backend.files import Files
@@ -290,6 +292,53 @@ class TestBasicAuth:
         assert client.post("/webhook", json=event, headers={SECRET_HEADER: "guess"}).status_code == 401
         other = {"action": "ANNOTATION_CREATED", "project": {"id": 4}}
         assert client.post("/webhook", json=other, headers={SECRET_HEADER: secret}).status_code == 401
+
+    @pytest.mark.parametrize("headers", [{}, {SECRET_HEADER: "guess"}, {"Authorization": "Basic bWU6d29yZA=="}])
+    def test_the_body_of_a_stranger_is_never_read(self, client, headers: dict[str, str]) -> None:
+        client.post("/setup", json=SETUP, headers={"Authorization": "Basic bWU6cGFzcw=="})
+        for path in ("/webhook", "/predict", "/setup", "/api/projects/3/final"):
+            body = Untouched(b"[" + b"{}," * 100_000)
+            answer = client.post(path, input_stream=body, content_type="application/json", headers=headers)
+            assert answer.status_code == 401
+
+
+class Untouched(io.BytesIO):
+    """A body that nobody may read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise AssertionError("the body was read")
+
+    readinto = readline = read  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("path", "mib", "code"),
+    [("/setup", 5, 413), ("/webhook", 8, 201), ("/webhook", 17, 413), ("/predict", 30, 200), ("/predict", 33, 413)],
+)
+def test_each_route_has_its_own_limit(client, path: str, mib: int, code: int) -> None:
+    client.post("/setup", json=SETUP)
+    body = {"action": "TASKS_CREATED", "tasks": [], "rest": "x" * (mib * 2**20)}
+    body["project"] = {"id": 3} if path == "/webhook" else SETUP["project"]
+    answer = client.post(path, json=body)
+    assert answer.status_code == code
+    assert code != 413 or "larger than" in answer.json["error"]
+
+
+@pytest.mark.parametrize("body", [b"[" + b"{}," * 2_000_000 + b"1]", b"[" + b"9999," * 2_000_000 + b"1]"])
+def test_a_body_of_too_many_values_is_not_parsed(client, monkeypatch, body: bytes) -> None:
+    monkeypatch.setattr(Request, "get_json", lambda *_, **__: pytest.fail("it was parsed"))
+    for path in ("/webhook", "/predict"):
+        answer = client.post(path, data=body, content_type="application/json")
+        assert (answer.status_code, "2,000,000 values" in answer.json["error"]) == (413, True)
+
+
+def test_as_many_tasks_as_label_studio_sends_at_once_are_answered(client) -> None:
+    client.post("/setup", json=SETUP)
+    data = {"image": "http://studio/data/upload/3/8c1f2a77-00001.png"}
+    task = {"data": data, "meta": {}, **dict.fromkeys("abcdefghijklmno")}
+    tasks = [{"id": number, **task} for number in range(50_000)]
+    answer = client.post("/predict", json={"project": SETUP["project"], "tasks": tasks})
+    assert (answer.status_code, len(answer.json["results"])) == (200, 50_000)
 
 
 OWN = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
