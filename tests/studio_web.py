@@ -3,6 +3,7 @@
 import io
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -57,8 +58,9 @@ def reply(
         handler.wfile.write(body)
 
 
-@pytest.fixture
-def web() -> Iterator[Web]:
+@contextmanager
+def serving() -> Iterator[Web]:
+    """Run a server of its own as long as the block."""
     server = Web()
     thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -66,3 +68,9 @@ def web() -> Iterator[Web]:
     server.server.shutdown()
     thread.join()
     server.server.server_close()
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with serving() as server:
+        yield server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import time
 from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
 
@@ -15,6 +16,7 @@ from backend.studio.answers import unreachable
 from backend.studio.availability import availability
 from backend.studio.guard import ends_after
 from backend.studio.session import GATEWAY, StudioSession
+from backend.studio.urls import WEB, join_url, plain_url
 
 FILE_BYTES = 64 * 1024 * 1024
 """Largest file that is read; a camera's raw JPEG stays below 30 MB."""
@@ -26,7 +28,10 @@ FILE_ATTEMPTS = 3
 REDIRECTS = 5
 CHUNK = 64 * 1024
 
-WEB = frozenset({"http", "https"})
+# What Label Studio 1.23.2 serves files under: uploads, local files and avatars; uploads in a cloud; linked storages.
+# Whoever imports tasks writes their paths: our token must not be made to ask for others, some of which act on a GET
+# (`/api/projects/1/next` takes a lock) or make Label Studio itself call what the address names (`.../file-proxy`).
+SIGNED = re.compile(r"/(data|storage-data)/|/(tasks|projects)/[0-9]+/(presign|resolve)/?$")
 HOST_FAILURES, HOST_PAUSE_S = 3, 15.0
 """After so many failures in a row a host is left alone for so long, which is shorter than until an image's next try."""
 
@@ -63,25 +68,25 @@ def _fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
 def _from_storage(session: StudioSession, reference: str, task_id: int) -> bytes:
     """Have Label Studio sign the address, or hand the file through, with the keys of the project's storage."""
     encoded = base64.urlsafe_b64encode(reference.encode()).decode()
-    url = f"{session.base}/tasks/{task_id}/presign/?fileuri={encoded}"
+    url = plain_url(f"{session.base}/tasks/{task_id}/presign/?fileuri={encoded}")
     with _open(session, url) as response:
         if response.status_code == 404:
             where = "://".join(urlsplit(reference)[:2])
             raise ImageError(f"Label Studio has no cloud storage for {where}: connect it to the project")
         if not response.is_redirect:
             return _body(session, response)
-        target = urljoin(url, response.headers["Location"])
+        target = _onward(session, response, url)
     # Whoever connected the storage to Label Studio has chosen its address, not whoever imported the task.
     return _download(session, target, trusted=True)
 
 
 def _absolute(session: StudioSession, reference: str) -> str:
     if urlsplit(reference).netloc:
-        return urljoin(session.base, reference)  # "//host/path" gets a scheme
-    path = session.root.path
+        return join_url(session.base, reference)  # "//host/path" gets a scheme
+    path = urlsplit(session.base).path
     if path and not f"{reference}/".startswith(f"{path}/"):
         reference = f"{path}/{reference.lstrip('/')}"
-    return urljoin(session.base, reference if reference.startswith("/") else f"/{reference}")
+    return join_url(session.base, reference if reference.startswith("/") else f"/{reference}")
 
 
 def _download(session: StudioSession, url: str, *, trusted: bool) -> bytes:
@@ -90,14 +95,19 @@ def _download(session: StudioSession, url: str, *, trusted: bool) -> bytes:
             if not response.is_redirect:
                 return _body(session, response)
             trusted = False  # where another server sends us on to has to be allowed by itself
-            url = urljoin(url, response.headers["Location"])
-            if urlsplit(url).scheme not in WEB:
-                raise ImageError(f"{_host(session, response.url)} sends us on to an address that is not of the web")
+            url = _onward(session, response, url)
     raise ImageError(f"{_host(session, url)} sends us on more than {REDIRECTS} times")
 
 
+def _onward(session: StudioSession, response: requests.Response, url: str) -> str:
+    target = response.headers["Location"]
+    if urlsplit(urljoin(url, target)).scheme not in WEB:
+        raise ImageError(f"{_host(session, url)} sends us on to an address that is not of the web")
+    return join_url(url, target)
+
+
 def _open(session: StudioSession, url: str, *, trusted: bool = False) -> requests.Response:
-    if not _is_ours(session, url):
+    if not _takes_token(session, url):
         return _open_elsewhere(session, url, trusted=trusted)
     try:
         # 403 is the file's own answer here: no permission, or local files are not switched on.
@@ -150,16 +160,27 @@ def _get(session: StudioSession, url: str, auth: AuthBase | None, *, trusted: bo
 
 
 def _is_ours(session: StudioSession, url: str) -> bool:
-    target, root = urlsplit(url), session.root
-    if ".." in unquote(target.path).split("/"):
-        return False  # would leave our path on a host that others may share
-    return session.is_origin(url) and f"{target.path}/".startswith(f"{root.path}/")
+    """Tell whether an address is Label Studio's, not that of another application on its host."""
+    # ".." would leave our path once whoever is in between undoes the escapes.
+    return session.path_below(url) is not None and ".." not in re.split(r"[/\\]", unquote(urlsplit(url).path))
+
+
+def _takes_token(session: StudioSession, url: str) -> bool:
+    """Tell whether an address is that of a file of Label Studio's.
+
+    Its other paths are asked for as anybody could, not refused: behind the same address, or from Label Studio's own
+    `/static/`, images may well be served to everybody.
+    """
+    return _is_ours(session, url) and SIGNED.match(session.path_below(url) or "") is not None
 
 
 def _body(session: StudioSession, response: requests.Response) -> bytes:
     host = _host(session, response.url)
     if not response.ok:
         text = f"{host} answered {response.status_code} {response.reason or ''}".rstrip()
+        unsigned = _is_ours(session, response.url) and not _takes_token(session, response.url)
+        if response.status_code in (401, 403) and unsigned:
+            text += ": it was asked without our token, which goes with /data/, /storage-data/ and linked storages alone"
         raise ImageUnavailable(text) if response.status_code in PASSING else ImageError(text)
     too_large = ImageError(f"the file is larger than {FILE_BYTES / 2**20:g} MiB")
     length = response.headers.get("Content-Length", "")

@@ -14,19 +14,38 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidURL
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NameResolutionError
 from urllib3.response import HTTPResponse
 
 from backend.addresses import Address, AllowedAddresses, literal_address
+from backend.studio.urls import PORTS, Origin, origin_of
 
 HEAD_S = 60.0
 """Until a server's answer has to have begun, however slowly it comes: timeouts count from byte to byte only."""
+
+
+class OriginAdapter(HTTPAdapter):
+    """Connects to one server and to no other: what has to hold whatever was thought of an address before."""
+
+    def __init__(self, origin: Origin, **options: Any) -> None:
+        """Take the server and the options of `HTTPAdapter`."""
+        self._origin = origin
+        super().__init__(**options)
+
+    def send(self, request: PreparedRequest, *given: Any, **options: Any) -> Response:
+        """Send a request to the server; raises InvalidURL for any other."""
+        # The very values that the connection is then looked up or made by.
+        found, _ = self.build_connection_pool_key_attributes(request, True)
+        connected = Origin(found["scheme"], found["host"] or "", found["port"] or PORTS.get(found["scheme"]))
+        if not connected == origin_of(request.url or "") == self._origin:
+            raise InvalidURL("not the server that this session is for", request=request)
+        return super().send(request, *given, **options)
 
 
 class GuardedAdapter(HTTPAdapter):
@@ -47,7 +66,7 @@ class GuardedAdapter(HTTPAdapter):
 
     def send(self, request: PreparedRequest, *given: Any, **options: Any) -> Response:
         """Send a request whose host, if it is an address, is allowed."""
-        host = urlsplit(request.url or "").hostname or ""
+        host = origin_of(request.url or "").host
         literal = literal_address(host)
         if literal is not None:
             self._allowed.check(host, literal)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -22,9 +22,10 @@ from backend.addresses import ANYWHERE, AllowedAddresses
 from backend.errors import StudioRefused, StudioUnreachable
 from backend.studio.answers import read_json, reason_of, unreachable
 from backend.studio.availability import availability
-from backend.studio.guard import GuardedAdapter
+from backend.studio.guard import GuardedAdapter, OriginAdapter
 from backend.studio.tokens import NoAuth, TokenRejected, TokenRing
 from backend.studio.types import Json, NamedToken
+from backend.studio.urls import Origin, origin_of, prepared, without_user
 
 logger = logging.getLogger(__name__)
 
@@ -78,10 +79,10 @@ class StudioSession:
 
         `allowed` says where besides it files may come from; `observe` gets each call's name, seconds and success.
         """
-        self.base = server.rstrip("/")
-        self.root = urlsplit(self.base)
+        self.base = without_user(server.rstrip("/"))
+        self._origin, self._path = _place(self.base)
         self._ring = TokenRing(tokens, self._exchange)
-        self._http = _http(HTTPAdapter(pool_connections=POOL, pool_maxsize=POOL))
+        self._http = _http(OriginAdapter(self._origin, pool_connections=POOL, pool_maxsize=POOL))
         self._elsewhere = _http(GuardedAdapter(allowed, pool_connections=POOL, pool_maxsize=POOL))
         self._trusted = _http(GuardedAdapter(ANYWHERE, pool_connections=POOL, pool_maxsize=POOL))
         self._clock_offset = 0.0
@@ -229,16 +230,23 @@ class StudioSession:
         return http.get(url, auth=auth or NoAuth(), stream=True, timeout=(CONNECT_S, read_s), allow_redirects=False)
 
     def is_origin(self, url: str) -> bool:
-        """Tell whether an address is on Label Studio's own server: same scheme, host and port."""
-        return _origin(urlsplit(url)) == _origin(self.root)
+        """Tell whether an address, as `plain_url` writes it, is on Label Studio's own server: scheme, host and port."""
+        return origin_of(url) == self._origin
 
     def is_neighbour(self, url: str) -> bool:
-        """Tell whether an address is on the machine that Label Studio runs on, whatever the port.
+        """Tell whether an address, as `plain_url` writes it, is on the machine of Label Studio, whatever the port.
 
         Images are often served beside it, and then by a private or loopback address as its own.
         """
-        theirs, ours = (urlsplit(one).hostname or "" for one in (url, self.base))
-        return theirs == ours or {theirs, ours} <= LOOPBACK
+        theirs, ours = origin_of(url).host, self._origin.host
+        return bool(ours) and (theirs == ours or {theirs, ours} <= LOOPBACK)
+
+    def path_below(self, url: str) -> str | None:
+        """Give the path of an address, as `plain_url` writes it, below that of Label Studio; None if it is not."""
+        path = urlsplit(url).path
+        if not self.is_origin(url) or not f"{path}/".startswith(f"{self._path}/"):
+            return None
+        return path.removeprefix(self._path)
 
     def server_time(self, local: float) -> datetime:
         """Turn a local `time.time()` into the server's time, known from its answers to about a second."""
@@ -289,8 +297,13 @@ def _http(adapter: HTTPAdapter) -> requests.Session:
     return http
 
 
-def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+def _place(base: str) -> tuple[Origin, str]:
+    """Read a server's origin and path; of an address that is none, which every call then says, one like no other."""
+    try:
+        written = prepared(base)
+        return origin_of(written), urlsplit(written).path.rstrip("/")
+    except ValueError:
+        return Origin("", "", None), ""
 
 
 def _pause(attempt: int, retry_after: str | None) -> float:

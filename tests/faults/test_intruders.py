@@ -5,17 +5,20 @@ import pickle
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+import requests
 from rq import Queue
 from rq.job import Job
 from rq.serializers import DefaultSerializer, JSONSerializer
-from studio_web import Web, png, reply
+from studio_web import Web, png, reply, serving
 
 from backend.errors import ImageError
 from backend.queueing import ADVANCE, FUNCTIONS, PREFIX, OurJob, Queueing, Worker
 from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.tokens import HeaderAuth
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("backend/**/*.py"), *ROOT.glob("model/**/*.py"), *ROOT.glob("docker/*.py")])
@@ -145,6 +148,113 @@ def test_task_data_name_no_file_of_this_machine(web: Web, tmp_path: Path, refere
     finally:
         watching.clear()
     assert str(secret) not in opened
+
+
+@pytest.fixture
+def stranger() -> Iterator[Web]:
+    """Somebody else's server, on the machine of Label Studio so that nothing but its port tells the two apart."""
+    with serving() as server:
+        yield server
+
+
+# To one reader of addresses the host of these is the first, to another the second.
+TWO_HOSTS = [
+    r"http://{stranger}\@{studio}/data/upload/x.png", r"http://{stranger}\@localhost/data/upload/x.png",
+    r"http://{studio}\@{stranger}/data/upload/x.png", "http://{studio}@{stranger}/data/upload/x.png",
+    r"http:\\{stranger}\@{studio}/data/upload/x.png", r"//{stranger}\@{studio}/data/upload/x.png",
+    "http://{stranger}\t@{studio}/data/upload/x.png", "http://{stranger}\x0b@{studio}/data/upload/x.png",
+    "http://{stranger} @{studio}/data/upload/x.png", "http://{stranger}\u3000@{studio}/data/upload/x.png",
+    "http://{stranger};@{studio}/data/upload/x.png", "http://{stranger}%5c@{studio}/data/upload/x.png",
+    "http://{stranger}#@{studio}/data/upload/x.png", "http://{stranger}?@{studio}/data/upload/x.png",
+    "http://{studio}:@{stranger}/data/upload/x.png", "http://{stranger}%2f@{studio}/data/upload/x.png",
+]  # fmt: skip
+
+
+def addressed(web: Web) -> str:
+    return web.url.removeprefix("http://").replace("127.0.0.1", "localhost")
+
+
+@pytest.mark.parametrize("address", TWO_HOSTS)
+@pytest.mark.parametrize("redirected", [False, True])
+def test_no_address_sends_our_token_to_another_host(web: Web, stranger: Web, address: str, redirected: bool) -> None:
+    reference = address.format(stranger=addressed(stranger), studio=addressed(web))
+
+    def answer(handler: BaseHTTPRequestHandler, _: int) -> None:
+        reply(handler, 302, "", Location=reference.encode().decode("latin-1"))
+
+    stranger.answer = answer if redirected else lambda handler, _: reply(handler, 404, "", "text/plain")
+    studio = LabelStudio(f"http://{addressed(web)}", [NamedToken("token", "c0ffee")])
+    with suppress(ImageError):
+        studio.fetch(f"{stranger.url}/x.png" if redirected else reference, 1)
+    assert [headers for _, _, headers in stranger.requests if "Authorization" in headers] == []
+    assert len(stranger.requests) <= 1, "it was sent on to itself, unguarded"
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        (r"http://169.254.169.254\@localhost/x.png", "a backslash"),
+        ("http://169.254.169.254 @localhost/x.png", "a space"),
+        ("http://169.254.169.254\t@localhost/x.png", "control characters"),
+        ("http://localhost@169.254.169.254/x.png", "a user name"),
+        ("http://169.254.169.254#@localhost/x.png", "private or local"),
+    ],
+)
+def test_an_address_of_two_hosts_is_refused_in_words(address: str, says: str) -> None:
+    # Nothing is listening: what is connected to would be told by another reason.
+    studio = LabelStudio("http://localhost:9", [NamedToken("token", "c0ffee")])
+    with pytest.raises(ImageError, match=says):
+        studio.fetch(address, 1)
+
+
+def test_the_session_that_signs_connects_to_label_studio_alone(web: Web, stranger: Web) -> None:
+    """Whatever a reader of addresses got wrong before."""
+    session = LabelStudio(web.url, [NamedToken("token", "c0ffee")]).session
+    for url in (stranger.url, rf"{stranger.url}\@{web.url.removeprefix('http://')}/x"):
+        with pytest.raises(requests.exceptions.InvalidURL):
+            session.stream(url, HeaderAuth("Token c0ffee"), 5, trusted=True)
+    assert stranger.requests == []
+
+
+ACTING = ["/api/projects/1/export", "/api/projects/1/next", "/api/projects/1/file-proxy/?url=aHR0cDovL2EvYg==",
+          "/user/account", "/data/../api/projects/1/next", "/data/%2e%2e/api/projects/1/next",
+          "/data/..%2fapi/projects/1/next", r"/data/..%5capi/projects/1/next", "/tasks/1/resolve/../../../api/x",
+          "/data%2f..%2fapi/projects", "/database", "//data/../api/x"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ACTING)
+@pytest.mark.parametrize("prefix", ["", "/label-studio"])
+def test_task_data_have_our_token_sent_with_files_alone(web: Web, path: str, prefix: str) -> None:
+    web.answer = lambda handler, _: reply(handler, 401, "", "text/plain")
+    studio = LabelStudio(web.url + prefix, [NamedToken("token", "c0ffee")])
+    for reference in (path, web.url + prefix + path):
+        with suppress(ImageError):
+            studio.fetch(reference, 1)
+    assert [headers for _, _, headers in web.requests if "Authorization" in headers] == []
+
+
+def test_a_path_that_wants_a_token_and_gets_none_says_why(web: Web) -> None:
+    web.answer = lambda handler, _: reply(handler, 401, "", "text/plain")
+    with pytest.raises(ImageError, match=r"^Label Studio answered 401 .*without our token, which goes with /data/"):
+        LabelStudio(web.url, [NamedToken("token", "c0ffee")]).fetch("/api/projects/1/export", 1)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/data/upload/1/a%20b.png", "/data/local-files/?d=a/b.png", "/storage-data/uploaded/?filepath=upload/1/a.png",
+        "/tasks/12/resolve/?fileuri=czM6", "/tasks/12/presign?fileuri=czM6", "/projects/3/resolve/?fileuri=czM6",
+        "/projects/3/presign/?fileuri=czM6",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("prefix", ["", "/label-studio"])
+def test_files_of_label_studio_are_asked_for_with_our_token(web: Web, path: str, prefix: str) -> None:
+    web.answer = lambda handler, _: reply(handler, 200, png(), "image/png")
+    studio = LabelStudio(web.url + prefix, [NamedToken("token", "c0ffee")])
+    for reference in (path, prefix + path, web.url + prefix + path):
+        assert studio.fetch(reference, 1) == png()
+    assert [asked for _, asked, _ in web.requests] == [prefix + path] * 3
+    assert {headers.get("Authorization") for _, _, headers in web.requests} == {"Token c0ffee"}
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,11 @@
 import base64
 import socket
-import threading
 import time
 from pathlib import Path
 
 import pytest
 from labelstudio import LabelStudioServer
-from studio_web import Web, png, reply
+from studio_web import Web, png, reply, serving
 
 from backend.addresses import AllowedAddresses
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
@@ -27,14 +26,9 @@ def short_pauses(monkeypatch):
 @pytest.fixture
 def other(web: Web):
     """A second web server: somebody else's."""
-    server = Web()
-    thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    server.answer = lambda handler, _: reply(handler, 200, IMAGE, "image/png")
-    yield server
-    server.server.shutdown()
-    thread.join()
-    server.server.server_close()
+    with serving() as server:
+        server.answer = lambda handler, _: reply(handler, 200, IMAGE, "image/png")
+        yield server
 
 
 @pytest.fixture
@@ -105,10 +99,11 @@ def test_fetch_keeps_the_token_from_whoever_label_studio_sends_us_to(ours: Label
         ("/data/upload/1/a.png", "/ls/data/upload/1/a.png", True),
         ("/ls/data/upload/1/a.png", "/ls/data/upload/1/a.png", True),
         ("data/a.png", "/ls/data/a.png", True),
-        ("{url}/ls/a.png", "/ls/a.png", True),
+        ("{url}/ls/data/a.png", "/ls/data/a.png", True),
+        ("{url}/ls/static/samples/sample.jpg", "/ls/static/samples/sample.jpg", False),
         ("{url}/another-app/a.png", "/another-app/a.png", False),
         ("/../another-app/a.png", "/another-app/a.png", False),
-        ("/%2e%2e/another-app/a.png", "/ls/../another-app/a.png", False),
+        ("/%2e%2e/another-app/a.png", "/another-app/a.png", False),
     ],
 )
 def test_fetch_sends_the_token_below_the_servers_path_alone(ours, web: Web, reference, path, signed):

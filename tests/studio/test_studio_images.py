@@ -36,12 +36,12 @@ def test_download_images_brings_uploads_in_their_order(studio: LabelStudio, pers
 
 def test_download_images_reports_bad_ones_and_goes_on(ours: LabelStudio, web: Web):
     def answer(handler, _):
-        status = {"/gone.png": 404, "/busy.png": 500}.get(handler.path, 200)
-        reply(handler, status, b"not an image" if handler.path == "/text.png" else png(7), "image/png")
+        status = {"/data/gone.png": 404, "/data/busy.png": 500}.get(handler.path, 200)
+        reply(handler, status, b"not an image" if handler.path == "/data/text.png" else png(7), "image/png")
 
     web.answer = answer
     names = ["a.png", "gone.png", "busy.png", "text.png", "b.png"]
-    refs = [*enumerate(f"/{name}" for name in names), (9, "file:///etc/passwd")]
+    refs = [*enumerate(f"/data/{name}" for name in names), (9, "file:///etc/passwd")]
     good, gone, busy, text, last, local = download_images(ours, refs, 4)
     assert (good.error, last.error) == (None, None)
     assert (gone.error, gone.transient) == ("Label Studio answered 404 Not Found", False)
@@ -53,7 +53,7 @@ def test_download_images_reports_bad_ones_and_goes_on(ours: LabelStudio, web: We
 
 def test_download_images_stops_when_label_studio_is_down(ours: LabelStudio, web: Web):
     web.answer = lambda handler, number: reply(handler, 200 if number < 4 else 503, png(), "image/png")
-    fetched = download_images(ours, ((task, f"/{task}.png") for task in range(1000)), 4, workers=2)
+    fetched = download_images(ours, ((task, f"/data/{task}.png") for task in range(1000)), 4, workers=2)
     with pytest.raises(StudioUnreachable):
         list(fetched)
     assert len(web.requests) < 100
@@ -66,7 +66,7 @@ def test_download_images_runs_ahead_only_so_far(ours: LabelStudio, web: Web):
     def refs():
         for task in range(1000):
             taken.append(task)
-            yield task, f"/{task}.png"
+            yield task, f"/data/{task}.png"
 
     fetched = download_images(ours, refs(), 4, workers=3)
     next(fetched)
@@ -79,13 +79,13 @@ def test_download_images_runs_ahead_only_so_far(ours: LabelStudio, web: Web):
 def test_download_images_works_at_several_at_once(ours: LabelStudio, web: Web):
     together = threading.Barrier(4, timeout=60)
     web.answer = lambda handler, _: (together.wait(), reply(handler, 200, png(), "image/png"))
-    refs = [(task, f"/{task}.png") for task in range(4)]
+    refs = [(task, f"/data/{task}.png") for task in range(4)]
     assert [image.error for image in download_images(ours, refs, 4, workers=4)] == [None] * 4
 
 
 def test_download_images_asks_once_for_a_file_that_a_thousand_tasks_name(ours: LabelStudio, web: Web):
     web.answer = lambda handler, _: reply(handler, 200, png(7), "image/png")
-    fetched = list(download_images(ours, ((task, "/a.png") for task in range(1000)), 4))
+    fetched = list(download_images(ours, ((task, "/data/a.png") for task in range(1000)), 4))
     assert [image.task_id for image in fetched] == list(range(1000))
     assert {int(image.pixels.mean()) for image in fetched} == {7}
     assert len(web.requests) == 1
@@ -106,5 +106,5 @@ def test_download_images_decodes_large_ones_one_at_a_time(ours: LabelStudio, web
     monkeypatch.setattr(images, "decode", decode)
     monkeypatch.setattr(images, "LARGE_PIXELS", 40)
     web.answer = lambda handler, _: reply(handler, 200, png(), "image/png")  # 8 x 6 pixels
-    assert len(list(download_images(ours, [(task, f"/{task}.png") for task in range(8)], 4))) == 8
+    assert len(list(download_images(ours, [(task, f"/data/{task}.png") for task in range(8)], 4))) == 8
     assert max(most) == 1
