@@ -11,9 +11,22 @@ from backend.errors import ImageError
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# Services of Azure and Oracle for their machines, at addresses that look public; others' are link-local or private.
-METADATA = (ip_network("168.63.129.16/32"), ip_network("192.0.0.0/24"))
 NAT64 = ip_network("64:ff9b::/96")
+GLOBAL_UNICAST = ip_network("2000::/3")
+"""All that is allotted to the public internet of IPv6: whatever lies outside is local, reserved or a way to IPv4."""
+
+# IANA's registries of special addresses, and what clouds keep for their machines. `is_global` is asked besides, but
+# differs from one patch release of Python to the next.
+SPECIAL = tuple(
+    ip_network(text)
+    for text in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+        *("192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+        *("224.0.0.0/4", "240.0.0.0/4"),
+        "168.63.129.16/32",  # Azure's, at an address that looks public; Oracle's is in 192.0.0.0/24
+        *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,7 @@ class AllowedAddresses:
         inner = _embedded(address)
         if any(one in network for network in self.networks for one in (address, inner)):
             return True
-        return inner.is_global and not inner.is_multicast and not any(inner in one for one in METADATA)
+        return _is_public(inner)
 
     def check(self, host: str, address: Address) -> None:
         """Refuse an address that is not allowed.
@@ -85,6 +98,12 @@ def _embedded(address: Address) -> Address:
         return ip_address(int(address) & 0xFFFFFFFF)
     teredo = address.teredo
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None) or address
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
+        return False
+    return address.is_global and not address.is_multicast and not any(address in one for one in SPECIAL)
 
 
 def _plain(host: str) -> str:
