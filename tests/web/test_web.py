@@ -283,6 +283,11 @@ class TestBasicAuth:
         wrong = {"Authorization": "Basic " + base64.b64encode(b"me:word").decode()}
         assert client.post("/setup", json=SETUP, headers=wrong).status_code == 401
 
+    def test_behind_a_password_any_name_will_do(self, client, login) -> None:
+        headers = {"Host": REBOUND, "Origin": f"http://{REBOUND}"}
+        assert client.post("/api/projects/8/advance", headers=headers).status_code == 401
+        assert client.post("/api/projects/8/advance", headers={**headers, **login}).status_code == 404
+
     def test_the_webhook_takes_the_secret_of_its_project_only(self, client, store: Store, login) -> None:
         client.post("/setup", json=SETUP, headers=login)
         client.post("/setup", json={**SETUP, "project": "4.1700000000"}, headers=login)
@@ -366,6 +371,44 @@ def test_the_page_of_another_site_cannot_try_again(client, store: Store, app, he
     done = code == 202
     assert store.jobs.all(key)[0].failures == (0 if done else 1)
     assert waiting(app) == (2 if done else 1)
+
+
+REBOUND = "evil.example:9090"
+OURS = [
+    "localhost:9090", "127.0.0.1:9090", "[::1]:9090", "backend:9090", "nas.local", "a.svc.cluster.local",
+    "gpu.internal",
+]  # fmt: skip
+
+
+def post_from_a_page(app, host: str) -> int:
+    """Press a button on a page that the browser takes for ours: 404 if it may, for the project is not there."""
+    headers = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
+    answers = [app.test_client().post("/api/projects/8/advance", headers=headers)]
+    del headers["Sec-Fetch-Site"]  # browsers leave it out where there is no TLS
+    answers.append(app.test_client().post("/api/projects/8/advance", headers=headers))
+    [code] = {answer.status_code for answer in answers}
+    assert code != 403 or f"DASHBOARD_URL=http://{host}" in answers[0].json["error"]
+    return code
+
+
+@pytest.mark.parametrize(
+    ("host", "code"), [*((host, 404) for host in OURS), (REBOUND, 403), ("1.2.3.4.evil.example", 403)]
+)
+def test_a_page_under_a_strangers_name_for_this_machine_can_press_no_button(app, host: str, code: int) -> None:
+    assert post_from_a_page(app, host) == code
+
+
+def test_a_name_that_the_operator_or_label_studio_calls_us_by_is_ours(app, client, tmp_path: Path) -> None:
+    assert post_from_a_page(app, "al.example.com") == 403
+    client.post("/setup", json=SETUP, headers={"Host": "al.example.com:9090"})
+    assert post_from_a_page(app, "al.example.com") == 404
+    assert post_from_a_page(app, REBOUND) == 403
+
+
+def test_the_dashboards_configured_name_is_ours(tmp_path: Path) -> None:
+    app = create_app(Settings(data_dir=tmp_path, dashboard_url="https://al.example.com/"))
+    assert post_from_a_page(app, "al.example.com") == 404
+    app.extensions["pt4al"].store.close()
 
 
 def test_the_page_of_another_site_can_post_nowhere(app, client) -> None:
