@@ -15,11 +15,13 @@ from backend.supervisor import watch_parent
 
 PROGRAM = "pt4al"
 EXIT_REFUSED = 2
+OURS_ALONE = 0o077  # what is kept, images and labels among it, is for this user alone
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; give the exit code."""
     arguments = _parser().parse_args(argv)
+    os.umask(OURS_ALONE)
     try:
         settings = _settings(arguments)
         queues = getattr(arguments, "queues", None)
@@ -50,8 +52,9 @@ def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
 def _web(arguments: argparse.Namespace, settings: Settings) -> int:
     check_packages()
     watch_parent()
-    from backend.web_server import WebServer
+    from backend.web_server import WebServer, warn_if_open
 
+    warn_if_open(settings, arguments.host)
     WebServer(arguments.host, settings.port).run()
     return 0
 

@@ -7,9 +7,13 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
+from backend.config import Settings
 from backend.supervisor import die_with_parent
 from backend.web_worker import Worker, is_slow_client
 
+logger = logging.getLogger(__name__)
+
+ALL_ADDRESSES = frozenset({"0.0.0.0", "::", ""})
 WORKERS = 2
 THREADS = 12  # of which waiting predictions, large bodies and downloads hold a few each at most
 CONNECTIONS = 512  # of a process; file descriptors are often limited to 1,024
@@ -67,3 +71,13 @@ class WebServer(BaseApplication):
         from backend.web.app import create_app
 
         return create_app()
+
+
+def warn_if_open(settings: Settings, host: str) -> None:
+    """Say so where everybody in the network may come in: Label Studio has to, so that it cannot be the exception."""
+    if host in ALL_ADDRESSES and not settings.basic_auth_user:
+        logger.warning(
+            "whoever reaches port %d may see all images and press all buttons: set BASIC_AUTH_USER and "
+            "BASIC_AUTH_PASS, or, where Label Studio runs on this machine, start with --host 127.0.0.1",
+            settings.port,
+        )

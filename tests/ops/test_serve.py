@@ -16,8 +16,10 @@ from e2e_harness import REPOSITORY, Backend, wait_for
 from labelstudio import free_port
 from processes import gone
 
+from backend.config import Settings
 from backend.errors import QueueUnavailable
 from backend.queueing import Queueing
+from backend.web_server import warn_if_open
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,27 @@ def test_serve_survives_a_kill_and_ends_cleanly_on_ctrl_c(tmp_path: Path) -> Non
     assert gone(children)
     assert not (backend.data_dir / "redis" / "url").exists()
     assert "Traceback" not in backend.log.read_text()
+
+
+def test_what_serve_keeps_is_for_its_user_alone(backend: Backend) -> None:
+    kept = [backend.data_dir, *backend.data_dir.rglob("*")]
+    assert {"pt4al.sqlite3", "redis", "workers"} <= {path.name for path in kept}
+    assert [str(path) for path in kept if path.lstat().st_mode & 0o077] == []
+
+
+def test_serve_says_that_everybody_may_come_in(backend: Backend) -> None:
+    assert "set BASIC_AUTH_USER and BASIC_AUTH_PASS" in backend.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("host", "password", "open_to_all"),
+    [("0.0.0.0", None, True), ("::", None, True), ("127.0.0.1", None, False), ("0.0.0.0", "secret", False)],
+)
+def test_nothing_is_said_where_a_password_is_asked_or_only_this_machine_is_listened_to(
+    caplog: pytest.LogCaptureFixture, host: str, password: str | None, open_to_all: bool
+) -> None:
+    warn_if_open(Settings(basic_auth_user=password and "me", basic_auth_pass=password), host)
+    assert ("BASIC_AUTH_USER" in caplog.text) == open_to_all
 
 
 @pytest.mark.parametrize("name", ["redis-server", "web", "advance", "train"])
