@@ -166,16 +166,21 @@ def test_image_runs_as_an_ordinary_user() -> None:
     assert image_instructions("USER") == ["pt4al"]
 
 
-@pytest.mark.parametrize("name", [*OURS, "redis"])
-def test_a_service_of_ours_may_write_nowhere_but_its_volume_and_gains_no_rights(name: str) -> None:
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_service_gains_rights(name: str) -> None:
     service = SERVICES[name]
-    assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
     assert "privileged" not in service
     assert not any(key in service for key in ("pid", "network_mode", "devices", "cap_add"))
-    assert [volume.split(":")[1] for volume in service["volumes"]] == ["/data"]
     assert "docker.sock" not in str(service)
+
+
+@pytest.mark.parametrize("name", [*OURS, "redis"])
+def test_a_service_of_ours_may_write_nowhere_but_its_volume(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert [volume.split(":")[1] for volume in service["volumes"]] == ["/data"]
 
 
 def test_redis_is_on_no_network_that_leads_out_and_publishes_no_port() -> None:
