@@ -8,10 +8,10 @@ from werkzeug.exceptions import Forbidden
 
 from backend.web.services import services
 
-# Of Plotly, the policy blocks empty style attributes and the sheet of its street maps, which we do not draw. Browsers
-# note that in the console; nothing is missing.
 PRIVATE = ("localhost", "local", "internal", "home.arpa")  # domains that nobody can buy a name in
 
+# Of Plotly, the policy blocks empty style attributes and the sheet of its street maps, which we do not draw. Browsers
+# note that in the console; nothing is missing.
 HEADERS = {
     "Content-Security-Policy": "; ".join(
         (
