@@ -1,5 +1,6 @@
 """Where a project keeps what is too large for the store."""
 
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +34,21 @@ class Files:
         """Give the features (N, D) of the pretext model for a pretext key, if the first query wanted them."""
         return self.folder / f"pretext-{key}-embeddings.npy"
 
+    def drop_banks(self) -> None:
+        """Delete all image banks that are in use or were; one that was damaged stays to be looked at."""
+        for folder in self.folder.glob("bank-*[0-9]"):
+            shutil.rmtree(folder)
+
     def drop_pretext(self, key: str) -> None:
         """Delete the pretext model for a pretext key, and its features."""
         self.pretext(key).unlink(missing_ok=True)
         self.pretext_embeddings(key).unlink(missing_ok=True)
+
+    def drop_other_pretext(self, key: str) -> None:
+        """Delete what pretext models of former configurations have left, but for that of ``key``."""
+        for path in [*self.folder.glob("pretext-*"), *self.folder.glob("checkpoint-pretext-*")]:
+            if key not in path.name:
+                path.unlink(missing_ok=True)
 
     def checkpoint(self, name: str) -> Path:
         """Give the training checkpoint of a job."""

@@ -22,7 +22,7 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from backend.config import Settings
-from backend.errors import QueueUnavailable
+from backend.errors import ConfigError, QueueUnavailable
 from backend.meters import Meters
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ LOCK_WAIT_S = 30.0
 FAILURE_TTL_S = 3600
 RESULT_TTL_S = 120
 CONNECT_TIMEOUT_S = 2.0
+TURN_S = 5.0
 POLL_S = 0.05
 FUNCTIONS = frozenset({f"backend.loop.jobs.{name}" for name in ("advance", "run", "score_tasks")})  # what workers run
 
@@ -45,10 +46,17 @@ class Queueing:
     """Our queues on one Redis."""
 
     def __init__(self, url: str) -> None:
-        """Take the Redis at ``url``; nothing is sent yet."""
-        self.connection = redis.Redis.from_url(
-            url, socket_connect_timeout=CONNECT_TIMEOUT_S, health_check_interval=30, client_name="pt4al"
-        )
+        """Take the Redis at ``url``; nothing is sent yet.
+
+        Raises:
+            ConfigError: it is not the address of a Redis.
+        """
+        try:
+            self.connection = redis.Redis.from_url(
+                url, socket_connect_timeout=CONNECT_TIMEOUT_S, health_check_interval=30, client_name="pt4al"
+            )
+        except ValueError as error:
+            raise ConfigError(f"REDIS_URL: {error}; write redis://host:6379/0 or unix:///path") from None
         self.meters = Meters(self.connection)
 
     @classmethod
@@ -197,6 +205,24 @@ class Queueing:
 
     def _queue(self, name: str) -> Queue:
         return Queue(PREFIX + name, connection=self.connection, serializer=JSONSerializer)
+
+
+class Turn:
+    """How long a job may keep a worker while others wait for it: the rest of its work comes after theirs."""
+
+    def __init__(self, queueing: Queueing, queue: str) -> None:
+        """Begin now."""
+        self._queueing, self._queue = queueing, queue
+        self._until = time.monotonic() + TURN_S
+
+    def is_over(self) -> bool:
+        """Tell whether the job should end here and be queued again."""
+        if time.monotonic() < self._until:
+            return False
+        try:
+            return self._queueing.depth(self._queue) > 0
+        except QueueUnavailable:
+            return False
 
 
 class OurJob(Job):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backend.config import Settings
 from backend.doctor.finding import Finding
-from backend.errors import BackendError, QueueUnavailable
+from backend.errors import BackendError, ConfigError, QueueUnavailable
 from backend.queueing import QUEUES, Queueing, has_worker
 from backend.store import Store
 
@@ -34,14 +34,16 @@ def open_store(settings: Settings) -> tuple[Store | None, Finding]:
         return None, Finding(name, f"the data folder takes no files ({error.strerror})", mend)
     except BackendError as error:
         return None, Finding(name, str(error), "mend DATABASE_URL, or restore the database from a backup")
-    return store, Finding(name, f"{len(store.projects.all(active=True))} connected project(s)")
+    resting = len(store.projects.all(active=False))
+    rest = f", {resting} at rest (disconnected or deleted in Label Studio)" if resting else ""
+    return store, Finding(name, f"{len(store.projects.all(active=True))} connected project(s){rest}")
 
 
 def open_queueing(settings: Settings) -> Queueing | None:
     """Give the queue, or None where there is no Redis."""
     try:
         return Queueing.from_settings(settings)
-    except QueueUnavailable:
+    except (QueueUnavailable, ConfigError):
         return None
 
 
@@ -69,6 +71,8 @@ def _redis(settings: Settings) -> Finding:
         queueing = Queueing.from_settings(settings)
         refusal = queueing.full()
         used, limit = queueing.memory()
+    except ConfigError as error:
+        return Finding("redis", str(error), "mend REDIS_URL, or leave it out: 'serve' then runs a private one")
     except QueueUnavailable as error:
         return Finding("redis", str(error), f"{START}, or start the Redis that REDIS_URL names")
     room = "raise its maxmemory, or use a Redis of its own for this backend"

@@ -1,7 +1,7 @@
 """What a job works with: settings, store, queue, and a project's Label Studio, configuration and files."""
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from urllib.parse import urlsplit
 
 from backend.addresses import AllowedAddresses
@@ -106,7 +106,7 @@ def _may_have_key(settings: Settings, project: ProjectRow) -> bool:
     return urlsplit(project.server).hostname in {"localhost", "127.0.0.1", "::1"}
 
 
-@cache
+@lru_cache(maxsize=64)  # tokens come and go
 def _client(
     server: str, token: str | None, api_key: str | None, allowed: AllowedAddresses, meters: Meters
 ) -> LabelStudio:

@@ -22,7 +22,7 @@ from backend.loop.heartbeat import Heartbeat, Stopped
 from backend.loop.steps import export, final, pretext, queue, record, retrain, score, sync
 from backend.loop.steps.plan import extend, plan
 from backend.loop.steps.pull import look, observe
-from backend.loop.steps.upkeep import upkeep, write_card
+from backend.loop.steps.upkeep import ours_among, upkeep, write_card
 from backend.meters import JOB_METER
 from backend.store import ProjectRow, Store
 from backend.store.jobs import LAST_RETRY_S, OUTAGE_RETRY_S
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 ADVANCE_S = 3.0  # one ``advance`` takes up no further step after so long: other projects and new answers wait
 TICK_S = 15.0  # how often the timer advances every live project
+REST_S = 300.0  # how often it looks at one that is at rest
 
 SHORT_STEPS = {
     Step.POST: queue.post,
@@ -60,7 +61,7 @@ def advance(key: int) -> None:
     here.queueing.hint_taken(key)
     with here.queueing.lock(key) as held:
         project = here.store.projects.get(key)
-        if not held or project is None or not project.active:
+        if not held or project is None or not (project.active or _is_back(here, project)):
             return
         with about(project=project.studio_id, step="advance"):
             error = _advance(here, project)
@@ -69,6 +70,23 @@ def advance(key: int) -> None:
             here.store.projects.set(key, error=text)
         if not isinstance(error, StudioUnreachable):
             write_card(here, key, in_haste=here.queueing.is_hinted(key))
+
+
+def _is_back(here: Context, project: ProjectRow) -> bool:
+    """Look whether a project at rest is there after all, with us among its models, and wake it if so.
+
+    It may have been put to rest by mistake: while a backup was restored, or something else answered for Label Studio.
+    """
+    try:
+        studio = studio_of(here, project)
+        look(studio, project)
+        back = bool(ours_among(studio.ml_backends(project.studio_id), project))
+    except BackendError:
+        return False
+    if back:
+        logger.info("project %s is there again", project.studio_id)
+        here.store.projects.set(project.id, active=True)
+    return back
 
 
 def _advance(here: Context, project: ProjectRow) -> Exception | None:
@@ -192,19 +210,23 @@ def run(kind: str, key: int, token: str) -> None:
     here.queueing.hint(key)
 
 
-def score_tasks(key: int, task_ids: list[int]) -> dict[str, list[float]]:
-    """Score tasks that the newest model has not seen: posteriors by task id, those of unusable images left out."""
+def score_tasks(key: int, task_ids: list[int], until: float) -> dict[str, list[float]]:
+    """Score tasks that the newest model has not seen: posteriors by task id, those of unusable images left out.
+
+    until: when nobody waits for them any more, as ``time.time`` counts.
+    """
     here = context()
     project = here.store.projects.get(key)
     if project is None:
         return {}
-    return {str(task_id): row for task_id, row in score.score_tasks(Work(here, project), task_ids).items()}
+    return {str(task_id): row for task_id, row in score.score_tasks(Work(here, project), task_ids, until).items()}
 
 
 def tick() -> None:
-    """Ask for every live project to be advanced: no lost event stops one."""
+    """Ask for every live project to be advanced: no lost event stops one. Those at rest are looked at now and then."""
     here = context()
-    for project in here.store.projects.all(active=True):
+    all_too = time.time() % REST_S < TICK_S
+    for project in here.store.projects.all(active=None if all_too else True):
         here.queueing.hint(project.id)
 
 

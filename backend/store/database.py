@@ -2,7 +2,7 @@
 
 import fcntl
 import logging
-import secrets
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from backend.errors import ConfigError, StoreUnavailable
@@ -21,6 +21,7 @@ from backend.store.projects import Projects
 from backend.store.rounds import Rounds
 from backend.store.schema import bring_up_to_date
 from backend.store.tasks import Tasks
+from model.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -32,18 +33,21 @@ class Cipher:
     """Encrypts tokens at rest, with a key that lies beside the data and is readable by us only."""
 
     def __init__(self, key_file: Path) -> None:
-        """Read the key, making one on the first start; two processes at once end with the same key."""
-        key_file.parent.mkdir(parents=True, exist_ok=True)
-        if not key_file.exists():
-            temporary = key_file.with_suffix(f".{secrets.token_hex(4)}")
-            temporary.touch(mode=0o600)
-            temporary.write_bytes(Fernet.generate_key())
-            try:
-                key_file.hardlink_to(temporary)
-            except FileExistsError:
-                logger.debug("another process made the key first")
-            temporary.unlink()
-        self._fernet = Fernet(key_file.read_bytes())
+        """Read the key, making one on the first start. Of several processes, one at a time may do so.
+
+        One that cannot be read is set aside: what it encrypted is asked for anew, as when it is lost.
+        """
+        try:
+            self._fernet = Fernet(key_file.read_bytes())
+        except (FileNotFoundError, ValueError) as error:
+            if isinstance(error, ValueError):
+                logger.warning("%s is damaged (%s): it is set aside, and a new one is made", key_file, error)
+                key_file.rename(key_file.with_suffix(".damaged"))
+            key = Fernet.generate_key()
+            with replacing(key_file) as file:
+                os.fchmod(file.fileno(), 0o600)
+                file.write(key)
+            self._fernet = Fernet(key)
 
     def encrypt(self, text: str) -> str:
         """Give the text in encrypted form."""
@@ -64,16 +68,19 @@ class Store:
         """Open the database at ``url``, creating what is missing.
 
         Raises:
-            ConfigError: the database cannot be opened.
+            ConfigError: the database or the data folder cannot be opened.
         """
-        data_dir.mkdir(parents=True, exist_ok=True)
         self.engine = _engine(url)
-        with (data_dir / "store.lock").open("a") as lock:
-            # Web and workers start at once: one of them makes the tables, the others find them.
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            _prepare(self.engine)
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            with (data_dir / "store.lock").open("a") as lock:
+                # Web and workers start at once: one of them makes key and tables, the others find them.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                cipher = Cipher(data_dir / "secret.key")
+                _prepare(self.engine)
+        except OSError as error:
+            raise ConfigError(f"DATA_DIR: the data folder {data_dir.resolve()} takes no files ({error})") from error
         self._session = sessionmaker(self.engine, expire_on_commit=False)
-        cipher = Cipher(data_dir / "secret.key")
         self.projects = Projects(self.read, self.write, cipher.encrypt, cipher.decrypt)
         self.tasks = Tasks(self.read, self.write)
         self.rounds = Rounds(self.read, self.write)
@@ -127,9 +134,15 @@ def _prepare(engine: Engine) -> None:
 
 
 def _engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    try:
+        if not url.startswith("sqlite"):
+            return create_engine(url, pool_pre_ping=True)
+        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    except (ArgumentError, ImportError, TypeError) as error:
+        raise ConfigError(
+            f"DATABASE_URL: SQLAlchemy cannot work with it ({error}); write sqlite:////path/to/file or "
+            "postgresql+psycopg://user:password@host/database, and install that driver"
+        ) from None
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:

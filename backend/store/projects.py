@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.orm import aliased
 
 from backend.store.base import Repository, Transaction
 from backend.store.tables import ProjectRow
@@ -42,7 +43,7 @@ class Projects(Repository):
     ) -> tuple[ProjectRow, bool]:
         """Create or refresh the project that ``/setup`` names; tell whether anything changed.
 
-        The same id on the same server with another creation time is another project; the old one is put to rest.
+        Nothing is done to other projects: that this one is there is what a caller says, see ``settle``.
         """
         with self._write() as session:
             same = select(ProjectRow).where(ProjectRow.studio_id == studio_id, ProjectRow.created_ts == created_ts)
@@ -60,14 +61,6 @@ class Projects(Repository):
                 "active": True,
             }
             if row is None:
-                session.execute(
-                    update(ProjectRow)
-                    .where(
-                        ProjectRow.studio_id == studio_id,
-                        (ProjectRow.server == server) | (ProjectRow.created_ts == created_ts),
-                    )
-                    .values(active=False)
-                )
                 row = ProjectRow(
                     studio_id=studio_id,
                     created_ts=created_ts,
@@ -87,10 +80,46 @@ class Projects(Repository):
             if "label_config" in changed:
                 changed["cursor"] = None  # which answers are usable depends on the labels: all are read again
             if "active" in changed:
-                changed |= {"connected_at": now, "card": None}
+                changed |= {"connected_at": now, "card": None, "card_id": None}
             for name, value in changed.items():
                 setattr(row, name, value)
             return row, bool(changed)
+
+    def settle(self, key: int) -> None:
+        """Put to rest what the project has taken the place of, once Label Studio has confirmed it.
+
+        That is an older project of its id on its server, and itself by the address it was connected from before.
+        """
+        this, former = aliased(ProjectRow), aliased(ProjectRow)
+        replaced = (
+            select(former.id)
+            .join(this, this.studio_id == former.studio_id)
+            .where(
+                this.id == key,
+                former.id != key,
+                former.active,
+                former.connected_at <= this.connected_at,
+                (former.server == this.server) | (former.created_ts == this.created_ts),
+            )
+        )
+        with self._read() as session:
+            found = session.scalars(replaced).all()
+        if found:  # hardly ever: nothing is written at all other times
+            with self._write() as session:
+                session.execute(update(ProjectRow).where(ProjectRow.id.in_(found)).values(active=False))
+
+    def read_to(self, key: int, cursor: str | None, label_config: str) -> bool:
+        """Move the cursor of what was read of Label Studio; not if other labels were set up meanwhile.
+
+        Then all is to be read again, and False is given.
+        """
+        with self._write() as session:
+            result = session.execute(
+                update(ProjectRow)
+                .where(ProjectRow.id == key, ProjectRow.label_config == label_config)
+                .values(cursor=cursor)
+            )
+            return bool(result.rowcount)  # type: ignore[attr-defined]
 
     def get(self, key: int) -> ProjectRow | None:
         """Give the project, or None."""

@@ -15,7 +15,7 @@ from backend.store.tables import Base
 logger = logging.getLogger(__name__)
 
 FIRST = "0001"  # databases from before versions were noted have this one
-NEWEST = "0003"
+NEWEST = "0004"
 _VERSION_TABLE = "alembic_version"
 
 

@@ -97,6 +97,7 @@ class ProjectRow(Base):
     tab_id: Mapped[int | None]
     tab_version: Mapped[str | None] = mapped_column(String(64))
     card: Mapped[str | None] = mapped_column(Text)  # what the model card last said
+    card_id: Mapped[int | None]  # Label Studio's id of that card: our entry among the project's models
 
 
 class TaskRow(Base):

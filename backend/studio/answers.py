@@ -16,7 +16,7 @@ def read_json(response: requests.Response, base: str, what: str) -> Json:
 
     Raises:
         StudioUnreachable: a failure on its side, or an answer that is not Label Studio's.
-        StudioMissing: 404.
+        StudioMissing: 404, in Label Studio's own words.
         StudioError: any other refusal, with Label Studio's reason.
     """
     status = response.status_code
@@ -36,6 +36,11 @@ def read_json(response: requests.Response, base: str, what: str) -> Json:
         raise StudioUnreachable(
             f"{base} answered {what} with a page instead of data ({status}: {reason_of(response)}): "
             "a proxy is in between, or LABEL_STUDIO_URL is not Label Studio's address"
+        )
+    if status == 404 and not _is_label_studios(response):
+        raise StudioUnreachable(
+            f"{base} answered {what} with a 404 that is not Label Studio's ({reason_of(response)}): a proxy is in "
+            "between, or LABEL_STUDIO_URL is not Label Studio's address"
         )
     if status == 404:
         raise StudioMissing(f"Label Studio has no {what.partition(' ')[2]} ({reason_of(response)})")
@@ -80,6 +85,15 @@ def reason_of(response: requests.Response) -> str:
 
 def _is_json(response: requests.Response) -> bool:
     return "json" in response.headers.get("Content-Type", "")
+
+
+def _is_label_studios(response: requests.Response) -> bool:
+    """Tell whether Label Studio itself refused: its framework says why in ``detail``."""
+    try:
+        found = response.json()
+    except requests.JSONDecodeError:
+        return False
+    return isinstance(found, dict) and "detail" in found
 
 
 def _inner(error: BaseException) -> str:

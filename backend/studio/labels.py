@@ -83,12 +83,14 @@ def read_label_config(config: str) -> LabelSpec:
     raise ProjectError(f"the labeling interface has no choice that we can learn: {'; '.join(problems)}")
 
 
-def image_ref(data: Mapping[str, Json], data_key: str) -> str:
+def image_ref(data: Json, data_key: str) -> str:
     """Find the image's address in a task's data.
 
     Raises:
         ImageError: there is none, or it is not one address.
     """
+    if not isinstance(data, Mapping):  # Label Studio's API refuses that with an error, and stores it all the same
+        raise ImageError(f"task whose data is not an object but a {type(data).__name__}")
     if "$" in data_key:
         return VARIABLE.sub(lambda match: image_ref(data, match.group()[1:]), data_key)
     value: Json = data.get(data_key)
@@ -204,9 +206,9 @@ def _data_key(value: str) -> str:
     return value[1:] if match.group() == value else value
 
 
-def _walk(data: Mapping[str, Json], path: str) -> Json:
+def _walk(data: Json, path: str) -> Json:
     """Follow a path such as `images[0].url`."""
-    value: Json = data
+    value = data
     for step in re.findall(r"[^.\[\]]+", path):
         if isinstance(value, Mapping):
             value = value.get(step)

@@ -72,7 +72,8 @@ class TaskRecord:
     """One task with its annotations."""
 
     id: int
-    data: Mapping[str, Json]
+    data: Json
+    """An object, unless somebody has stored something else by the API."""
     updated_at: str
     annotations: tuple[AnnotationRecord, ...] = ()
 

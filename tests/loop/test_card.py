@@ -81,7 +81,24 @@ def test_the_only_model_left_is_not_taken_for_ours_once_ours_has_a_card(context:
     upkeep.write_card(context, 1)
     assert [number for number, _ in seen.written] == [10]  # until then it may be ours by another name
     project = context.store.projects.get(1)
-    foreign = Cards("http://sam:9090").entries
+    foreign = [replace(Cards("http://sam:9090").entries[0], id=11)]
     assert upkeep.ours_among(foreign, project) == []
     ours = [replace(foreign[0], description=project.card)]
     assert upkeep.ours_among(ours, project) == ours
+
+
+def test_an_entry_that_is_known_stays_ours_whatever_is_written_on_it(context: Context, monkeypatch) -> None:
+    cards(monkeypatch, "http://behind-a-proxy:9090")
+    upkeep.write_card(context, 1)
+    project = context.store.projects.get(1)
+    entries = Cards("http://behind-a-proxy:9090", "http://sam:9090").entries
+    ours = entries[:1]
+    assert upkeep.ours_among([replace(ours[0], description="My active learning"), entries[1]], project) == [
+        replace(ours[0], description="My active learning")
+    ]
+    assert upkeep.ours_among(entries[1:], project) == []
+
+
+def test_a_proxy_that_ends_tls_changes_only_the_scheme(context: Context) -> None:
+    entries = Cards(f"https://{URL.partition('://')[2]}/", "http://sam:9090").entries
+    assert upkeep.ours_among(entries, context.store.projects.get(1)) == entries[:1]

@@ -1,7 +1,9 @@
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select
 
+from backend.errors import ConfigError
 from backend.store import ProjectRow, Store
 
 GIVEN = {
@@ -29,9 +31,55 @@ def test_connect_with_a_new_creation_time_is_another_project(store: Store, proje
     new, changed = store.projects.connect(**{**GIVEN, "created_ts": "1800000000"})
     assert changed
     assert new.id != project.id
-    assert not store.projects.get(project.id).active
     assert store.projects.find(1).id == new.id
     assert store.projects.find(1, "1700000000").id == project.id
+
+
+def test_a_project_takes_the_place_of_another_once_label_studio_has_confirmed_it(
+    store: Store, project: ProjectRow
+) -> None:
+    new, _ = store.projects.connect(**{**GIVEN, "created_ts": "1800000000"})
+    other, _ = store.projects.connect(**{**GIVEN, "studio_id": 2, "created_ts": "1800000000"})
+    assert len(store.projects.all(active=True)) == 3, "that it is there is only what a caller says"
+    store.projects.settle(project.id)
+    assert len(store.projects.all(active=True)) == 3, "an older one takes no place"
+    store.projects.settle(new.id)
+    assert {row.id for row in store.projects.all(active=True)} == {new.id, other.id}
+
+
+def test_the_same_project_by_another_address_takes_its_place_once_confirmed(store: Store, project: ProjectRow) -> None:
+    moved, _ = store.projects.connect(**{**GIVEN, "server": "http://moved"})
+    store.projects.settle(moved.id)
+    assert [row.id for row in store.projects.all(active=True)] == [moved.id]
+
+
+def test_the_cursor_stays_where_a_changed_labeling_interface_has_put_it(store: Store, project: ProjectRow) -> None:
+    assert store.projects.read_to(project.id, "one", "<View/>")
+    store.projects.connect(**{**GIVEN, "label_config": "<View></View>"})
+    assert not store.projects.read_to(project.id, "two", "<View/>")
+    assert store.projects.get(project.id).cursor is None
+
+
+def test_a_damaged_key_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").write_bytes(b"")
+    store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
+    row, _ = store.projects.connect(**GIVEN)
+    assert store.projects.token(row) == "t0ken"
+    assert (tmp_path / "secret.damaged").exists()
+    assert (tmp_path / "secret.key").stat().st_mode & 0o777 == 0o600
+    store.close()
+
+
+@pytest.mark.parametrize("url", ["foo", "postgres://x", "postgresql+nodriver://x/y"])
+def test_a_database_address_that_sqlalchemy_does_not_know_is_named(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match=r"^DATABASE_URL: .* write sqlite:////path/to/file"):
+        Store(url, tmp_path)
+
+
+def test_a_data_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"^DATA_DIR: the data folder .*/file takes no files"):
+        Store("sqlite://", tmp_path / "file")
 
 
 def test_a_changed_labeling_interface_has_all_answers_read_again(store: Store, project: ProjectRow) -> None:

@@ -129,6 +129,12 @@ def test_image_ref_refuses_what_is_not_one_address(data, says):
         image_ref(data, "image")
 
 
+@pytest.mark.parametrize("data", [[1, 2], "text", 3, None])
+def test_image_ref_refuses_data_that_is_no_object(data):
+    with pytest.raises(ImageError, match="whose data is not an object"):
+        image_ref(data, "image")
+
+
 def test_data_key_of_a_template_value_is_the_whole_text():
     spec = read_label_config(config('<Image name="image" value="https://host/$name"/>', choices()))
     assert image_ref({"name": "1.png"}, spec.data_key) == "https://host/1.png"

@@ -300,6 +300,12 @@ def test_session_tells_refusals_apart(studio: LabelStudio, project: int):
     assert type(caught.value) is StudioError
 
 
+def test_a_404_of_something_else_is_not_taken_for_a_missing_project(web: Web):
+    web.answer = lambda handler, _: reply(handler, 404, '{"message": "no Route matched"}')
+    with pytest.raises(StudioUnreachable, match=r"404 that is not Label Studio's .*no Route matched"):
+        session(web.url).get("/api/projects/1/")
+
+
 def test_wrong_path_of_label_studio_is_not_taken_for_a_missing_project(label_studio):
     with pytest.raises(StudioUnreachable, match="LABEL_STUDIO_URL is not Label Studio's address"):
         session(f"{label_studio.url}/label-studio", label_studio.token).get("/api/projects/1/")

@@ -25,6 +25,8 @@ def pretext(work: Work, progress: Progress) -> None:
     images = work.store.tasks.counts(work.key, 0).ok
     device = work.context.settings.device
     if not weights.exists():
+        # Noted before there are weights, so that a kill never leaves a model of an unknown pool, which looks outgrown.
+        work.store.projects.set(work.key, pretext_images=images)
         checkpoint = work.files.checkpoint(f"pretext-{key}")
         train_pretext(
             work.config.pretext,
@@ -38,7 +40,6 @@ def pretext(work: Work, progress: Progress) -> None:
             progress=lambda share: progress(TRAIN_SHARE * share),
         )
         checkpoint.unlink(missing_ok=True)
-        work.store.projects.set(work.key, pretext_images=images)
     pool = work.store.tasks.pool(work.key, len(bank))
     unscored = np.flatnonzero((pool.task_id >= 0) & np.isnan(pool.loss))
     if len(unscored):
@@ -56,6 +57,7 @@ def pretext(work: Work, progress: Progress) -> None:
     if "pretext_embeddings" in first_query(work.config.first_query).needs:
         _leave_embeddings(work, bank, key)
     work.store.projects.set(work.key, pretext_key=key)
+    work.files.drop_other_pretext(key)
 
 
 def _leave_embeddings(work: Work, bank: ImageBank, key: str) -> None:
@@ -84,8 +86,9 @@ def split_pool(work: Work) -> None:
         batches = place(pool.loss[new], pool.loss[old], pool.batch[old], work.config.batch_order)
     else:
         batches = split(pool.loss[new], work.config.rounds, work.config.batch_order)
-    work.store.tasks.set_batches(work.key, {int(i): int(b) for i, b in zip(new, batches, strict=True)})
+    # The key first: batches without it would never be told from those of another order.
     work.store.projects.set(work.key, split_key=split_key(work.config))
+    work.store.tasks.set_batches(work.key, {int(i): int(b) for i, b in zip(new, batches, strict=True)})
 
 
 def restart(work: Work) -> None:
@@ -94,10 +97,14 @@ def restart(work: Work) -> None:
     Rounds that somebody has answered stay as well: the next one is planned on the new losses.
     """
     project, config, tasks = work.project, work.config, work.store.tasks
+    # What tells that there is something to forget goes last: a kill in between has it all done again.
+    current = work.store.rounds.current(work.key)
+    if current is not None and current.number == 0 and work.store.rounds.counts(work.key, 0).answered == 0:
+        work.store.rounds.forget(work.key)
     if wanted_side(config) not in (None, project.image_side):
+        work.files.drop_outputs()  # they are by the pool indices of the old bank
         tasks.refetch_all(work.key)
         work.store.projects.set(work.key, image_side=None)
-        work.files.drop_outputs()  # they are by the pool indices of the old bank
     if project.pretext_key is not None and project.pretext_key != pretext_key(config, project.image_side):
         tasks.clear_losses(work.key)
     elif project.split_key is not None and project.split_key != split_key(config):
@@ -106,9 +113,6 @@ def restart(work: Work) -> None:
         tasks.clear_losses(work.key)
         work.files.drop_pretext(pretext_key(config, project.image_side))
     work.store.projects.set(work.key, pretext_key=None, split_key=None)
-    current = work.store.rounds.current(work.key)
-    if current is not None and current.number == 0 and work.store.rounds.counts(work.key, 0).answered == 0:
-        work.store.rounds.forget(work.key)
 
 
 def check_current(work: Work) -> None:

@@ -23,6 +23,7 @@ def observe(work: Work) -> Observation:
     """
     training_requested = work.project.training_requested
     info = look(work.studio, work.project)
+    work.store.projects.settle(work.key)
     if info.title != work.project.title:
         work.store.projects.set(work.key, title=info.title)
     if info.label_config != work.project.label_config:
@@ -67,10 +68,9 @@ def pull(work: Work, max_pages: int | None = None) -> bool:
         if max_pages is not None and number >= max_pages:
             return False
         work.store.tasks.apply(work.key, _changes(work, page.tasks))
-        work.reload()
-        if work.project.label_config != config:
+        if not work.store.projects.read_to(work.key, page.cursor, config):
+            work.reload()
             return False
-        work.store.projects.set(work.key, cursor=page.cursor)
         work.reload()
     return True
 

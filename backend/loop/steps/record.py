@@ -1,18 +1,24 @@
 """The record job: each task's loss and batch into its data in Label Studio."""
 
+import time
 from collections import defaultdict
-from collections.abc import Mapping, Sized
 from math import copysign, floor, log10
 
 from backend.loop.context import Work
 from backend.loop.heartbeat import Progress
+from backend.queueing import IO, Turn
 
 LOSS_FIELD, BATCH_FIELD = "pretext_loss", "pretext_batch"
+PAUSE_S = 0.1  # between two calls while somebody annotates: a save then takes a tenth longer, else twice as long
 
 
 def record(work: Work, progress: Progress) -> None:
-    """Write batches, then losses, one call per value; each call is noted, so that a killed job goes on from there."""
+    """Write batches, then losses, one call per value; each call is noted, so that the next job goes on from there.
+
+    It makes way: to other projects after some seconds, and to annotators, whose saves wait for each of our calls.
+    """
     tasks, studio, project = work.store.tasks, work.studio, work.project.studio_id
+    turn = Turn(work.context.queueing, IO)
     by_batch: dict[int, list[int]] = defaultdict(list)
     by_loss: dict[float, dict[int, float]] = defaultdict(dict)
     for task_id, loss, batch, recorded_loss, recorded_batch in tasks.unrecorded(work.key):
@@ -20,17 +26,23 @@ def record(work: Work, progress: Progress) -> None:
             by_batch[batch].append(task_id)
         if recorded_loss != loss:
             by_loss[rounded(loss)][task_id] = loss
-    total, done = _count(by_batch) + _count(by_loss), 0
-    for batch, ids in sorted(by_batch.items()):
-        studio.set_field(project, ids, BATCH_FIELD, batch)
-        tasks.batch_recorded(work.key, ids, batch)
-        done += len(ids)
-        progress(done / total)
-    for loss, losses in by_loss.items():
-        studio.set_field(project, list(losses), LOSS_FIELD, loss)
-        tasks.losses_recorded(work.key, losses)
-        done += len(losses)
-        progress(done / total)
+    values = 2 * max(tasks.counts(work.key, 0).ok, 1)  # of all tasks, those that were written before included
+    left = sum(map(len, by_batch.values())) + sum(map(len, by_loss.values()))
+    for name, value, ids in [
+        *((BATCH_FIELD, batch, ids) for batch, ids in sorted(by_batch.items())),
+        *((LOSS_FIELD, loss, list(losses)) for loss, losses in by_loss.items()),
+    ]:
+        studio.set_field(project, ids, name, value)
+        if name == BATCH_FIELD:
+            tasks.batch_recorded(work.key, ids, int(value))
+        else:
+            tasks.losses_recorded(work.key, by_loss[value])
+        left -= len(ids)
+        progress(max(1 - left / values, 0.0))
+        if left and turn.is_over():
+            return
+        if tasks.counts(work.key, time.time()).recent:
+            time.sleep(PAUSE_S)
 
 
 def rounded(loss: float) -> float:
@@ -45,7 +57,3 @@ def rounded(loss: float) -> float:
     digits = abs(loss) / 10.0**exponent  # 100 to 1000
     step = 1 if digits < 200 else 2 if digits < 500 else 5
     return float(f"{copysign(round(digits / step) * step, loss)}e{exponent}")
-
-
-def _count(groups: Mapping[int, Sized] | Mapping[float, Sized]) -> int:
-    return sum(len(tasks) for tasks in groups.values())

@@ -13,7 +13,9 @@ from backend.loop.context import Work
 from backend.loop.facts import wanted_side
 from backend.loop.heartbeat import Progress
 from backend.loop.steps.pull import look, pull, reconcile
+from backend.queueing import IO, Turn
 from backend.store.tally import TaskCounts
+from backend.store.tasks import Failure
 from backend.studio.images import FetchedImage, download_images
 from model.bank import ImageBank
 from model.errors import BankError
@@ -24,8 +26,8 @@ logger = logging.getLogger(__name__)
 COMMIT_IMAGES = 256  # images per append to the bank and note in the store
 FETCH_IMAGES = 4096  # images per look into the store
 SAMPLE_IMAGES, SAMPLE_SIDE = 32, 32  # images that decide the side of the bank, and the side while they do (pixels)
-TRIES = 4  # of an image whose source fails in a way that may pass
-FIRST_RETRY_S = 20.0
+TRIES = 4  # of an image whose source fails in a way that may pass, before it is listed as broken
+FIRST_RETRY_S, LAST_RETRY_S = 20.0, 3600.0
 
 
 def sync(work: Work, progress: Progress) -> None:
@@ -34,6 +36,7 @@ def sync(work: Work, progress: Progress) -> None:
     if look(work.studio, work.project).task_number != work.store.tasks.counts(work.key, 0).tasks:
         reconcile(work)
     total = done = work.store.tasks.counts(work.key, time.time()).ok
+    turn = Turn(work.context.queueing, IO)
     while refs := work.store.tasks.to_fetch(work.key, time.time(), FETCH_IMAGES):
         if work.project.image_side is None:
             _choose_side(work, refs)
@@ -45,6 +48,8 @@ def sync(work: Work, progress: Progress) -> None:
             _commit(work, bank, part, dict(refs))
             done += len(part)
             progress(min(done / max(total, 1), 1.0))
+            if turn.is_over():
+                return  # the next job goes on from here, after those of other projects
         work.reload()
 
 
@@ -67,9 +72,10 @@ def open_bank(work: Work) -> ImageBank:
         if not expected:
             return ImageBank.create(folder, work.side)
         logger.warning("%s: all images are fetched again", error)
+        # First of all what lies by the pool indices of the lost bank: a kill in between must not leave it to the new.
+        work.files.drop_outputs()
         work.store.tasks.refetch_all(work.key)
         work.store.projects.set(work.key, image_side=None, pretext_key=None, split_key=None)
-        work.files.drop_outputs()  # they are by the pool indices of the lost bank
         raise Superseded(f"{error}: all images are fetched again") from error
 
 
@@ -84,6 +90,7 @@ def _choose_side(work: Work, refs: list[tuple[int, str]]) -> None:
     """Fix the side of the bank, as configured or as the first images have it; not while none can be read."""
     side = wanted_side(work.config) or _side_of(work, refs)
     if side is not None:
+        work.files.drop_banks()  # of a former side, whose images are all fetched again
         work.store.projects.set(work.key, image_side=side)
         work.reload()
 
@@ -108,12 +115,16 @@ def _commit(work: Work, bank: ImageBank | None, part: list[FetchedImage], refs: 
         attempts = work.store.tasks.attempts(work.key, [image.task_id for image in failed])
         work.store.tasks.images_failed(
             work.key,
-            {image.task_id: (image.error or "unknown", _retry_at(image, attempts[image.task_id])) for image in failed},
+            {image.task_id: _failure(image, attempts[image.task_id]) for image in failed},
             refs,
         )
 
 
-def _retry_at(image: FetchedImage, attempts: int) -> float | None:
-    if not image.transient or attempts + 1 >= TRIES:
-        return None
-    return time.time() + FIRST_RETRY_S * float(2**attempts)
+def _failure(image: FetchedImage, attempts: int) -> Failure:
+    """Say when an image is tried again: ever more rarely, for as long as its source may come back."""
+    wait = min(FIRST_RETRY_S * 2.0 ** min(attempts, 20), LAST_RETRY_S)
+    return Failure(
+        image.error or "unknown",
+        time.time() + wait if image.transient else None,
+        quarantined=not image.transient or attempts + 1 >= TRIES,
+    )

@@ -11,7 +11,7 @@ from backend.loop.evidence import Hardness
 from backend.loop.report import as_line, dashboard_url, hardness_of
 from backend.loop.status import Status, read_status
 from backend.loop.steps.queue import check_posted
-from backend.store import ProjectRow
+from backend.store import ProjectRow, Store
 from backend.studio.client import LabelStudio, MlBackend
 
 logger = logging.getLogger(__name__)
@@ -31,9 +31,10 @@ _hard: dict[int, tuple[int, Hardness | None]] = {}  # of the newest round
 
 
 def upkeep(work: Work) -> bool:
-    """See to connection, webhook and tab, now and then, and whenever our address has changed or a first queue is live.
+    """See to connection, webhook, tab and images that may be there again.
 
-    Not at each new round: annotators begin on it at once, and Label Studio has to tell us what they answer.
+    That is now and then, and whenever our address has changed or a first queue is live. Not at each new round:
+    annotators begin on it at once, and Label Studio has to tell us what they answer.
 
     Gives False if the project has no model any more: it was disconnected, and nothing more is to be written.
     """
@@ -47,6 +48,8 @@ def upkeep(work: Work) -> bool:
     ours = ours_among(backends, work.project)
     if not ours and time.time() - work.project.connected_at > CONNECTING_S:
         return False
+    _note_entry(work.store, work.project, ours)
+    work.store.tasks.retry_due(work.key, time.time())
     url = ours[0].url if ours else work.project.backend_url
     if url:
         work.studio.ensure_webhook(
@@ -77,7 +80,7 @@ def write_card(context: Context, key: int, *, in_haste: bool = False) -> None:
     if text == project.card or (_same_but_answers(text, project.card) and time.monotonic() < _next_card.get(key, 0.0)):
         return
     try:
-        if _describe(studio_of(context, project), project, text):
+        if _describe(context.store, studio_of(context, project), project, text):
             context.store.projects.set(key, card=text)
             _next_card[key] = time.monotonic() + CARD_S
     except StudioError as error:
@@ -98,22 +101,33 @@ def _hardness(context: Context, status: Status) -> Hardness | None:
     return found
 
 
-def _describe(studio: LabelStudio, project: ProjectRow, text: str) -> bool:
+def _note_entry(store: Store, project: ProjectRow, ours: list[MlBackend]) -> None:
+    if ours and project.card_id != ours[0].id:
+        store.projects.set(project.id, card_id=ours[0].id)
+
+
+def _describe(store: Store, studio: LabelStudio, project: ProjectRow, text: str) -> bool:
     ours = ours_among(studio.ml_backends(project.studio_id), project)
+    _note_entry(store, project, ours)
     for number, card in enumerate(ours):
         studio.describe_backend(card, text if number == 0 else f"{TWICE} {text}")
     return bool(ours)
 
 
 def ours_among(backends: list[MlBackend], project: ProjectRow) -> list[MlBackend]:
-    """Find our entry among a project's models: by the address that Label Studio calls, else the only one there is.
+    """Find our entry among a project's models: the one we know, those of the address that Label Studio calls us by.
 
-    Behind a proxy that does not pass the host on, the address that we are called by is not the one that was typed in.
-    Once we have written a card, an entry without it is somebody else's: it gets no card, and no secret of ours.
-    Label Studio on SQLite repeats a request during which its database was locked, and so may connect a model twice;
-    the oldest entry comes first.
+    Behind a proxy, the address that we are called by may not be the one that was typed in: then the only model there
+    is counts as ours, until we have written a card. After that an entry that is neither is somebody else's: it gets no
+    card, and no secret of ours. Label Studio on SQLite repeats a request during which its database was locked, and so
+    may connect a model twice; the oldest entry comes first.
     """
-    url = (project.backend_url or "").rstrip("/")
-    named = [backend for backend in backends if url and backend.url.rstrip("/") == url]
+    url = _bare(project.backend_url or "")
+    ours = [backend for backend in backends if backend.id == project.card_id or (url and _bare(backend.url) == url)]
     alone = [backend for backend in backends if project.card in (None, backend.description)]
-    return sorted(named, key=lambda backend: backend.id) or (alone if len(backends) == 1 else [])
+    return sorted(ours, key=lambda backend: backend.id) or (alone if len(backends) == 1 else [])
+
+
+def _bare(url: str) -> str:
+    """Give an address without its scheme, which a proxy that ends TLS changes."""
+    return url.partition("://")[2].rstrip("/")
