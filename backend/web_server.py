@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 ALL_ADDRESSES = frozenset({"0.0.0.0", "::", ""})
 WORKERS = 2
-THREADS = 12  # of which waiting predictions, large bodies and downloads hold a few each at most
+THREADS = 16  # of which waiting predictions (3), large bodies (2) and large answers (6) leave 5 in any case
 CONNECTIONS = 512  # of a process; file descriptors are often limited to 1,024
 TIMEOUT_S = 60
 GRACE_S = 5

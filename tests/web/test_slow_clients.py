@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import pairwise
@@ -17,6 +18,8 @@ from e2e_harness import wait_for
 from labelstudio import free_port
 
 from backend import web_server, web_worker
+from backend.web import sending
+from backend.web.dashboard.assets import plotly_version
 from backend.web_intake import HEAD_BYTES, KEPT_BYTES, Intake, Progress
 
 MANY = 3 * web_server.WORKERS * web_server.THREADS
@@ -29,6 +32,7 @@ import sys
 from backend import web_worker
 from backend.web_server import WebServer
 web_worker.REQUEST_S = web_worker.LARGE_S = web_worker.LARGE_WAIT_S = 2.0
+web_worker.SEND_BUFFER = 64 * 1024
 WebServer("127.0.0.1", int(sys.argv[1])).run()
 """
 
@@ -116,6 +120,17 @@ def test_a_client_that_keeps_the_connection_after_the_answer_holds_nobody_up(por
     for _ in range(MANY):
         connect(slow, port, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert max(health(port) for _ in range(20)) < 1.0
+
+
+def test_clients_that_do_not_take_large_answers_hold_nobody_up(port: int, slow: ExitStack) -> None:
+    path = f"/dashboard/plotly-{plotly_version()}.js"
+    for _ in range(20):  # each process compresses it once
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
+            assert len(answer.read()) > 2 * sending.LARGE
+    answers = [connect(slow, port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()).recv for _ in range(MANY)]
+    assert max(health(port) for _ in range(20)) < 1.0
+    codes = {answer(12) for answer in answers}
+    assert codes == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
 
 
 def test_more_connections_than_are_kept_cost_the_oldest(port: int, slow: ExitStack) -> None:
