@@ -37,6 +37,7 @@ class QueuedImage:
     confidence: float | None
     loss: float | None
     batch: int | None
+    random: bool = False  # it measures the model, and was drawn, not chosen
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,9 @@ class Insight(Repository):
 
     def queue(self, key: int, number: int, limit: int) -> list[QueuedImage]:
         """List the first images of a round's queue, in serving order."""
+        columns = (TaskRow.task_id, TaskRow.pool_index, AskRow.label, AskRow.confidence, TaskRow.loss, TaskRow.batch)
         query = (
-            select(TaskRow.task_id, TaskRow.pool_index, AskRow.label, AskRow.confidence, TaskRow.loss, TaskRow.batch)
+            select(*columns, AskRow.role)
             .join(AskRow, _same_task())
             .where(
                 AskRow.project_id == key,
@@ -136,8 +138,8 @@ class Insight(Repository):
         )
         with self._read() as session:
             return [
-                QueuedImage(task_id, index, label, confidence, loss, batch)
-                for task_id, index, label, confidence, loss, batch in session.execute(query)
+                QueuedImage(task_id, index, label, confidence, loss, batch, role == AskRole.HOLDOUT)
+                for task_id, index, label, confidence, loss, batch, role in session.execute(query)
                 if index is not None
             ]
 
