@@ -1,15 +1,41 @@
 """What a project's numbers advise: whether another round is worth its labels, and whether choosing images pays."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 from backend.loop.evidence import Hardness
 from backend.store import RoundRow
 from model.stopping import Measured, Outlook, outlook
+from model.stopping.outlook import MIN_HOLDOUT, SURE
 
+FEW_RANDOM = 10  # random images below which their share is no number to show: one more would move it by ten points
 ENOUGH_RANDOM = 50  # random images after which "still no sign" deserves a warning
 
 Verdict = Literal["harder", "no better", "worse", "unknown"]
+
+
+@dataclass(frozen=True)
+class NextRound:
+    """What another round costs and measures.
+
+    answers: people's, random images included. random: images that it adds to the holdout. measured: the holdout now.
+    """
+
+    answers: int
+    random: int
+    measured: int
+
+    @property
+    def missing(self) -> str | None:
+        """Say how many random images an advice to stop still needs, and how long that takes; None when none."""
+        if self.measured >= MIN_HOLDOUT:
+            return None
+        have = f"{self.measured} of the {MIN_HOLDOUT} random images that an advice needs are labeled"
+        if not self.random:
+            return have
+        rounds = -(-(MIN_HOLDOUT - self.measured) // self.random)
+        return f"{have}; about {rounds:,} more {'round' if rounds == 1 else 'rounds'}"
 
 
 def outlook_of(rounds: Iterable[RoundRow], labels: int) -> Outlook | None:
@@ -17,14 +43,28 @@ def outlook_of(rounds: Iterable[RoundRow], labels: int) -> Outlook | None:
     return outlook([_measured(row) for row in rounds if row.has_model], labels)
 
 
-def what_comes(found: Outlook) -> str:
+def what_comes(found: Outlook, ahead: NextRound) -> str:
     """Say what another round would add, and what follows from it."""
     gain, low, high = (_points(share) for share in (found.gain, found.low, found.high))
     unit = "point" if gain == "1.0" else "points"
-    labels = "label" if found.labels == 1 else "labels"
-    adds = f"Another {found.labels:,} {labels} would add about {gain} {unit} ({low} to {high})."
-    ends = {"continue": "Go on.", "stop": "You can stop.", "unknown": "Too little is measured to say whether to stop."}
+    cost = f"{ahead.answers:,} {'answer' if ahead.answers == 1 else 'answers'}"
+    if ahead.answers > found.labels:
+        cost += f", {found.labels:,} of them to learn from"
+    adds = f"Another round ({cost}) would add about {gain} {unit} ({low} to {high})."
+    why = ahead.missing or f"the interval has to end below {100 * SURE:.0f} points"
+    ends = {
+        "continue": "Go on.",
+        "stop": "You can stop.",
+        "unknown": f"Too little is measured to say whether to stop: {why}.",
+    }
     return f"{adds} {ends[found.advice]}"
+
+
+def how_good(correct: int, size: int, interval: tuple[float, float]) -> str:
+    """Write an accuracy on ``size`` > 0 random images: a share with its interval, or counts while they are few."""
+    if size < FEW_RANDOM:
+        return f"{correct} of {size} right, too few to say"
+    return f"{correct / size:.0%} ({interval[0]:.0%} to {interval[1]:.0%})"
 
 
 def verdict(found: Hardness | None) -> Verdict:

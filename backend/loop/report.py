@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from backend.loop.advice import verdict, what_comes
+from backend.loop.advice import how_good, verdict
 from backend.loop.evidence import Hardness, Rate, hardness
 from backend.loop.status import Status
 from backend.store import RoundRow, RoundState, Store
@@ -46,6 +46,7 @@ def as_json(status: Status, hard: Hardness | None = None) -> dict[str, Any]:
         "title": status.project.title,
         "stage": status.stage,
         "progress": status.progress,
+        "waiting": status.waits,
         "error": status.error,
         "notice": status.notice,
         "active": status.project.active,
@@ -55,20 +56,24 @@ def as_json(status: Status, hard: Hardness | None = None) -> dict[str, Any]:
         "queue": {
             "model_version": live.model_version if live else None,
             "size": live.asked if live else 0,
-            "answered": status.asks.answered,
+            "answered": status.answered,
+            "ahead": status.ahead,
             "task_ids": status.task_ids,
         },
         "history": [_entry(row) for row in status.rounds if row.has_model],
         "config": status.config.model_dump(),
         "advice": advice_of(status),
-        "outlook": _outlook(status.outlook) if status.outlook else None,
+        "outlook": _outlook(status, status.outlook) if status.outlook else None,
         "query": _query(hard),
     }
 
 
 def advice_of(status: Status) -> str:
-    """Give ``finished``, ``stop``, ``unknown`` or ``continue``, which it is while no two models can be compared."""
-    if status.finished:
+    """Give ``finished``, ``stop``, ``unknown`` or ``continue``, which it is while no two models can be compared.
+
+    It is ``finished`` when every image is answered: after the last batch, rounds of what is left go on.
+    """
+    if status.done:
         return "finished"
     return status.outlook.advice if status.outlook else "continue"
 
@@ -79,30 +84,31 @@ def as_line(status: Status, hard: Hardness | None = None, dashboard: str | None 
     parts = [f"Active learning: {status.stage}"]
     if live is not None:
         parts.append(f"round {status.round_of}")
-        parts.append(f"{status.asks.answered} of {live.asked} answered")
+        ahead = f", {status.ahead} more ahead of the next round" if status.ahead else ""
+        parts.append(f"{status.answered} of {live.asked} answered{ahead}")
     measured = [row for row in status.rounds if row.has_model and row.holdout_size]
     if measured:
         entry = _entry(measured[-1])
-        low, high = entry["interval"]
-        parts.append(
-            f"holdout accuracy {entry['holdout_accuracy']:.0%} ({low:.0%} to {high:.0%}) with {entry['labels']} labels"
-        )
-    if status.finished:
+        good = how_good(entry["holdout_correct"], entry["holdout_size"], entry["interval"])
+        parts.append(f"accuracy on random images {good}, with {entry['labels']} labels to learn from")
+    if status.done:
+        parts.append("every image is answered, nothing is left to ask")
+    elif status.finished:
         parts.append("all batches are asked; the rest of the pool follows, most uncertain first, until you stop")
     text = "; ".join(parts) + "."
-    coming = what_comes(status.outlook) if status.outlook and not status.finished else None
+    coming = None if status.done else status.coming
     where = f"More: {dashboard}" if dashboard else None
     for more in (status.error, status.notice, coming, CARD_VERDICTS.get(verdict(hard)), where):
         text += f" {more}" if more else ""
     return text
 
 
-def _outlook(found: Outlook) -> dict[str, Any]:
+def _outlook(status: Status, found: Outlook) -> dict[str, Any]:
     return {
         "labels": found.labels,
         "gain": round(found.gain, 4),
         "interval": [round(found.low, 4), round(found.high, 4)],
-        "sentence": what_comes(found),
+        "sentence": status.coming,
     }
 
 
@@ -133,6 +139,7 @@ def _entry(row: RoundRow) -> dict[str, Any]:
         "model_version": row.model_version,
         "holdout_accuracy": round(correct / size, 4) if size else None,
         "holdout_size": size,
+        "holdout_correct": correct,
         "interval": [round(low, 4), round(high, 4)],
         "agreement": row.agreement,
         "seconds": {"retrain": 0.0, "score": 0.0, "ask": 0.0, **row.seconds},

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from backend.config import ProjectConfig
 from backend.errors import ConfigError
-from backend.loop.advice import outlook_of
+from backend.loop.advice import NextRound, outlook_of, what_comes
 from backend.loop.decide import MIN_IMAGES
 from backend.loop.facts import JobKind
 from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
@@ -16,6 +16,13 @@ from backend.store.tally import TaskCounts
 from model.stopping import Outlook
 
 NO_TASKS = "The project has no tasks yet: import images into it, and the work begins by itself."
+
+JOB_OF_STAGE = {
+    "syncing": JobKind.SYNC,
+    "pretext": JobKind.PRETEXT,
+    "recording": JobKind.RECORD,
+    "training": JobKind.RETRAIN,
+}
 
 
 @dataclass(frozen=True)
@@ -77,21 +84,49 @@ class Status:
         if self.live is None:
             return None
         number, last = self.live.number + 1, self.config.rounds
+        if self.done:
+            return f"{number}, the last"
         return f"{number} of {last}" if number <= last else f"{number}, after the last batch"
 
     @property
+    def answered(self) -> int:
+        """Answers of the round that is served, up to what it asks for."""
+        return min(self.asks.answered, self.live.asked) if self.live else 0
+
+    @property
+    def ahead(self) -> int:
+        """Answers beyond that: people go on while a model trains, with what the next round may ask."""
+        return max(self.asks.answered - self.live.asked, 0) if self.live else 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every image is answered and learned from, so that nothing is left to ask."""
+        closed = self.current is not None and self.current.state == RoundState.CLOSED
+        return closed and self.tasks.available == 0
+
+    @property
     def finished(self) -> bool:
-        """Whether all batches are asked, or nothing is left to ask."""
-        if self.current is None:
-            return False
-        closed = self.current.state == RoundState.CLOSED
-        return self.current.number >= self.config.rounds or (closed and self.tasks.available == 0)
+        """Whether all batches are asked; rounds of what is left follow, unless it is also ``done``."""
+        return self.done or (self.current is not None and self.current.number >= self.config.rounds)
 
     @cached_property
     def outlook(self) -> Outlook | None:
         """What another round as large as the configured ones would add; None while nothing can be said."""
         labels = min(self.config.labels_of_round(self.tasks.ok), self.tasks.available)
         return outlook_of(self.rounds, labels)
+
+    @property
+    def next_round(self) -> NextRound:
+        """What another round as large as the configured ones costs and measures."""
+        labels = self.config.labels_of_round(self.tasks.ok)
+        random = self.config.holdout_of_round(labels)
+        measured = next((row.holdout_size or 0 for row in reversed(self.rounds) if row.has_model), 0)
+        return NextRound(min(labels + random, self.tasks.available), random, measured)
+
+    @property
+    def coming(self) -> str | None:
+        """What another round would add, in a sentence or two; None while nothing can be said."""
+        return what_comes(self.outlook, self.next_round) if self.outlook else None
 
     @property
     def stage(self) -> str:
@@ -113,16 +148,19 @@ class Status:
         return JobKind.SYNC not in running and self.tasks.new == 0 and self.tasks.ok > 0
 
     @property
+    def working(self) -> JobRow | None:
+        """The job of the running step."""
+        return self.running.get(JOB_OF_STAGE.get(self.stage, ""))
+
+    @property
     def progress(self) -> float | None:
         """The share of the running step that is done, 0 to 1."""
-        kinds = {
-            "syncing": JobKind.SYNC,
-            "pretext": JobKind.PRETEXT,
-            "recording": JobKind.RECORD,
-            "training": JobKind.RETRAIN,
-        }
-        job = self.running.get(kinds.get(self.stage, ""))
-        return round(job.progress, 3) if job else None
+        return round(self.working.progress, 3) if self.working else None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the running step has not begun, because no worker is free for it yet."""
+        return self.working is not None and self.working.state == JobState.QUEUED
 
 
 def read_status(store: Store, project: ProjectRow) -> Status:

@@ -1,4 +1,7 @@
-"""What people take away: the model, and tables of losses and predictions, streamed."""
+"""What people take away: the model, and tables of losses and predictions, streamed.
+
+Rounds are counted from 1 in the names, as on the pages.
+"""
 
 import csv
 import io
@@ -49,7 +52,7 @@ def predictions_csv(studio_id: int) -> ResponseReturnValue:
     def row(line: ImageLine, guess: str, confidence: float) -> tuple[Any, ...]:
         return line.task_id, line.image, guess, f"{confidence:.4f}", line.label
 
-    name = f"project-{studio_id}-predictions-round-{rest.row.number}.csv"
+    name = f"project-{studio_id}-predictions-round-{rest.row.number + 1}.csv"
     return _table(name, head, (row(*found) for found in _guesses(project, rest)))
 
 
@@ -63,7 +66,7 @@ def predictions_json(studio_id: int) -> ResponseReturnValue:
     except ProjectError as error:
         raise NotFound(str(error)) from error
     tasks = (_task(spec, final_version(rest.row.number), *found) for found in _guesses(project, rest))
-    name = f"project-{studio_id}-predictions-round-{rest.row.number}.json"
+    name = f"project-{studio_id}-predictions-round-{rest.row.number + 1}.json"
     return _attached(name, "application/json", _json_list(tasks))
 
 
@@ -76,7 +79,7 @@ def model(studio_id: int, kind: str) -> ResponseReturnValue:
         raise NotFound("the model's files are written after each training; there are none yet")
     files = Files.of(services().settings.data_dir, project.id)
     path = files.onnx(row.number) if kind == "onnx" else files.safetensors(row.number)
-    name = f"project-{studio_id}-round-{row.number}.{kind}"
+    name = f"project-{studio_id}-round-{row.number + 1}.{kind}"
     return send_file(path.resolve(), "application/octet-stream", as_attachment=True, download_name=name)
 
 

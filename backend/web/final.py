@@ -50,7 +50,7 @@ def order(project: ProjectRow, rest: Rest, confidence: float, number: object) ->
         Conflict: a newer model has taken its place since it was looked at, or the project is disconnected.
     """
     if number != rest.row.number:
-        raise Conflict(f"the newest model is that of round {rest.row.number} now: look at its numbers first")
+        raise Conflict("a newer model has been trained meanwhile: look at its numbers first")
     if not project.active:
         raise Conflict("the project is disconnected: connect this backend again in Label Studio")
     here = services()

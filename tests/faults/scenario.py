@@ -87,10 +87,11 @@ def no_doubles(project: LabelingProject, backend: Backend, studio: LabelStudio, 
 
     def exact() -> bool:
         posted = [one.task for one in studio.stored_predictions(project.id, version)]
-        queue = backend.status(project.id).get("queue", {"task_ids": [], "answered": 0})
+        queue = backend.status(project.id).get("queue", {"task_ids": [], "answered": 0, "ahead": 0})
         waiting = set(queue["task_ids"])
         rest = len(posted) - len(waiting)
-        return bool(posted) and len(set(posted)) == len(posted) and waiting <= set(posted) and rest == queue["answered"]
+        whole = waiting <= set(posted) and rest == queue["answered"] + queue["ahead"]
+        return bool(posted) and len(set(posted)) == len(posted) and whole
 
     wait_for("one prediction for each image of the queue", exact, 60)
 

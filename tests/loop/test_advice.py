@@ -2,29 +2,62 @@
 
 import pytest
 
-from backend.loop.advice import outlook_of, verdict, what_comes
+from backend.loop.advice import NextRound, how_good, outlook_of, verdict, what_comes
 from backend.loop.evidence import Hardness, Rate
 from backend.store import RoundRow
 from model.stopping import Outlook
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("found", "ahead", "words"),
     [
         (
             Outlook(100, 0.004, -0.003, 0.011, "stop"),
-            "Another 100 labels would add about 0.4 points (\N{MINUS SIGN}0.3 to 1.1). You can stop.",
+            NextRound(110, 10, 50),
+            "Another round (110 answers, 100 of them to learn from) would add about 0.4 points "
+            "(\N{MINUS SIGN}0.3 to 1.1). You can stop.",
         ),
-        (Outlook(1, 0.01, -0.0001, 0.02, "continue"), "Another 1 label would add about 1.0 point (0.0 to 2.0). Go on."),
+        (
+            Outlook(1, 0.01, -0.0001, 0.02, "continue"),
+            NextRound(1, 0, 0),
+            "Another round (1 answer) would add about 1.0 point (0.0 to 2.0). Go on.",
+        ),
         (
             Outlook(1000, 0.001, -0.03, 0.05, "unknown"),
-            "Another 1,000 labels would add about 0.1 points (\N{MINUS SIGN}3.0 to 5.0). "
-            "Too little is measured to say whether to stop.",
+            NextRound(1004, 4, 12),
+            "Another round (1,004 answers, 1,000 of them to learn from) would add about 0.1 points "
+            "(\N{MINUS SIGN}3.0 to 5.0). Too little is measured to say whether to stop: 12 of the 20 random images "
+            "that an advice needs are labeled; about 2 more rounds.",
+        ),
+        (
+            Outlook(10, 0.001, -0.03, 0.05, "unknown"),
+            NextRound(11, 1, 20),
+            "Another round (11 answers, 10 of them to learn from) would add about 0.1 points "
+            "(\N{MINUS SIGN}3.0 to 5.0). Too little is measured to say whether to stop: the interval has to end below "
+            "2 points.",
         ),
     ],
 )
-def test_one_sentence_says_what_comes_and_what_to_do(found: Outlook, words: str) -> None:
-    assert what_comes(found) == words
+def test_one_sentence_says_what_comes_and_what_to_do(found: Outlook, ahead: NextRound, words: str) -> None:
+    assert what_comes(found, ahead) == words
+
+
+@pytest.mark.parametrize(
+    ("random", "measured", "words"),
+    [
+        (4, 19, "19 of the 20 random images that an advice needs are labeled; about 1 more round"),
+        (0, 3, "3 of the 20 random images that an advice needs are labeled"),
+        (1, 20, None),
+    ],
+)
+def test_what_an_advice_misses_is_counted_in_rounds(random: int, measured: int, words: str | None) -> None:
+    assert NextRound(40, random, measured).missing == words
+
+
+def test_an_accuracy_on_few_images_is_written_as_counts() -> None:
+    assert how_good(0, 1, (0.0, 0.79)) == "0 of 1 right, too few to say"
+    assert how_good(9, 9, (0.7, 1.0)) == "9 of 9 right, too few to say"
+    assert how_good(8, 10, (0.4902, 0.9433)) == "80% (49% to 94%)"
 
 
 def test_rounds_without_a_model_do_not_count() -> None:

@@ -34,8 +34,8 @@ def connect(store: Store, studio_id: int = 7, **more: object) -> ProjectRow:
     return project
 
 
-def printed(settings: Settings) -> tuple[int, str]:
-    console = Console(file=io.StringIO(), width=160)
+def printed(settings: Settings, width: int = 160) -> tuple[int, str]:
+    console = Console(file=io.StringIO(), width=width)
     code = show_status(settings, console)
     return code, console.file.getvalue()
 
@@ -58,9 +58,25 @@ def test_status_shows_a_line_a_project_and_its_error(settings: Settings, store: 
     assert code == 1
     (line,) = [line for line in text.splitlines() if "7 Birds [1]" in line and "failed" in line]
     cells = [cell.strip() for cell in line.split("│")]
-    assert cells[3:8] == ["1 of 4", "0 of 0", "1", "0", "80% (49% to 94%)"]
+    assert cells[3:10] == ["1 of 4", "0 of 0", "-", "1", "0", "80% (49% to 94%)", "continue"]
     assert "7 Birds [1]: the token is refused" in text
     assert "disconnected" in text
+
+
+def test_status_fits_eighty_columns_and_breaks_no_word(settings: Settings, store: Store) -> None:
+    birds, _ = connect(store, title="Birds of the northern hemisphere, all of them"), connect(store, 8)
+    store.tasks.apply(birds.id, [TaskChange(1, "x", None, Answer.LABELED, "cat")])
+    store.rounds.plan(birds.id, 0, "pt4al-r000", [])
+    store.rounds.go_live(birds.id, 0)
+    store.rounds.set(birds.id, 0, has_model=True, labels=1, holdout_size=3, holdout_correct=2)
+    _, text = printed(settings, width=80)
+    table = [line for line in text.splitlines() if line.startswith("│")]
+    assert len(table) == 2
+    assert all(len(line) <= 80 for line in table)
+    cells = [cell.strip() for cell in table[0].split("│")]
+    assert cells[1].startswith("7 Birds")
+    assert cells[3:7] == ["0 of 0", "1", "2 of 3 right", "continue"]
+    assert [cell.strip() for cell in table[1].split("│")][3:7] == ["-", "0", "-", "-"]  # no model, no advice
 
 
 class Terminal(io.StringIO):
