@@ -79,7 +79,7 @@ def _dashboard(browser: Chromium, backend: Backend, project: LabelingProject, fo
     browser.run("() => document.querySelector('#figure-confusion').scrollIntoView({ block: 'center' })")
     _save(browser, folder / "dashboard-dark.png")
     browser.prefer("light")
-    browser.open(f"{page}/final?confidence=0.9")
+    browser.open(f"{page}/final?percent=90")
     browser.see("of these predictions will be wrong")
     _save(browser, folder / "label-the-rest.png", height=780)
     browser.resize(390, 844, scale=2, mobile=True)

@@ -154,10 +154,10 @@ def test_the_lead_sees_the_numbers_and_takes_the_fruit(
     before = studio.project(project.id).model_version
     browser.open(f"{backend.url}/")
     browser.click("a", "Digits")
-    browser.see("Another 8 labels would add about")
+    browser.see("Another round (12 answers, 8 of them to learn from) would add about")
     browser.run("() => scrollTo(0, 0)")
     browser.wait("the learning curve", "() => document.querySelectorAll('#figure-curve .point').length === 2")
-    browser.run("() => { document.getElementById('fruit-confidence').value = '0.5'; }")
+    browser.run("() => { document.getElementById('fruit-confidence').value = '50'; }")
     browser.click("button", "See what that gives")
     browser.see("of these predictions will be wrong")
     promised = int(browser.run("() => document.getElementById('write').innerText.match(/\\d+/)[0]"))

@@ -7,8 +7,11 @@ import time
 
 import pytest
 from PIL import Image
+from web_pages import connect_project, serve
 
-from backend.store import Store
+from backend.store import Answer, AskRole, Store
+from backend.store.rounds import Ask
+from backend.store.tasks import TaskChange
 from backend.web.dashboard import assets
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -55,12 +58,65 @@ def test_the_page_says_how_good_and_how_far(browser, filled: Store) -> None:
     assert "Labels 7 of 12 images" in text
     assert "Round 2 of 2" in text
     assert "4 of 5 answered" in text  # the reserve counts as an answer, not as asked
+    assert "ahead" not in text
+
+
+def test_answers_beyond_what_a_round_asks_are_ahead_of_the_next(browser, filled: Store) -> None:
+    key = filled.projects.find(3).id
+    filled.tasks.apply(key, [TaskChange(task, "x", None, Answer.LABELED, "cat") for task in (9, 10)])
+    text = text_of(page_of(browser))
+    assert "5 of 5 answered, 1 more ahead of the next round" in text
+    queue = browser.get("/api/projects/3").json["queue"]
+    assert (queue["size"], queue["answered"], queue["ahead"]) == (5, 5, 1)
+
+
+def test_below_ten_random_images_counts_stand_for_a_percentage(browser, filled: Store) -> None:
+    key = filled.projects.find(3).id
+    filled.rounds.set(key, 0, holdout_size=2, holdout_correct=2)
+    text = text_of(page_of(browser))
+    assert "Accuracy on random images 2 of 2 right too few to say" in text
+    assert "100.0%" not in text  # nor in the table of rounds; its interval stays
+    assert "Accuracy 2 of 2 right" in text_of(browser.get("/").text)
+    # 18 are missing, and a round of K = 10 adds a tenth of it
+    assert "2 of the 20 random images that an advice needs are labeled; about 18 more rounds." in text
+    entry = browser.get("/api/projects/3").json["history"][0]
+    assert (entry["holdout_accuracy"], entry["holdout_correct"], entry["holdout_size"]) == (1.0, 2, 2)
+
+
+def close(store: Store, **changes: object) -> None:
+    key = store.projects.find(3).id
+    store.rounds.set(key, 1, state="closed", has_model=True, classes=["cat", "<b>dog</b>"], labels=4, **changes)
+
+
+def test_when_every_image_is_labeled_the_page_says_so_and_what_is_next(browser, filled: Store) -> None:
+    key = filled.projects.find(3).id
+    close(filled)
+    rest = [TaskChange(task, "x", None, Answer.LABELED, "cat") for task in (3, 9, 10, 11, 12)]
+    filled.tasks.apply(key, rest)
+    text = text_of(page_of(browser))
+    assert "Every image is labeled Nothing is left to ask. Use the model, below" in text
+    assert "Round 2 the last" in text
+    assert browser.get("/api/projects/3").json["advice"] == "finished"
+    filled.tasks.apply(key, [TaskChange(3, "x", None, Answer.SKIPPED, None)])
+    assert "Every image is answered" in page_of(browser)
+
+
+def test_after_the_last_batch_rounds_and_their_advice_go_on(browser, filled: Store) -> None:
+    close(filled, agreement=0.9, holdout_size=10, holdout_correct=8, holdout_gained=1, holdout_lost=1)
+    key = filled.projects.find(3).id
+    filled.projects.set(key, extra_params={"rounds": 1})  # the second round asks what is left
+    text = text_of(page_of(browser))
+    assert "All batches are asked The 4 images without a label follow, most uncertain first" in text
+    assert "Another round (" in text
+    status = browser.get("/api/projects/3").json
+    assert status["stage"] == "finished"
+    assert status["advice"] in ("continue", "unknown")
 
 
 def test_the_page_says_what_the_numbers_mean(browser, filled: Store) -> None:
     text = text_of(page_of(browser))
-    assert "With 2 labels the model is right on 80% of 10 random images" in text
-    assert "10 random images measure little" in text
+    assert "Trained on 2 of the 7 labels, the model is right on 80% of 10 random images" in text
+    assert "10 random images say little" in text
     # The hardest images come first: half a round proves nothing.
     assert "shows when the first round that a model chose is answered" in text
     assert "Answered but not trained on: 1 skipped." in text
@@ -83,7 +139,8 @@ def test_the_queue_shows_what_waits_with_guess_confidence_and_link(browser, fill
     assert "/projects/3/images/8.png?small=" in queue
     assert "51%" in queue
     assert "80%" in queue
-    assert "holdout" not in queue  # nobody should see which images are random
+    # Random images stand among the chosen ones, which is why these are not in the order of their confidence.
+    assert [">random<" in item for item in queue.split("<li>")[1:]] == [False, True]
 
 
 def test_the_rounds_table_holds_the_numbers(browser, filled: Store) -> None:
@@ -117,7 +174,7 @@ def test_the_page_says_what_another_round_would_add(browser, filled: Store) -> N
     )
     filled.projects.set(key, extra_params={"rounds": 5, "labels_per_round": 1})
     assert re.search(
-        r"Another 1 label would add about \d\.\d points \(.*?\)\. You can stop\.", text_of(page_of(browser))
+        r"Another round \(1 answer\) would add about \d\.\d points \(.*?\)\. You can stop\.", text_of(page_of(browser))
     )
     status = browser.get("/api/projects/3").json
     assert status["advice"] == "stop"
@@ -137,8 +194,8 @@ def test_errors_and_notices_are_said(browser, filled: Store) -> None:
     key = filled.projects.find(3).id
     filled.projects.set(key, error="the token is refused: <enter> another", notice="the order was changed by hand")
     html = page_of(browser)
-    assert "the token is refused: &lt;enter&gt; another" in html
-    assert "the order was changed by hand" in html
+    assert "The token is refused: &lt;enter&gt; another" in html
+    assert "The order was changed by hand" in html
     assert "Something needs you" in html
 
 
@@ -154,6 +211,42 @@ def test_running_work_shows_progress_and_time_left(browser, filled: Store, monke
     assert "Training a model" in html
     assert '<progress max="1" value="0.25"' in html
     assert "25%, less than a minute left" in text_of(html)
+
+
+def test_a_step_that_waits_says_for_what(browser, filled: Store) -> None:
+    key, other = filled.projects.find(3).id, connect_project(filled, 4).id
+    filled.jobs.start(key, "retrain")
+    assert "Waiting for a free worker" in text_of(page_of(browser))
+    filled.jobs.take(other, "pretext", filled.jobs.start(other, "pretext"), "w")
+    text = text_of(page_of(browser))
+    assert "Waiting for another project" in text
+    assert "0%" not in text_of(page_of(browser).split('id="status"')[1].split("Accuracy")[0])
+    assert browser.get("/api/projects/3").json["waiting"] is True
+    assert "Waiting for another project" in browser.get("/").text
+
+
+def test_the_bar_beside_the_first_queue_says_that_it_is_about_losses(browser, filled: Store) -> None:
+    key = filled.projects.find(3).id
+    filled.rounds.forget(key)
+    serve(filled, key, 0, [Ask(1, 0.1, AskRole.QUERY)])
+    token = filled.jobs.start(key, "record")
+    filled.jobs.take(key, "record", token, "w")
+    filled.jobs.beat(key, "record", token, 0.51)
+    text = text_of(page_of(browser))
+    assert "Labeling can begin" in text
+    assert "51% of the losses written" in text
+
+
+def test_a_new_project_shows_only_what_has_content(browser, pages) -> None:
+    from_setup = {"project": "3.1700000000", "schema": "<View/>", "hostname": "http://studio", "access_token": "t"}
+    browser.post("/setup", json=from_setup)
+    hidden = re.findall(r'id="([\w-]+)"[^>]*data-hides hidden', page_of(browser))
+    figures = {f"figure-{name}" for name in ("curve", "losses", "balance", "confusion", "reliability", "map")}
+    assert set(hidden) == figures | {"fruit-card", "queue-card", "rounds-card", "broken-card"}
+
+
+def test_a_page_with_everything_hides_nothing(browser, filled: Store) -> None:
+    assert "data-hides hidden" not in page_of(browser)
 
 
 def test_no_secret_is_shown(browser, filled: Store) -> None:

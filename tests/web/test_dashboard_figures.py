@@ -39,6 +39,17 @@ def test_the_curve_has_accuracy_and_interval(draw) -> None:
     assert trace["error_y"]["arrayminus"] == [pytest.approx(80 - 49.02, abs=0.01)]
 
 
+def test_the_curve_joins_no_points_that_few_images_stand_behind(draw, filled: Store) -> None:
+    key = filled.projects.find(3).id
+    more = {"state": "closed", "has_model": True, "classes": ["cat", "<b>dog</b>"]}
+    filled.rounds.set(key, 1, **more, labels=6, holdout_size=9, holdout_correct=9)
+    points, line = draw("curve")["data"]
+    assert (points["x"], points["y"]) == ([2, 6], [80, 100])
+    assert points["marker"]["symbol"] == ["circle", "circle-open"]
+    assert points["cliponaxis"] is False  # a point at 100% is a whole one
+    assert line["x"] == [2]
+
+
 def test_the_histogram_counts_each_batch_and_marks_labels(draw) -> None:
     *bars, ticks = draw("losses")["data"]
     assert [sum(bar["y"]) for bar in bars] == [6, 6]
@@ -79,7 +90,7 @@ def test_the_balance_has_a_column_a_round_and_one_for_random_images(draw) -> Non
 
 def test_the_confusion_matrix_compares_the_newest_model_with_the_holdout(draw) -> None:
     trace = draw("confusion")["data"][0]
-    assert trace["text"] == [[1, 1], [0, 0]]  # of the cats 4 and 7 the model takes 4 for a dog
+    assert trace["text"] == [[1, 1], ["", ""]]  # of the cats 4 and 7 the model takes 4 for a dog
     assert trace["z"] == [[50, 50], [0, 0]]
     assert trace["x"] == [CAT, DOG]
 

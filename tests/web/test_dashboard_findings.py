@@ -3,8 +3,9 @@
 import pytest
 
 from backend.loop.evidence import Hardness, Rate
-from backend.store import Answer
-from backend.web.dashboard.findings import _accuracy, _agreement, _hardness, _left_out
+from backend.store import Answer, AskRole
+from backend.store.insight import Asked
+from backend.web.dashboard.findings import _accuracy, _agreement, _hardness, _left_out, _one_class
 
 
 @pytest.mark.parametrize(
@@ -25,33 +26,66 @@ def test_the_queue_is_judged_by_the_interval_of_the_difference(
 
 
 def entry(**given: object) -> dict[str, object]:
-    values = {"labels": 100, "holdout_size": 400, "holdout_accuracy": 0.8, "interval": [0.76, 0.84], "agreement": None}
+    values = {
+        "labels": 100,
+        "holdout_size": 400,
+        "holdout_correct": 320,
+        "holdout_accuracy": 0.8,
+        "interval": [0.76, 0.84],
+        "agreement": None,
+    }
     return {**values, **given}
 
 
 def test_a_wide_interval_is_warned_about_and_a_narrow_one_is_not() -> None:
-    (narrow,) = _accuracy([entry()], 0.1)
+    (narrow,) = _accuracy([entry()], 149, 0.1, "")
     assert narrow.tone == "plain"
-    assert "right on 80% of 400 random images" in narrow.text
+    assert narrow.text.startswith("Trained on 100 of the 149 labels, the model is right on 80% of 400 random images")
     assert "For the images without a label that means about 76% to 84%" in narrow.text
-    wide = list(_accuracy([entry(holdout_size=20, interval=[0.6, 0.92])], 0.1))
+    wide = list(_accuracy([entry(holdout_size=20, interval=[0.6, 0.92])], 100, 0.1, ""))
     assert [finding.tone for finding in wide] == ["plain", "warning"]
-    assert "differences below 16 points are noise" in wide[1].text
+    assert wide[0].text.startswith("Trained on 100 labels, the model")
+    assert wide[1].text == "20 random images say little: differences below 16 points are noise. Each round adds some."
+
+
+def test_a_share_of_few_random_images_is_given_as_counts_with_what_is_missing() -> None:
+    few = entry(labels=10, holdout_size=1, holdout_correct=0, holdout_accuracy=0.0, interval=[0.0, 0.79])
+    (finding,) = _accuracy([few], 11, 0.1, " 1 of the 20 is labeled.")
+    assert finding.tone == "warning"
+    assert finding.text == (
+        "Trained on 10 of the 11 labels, the model is right on 0 of 1 random image that it has not learned from: "
+        "too few to say how good it is. 1 of the 20 is labeled."
+    )
+    assert "%" not in finding.text
+
+
+def test_labels_of_one_class_alone_teach_nothing() -> None:
+    rows = [Asked(0, AskRole.QUERY, "round", 5, 0, 0), Asked(0, AskRole.HOLDOUT, "round", 1, 0, 0)]
+    (finding,) = _one_class(rows, labeled=6)
+    assert (finding.tone, finding.text) == ("warning", "All labels are 'round': nothing to tell apart yet.")
+    assert list(_one_class(rows, labeled=7)) == []  # one that nobody asked for may be of another class
+    assert list(_one_class([*rows, Asked(1, AskRole.QUERY, "square", 1, 0, 0)], labeled=7)) == []
+    assert list(_one_class([], labeled=0)) == []
 
 
 def test_no_holdout_is_a_warning_that_says_what_to_set() -> None:
-    (finding,) = _accuracy([entry(holdout_size=0)], 0.0)
+    (finding,) = _accuracy([entry(holdout_size=0)], 100, 0.0, "")
     assert finding.tone == "warning"
     assert "holdout_fraction" in finding.text
-    assert "holdout_fraction" not in next(iter(_accuracy([entry(holdout_size=0)], 0.1))).text
+    assert "holdout_fraction" not in next(iter(_accuracy([entry(holdout_size=0)], 100, 0.1, ""))).text
 
 
 def test_agreement_tells_the_last_two_and_what_it_means() -> None:
     assert list(_agreement([entry()])) == []
     (low,) = _agreement([entry(), entry(agreement=0.5)])
-    assert "kappa of 0.50: labels still change" in low.text
+    assert (
+        "unlabeled images by 0.50, where 1 is always and 0 is no more than by chance: labels still change" in low.text
+    )
     (high,) = _agreement([entry(agreement=0.5), entry(agreement=0.95)])
-    assert "kappa of 0.95, 0.50 a round earlier: more labels change its predictions little" in high.text
+    assert (
+        "by 0.95, 0.50 a round earlier, where 1 is always and 0 is no more than by chance: more labels change"
+        in high.text
+    )
 
 
 def test_answers_that_teach_nothing_are_counted() -> None:

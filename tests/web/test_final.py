@@ -113,19 +113,47 @@ def test_a_form_of_another_site_cannot_order(client, fresh: Store) -> None:
 def test_the_page_shows_before_it_writes(browser, fresh: Store) -> None:
     html = browser.get("/projects/3/final?confidence=0.75").text
     assert "Write 2 predictions" in html
-    assert "1 of the 2 that are as sure is wrong" in html
+    assert "Of the random images, 1 of the 2 on which it is as sure is wrong" in html
     answer = browser.post("/projects/3/final", data={"confidence": "0.75", "round": "0"}, headers=SAME)
-    assert (answer.status_code, answer.location) == (303, "/projects/3/final?confidence=0.75")
+    assert (answer.status_code, answer.location) == (303, "/projects/3/final?percent=75")
     assert order_of(fresh).images == 2
-    assert "Writing 2 predictions" in browser.get(answer.location).text
+    page = browser.get(answer.location).text
+    assert "Writing 2 predictions" in page
+    assert 'id="write"' not in page
     fresh.finals.written(fresh.projects.find(3).id, order_of(fresh).ordered_at, 2)
     assert "2 predictions stand in Label Studio" in browser.get("/projects/3").text
+    page = browser.get(answer.location).text
+    assert 'href="http://studio/projects/3/data"' in page
+    assert "Create annotations from predictions" in page
+    assert 'id="write"' not in page  # what is written is not offered again
+    assert 'id="write"' in browser.get("/projects/3/final?percent=50").text
+
+
+def test_the_page_takes_percent(browser, fresh: Store) -> None:
+    for asked in ("75", "75%", "75,0"):
+        html = browser.get("/projects/3/final", query_string={"percent": asked}).text
+        assert 'value="75"' in html
+        assert "Write 2 predictions" in html
+
+
+@pytest.mark.parametrize("percent", ["x", "101", "-1", "", "nan", "1e400"])
+def test_a_wrong_percentage_goes_back_to_the_form(browser, fresh: Store, percent: str) -> None:
+    form = {"percent": percent, "round": "0"}
+    for answer in (
+        browser.get("/projects/3/final", query_string={"percent": percent}),
+        browser.post("/projects/3/final", data=form, headers=SAME),
+    ):
+        assert answer.status_code == 400
+        assert "from 0 to 100, such as 90" in answer.text
+        assert 'name="percent"' in answer.text
+    assert order_of(fresh) is None
 
 
 def test_a_newer_model_is_looked_at_first(browser, fresh: Store) -> None:
     answer = browser.post("/projects/3/final", data={"confidence": "0.75", "round": "7"}, headers=SAME)
     assert answer.status_code == 409
-    assert "look at its numbers first" in answer.text
+    assert "A newer model has been trained meanwhile: look at its numbers first" in answer.text
+    assert 'name="percent"' in answer.text
 
 
 @pytest.mark.parametrize("number", ["²", "", "-0", "9" * 5000])
@@ -199,7 +227,7 @@ def test_the_model_is_served_once_its_files_are_there(client, browser, fresh: St
     fresh.rounds.set(key, 0, exported=True)
     with client.get("/api/projects/3/model.onnx") as answer:
         assert answer.data == b"onnx"
-        assert "project-3-round-0.onnx" in answer.headers["Content-Disposition"]
+        assert "project-3-round-1.onnx" in answer.headers["Content-Disposition"]
     with client.get("/api/projects/3/model.safetensors") as answer:
         assert answer.data == b"bare"
     assert client.get("/api/projects/3/model.exe").status_code == 404

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from backend.loop.advice import verdict, what_comes
+from backend.loop.advice import verdict
 from backend.loop.evidence import Hardness, Rate, hardness
 from backend.loop.status import Status
 from backend.store import Answer
+from backend.store.insight import Asked
 from backend.web.dashboard.view import ProjectView
-from backend.web.dashboard.words import count, percent, points
+from backend.web.dashboard.words import count, few, percent, points
 
 WIDE = 0.15  # width of an accuracy's interval above which it says little
 AGREE = 0.9  # kappa above which successive models say nearly the same
@@ -19,7 +20,6 @@ LEFT_OUT = {
     Answer.TIE: "with a tie between annotators",
     Answer.UNUSABLE: "with an answer that the labeling interface does not have",
 }
-
 
 Tone = Literal["good", "plain", "warning"]
 
@@ -34,10 +34,11 @@ class Finding:
 
 def findings(view: ProjectView) -> list[Finding]:
     """Give the findings of a project, the most important first."""
-    history = view.data["history"]
+    history, status = view.data["history"], view.status
     found = [
-        *_outlook(view.status),
-        *_accuracy(history, view.status.config.holdout_fraction),
+        *_one_class(view.asked, status.tasks.labeled),
+        *_outlook(status),
+        *_accuracy(history, status.tasks.labeled, status.config.holdout_fraction, _missing(status)),
         *_hardness(hardness(view.asked_in_full), bool(history)),
     ]
     found += _agreement(history)
@@ -45,17 +46,25 @@ def findings(view: ProjectView) -> list[Finding]:
     return found
 
 
+def _one_class(asked: Iterable[Asked], labeled: int) -> Iterable[Finding]:
+    rows = list(asked)
+    names = {row.label for row in rows}
+    # Labels that nobody asked for are not among these: they may be of another class.
+    if len(names) == 1 and sum(row.images for row in rows) == labeled > 1:
+        yield Finding("warning", f"All labels are '{names.pop()}': nothing to tell apart yet.")
+
+
 def _outlook(status: Status) -> Iterable[Finding]:
-    coming = status.outlook
-    if coming is None or status.finished:
+    outlook, coming = status.outlook, status.coming
+    if outlook is None or coming is None:
         return
-    errors = round(coming.gain * status.tasks.available)
+    errors = round(outlook.gain * status.tasks.available)
     meaning = f" On the {status.tasks.available:,} images without a label that is about {count(errors, 'error')} fewer."
-    tone: Tone = "good" if coming.advice == "stop" else "plain"
-    yield Finding(tone, what_comes(coming) + (meaning if errors > 0 else ""))
+    tone: Tone = "good" if outlook.advice == "stop" else "plain"
+    yield Finding(tone, coming + (meaning if errors > 0 else ""))
 
 
-def _accuracy(history: list[dict[str, Any]], holdout_fraction: float) -> Iterable[Finding]:
+def _accuracy(history: list[dict[str, Any]], labeled: int, holdout_fraction: float, missing: str) -> Iterable[Finding]:
     measured = [entry for entry in history if entry["holdout_size"]]
     if not measured:
         if history:
@@ -64,20 +73,32 @@ def _accuracy(history: list[dict[str, Any]], holdout_fraction: float) -> Iterabl
         return
     entry = measured[-1]
     low, high = entry["interval"]
-    images = count(entry["holdout_size"], "random image")
-    yield Finding(
-        "plain",
-        f"With {count(entry['labels'], 'label')} the model is right on {percent(entry['holdout_accuracy'])} of "
-        f"{images} that it was never trained on. For the images without a label that means about {percent(low)} to "
-        f"{percent(high)} (95% interval), rather more than less: each round draws its random images from what it does "
-        "not ask for, and the early ones still contain images of the kind that later rounds asked for.",
-    )
-    if high - low > WIDE:
+    images, labels = count(entry["holdout_size"], "random image"), count(entry["labels"], "label")
+    if labeled > entry["labels"]:  # the others are random images, or came since
+        labels = f"{entry['labels']:,} of the {labeled:,} labels"
+    unseen = "that it has not learned from"
+    if few(entry["holdout_size"]):
+        right = f"{entry['holdout_correct']:,} of {images}"
         yield Finding(
             "warning",
-            f"{images} measure little: differences below {100 * (high - low) / 2:.0f} points are noise. "
-            "Each round adds some.",
+            f"Trained on {labels}, the model is right on {right} {unseen}: too few to say how good it is.{missing}",
         )
+        return
+    yield Finding(
+        "plain",
+        f"Trained on {labels}, the model is right on {percent(entry['holdout_accuracy'])} of {images} {unseen}. "
+        f"For the images without a label that means about {percent(low)} to {percent(high)} (95% interval).",
+    )
+    if high - low > WIDE:
+        noise = f"{images} say little: differences below {100 * (high - low) / 2:.0f} points are noise."
+        yield Finding("warning", noise + (missing or " Each round adds some."))
+
+
+def _missing(status: Status) -> str:
+    """Say what an advice still needs, with a space before it; nothing if the outlook has said so."""
+    missing = status.next_round.missing
+    said = status.outlook is not None and status.outlook.advice == "unknown"
+    return f" {missing}." if missing and not said and not status.done else ""
 
 
 def _hardness(found: Hardness | None, has_model: bool) -> Iterable[Finding]:
@@ -114,7 +135,9 @@ def _agreement(history: list[dict[str, Any]]) -> Iterable[Finding]:
         "more labels change its predictions little" if known[-1] >= AGREE else "labels still change its predictions"
     )
     yield Finding(
-        "plain", f"The last two models agree on unlabeled images with a kappa of {known[-1]:.2f}{before}: {meaning}."
+        "plain",
+        f"The last two models agree on unlabeled images by {known[-1]:.2f}{before}, where 1 is always and 0 is no more "
+        f"than by chance: {meaning}.",
     )
 
 

@@ -48,12 +48,12 @@ def bank_name(row: ProjectRow) -> str:
     return f"{row.id}-{row.image_side}"
 
 
-def render(template: str, **context: Any) -> ResponseReturnValue:
+def render(template: str, code: int = 200, **context: Any) -> Response:
     """Render a page."""
     page = render_template(
         template, plotly=assets.plotly_version(), static_version=_static_version(), bank_name=bank_name, **context
     )
-    return fresh(Response(page, mimetype="text/html"))
+    return fresh(Response(page, code, mimetype="text/html"))
 
 
 def fresh(response: Response) -> Response:

@@ -1,6 +1,7 @@
 """One project as the pages and figures see it: read once a request, dear parts kept while they stay true."""
 
 import hashlib
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +14,9 @@ from backend.files import Files
 from backend.loop.evidence import hardness
 from backend.loop.report import as_json, asked_in_full
 from backend.loop.status import Status, read_status
-from backend.store import ProjectRow, RoundRow
+from backend.store import JobState, ProjectRow, RoundRow
 from backend.store.insight import Asked, LossTable, QueuedImage
+from backend.store.jobs import is_alive
 from backend.web.cache import cache_of
 from backend.web.services import Services
 from model.bank import ImageBank
@@ -23,6 +25,7 @@ from model.outputs import FloatArray, IntArray
 
 T = TypeVar("T")
 
+MIN_MAPPED = 3  # images that lie in a plane
 MANY_IMAGES = 200_000  # figures of more are drawn from a part of them
 
 
@@ -75,6 +78,39 @@ class ProjectView:
     def title(self) -> str:
         """What people call the project."""
         return self.project.title or f"Project {self.project.studio_id}"
+
+    @property
+    def studio(self) -> str:
+        """The address of the project's tasks in Label Studio, as people reach it."""
+        return f"{self.project.hostname or self.project.server}/projects/{self.project.studio_id}/data"
+
+    @property
+    def waiting(self) -> str | None:
+        """What the running step waits for, in words; None when it runs."""
+        if not self.status.waits:
+            return None
+        store, now = self.here.store, time.time()
+        jobs = (job for row in store.projects.all() if row.id != self.project.id for job in store.jobs.all(row.id))
+        busy = any(job.state == JobState.RUNNING and is_alive(job, now) for job in jobs)
+        return "waiting for another project's work" if busy else "waiting for a free worker"
+
+    @property
+    def filled(self) -> set[str]:
+        """The parts of the page that have anything to show; a new project has hardly any."""
+        tasks, history = self.status.tasks, self.data["history"]
+        parts = {
+            "curve": any(entry["holdout_size"] for entry in history),
+            "fruit": bool(history),
+            "queue": self.status.live is not None,
+            "losses": tasks.ok > tasks.unscored,
+            "balance": bool(self.asked),
+            "confusion": self.holdout is not None,
+            "reliability": self.holdout is not None,
+            "map": self.project.image_side is not None and tasks.ok >= MIN_MAPPED,
+            "rounds": bool(history or self.asked),
+            "broken": tasks.broken > 0,
+        }
+        return {name for name, shown in parts.items() if shown}
 
     @property
     def pool_version(self) -> tuple[Hashable, ...]:

@@ -9,7 +9,6 @@ from werkzeug.exceptions import NotFound
 
 from backend.errors import QueueUnavailable
 from backend.loop.evidence import hardness_by_round
-from backend.loop.facts import JobKind
 from backend.store import ProjectRow
 from backend.web import final, guard
 from backend.web.api import find_project
@@ -19,6 +18,7 @@ from backend.web.dashboard.figures.balance import class_table
 from backend.web.dashboard.figures.confusion import worst
 from backend.web.dashboard.findings import findings
 from backend.web.dashboard.pages import bank_name, fresh, prepare, render
+from backend.web.dashboard.rest import STEPS
 from backend.web.dashboard.view import ProjectView
 from backend.web.downloads import exported_model
 from backend.web.services import services
@@ -29,9 +29,12 @@ blueprint = Blueprint(
     "dashboard", __name__, static_folder="static", static_url_path="/dashboard/static", template_folder="templates"
 )
 blueprint.add_app_template_filter(words.percent, "percent")
+blueprint.add_app_template_filter(words.percent_of, "percent_of")
+blueprint.add_app_template_filter(words.sentence, "sentence")
+blueprint.add_app_template_test(words.few, "few")
 prepare(blueprint)
 
-QUEUE_SHOWN, QUEUE_ALL = 48, 2000  # thumbnails
+QUEUE_PHONE, QUEUE_SHOWN, QUEUE_ALL = 12, 48, 2000  # thumbnails; the stylesheet knows the first
 BROKEN_SHOWN = 200
 FOREVER_S = 365 * 24 * 3600
 
@@ -49,8 +52,7 @@ def index() -> ResponseReturnValue:
 def project(studio_id: int) -> ResponseReturnValue:
     """Show a project, by Label Studio's id."""
     view = ProjectView(services(), find_project(studio_id))
-    status, kinds = view.status, {"syncing": JobKind.SYNC, "training": JobKind.RETRAIN, "recording": JobKind.RECORD}
-    job = status.running.get(kinds.get(status.stage, status.stage))
+    status = view.status
     show_all = request.args.get("queue") == "all"
     return render(
         "dashboard/project.html",
@@ -60,7 +62,7 @@ def project(studio_id: int) -> ResponseReturnValue:
         stage=words.stage_title(status),
         error=words.what_is_wrong(status),
         happens=words.what_happens(status),
-        time_left=words.time_left(job, time.time()),
+        time_left=words.time_left(status.working, time.time()),
         findings=findings(view),
         hardness=hardness_by_round(view.asked_in_full),
         classes=class_table(view.asked),
@@ -70,6 +72,8 @@ def project(studio_id: int) -> ResponseReturnValue:
         broken=view.here.store.tasks.broken(view.project.id, BROKEN_SHOWN),
         exported=exported_model(view.project),
         order=final.last_order(view.project),
+        phone=QUEUE_PHONE,
+        steps=STEPS,
         confidence=final.DEFAULT,
     )
 

@@ -21,7 +21,7 @@ FIGURES: dict[str, FigureInfo] = {
     "curve": FigureInfo(
         "Learning curve",
         "Accuracy on random images that the model was never trained on, against the labels it was trained on. "
-        "Bars are 95% intervals.",
+        "Bars are 95% intervals; a hollow point rests on fewer than 10 images and says little.",
         curve.draw,
     ),
     "losses": FigureInfo(
@@ -31,11 +31,11 @@ FIGURES: dict[str, FigureInfo] = {
     ),
     "balance": FigureInfo(
         "Classes asked",
-        "What the asked images turned out to be, round by round, beside the random ones of the holdout.",
+        "What the asked images turned out to be, round by round, beside the random ones.",
         balance.draw,
     ),
     "confusion": FigureInfo(
-        "Confusion on the holdout",
+        "Confusion on random images",
         "Rows: what annotators said. Columns: what the newest model says.",
         confusion.draw,
     ),
@@ -45,7 +45,7 @@ FIGURES: dict[str, FigureInfo] = {
         reliability.draw,
     ),
     "map": FigureInfo(
-        "Map of the pool",
+        "Map of all images",
         "Images that look alike to the newest model lie together. Point at one to see it; click to open its task.",
         pool_map.draw,
     ),

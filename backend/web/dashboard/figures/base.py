@@ -40,7 +40,7 @@ def names(classes: list[str]) -> list[str]:
     return labels
 
 
-def heat_map(x: list[str], y: list[str], percents: list[list[float]], counts: list[list[int]], **more: Any) -> Figure:
+def heat_map(x: list[str], y: list[str], percents: list[list[float]], counts: list[list[Any]], **more: Any) -> Figure:
     """Give a heat map's trace: shaded by ``percents``, with ``counts`` written into the cells while they fit."""
     trace = {
         "type": "heatmap",

@@ -24,7 +24,7 @@ def draw(view: ProjectView) -> Figure | str:
         labels,
         labels,
         np.round(100 * counts / truth_sums, 1).tolist(),
-        counts.tolist(),
+        [[value or "" for value in row] for row in counts.tolist()],
         zmax=100,
         customdata=[
             [[int(value), plain(said), plain(guess)] for value, guess in zip(row, classes, strict=True)]

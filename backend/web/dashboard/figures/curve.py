@@ -1,7 +1,10 @@
 """The learning curve."""
 
+from typing import Any
+
 from backend.web.dashboard.figures.base import Figure, axis, figure
 from backend.web.dashboard.view import ProjectView
+from backend.web.dashboard.words import few
 
 
 def draw(view: ProjectView) -> Figure | str:
@@ -10,9 +13,10 @@ def draw(view: ProjectView) -> Figure | str:
     if not entries:
         return "The first point appears when the first round is labeled and its model is trained."
     accuracy = [100 * entry["holdout_accuracy"] for entry in entries]
-    trace = {
+    points = {
         "type": "scatter",
-        "mode": "lines+markers",
+        "mode": "markers",
+        "cliponaxis": False,
         "x": [entry["labels"] for entry in entries],
         "y": accuracy,
         "error_y": {
@@ -30,13 +34,29 @@ def draw(view: ProjectView) -> Figure | str:
         ],
         "hovertemplate": "Round %{customdata[0]}, %{x} labels<br>%{y:.1f}% of %{customdata[1]} images"
         "<br>%{customdata[2]:.1f} to %{customdata[3]:.1f}%<extra></extra>",
-        "line": {"color": "var(--accent)", "width": 2},
-        "marker": {"color": "var(--accent)", "size": 8},
+        "marker": {
+            "color": "var(--accent)",
+            "size": 8,
+            "symbol": ["circle-open" if few(entry["holdout_size"]) else "circle" for entry in entries],
+        },
     }
     top = max(100 * entry["interval"][1] for entry in entries)
     bottom = min(100 * entry["interval"][0] for entry in entries)
     return figure(
-        [trace],
+        [points, _line(entries)],
         xaxis=axis("labels", rangemode="tozero"),
-        yaxis=axis("holdout accuracy, %", range=[max(bottom - 3, 0), min(top + 3, 101)]),
+        yaxis=axis("right on random images, %", range=[max(bottom - 3, 0), min(top + 3, 101)]),
     )
+
+
+def _line(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join the points that are measured well enough: between the others a line would show noise as progress."""
+    measured = [entry for entry in entries if not few(entry["holdout_size"])]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [entry["labels"] for entry in measured],
+        "y": [100 * entry["holdout_accuracy"] for entry in measured],
+        "line": {"color": "var(--accent)", "width": 2},
+        "hoverinfo": "skip",
+    }

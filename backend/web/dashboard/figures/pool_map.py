@@ -6,17 +6,16 @@ from typing import Any
 import numpy as np
 
 from backend.web.dashboard.figures.base import Figure, figure
-from backend.web.dashboard.view import ProjectView
+from backend.web.dashboard.view import MIN_MAPPED, ProjectView
 from model.outputs import FloatArray, IntArray
 
 MAX_REST, MAX_LABELED, MAX_QUEUED = 2000, 500, 500  # points of each kind
 MAX_SIDE = 12  # pixels to which images are thinned out where there is nothing better to compare them by
 FLOOR = 1e-4  # posteriors below it count as it
 SEED = 0  # of the sample: the same points every time
-MIN_IMAGES = 3
 
 MARKERS: dict[str, dict[str, Any]] = {
-    "rest": {"color": "var(--rest)", "size": 5, "opacity": 0.55},
+    "rest": {"color": "var(--rest)", "size": 5, "opacity": 0.8},
     "labeled": {"color": "var(--labeled)", "size": 7, "opacity": 0.8},
     "queued": {"color": "var(--queued)", "size": 8, "symbol": "diamond", "opacity": 0.9},
 }
@@ -70,8 +69,8 @@ def draw(view: ProjectView) -> Figure | str:
     if features is None:
         return "The map appears when the images are fetched."
     pool = view.losses.pool_index[view.losses.pool_index < len(features.rows)]
-    if len(pool) < MIN_IMAGES:
-        return f"A map needs at least {MIN_IMAGES} images."
+    if len(pool) < MIN_MAPPED:
+        return f"A map needs at least {MIN_MAPPED} images."
     version = (features.source, view.model.number if view.model else None, view.pool_version)
     sample = view.keep("map sample", version, lambda: _sample(pool, MAX_REST))
     projection = view.keep("map", version, lambda: Projection.fit(features.take(sample)))

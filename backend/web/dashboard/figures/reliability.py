@@ -39,6 +39,7 @@ def draw(view: ProjectView) -> Figure | str:
     dots = {
         "type": "scatter",
         "mode": "markers",
+        "cliponaxis": False,
         "x": [round(100 * one.confidence, 2) for one in found],
         "y": [round(value, 2) for value in share],
         "error_y": {
