@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from backend.web.services import Services
 logger = logging.getLogger(__name__)
 
 WAIT_S = 60.0  # for a worker to score unseen tasks; Label Studio waits for 100 s
+UNSEEN = 64  # tasks of a request that are scored while somebody waits; trainings wait, too
 WAITING = 3  # requests of a process that may wait so: the other threads answer /health, /setup and /webhook meanwhile
 
 _waiting = threading.BoundedSemaphore(WAITING)
@@ -79,14 +81,18 @@ def _posteriors(
 
 
 def _scored(here: Services, project: ProjectRow, task_ids: list[int]) -> dict[int, NDArray[np.float32]]:
-    """Have a worker score tasks, unless as many requests wait for one already as may."""
+    """Have a worker score the first of these tasks, unless as many requests wait for one already as may."""
     if not _waiting.acquire(blocking=False):
         logger.warning(
             "%d tasks of project %s go without a prediction: too many wait", len(task_ids), project.studio_id
         )
         return {}
+    if len(task_ids) > UNSEEN:
+        logger.info("%d tasks of project %s go without a prediction now", len(task_ids) - UNSEEN, project.studio_id)
+    until = time.time() + WAIT_S
+    given = (project.id, task_ids[:UNSEEN], until)
     try:
-        answer = here.queueing.ask(TRAIN, "backend.loop.jobs.score_tasks", project.id, task_ids, timeout_s=WAIT_S)
+        answer = here.queueing.ask(TRAIN, "backend.loop.jobs.score_tasks", *given, timeout_s=WAIT_S)
     except QueueUnavailable as error:
         logger.warning("%s; %d tasks of project %s go without a prediction", error, len(task_ids), project.studio_id)
         return {}

@@ -1,6 +1,8 @@
 """Requests that wait for a worker never take all threads."""
 
 import threading
+import time
+from types import SimpleNamespace
 
 from e2e_harness import wait_for
 
@@ -42,3 +44,16 @@ def test_only_so_many_requests_wait_for_a_worker(pages, filled: Store, private_r
     assert len(asked) == predict.WAITING
     # Task 1 has its score from the store; of task 1000 nobody knows anything.
     assert answers == [(200, [0.8, 0.0])] * len(threads)
+
+
+def test_no_request_has_a_worker_score_more_than_a_few_tasks(pages, filled: Store, monkeypatch) -> None:
+    asked = []
+    queueing = SimpleNamespace(ask=lambda *given, timeout_s: asked.append((given, timeout_s)))
+    pages.extensions["pt4al"].open_queueing = lambda: queueing
+    tasks = [{"id": 1}, *({"id": 1000 + i} for i in range(10_000))]
+    before = time.time()
+    answer = pages.test_client().post("/predict", json={**UNSEEN, "tasks": tasks})
+    assert [round(one["score"], 3) for one in answer.json["results"]] == [0.8] + [0.0] * 10_000
+    [((queue, _, _, task_ids, until), timeout_s)] = asked
+    assert (queue, task_ids, timeout_s) == ("train", list(range(1000, 1064)), predict.WAIT_S)
+    assert before + predict.WAIT_S <= until <= time.time() + predict.WAIT_S
