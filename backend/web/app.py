@@ -9,7 +9,7 @@ from backend.config import Settings
 from backend.errors import ConfigError, QueueUnavailable, StoreUnavailable
 from backend.queueing import Queueing
 from backend.store import Store
-from backend.web import api, auth, bodies, dashboard, downloads, final, guard, metrics, plugin
+from backend.web import api, auth, bodies, dashboard, downloads, final, guard, metrics, plugin, sending
 from backend.web.services import Services
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         metrics.register(app)
         for check in (bodies.limit, auth.check, guard.refuse_other_sites, bodies.check_values, plugin.check_body):
             app.before_request(check)
+        app.after_request(sending.limit)
         app.register_error_handler(ConfigError, _bad_request)
         app.register_error_handler(QueueUnavailable, _unavailable)
         app.register_error_handler(StoreUnavailable, _unavailable)
