@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from backend import logs
 from backend.config import Settings
 from backend.errors import BackendError, ConfigError
-from backend.preflight import check_packages
+from backend.preflight import check_addresses, check_packages
 from backend.queueing import QUEUES
 from backend.supervisor import watch_parent
 
@@ -51,6 +51,7 @@ def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def _web(arguments: argparse.Namespace, settings: Settings) -> int:
     check_packages()
+    check_addresses(settings)
     watch_parent()
     from backend.web_server import WebServer, warn_if_open
 
@@ -65,6 +66,7 @@ def _worker(arguments: argparse.Namespace, settings: Settings) -> int:
 
         return work(settings)
     check_packages()
+    check_addresses(settings)
     watch_parent()
     from backend.loop.worker import run_worker
 

@@ -3,7 +3,9 @@
 import socket
 from importlib.util import find_spec
 
+from backend.config import Settings
 from backend.errors import ConfigError
+from backend.queueing import Queueing
 
 
 def check_packages() -> None:
@@ -17,6 +19,20 @@ def check_packages() -> None:
             "label-studio-ml is not installed: run 'pip install --no-deps -r requirements-nodeps.txt' "
             "(its own requirements are outdated, so that requirements.txt cannot bring it along)"
         )
+
+
+def check_addresses(settings: Settings) -> None:
+    """See that REDIS_URL and DATABASE_URL are addresses at all; whoever they name may come up later.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    if settings.redis_url:
+        Queueing.from_settings(settings)
+    if settings.database_url:
+        from backend.store.database import open_engine  # what only sets up processes has no other use for it
+
+        open_engine(settings.database).dispose()
 
 
 def check_port(host: str, port: int, variable: str = "PORT") -> None:

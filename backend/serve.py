@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backend.config import Settings
 from backend.errors import ConfigError
-from backend.preflight import check_packages, check_port
+from backend.preflight import check_addresses, check_packages, check_port
 from backend.queueing import QUEUES, TRAIN
 from backend.redis_server import PrivateRedis
 from backend.supervisor import Child, Supervisor
@@ -30,6 +30,7 @@ def serve(settings: Settings, host: str) -> int:
         ConfigError: the port is taken, the data folder is in use, or a program is missing.
     """
     check_packages()
+    check_addresses(settings)
     check_port(host, settings.port)
     with _only_one(settings.data_dir):
         if settings.redis_url:
@@ -46,6 +47,7 @@ def serve(settings: Settings, host: str) -> int:
 def work(settings: Settings) -> int:
     """Run a worker for each queue until told to stop; give the exit code."""
     check_packages()
+    check_addresses(settings)
     return Supervisor(_workers(_environment(settings))).run()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from backend.config import Settings
 from backend.doctor.finding import Finding
 from backend.doctor.machine import check_machine, open_queueing, open_store
-from backend.doctor.studio import check_projects
+from backend.doctor.studio import check_projects, check_studio
 
 __all__ = ["Finding", "doctor", "examine"]
 
@@ -21,6 +21,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     store, finding = open_store(settings)
     yield finding
     yield from check_machine(settings)
+    yield from check_studio(settings)
     if store is None:
         return
     try:

@@ -1,6 +1,7 @@
 """What each project's Label Studio says: whether it is reached, reaches us, and serves our queue."""
 
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -15,26 +16,57 @@ from backend.loop.steps.pull import look
 from backend.loop.steps.upkeep import ours_among
 from backend.queueing import Queueing
 from backend.store import JobState, ProjectRow, Store
-from backend.studio.client import LabelStudio, MlBackend, ProjectInfo
+from backend.studio.client import LabelStudio, MlBackend, NamedToken, ProjectInfo
 
 CONNECT = "connect this backend in the project's settings under Model"
 PRIVATE = (
     "Label Studio refuses private addresses by itself: set ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false "
     "where it runs, and start it again"
 )
+REACH = "start it, or set LABEL_STUDIO_URL to the address it has from here"
+ANYTHING = "none"  # a server that refuses it is there
 SOON = "the workers put it back within half a minute; if they do not, see their log"
 CONNECTED = "CO"
 
 
+def check_studio(settings: Settings) -> Iterator[Finding]:
+    """Try the address and the key that the environment names, before any project is connected."""
+    if settings.label_studio_url is None:
+        return
+    tokens = [NamedToken("LABEL_STUDIO_API_KEY", settings.label_studio_api_key or ANYTHING)]
+    studio = LabelStudio(settings.label_studio_url, tokens)
+    try:
+        studio.session.get("/api/projects/", page_size=1, include="id")
+    except StudioRefused as error:
+        if settings.label_studio_api_key is not None:
+            yield Finding("LABEL_STUDIO_API_KEY", str(error), "create a token in Label Studio and set it to that")
+            return
+        yield Finding("LABEL_STUDIO_URL", f"{settings.label_studio_url} answers")
+    except BackendError as error:
+        yield Finding("LABEL_STUDIO_URL", str(error), REACH)
+    else:
+        yield Finding("LABEL_STUDIO_URL", f"{settings.label_studio_url} answers and takes LABEL_STUDIO_API_KEY")
+
+
 def check_projects(settings: Settings, store: Store, queueing: Queueing | None) -> Iterator[Finding]:
-    """Look at every connected project."""
+    """Look at every connected project; at those of a server that is down not one by one."""
     projects = store.projects.all(active=True)
     if not projects:
         yield Finding("projects", f"none is connected yet; {CONNECT}. If Label Studio answers 403: {PRIVATE}")
+    here = Context(settings, store, queueing or Queueing("unix:///nowhere"))
+    down: Counter[str] = Counter()
     for project in projects:
-        here = Context(settings, store, queueing or Queueing("unix:///nowhere"))
+        server = settings.label_studio_url or project.server
+        if server in down:
+            down[server] += 1
+            continue
         for finding in _check_project(here, project):
             yield Finding(f"project {project.studio_id}, {finding.name}", finding.text, finding.mend)
+            if finding.mend == REACH:
+                down[server] = 0
+    for server, others in down.items():
+        if others:
+            yield Finding("projects", f"{others} more on {server} cannot be looked at")
 
 
 def _check_project(here: Context, project: ProjectRow) -> Iterator[Finding]:
@@ -43,7 +75,7 @@ def _check_project(here: Context, project: ProjectRow) -> Iterator[Finding]:
         info = look(studio, project)
         backends = studio.ml_backends(project.studio_id)
     except StudioUnreachable as error:
-        yield Finding("Label Studio", str(error), "start it, or set LABEL_STUDIO_URL to the address it has from here")
+        yield Finding("Label Studio", str(error), REACH)
         return
     except StudioRefused as error:
         yield Finding(
@@ -65,7 +97,8 @@ def _check_project(here: Context, project: ProjectRow) -> Iterator[Finding]:
     if len(ours) > 1:
         text = f"{len(ours)} of the project's models have the address {ours[0].url}"
         yield Finding("connection", text, "delete all but one of them (Settings > Model)")
-    yield _webhook(here, studio, project, ours[0])
+    if project.error is None:  # it is put up again with what the error is about
+        yield _webhook(here, studio, project, ours[0])
     yield from _served(here, project, info)
     yield from _noted(here, project)
 
@@ -107,7 +140,7 @@ def _served(here: Context, project: ProjectRow, info: ProjectInfo) -> Iterator[F
     if info.model_version != current.model_version:
         yield Finding("version", f"it is '{info.model_version}', ours is '{current.model_version}'", SOON)
     if info.sampling == UNCERTAINTY and info.model_version == current.model_version:
-        yield Finding("queue", f"round {current.number} is served as {current.model_version}")
+        yield Finding("queue", f"round {current.number + 1} is served as {current.model_version}")
 
 
 def _noted(here: Context, project: ProjectRow) -> Iterator[Finding]:

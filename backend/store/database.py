@@ -70,7 +70,7 @@ class Store:
         Raises:
             ConfigError: the database or the data folder cannot be opened.
         """
-        self.engine = _engine(url)
+        self.engine = open_engine(url)
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             with (data_dir / "store.lock").open("a") as lock:
@@ -133,7 +133,12 @@ def _prepare(engine: Engine) -> None:
         raise ConfigError(f"DATABASE_URL: the database cannot be opened ({error.orig})") from None
 
 
-def _engine(url: str) -> Engine:
+def open_engine(url: str) -> Engine:
+    """Give the engine for ``url``; nothing is asked of the database yet.
+
+    Raises:
+        ConfigError: SQLAlchemy does not know such a database, or has no driver for it.
+    """
     try:
         if not url.startswith("sqlite"):
             return create_engine(url, pool_pre_ping=True)

@@ -85,6 +85,18 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "make room" in (found(Settings(data_dir=tmp_path), "disk").mend or "")
 
 
+@pytest.mark.parametrize("url", ["localhost:6399", "redis://h:abc/0", "foo"])
+def test_an_address_that_is_no_redis_is_named(tmp_path: Path, url: str) -> None:
+    finding = found(Settings(data_dir=tmp_path, redis_url=url), "redis")
+    assert finding.text.startswith("REDIS_URL: ")
+    assert "mend REDIS_URL" in (finding.mend or "")
+
+
+@pytest.mark.parametrize("url", ["foo", "postgres://x/y"])
+def test_an_address_that_is_no_database_is_named(tmp_path: Path, url: str) -> None:
+    assert found(Settings(data_dir=tmp_path, database_url=url), "store").text.startswith("DATABASE_URL: ")
+
+
 def test_a_full_redis_is_named(tmp_path: Path) -> None:
     (tmp_path / "redis").mkdir()
     with running_redis(tmp_path / "redis") as url:
@@ -120,6 +132,22 @@ def test_a_gpu_that_is_expected_and_missing_is_named(tmp_path: Path, monkeypatch
     finding = found(Settings(data_dir=tmp_path), "device")
     assert "PyTorch does not see it" in finding.text
     assert found(Settings(data_dir=tmp_path, device="cpu"), "device").ok
+
+
+# Label Studio
+
+
+def test_address_and_key_of_the_environment_are_tried_before_any_project_is_connected(
+    tmp_path: Path, label_studio: LabelStudioServer
+) -> None:
+    def tried(url: str, key: str | None) -> list[tuple[str, bool]]:
+        settings = Settings(data_dir=tmp_path, label_studio_url=url, label_studio_api_key=key)
+        return [(one.name, one.ok) for one in examine(settings) if one.name.startswith("LABEL_STUDIO")]
+
+    assert tried(label_studio.url, label_studio.token) == [("LABEL_STUDIO_URL", True)]
+    assert tried(label_studio.url, None) == [("LABEL_STUDIO_URL", True)]
+    assert tried(label_studio.url, "0" * 40) == [("LABEL_STUDIO_API_KEY", False)]
+    assert tried(f"http://127.0.0.1:{free_port()}", label_studio.token) == [("LABEL_STUDIO_URL", False)]
 
 
 # A project

@@ -156,6 +156,16 @@ def test_port_that_is_taken_is_said(tmp_path: Path) -> None:
     assert "PORT" in said
 
 
+@pytest.mark.parametrize("command", ["serve", "web", "worker"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("REDIS_URL", "localhost:6399"), ("REDIS_URL", "redis://h:abc/0"), ("DATABASE_URL", "foo")]
+)
+def test_an_address_that_is_none_is_said_once(tmp_path: Path, command: str, name: str, value: str) -> None:
+    said = refuse(command, "--data-dir", str(tmp_path), PORT=str(free_port()), **{name: value})
+    assert said.startswith(f"pt4al: {name}: ")
+    assert said.count("\n") == 1
+
+
 def test_wrong_setting_is_said(tmp_path: Path) -> None:
     assert "PORT" in refuse("serve", "--port", "99999", "--data-dir", str(tmp_path))
 
