@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -21,10 +21,35 @@ from model.images import decode, measure
 WORKERS = 8
 AHEAD = 4
 """Downloads in flight or waiting to be taken, for each worker: what bounds memory."""
-LARGE_PIXELS = 16_000_000
-"""Images beyond are decoded one at a time: the largest that is taken needs more than a gigabyte meanwhile."""
+PIXELS_AT_ONCE = 32_000_000
+"""That are being decoded at any time, of one image or of several: what a decoder needs goes by them, from 4 bytes each
+(JPEG, PNG) to 20 (JPEG 2000). An image that has more is decoded alone."""
 
-_large = threading.Lock()
+
+class PixelBudget:
+    """Lets threads decode images side by side as long as these have few pixels together."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._taken = total, 0
+        self._turn = threading.Lock()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def of(self, pixels: int) -> Iterator[None]:
+        """Wait until so many are free, or nobody has any."""
+        # In turn, so that small images do not overtake a large one for ever.
+        with self._turn, self._changed:
+            self._changed.wait_for(lambda: self._taken == 0 or self._taken + pixels <= self._total)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()
+
+
+_budget = PixelBudget(PIXELS_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +118,7 @@ def _one(client: LabelStudio, task_id: int, reference: str, side: int) -> Fetche
     try:
         body = client.fetch(reference, task_id)
         size = measure(body)
-        with _large if size[0] * size[1] > LARGE_PIXELS else nullcontext():
+        with _budget.of(size[0] * size[1]):
             return FetchedImage(task_id, pixels=decode(body, side), size=size)
     except ImageUnavailable as error:
         return FetchedImage(task_id, error=str(error), transient=True)

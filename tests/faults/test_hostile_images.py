@@ -254,6 +254,26 @@ def test_memory_that_a_large_image_takes_is_seen(web: Web) -> None:
     assert memory_grown(web, ["large"]) > 100
 
 
+def test_memory_stays_near_the_pixels_of_an_image_of_16_bits(web: Web) -> None:
+    """The 36 megapixels are 72 MB themselves; a copy of theirs in double precision would be 288."""
+    deep = Image.fromarray(np.zeros((6000, 6000), np.uint16))
+    served(web, {"deep": plain(encoded(deep, "PNG", compress_level=1))})
+    assert memory_grown(web, ["deep"]) < 150
+
+
+def bomb_of_scans() -> bytes:
+    """A JPEG of a megapixel that says thirty thousand times in thirty bytes to go over all of it again."""
+    start = encoded(Image.new("L", (1000, 1000), 128), "JPEG", progressive=True)
+    return start[:-2] + start[start.rindex(b"\xff\xda") : -2] * 30_000 + start[-2:]
+
+
+def test_a_jpeg_of_endless_scans_is_refused_at_once(client: LabelStudio, web: Web) -> None:
+    served(web, {"scans": plain(bomb_of_scans(), "image/jpeg")})
+    begun = time.monotonic()
+    assert "scans" in (fetch(client, web, ["scans"])["scans"].error or "")
+    assert time.monotonic() - begun < 20  # it would take a minute
+
+
 def test_a_thousand_hostile_images_of_a_host_that_hangs_take_little_time(
     client: LabelStudio, web: Web, figures
 ) -> None:

@@ -156,9 +156,134 @@ def test_decode_takes_a_large_jpeg_at_an_eighth_of_its_side(monkeypatch):
     data = encode(Image.new("RGB", (4000, 2000), "red"), "JPEG")
     sizes = []
     to_rgb = images._to_rgb
-    monkeypatch.setattr(images, "_to_rgb", lambda image: sizes.append(image.size) or to_rgb(image))
+    monkeypatch.setattr(images, "_to_rgb", lambda image, span: sizes.append(image.size) or to_rgb(image, span))
     assert near(decode(data, 32)[0, 0], RED)
     assert sizes == [(500, 250)]
+
+
+def odd(mode, size):
+    """Noise of this mode with values over all of its range, transparency among them."""
+    generator = np.random.default_rng(7)
+    shape = (size[1], size[0])
+    if mode == "I;16":
+        return Image.fromarray(generator.integers(0, 65536, shape, np.uint16))
+    if mode in ("I", "F"):
+        kind = np.int32 if mode == "I" else np.float32
+        return Image.fromarray(generator.integers(-70_000, 90_000, shape).astype(kind))
+    bands = [
+        Image.fromarray(generator.integers(0, 256, shape, np.uint8))
+        for _ in range(len(Image.new(mode, (1, 1)).getbands()))
+    ]
+    image = bands[0].convert(mode) if len(bands) == 1 else Image.merge(mode, bands)
+    if mode == "P":
+        image.info["transparency"] = bytes(range(256))
+    return image
+
+
+@pytest.mark.parametrize("size", [(97, 61), (61, 300), (7, 250), (250, 1)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "I;16", "I", "F"])
+def test_squeezed_is_what_pillow_makes_of_the_whole(mode, size, monkeypatch):
+    image = odd(mode, size)
+    whole = images._to_rgb(image, images._range(image))
+    expected = np.asarray(whole.resize((5, 5), Image.Resampling.BICUBIC, reducing_gap=images.GAP))
+    for tile in (1024, 32, 1):
+        monkeypatch.setattr(images, "TILE", tile)
+        np.testing.assert_array_equal(np.asarray(images._squeezed(image, 5)), expected)
+
+
+def test_pillow_itself_stops_above_our_limit_and_says_nothing_below():
+    assert Image.open(io.BytesIO(png_header(MAX_PIXELS // 1000, 1000))).size == (MAX_PIXELS // 1000, 1000)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(png_header(MAX_PIXELS // 1000 + 1, 1000)))
+
+
+def icon(inner):
+    """An icon that says 16 x 16 pixels and holds any PNG."""
+    import struct
+
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(inner), 22) + inner
+
+
+def test_decode_refuses_an_icon_whose_header_may_say_anything(monkeypatch):
+    data = icon(encode(Image.new("RGB", (300, 300))))
+    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("decoded"))
+    for use in (lambda: decode(data, 16), lambda: measure(data)):
+        with pytest.raises(BadImage, match="icon"):
+            use()
+
+
+def tiled_tiff(side, tile):
+    """A grey TIFF of one tile, which is at least as large as the picture."""
+    import struct
+    import zlib
+
+    packed = zlib.compress(bytes(tile * tile))
+    longs = {256: side, 257: side, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile, 324: 134, 325: len(packed)}
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in longs.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(longs)) + tags + bytes(4) + packed
+
+
+def test_decode_refuses_a_small_tiff_of_one_enormous_tile():
+    assert decode(tiled_tiff(20, 256), 16).max() == 0
+    assert decode(tiled_tiff(2064, 2064), 16).max() == 0
+    with pytest.raises(BadImage, match="20 x 20 pixels is stored as tiles of 9 megapixels"):
+        decode(tiled_tiff(20, 3008), 16)
+
+
+# Scans of a JPEG
+
+
+def progressive(size=(64, 64)):
+    return encode(noise(*size), "JPEG", progressive=True)
+
+
+def repeated(data, times):
+    """Repeat the last scan of a progressive JPEG: some thirty bytes each, and all of the picture to decode."""
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * times + data[-2:]
+
+
+def test_decode_takes_progressive_jpegs_whatever_lies_in_and_behind_them():
+    plain = progressive()
+    scans = b"\xff\xda" * 1000
+    decoys = [
+        plain + scans,  # a film behind the photograph
+        plain[:2] + b"\xff\xe2" + (len(scans) + 2).to_bytes(2) + scans + plain[2:],  # a colour profile
+        plain[:2] + b"\xff" * 500 + plain[2:],
+        repeated(plain, 20),
+    ]
+    for data in [plain, *decoys]:
+        assert near(decode(data, 16).mean(axis=(0, 1)), decode(plain, 16).mean(axis=(0, 1)))
+
+
+def hidden(data, times):
+    """Hide repeated scans from whoever takes FF02 for a marker with a length; the decoder looks on behind it."""
+    scans = repeated(data, times)[len(data) - 2 : -2]
+    return data[:-2] + b"\xff\x02\xff\xff" + scans + data[-2:]
+
+
+@pytest.mark.parametrize("bomb", [repeated, hidden])
+def test_decode_refuses_a_jpeg_of_a_thousand_scans(bomb, monkeypatch):
+    data = bomb(progressive(), 1000)
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
+    for use in (lambda: decode(data, 16), lambda: measure(data)):
+        with pytest.raises(BadImage, match="more than 100 scans"):
+            use()
+
+
+def test_decode_takes_fewer_scans_of_a_larger_jpeg(monkeypatch):
+    data = repeated(progressive(), 40)
+    monkeypatch.setattr(images, "MAX_SCANNED_PIXELS", 60 * 64 * 64)
+    decode(data, 16)
+    monkeypatch.setattr(images, "MAX_SCANNED_PIXELS", 40 * 64 * 64)
+    with pytest.raises(BadImage, match="has 50 scans"):
+        decode(data, 16)
+
+
+def test_decode_refuses_a_jpeg_of_endless_segments():
+    data = progressive()
+    with pytest.raises(BadImage, match="segments"):
+        decode(data[:2] + b"\xff\xfe\x00\x02" * 20_000 + data[2:], 16)
 
 
 @pytest.mark.parametrize(

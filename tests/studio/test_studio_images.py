@@ -10,7 +10,7 @@ from backend.studio import images
 from backend.studio import session as session_module
 from backend.studio.annotator import Annotator
 from backend.studio.client import LabelStudio, NamedToken
-from backend.studio.images import AHEAD, download_images
+from backend.studio.images import AHEAD, PixelBudget, download_images
 
 
 @pytest.fixture(autouse=True)
@@ -91,20 +91,51 @@ def test_download_images_asks_once_for_a_file_that_a_thousand_tasks_name(ours: L
     assert len(web.requests) == 1
 
 
-def test_download_images_decodes_large_ones_one_at_a_time(ours: LabelStudio, web: Web, monkeypatch):
+@pytest.mark.parametrize(("budget", "together"), [(40, 1), (48, 1), (2 * 48, 2), (3 * 48 + 47, 3)])
+def test_download_images_decodes_so_many_pixels_at_once(ours: LabelStudio, web: Web, monkeypatch, budget, together):
     at_once, most, lock = [], [], threading.Lock()
 
     def decode(body, side):
         with lock:
             at_once.append(1)
             most.append(len(at_once))
-        time.sleep(0.02)
+        time.sleep(0.05)
         with lock:
             at_once.pop()
         return np.zeros((side, side, 3), np.uint8)
 
     monkeypatch.setattr(images, "decode", decode)
-    monkeypatch.setattr(images, "LARGE_PIXELS", 40)
+    monkeypatch.setattr(images, "_budget", PixelBudget(budget))
     web.answer = lambda handler, _: reply(handler, 200, png(), "image/png")  # 8 x 6 pixels
-    assert len(list(download_images(ours, [(task, f"/data/{task}.png") for task in range(8)], 4))) == 8
-    assert max(most) == 1
+    assert len(list(download_images(ours, [(task, f"/data/{task}.png") for task in range(12)], 4))) == 12
+    assert max(most) == together
+
+
+def test_pixel_budget_lets_nobody_overtake_one_that_waits():
+    budget, order = PixelBudget(10), []
+
+    def take(name, pixels):
+        with budget.of(pixels):
+            order.append(name)
+
+    with budget.of(5):
+        large = threading.Thread(target=take, args=("large", 100))
+        large.start()
+        while not budget._turn.locked():
+            time.sleep(0.01)
+        small = threading.Thread(target=take, args=("small", 1))
+        small.start()
+        time.sleep(0.05)
+        assert order == []
+    large.join()
+    small.join()
+    assert order == ["large", "small"]
+
+
+def test_pixel_budget_gives_back_what_a_failure_held():
+    budget = PixelBudget(10)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="damaged"), budget.of(8):
+            raise ValueError("damaged")
+    with budget.of(10):
+        pass
