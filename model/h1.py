@@ -17,14 +17,14 @@ from typing import TypedDict
 import numpy as np
 
 from model.data import load_images
-from model.errors import BadInput, ModelError, UnknownName
+from model.errors import BadInput, ModelError
 from model.files import write_atomically
 from model.metrics import spearman
 from model.names import PRETEXT_TASKS
 from model.outputs import FloatArray, IntArray
 from model.results import Results, Say
 from model.study import parse, study_parser
-from model.world import QUERY_STREAM, Setting, World
+from model.world import QUERY_STREAM, Setting, World, pretext_of
 
 LABELED = 0.2  # share of the pool that the main model is trained on by itself
 
@@ -53,8 +53,7 @@ def measure(
 ) -> None:
     """Measure every task with every seed, adding to ``results`` what it does not have yet."""
     for task in tasks:
-        if task not in PRETEXT_TASKS:
-            raise UnknownName("pretext task", task, PRETEXT_TASKS)
+        pretext_of(task)
     images = load_images(setting.data)
     for seed in seeds:
         known = {row["task"] for row in results.rows if row["seed"] == seed}
@@ -212,7 +211,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--pool", type=int, required=True, help="images in the pool, drawn anew for each seed")
     add("--labels", type=int, help="of them the main model is trained on (default: a fifth)")
-    add("--tasks", default="all", help=f"comma list of {', '.join(PRETEXT_TASKS)}, or all")
+    tasks = f"comma list of {', '.join(PRETEXT_TASKS)}, or all; task@recipe: by that recipe and its network"
+    add("--tasks", default="all", help=tasks)
     return parser
 
 

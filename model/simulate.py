@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from model.curves import CONTROL, Row, summarize, table
 from model.data import load_images
 from model.errors import BadInput, ModelError, UnknownName
-from model.names import JOINTS, PRETEXT_TASKS
+from model.names import JOINTS
 from model.oracle import OracleLoop
 from model.query import QuerySettings
 from model.results import Results, Say
 from model.study import parse, study_parser
-from model.world import Setting, World
+from model.world import Setting, World, pretext_of
 
 FORM = "pretext/batch_order/first_query/sampler"
 
@@ -25,7 +25,7 @@ FORM = "pretext/batch_order/first_query/sampler"
 class Strategy:
     """What is compared, written ``pretext/batch_order/first_query/sampler``; an empty part is the default here.
 
-    A fifth part is the joint training of the main model.
+    The pretext task may be ``task@recipe``. A fifth part is the joint training of the main model.
     """
 
     name: str
@@ -37,8 +37,7 @@ class Strategy:
 
     def settings(self, setting: Setting, classes: int) -> QuerySettings:
         """Return how this strategy asks; raise UnknownName for a part that is in no registry."""
-        if self.pretext not in PRETEXT_TASKS:
-            raise UnknownName("pretext task", self.pretext, PRETEXT_TASKS)
+        pretext_of(self.pretext)
         if self.joint not in JOINTS:
             raise UnknownName("joint training", self.joint, JOINTS)
         return QuerySettings(

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from model.bank import ImageBank
 from model.data import ImageSet, load_images
-from model.errors import BadInput
+from model.errors import BadInput, UnknownName
 from model.files import save_array, write_atomically
+from model.names import PRETEXT_TASKS, RECIPES
 from model.outputs import FloatArray, IntArray
 
 # Streams of random numbers: the draw of one thing does not depend on how much was drawn for another.
@@ -67,11 +68,15 @@ class World:
         self.test_bank = _bank(folder / "test", images.test[tested])
         self.classes = len(images.classes)
 
-    def pretext(self, task: str) -> tuple[Path, FloatArray]:
-        """Return the weights of a pretext network and its losses (N,) of the pool, trained where they are not yet."""
+    def pretext(self, name: str) -> tuple[Path, FloatArray]:
+        """Return the weights of a pretext network and its losses (N,) of the pool, trained where they are not yet.
+
+        name: a task, trained as the setting says, or ``task@recipe`` for that recipe and its own network.
+        """
         from model.pretext import extract_losses, train_pretext
 
-        folder = self.folder / f"pretext-{task}"
+        task, recipe = pretext_of(name)
+        folder = self.folder / f"pretext-{name}"
         weights, losses = folder / "weights.pt", folder / "losses.npy"
         if not losses.exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -80,8 +85,8 @@ class World:
                 self.bank,
                 out=weights,
                 checkpoint=folder / "checkpoint.pt",
-                network=self.setting.network,
-                recipe=self.setting.recipe,
+                network=self.setting.network if recipe is None else "auto",
+                recipe=recipe or self.setting.recipe,
                 epochs=self.setting.pretext_epochs,
                 seed=self.seed,
                 device=self.device,
@@ -89,16 +94,26 @@ class World:
             save_array(losses, extract_losses(self.bank, weights, device=self.device, seed=self.seed))
         return weights, np.load(losses)
 
-    def pretext_embeddings(self, task: str) -> FloatArray:
+    def pretext_embeddings(self, name: str) -> FloatArray:
         """Return the features (N, D) of a pretext network, extracted where they are not yet."""
         from model.pretext import extract_embeddings
 
-        weights, _ = self.pretext(task)
+        weights, _ = self.pretext(name)
         path = weights.with_name("embeddings.npy")
         if not path.exists():
             save_array(path, extract_embeddings(self.bank, weights, device=self.device))
         features: FloatArray = np.load(path)
         return features
+
+
+def pretext_of(name: str) -> tuple[str, str | None]:
+    """Return task and recipe of ``task`` or ``task@recipe``; raise UnknownName where one is in no registry."""
+    task, _, recipe = name.partition("@")
+    if task not in PRETEXT_TASKS:
+        raise UnknownName("pretext task", task, PRETEXT_TASKS)
+    if recipe and recipe not in RECIPES:
+        raise UnknownName("recipe", recipe, RECIPES)
+    return task, recipe or None
 
 
 def draw_pool(labels: IntArray, size: int | None, generator: np.random.Generator, *, imbalance: bool) -> IntArray:

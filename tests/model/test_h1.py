@@ -5,6 +5,7 @@ import pytest
 
 from model.h1 import Row, cross_entropy, main, table
 from model.metrics import spearman
+from model.training import read_weights
 
 ARGUMENTS = "--data digits --pool 150 --test 80 --seeds 1 --epochs 2 --pretext-epochs 1 --device cpu"
 
@@ -48,6 +49,14 @@ def test_measurement_that_was_stopped_goes_on(finished, capsys):
     again = json.loads(finished.read_text())
     assert [{**row, "seconds": 0} for row in again] == [{**row, "seconds": 0} for row in rows]
     assert capsys.readouterr().err.splitlines()[0].startswith("vae  seed 0")
+
+
+def test_a_task_by_another_recipe_is_measured_against_the_same_main_model(finished, tmp_path):
+    assert run(tmp_path / "h1.json", "rotation@paper") == 0
+    (row,) = json.loads((tmp_path / "h1.json").read_text())
+    assert (row["task"], row["accuracy"]) == ("rotation@paper", json.loads(finished.read_text())[0]["accuracy"])
+    weights = tmp_path / "h1.work" / "seed-0" / "pretext-rotation@paper" / "weights.pt"
+    assert read_weights(weights)["network"] == "resnet18"
 
 
 def test_an_unknown_task_and_a_pool_without_rest_are_refused(tmp_path, capsys):

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 
+from model.errors import UnknownName
 from model.files import save_array
-from model.world import draw_pool
+from model.world import draw_pool, pretext_of
 
 
 def rng(seed=0):
@@ -49,3 +51,14 @@ def test_save_array_replaces_a_file_as_a_whole(tmp_path):
     save_array(path, np.arange(4))
     assert np.load(path).tolist() == [0, 1, 2, 3]
     assert [p.name for p in tmp_path.iterdir()] == ["a.npy"]
+
+
+def test_pretext_of_splits_task_and_recipe():
+    assert pretext_of("rotation") == ("rotation", None)
+    assert pretext_of("jigsaw@paper") == ("jigsaw", "paper")
+
+
+@pytest.mark.parametrize("name", ["origami", "rotation@napkin"])
+def test_pretext_of_refuses_what_it_does_not_know(name):
+    with pytest.raises(UnknownName, match=name.rpartition("@")[2]):
+        pretext_of(name)
