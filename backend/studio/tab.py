@@ -1,4 +1,4 @@
-"""Our tab in the Data Manager: every task with its batch, its loss and its score, the queue on top.
+"""Our tab in the Data Manager: every task to be done with its batch, its loss and its score, the queue on top.
 
 The tab orders by the prediction score, which Label Studio takes from the project's current version alone: the tasks
 that are asked now stand first, most wanted first, and the tab needs no change between rounds. "Label All Tasks" ignores
@@ -15,6 +15,12 @@ from backend.studio.types import Json
 BATCH, LOSS, SCORE = "tasks:data.pretext_batch", "tasks:data.pretext_loss", "tasks:predictions_score"
 # Without a type, Label Studio orders fields of task data as text.
 NUMBERS = {BATCH: "Number", LOSS: "Number", SCORE: "Number"}
+TO_DO = {
+    "conjunction": "and",
+    # Set once a task has as many annotations as the project wants, so that overlap is heeded.
+    "items": [{"filter": "filter:tasks:completed_at", "operator": "empty", "type": "Datetime", "value": True}],
+}
+"""Answered tasks keep their score, and would stay on top."""
 SHOWN = {"tasks:inner_id", "tasks:total_annotations", SCORE}
 """Columns beside those of the task data, all of which stay."""
 
@@ -40,6 +46,7 @@ def ensure(session: StudioSession, project: int, title: str) -> int:
         "type": "list",
         "target": "tasks",
         "ordering": [SCORE],
+        "filters": TO_DO,
         "columnsDisplayType": NUMBERS,
         "hiddenColumns": _hidden(columns),
     }
