@@ -1,0 +1,54 @@
+"""The line on the model card, and what scripts are told, for conditions that are hard to bring about."""
+
+import pytest
+
+from backend.config import ProjectConfig
+from backend.loop.report import advice_of, as_json, as_line
+from backend.loop.status import Status
+from backend.store import ProjectRow, RoundRow, RoundState
+from backend.store.rounds import AskCounts
+from backend.store.tally import TaskCounts
+
+MODEL = {"has_model": True, "labels": 36, "live_at": 1.0}
+
+
+def status(
+    number: int = 0, state: str = RoundState.LIVE, *, tasks: TaskCounts, answered: int, **given: object
+) -> Status:
+    rounds = [
+        RoundRow(
+            number=n, asked=40, state=RoundState.CLOSED, model_version=f"pt4al-r{n:03d}", seconds={}, **MODEL | given
+        )
+        for n in range(number + 1)
+    ]
+    rounds[-1].state = state
+    project = ProjectRow(id=1, studio_id=7, active=True, title="Birds", extra_params={}, backend_url="http://b:9090")
+    return Status(project, ProjectConfig(), tasks, rounds, AskCounts(answered=answered), [], [])
+
+
+POOL = TaskCounts(tasks=100, ok=100, answered=50, labeled=50, available=50)
+DONE = TaskCounts(tasks=100, ok=100, answered=100, labeled=99)
+
+
+def test_the_card_counts_answers_up_to_what_the_round_asks_and_names_the_rest() -> None:
+    line = as_line(status(1, tasks=POOL, answered=50, holdout_size=2, holdout_correct=1))
+    assert "round 2 of 10; 40 of 40 answered, 10 more ahead of the next round;" in line
+    assert "accuracy on random images 1 of 2 right, too few to say, with 36 labels to learn from" in line
+    assert "ahead" not in as_line(status(1, tasks=POOL, answered=40))
+
+
+@pytest.mark.parametrize(
+    ("number", "state", "tasks", "advice", "words"),
+    [
+        (0, RoundState.CLOSED, DONE, "finished", "round 1, the last; 40 of 40 answered; every image is answered"),
+        (10, RoundState.LIVE, POOL, "continue", "round 11, after the last batch; 40 of 40 answered; all batches are"),
+        (9, RoundState.LIVE, POOL, "continue", "round 10 of 10; 40 of 40 answered."),
+    ],
+)
+def test_only_when_every_image_is_answered_there_is_nothing_to_advise(
+    number: int, state: str, tasks: TaskCounts, advice: str, words: str
+) -> None:
+    found = status(number, state, tasks=tasks, answered=40)
+    assert advice_of(found) == advice
+    assert words in as_line(found)
+    assert as_json(found)["advice"] == advice
