@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test faults bench lint format
+.PHONY: help setup demo serve status doctor test faults bench lint format
 
 VENV := .venv
 SERVER := .venv-labelstudio
@@ -24,11 +24,17 @@ help:  ## show this
 
 setup: $(RUNTIME) $(SERVER)/.installed  ## prepare .venv (the backend) and .venv-labelstudio (the server)
 
-demo: setup  ## the whole loop on 1,797 digits [PORT=9090 LS_PORT=8080 DATA=folder EXIT=1]
+demo: setup  ## the whole loop on 1,797 digits; again: goes on [FRESH=1 PORT=9090 LS_PORT=8080 DATA=folder DEMO_DIR=folder EXIT=1]
 	@$(BIN)/python -m backend demo
 
 serve: $(RUNTIME)  ## run the backend [PORT=9090 DATA_DIR=folder]
 	@$(BIN)/python -m backend serve
+
+status: $(RUNTIME)  ## all projects as a table, whether or not a server runs [DATA_DIR=folder]
+	@$(BIN)/python -m backend status
+
+doctor: $(RUNTIME)  ## what is wrong in this installation, and how to mend it [DATA_DIR=folder]
+	@$(BIN)/python -m backend doctor
 
 test: $(DEV) $(SERVER)/.installed  ## run all tests [ARGS="-k name"]
 	$(BIN)/python -m pytest $(ARGS)
