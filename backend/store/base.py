@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
-from sqlalchemy.orm import Session
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Select, String
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 Transaction = Callable[[], AbstractContextManager[Session]]
 
@@ -17,3 +21,25 @@ class Repository:
         """Take the ways to begin a transaction."""
         self._read = read
         self._write = write
+
+
+def scatter(session: Session, query: Select[Any], lines: int, *arrays: NDArray[Any]) -> None:
+    """Put the rows of ``query`` into ``arrays``, ``lines`` at a time: the first column is the place, then their values.
+
+    No value is None; a float's may be, which is NaN.
+    """
+    # The connection's rows rather than the session's: those cost as much again.
+    for part in session.connection().execute(query.execution_options(yield_per=lines)).partitions():
+        index, *columns = zip(*part, strict=True)
+        places = np.array(index, np.int64)
+        for array, values in zip(arrays, columns, strict=True):
+            array[places] = np.array(values, array.dtype)
+
+
+def unindexed(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    """Name ``column`` so that SQLite does not walk the whole pool by that column's index.
+
+    It has no statistics: an index that spares a sort looks better to it than one that finds the few rows meant, and of
+    two that look alike it takes the one that was made last.
+    """
+    return column.concat("") if isinstance(column.type, String) else column + 0

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from sqlalchemy import case, func, select
 
 from backend.chunks import chunks
-from backend.store.base import IN_LIMIT, Repository
+from backend.store.base import IN_LIMIT, Repository, scatter, unindexed
 from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, TaskRow
 
 LINES = 2000  # read at once
+GIVEN = tuple(answer for answer in Answer if answer != Answer.NONE)  # by name: the index knows no "other than"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Insight(Repository):
         """Count the tasks that have an answer, by its kind; deleted tasks have none."""
         query = (
             select(TaskRow.answer, func.count())
-            .where(TaskRow.project_id == key, TaskRow.answer != Answer.NONE)
+            .where(TaskRow.project_id == key, TaskRow.answer.in_(GIVEN))
             .group_by(TaskRow.answer)
         )
         with self._read() as session:
@@ -166,9 +167,7 @@ class Insight(Repository):
             TaskRow.project_id == key, TaskRow.state == ImageState.OK, TaskRow.pool_index < size
         )
         with self._read() as session:
-            for part in session.execute(query.execution_options(yield_per=LINES)).partitions():
-                index, task_id, free = map(np.array, zip(*part, strict=True))
-                found.task_id[index], found.unlabeled[index] = task_id, free
+            scatter(session, query, LINES, found.task_id, found.unlabeled)
         return found
 
     def lines(self, key: int) -> Iterator[ImageLine]:
@@ -202,14 +201,14 @@ class Insight(Repository):
     def labeled(self, key: int) -> NDArray[np.int64]:
         """Give the pool indices (n,) of all labeled images, rising."""
         with self._read() as session:
-            rows = session.scalars(_labeled(key, TaskRow.pool_index).order_by(TaskRow.pool_index)).all()
+            rows = session.scalars(_labeled(key, TaskRow.pool_index).order_by(unindexed(TaskRow.pool_index))).all()
         return np.array(rows, np.int64)
 
     def holdout(self, key: int) -> list[tuple[int, str]]:
         """List (pool_index, label) of the labeled holdout."""
         query = _labeled(key, TaskRow.pool_index, TaskRow.label).where(TaskRow.holdout, TaskRow.label.is_not(None))
         with self._read() as session:
-            return [(index, label) for index, label in session.execute(query.order_by(TaskRow.pool_index))]
+            return [(index, label) for index, label in session.execute(query.order_by(unindexed(TaskRow.pool_index)))]
 
     def task_ids(self, key: int, pool_indices: Sequence[int]) -> dict[int, int]:
         """Give the task id by pool index, for those that have one."""
@@ -229,8 +228,8 @@ def _labeled(key: int, *columns: Any) -> Any:
     return select(*columns).where(
         TaskRow.project_id == key,
         TaskRow.answer == Answer.LABELED,
-        TaskRow.state == ImageState.OK,
-        TaskRow.pool_index.is_not(None),
+        unindexed(TaskRow.state) == ImageState.OK,
+        unindexed(TaskRow.pool_index).is_not(None),
     )
 
 

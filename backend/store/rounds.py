@@ -9,7 +9,7 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from backend.chunks import chunks
-from backend.store.base import IN_LIMIT, Repository
+from backend.store.base import IN_LIMIT, Repository, unindexed
 from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, RoundRow, RoundState, TaskRow
 from backend.store.tally import keep_tally
 
@@ -188,6 +188,7 @@ class Rounds(Repository):
     def drop(self, key: int, number: int) -> None:
         """Forget a round that was planned and never served."""
         with self._write() as session:
+            _free_holdout(session, key, AskRow.round == number)
             session.execute(delete(AskRow).where(AskRow.project_id == key, AskRow.round == number))
             session.execute(delete(RoundRow).where(RoundRow.project_id == key, RoundRow.number == number))
 
@@ -206,10 +207,20 @@ class Rounds(Repository):
 
 def _draw_holdout(session: Session, key: int, task_ids: Sequence[int]) -> None:
     """Free the holdout tasks that nobody answered, and take these; not those that were answered while we planned."""
-    mine = (TaskRow.project_id == key) & (TaskRow.answer == Answer.NONE)
-    session.execute(update(TaskRow).where(mine, TaskRow.holdout).values(holdout=False))
+    _free_holdout(session, key)
     for part in chunks(task_ids, IN_LIMIT):
-        session.execute(update(TaskRow).where(mine, TaskRow.task_id.in_(part)).values(holdout=True))
+        session.execute(_unanswered_tasks(key).where(TaskRow.task_id.in_(part)).values(holdout=True))
+
+
+def _free_holdout(session: Session, key: int, *where: Any) -> None:
+    # By the asks: nearly all of a pool is unanswered, and the writing transaction would look at each.
+    asked = select(AskRow.task_id).where(AskRow.project_id == key, AskRow.role == AskRole.HOLDOUT, *where)
+    mine = _unanswered_tasks(key).where(TaskRow.task_id.in_(asked), TaskRow.holdout)
+    session.execute(mine.values(holdout=False), execution_options={"synchronize_session": False})
+
+
+def _unanswered_tasks(key: int) -> Any:
+    return update(TaskRow).where(TaskRow.project_id == key, unindexed(TaskRow.answer) == Answer.NONE)
 
 
 def _select_unanswered(session: Session, key: int, number: int, where: Sequence[Any]) -> list[AskRow]:

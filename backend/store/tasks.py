@@ -1,9 +1,11 @@
 """Tasks: images, answers, losses, batches, and what of them Label Studio has been told."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +13,13 @@ from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from backend.chunks import chunks
-from backend.store.base import IN_LIMIT, Repository
+from backend.store.base import IN_LIMIT, Repository, scatter, unindexed
 from backend.store.tables import Answer, ImageState, TaskRow
-from backend.store.tally import TaskCounts, keep_tally, read_counts, unrecorded
+from backend.store.tally import Span, TaskCounts, keep_tally, read_counts, unrecorded
+
+LINES = 2000  # read at once
+PART = 2_500  # pool indices written at once: some 40 ms, in which every other process has to wait
+PAUSE_S = 0.06  # between parts. One that waits for SQLite looks up to this seldom: without a pause it never gets in
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,16 @@ class TaskChange:
     reason: str | None
     answer: Answer
     label: str | None
+
+
+class Unrecorded(NamedTuple):
+    """A task of which Label Studio has been told nothing, or something else."""
+
+    task_id: int
+    loss: float
+    batch: int
+    recorded_loss: float | None
+    recorded_batch: int | None
 
 
 @dataclass(frozen=True)
@@ -158,7 +174,7 @@ class Tasks(Repository):
             rows = session.execute(
                 select(TaskRow.task_id, TaskRow.reason)
                 .where(TaskRow.project_id == key, TaskRow.state == ImageState.BROKEN)
-                .order_by(TaskRow.task_id)
+                .order_by(unindexed(TaskRow.task_id))
                 .limit(limit)
             )
             return [(task_id, reason or "") for task_id, reason in rows]
@@ -175,13 +191,7 @@ class Tasks(Repository):
         return 0 if highest is None else int(highest) + 1
 
     def pool(self, key: int, size: int) -> PoolView:
-        """Give the pool as arrays of ``size`` rows."""
-        with self._read() as session:
-            rows = session.execute(
-                select(
-                    TaskRow.pool_index, TaskRow.task_id, TaskRow.loss, TaskRow.batch, TaskRow.answer, TaskRow.holdout
-                ).where(TaskRow.project_id == key, TaskRow.state == ImageState.OK, TaskRow.pool_index < size)
-            ).all()
+        """Give the pool as arrays of ``size`` rows, without holding its rows in memory."""
         view = PoolView(
             task_id=np.full(size, -1, np.int64),
             loss=np.full(size, np.nan, np.float32),
@@ -190,15 +200,19 @@ class Tasks(Repository):
             labeled=np.zeros(size, np.bool_),
             holdout=np.zeros(size, np.bool_),
         )
-        if rows:
-            index, task_id, loss, batch, answer, holdout = zip(*rows, strict=True)
-            at = np.asarray(index, np.int64)
-            view.task_id[at] = task_id
-            view.loss[at] = np.array([np.nan if value is None else value for value in loss], np.float32)
-            view.batch[at] = [-1 if value is None else value for value in batch]
-            view.available[at] = [value == Answer.NONE for value in answer]
-            view.labeled[at] = [value == Answer.LABELED for value in answer]
-            view.holdout[at] = holdout
+        query = select(
+            TaskRow.pool_index,
+            TaskRow.task_id,
+            TaskRow.loss,
+            func.coalesce(TaskRow.batch, -1),
+            TaskRow.answer == Answer.NONE,
+            TaskRow.answer == Answer.LABELED,
+            TaskRow.holdout,
+        ).where(TaskRow.project_id == key, TaskRow.state == ImageState.OK, TaskRow.pool_index < size)
+        with self._read() as session:
+            scatter(
+                session, query, LINES, view.task_id, view.loss, view.batch, view.available, view.labeled, view.holdout
+            )
         return view
 
     def labels(self, key: int) -> list[tuple[int, str, bool]]:
@@ -208,11 +222,11 @@ class Tasks(Repository):
                 select(TaskRow.pool_index, TaskRow.label, TaskRow.holdout)
                 .where(
                     TaskRow.project_id == key,
-                    TaskRow.state == ImageState.OK,
+                    unindexed(TaskRow.state) == ImageState.OK,
                     TaskRow.answer == Answer.LABELED,
                     TaskRow.label.is_not(None),
                 )
-                .order_by(TaskRow.pool_index)
+                .order_by(unindexed(TaskRow.pool_index))
             )
             return [
                 (index, label, holdout) for index, label, holdout in rows if index is not None and label is not None
@@ -258,15 +272,32 @@ class Tasks(Repository):
                 .values(state=ImageState.NEW, pool_index=None, loss=None, batch=None, retry_at=None, attempts=0)
             )
 
-    def unrecorded(self, key: int) -> list[tuple[int, float, int, float | None, int | None]]:
-        """List (task_id, loss, batch, recorded loss, recorded batch) of tasks that Label Studio knows wrongly."""
-        with self._read() as session:
-            rows = session.execute(
-                select(TaskRow.task_id, TaskRow.loss, TaskRow.batch, TaskRow.recorded_loss, TaskRow.recorded_batch)
-                .where(TaskRow.project_id == key, TaskRow.state == ImageState.OK, unrecorded())
-                .order_by(TaskRow.batch, TaskRow.task_id)
+    def unrecorded(self, key: int) -> Iterator[Unrecorded]:
+        """Yield by task id the tasks that Label Studio knows wrongly, some at a time: it may be the whole pool.
+
+        Each time is a transaction of its own. What is recorded before its turn comes is left out.
+        """
+        last: int | None = -1
+        while last is not None:
+            part = self._unrecorded_after(key, last)
+            yield from part
+            last = part[-1].task_id if len(part) == LINES else None
+
+    def _unrecorded_after(self, key: int, task_id: int) -> list[Unrecorded]:
+        columns = (TaskRow.task_id, TaskRow.loss, TaskRow.batch, TaskRow.recorded_loss, TaskRow.recorded_batch)
+        query = (
+            select(*columns)
+            .where(
+                TaskRow.project_id == key,
+                TaskRow.task_id > task_id,
+                unindexed(TaskRow.state) == ImageState.OK,
+                unrecorded(),
             )
-            return [tuple(row) for row in rows]  # type: ignore[misc]
+            .order_by(TaskRow.task_id)
+            .limit(LINES)
+        )
+        with self._read() as session:
+            return [Unrecorded(*row) for row in session.connection().execute(query)]
 
     def losses_recorded(self, key: int, losses: Mapping[int, float]) -> None:
         """Note that Label Studio has been told these (whole) losses, by task id, in rounded form."""
@@ -296,6 +327,10 @@ class Tasks(Repository):
             session.connection().execute(statement, rows)
 
     def _update_by_index(self, key: int, rows: list[dict[str, Any]]) -> None:
+        """Set columns by pool index ("i"), a part of the pool at a time: others that write have their turn in between.
+
+        Whoever is killed in the middle leaves the rest as it was.
+        """
         if not rows:
             return
         statement = (
@@ -303,8 +338,12 @@ class Tasks(Repository):
             .where(TaskRow.project_id == key, TaskRow.pool_index == bindparam("i"))
             .values({name: bindparam(name) for name in rows[0] if name != "i"})
         )
-        with self._write() as session, keep_tally(session, key):
-            session.connection().execute(statement, rows)
+        parts = groupby(sorted(rows, key=itemgetter("i")), lambda row: row["i"] // PART)
+        for number, part in enumerate(list(rows) for _, rows in parts):
+            if number:
+                time.sleep(PAUSE_S)
+            with self._write() as session, keep_tally(session, key, Span(part[0]["i"], part[-1]["i"])):
+                session.connection().execute(statement, part)
 
 
 def _set_columns(session: Session, key: int, task_ids: Sequence[int], values: Mapping[str, Any]) -> None:

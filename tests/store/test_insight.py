@@ -59,7 +59,7 @@ def test_answers_counts_kinds(insight, store: Store, project: ProjectRow) -> Non
 def test_queue_lists_waiting_images_in_serving_order(insight, store: Store, project: ProjectRow) -> None:
     store.tasks.set_losses(project.id, {4: 1.5})
     store.tasks.set_batches(project.id, {4: 2})
-    assert insight.queue(project.id, 1, 9) == [QueuedImage(5, 4, "dog", pytest.approx(0.9), 1.5, 2)]
+    assert insight.queue(project.id, 1, 9) == [QueuedImage(5, 4, "dog", pytest.approx(0.9), 1.5, 2, random=True)]
     assert insight.queue(project.id, 1, 0) == []
 
 

@@ -118,7 +118,7 @@ def test_unrecorded_lists_what_label_studio_knows_wrongly(tasks, project: Projec
     tasks.losses_recorded(project.id, {1: 0.125, 2: float(np.float32(0.123456789))})
     assert [(row[0], row[4]) for row in tasks.unrecorded(project.id)] == [(2, None)]
     tasks.batch_recorded(project.id, [2], 0)
-    assert tasks.unrecorded(project.id) == []
+    assert list(tasks.unrecorded(project.id)) == []
     tasks.set_losses(project.id, {1: 0.2})
     assert [row[0] for row in tasks.unrecorded(project.id)] == [2]
 

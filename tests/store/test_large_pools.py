@@ -1,0 +1,170 @@
+"""What keeps the store quick in a pool of a million: the index a statement goes by, short writes, and little memory."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import event
+
+from backend.store import Answer, AskRole, AskState, ProjectRow, Store
+from backend.store.rounds import Ask
+from backend.store.tables import TaskRow
+from backend.store.tasks import TaskChange
+
+POOL = 40
+
+
+@pytest.fixture
+def filled(store: Store, project: ProjectRow) -> Store:
+    """Tasks 1 to 40 at 0 to 39; 11 and 21 are labeled, 31 is skipped, 40 has no image."""
+    store.tasks.apply(project.id, [TaskChange(i, "x", None, Answer.NONE, None) for i in range(1, POOL)])
+    store.tasks.images_fetched(project.id, {i: i - 1 for i in range(1, POOL)})
+    said = {11: (Answer.LABELED, "cat"), 21: (Answer.LABELED, "dog"), 31: (Answer.SKIPPED, None)}
+    store.tasks.apply(project.id, [TaskChange(i, "x", None, *answer) for i, answer in said.items()])
+    store.tasks.apply(project.id, [TaskChange(POOL, None, "no image", Answer.NONE, None)])
+    return store
+
+
+@pytest.fixture(params=["as made", "made the other way round"])
+def indices(filled: Store, request: pytest.FixtureRequest) -> Store:
+    """A migrated database has the indices in another order, which SQLite chooses by."""
+    if filled.engine.dialect.name != "sqlite":
+        pytest.skip("the plans are SQLite's")
+    if request.param != "as made":
+        with filled.write() as session:
+            for index in sorted(TaskRow.__table__.indexes, key=lambda one: one.name or "", reverse=True):  # type: ignore[attr-defined]
+                index.drop(session.connection())
+            for index in sorted(TaskRow.__table__.indexes, key=lambda one: one.name or ""):  # type: ignore[attr-defined]
+                index.create(session.connection())
+    return filled
+
+
+def plans(store: Store, work: Callable[[], Any]) -> list[str]:
+    """Give how SQLite finds the tasks, for each statement on them that ``work`` sends."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
+        sent.append((statement, parameters[0] if many else parameters))
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    try:
+        work()
+    finally:
+        event.remove(store.engine, "before_cursor_execute", note)
+    found = []
+    with store.read() as session:
+        for statement, parameters in sent:
+            if re.match(r"(SELECT|UPDATE)\b.*\btask\b", statement, re.DOTALL):
+                rows = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                found += [row[3] for row in rows if re.match(r"(SEARCH|SCAN) task\b", row[3])]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("read", "index"),
+    [
+        (lambda store, key: store.tasks.broken(key, 1), "task_by_state (project_id=? AND state=?)"),
+        (lambda store, key: store.tasks.labels(key), "task_by_answer (project_id=? AND answer=?)"),
+        (lambda store, key: store.insight.labeled(key), "task_by_answer (project_id=? AND answer=?)"),
+        (lambda store, key: store.insight.holdout(key), "task_by_answer (project_id=? AND answer=?)"),
+        (lambda store, key: store.insight.answers(key), "task_by_answer (project_id=? AND answer=?)"),
+    ],
+)
+def test_few_tasks_are_found_by_what_makes_them_few(indices: Store, project, read: Any, index: str) -> None:
+    (plan,) = plans(indices, lambda: read(indices, project.id))
+    assert plan.endswith(index)
+
+
+def test_a_round_is_planned_without_looking_at_the_whole_pool(indices: Store, project: ProjectRow) -> None:
+    asks = [Ask(1, 0.1, AskRole.HOLDOUT), Ask(2, 0.2, AskRole.QUERY)]
+    found = plans(indices, lambda: indices.rounds.plan(project.id, 0, "r0", asks))
+    assert len(found) == 2  # the former holdout, and the new one
+    assert all(plan.endswith("(project_id=? AND task_id=?)") for plan in found)
+
+
+def test_losses_are_counted_by_the_part_that_is_written(indices: Store, project: ProjectRow) -> None:
+    found = plans(indices, lambda: indices.tasks.set_losses(project.id, {0: 0.5, 9: 0.25}))
+    assert len(found) == 3
+    assert sum("pool_index>?" in plan for plan in found) == 2, "the count before and after"
+    assert all("task_by_pool_index" in plan for plan in found)
+
+
+def test_a_large_pool_is_written_in_parts_between_which_others_have_their_turn(
+    filled: Store, project: ProjectRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def another_process(pause: float) -> None:
+        seen.append(filled.tasks.counts(project.id, 0.0).unscored)
+        filled.projects.set(project.id, notice=f"waited {pause}")  # would fail if the transaction were still open
+
+    monkeypatch.setattr("backend.store.tasks.PART", 10)
+    monkeypatch.setattr("backend.store.tasks.time.sleep", another_process)
+    losses = {i: 1 / (i + 1) for i in range(POOL - 1)}
+    filled.tasks.set_losses(project.id, dict(reversed(losses.items())))
+    assert seen == [29, 19, 9]
+    np.testing.assert_array_equal(
+        filled.tasks.pool(project.id, POOL).loss, np.array([*losses.values(), np.nan], np.float32)
+    )
+    filled.tasks.set_batches(project.id, {0: 1, 38: 2})  # far apart: what lies between is not counted
+    counts = filled.tasks.counts(project.id, 0.0)
+    assert (counts.unscored, counts.unsplit, counts.askable) == (0, POOL - 3, 2)
+
+
+def test_a_small_pool_is_written_at_once(filled: Store, project: ProjectRow, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pause(_seconds: float) -> None:
+        raise AssertionError("nobody waits")
+
+    monkeypatch.setattr("backend.store.tasks.time.sleep", pause)
+    filled.tasks.set_losses(project.id, dict.fromkeys(range(POOL - 1), 0.5))
+
+
+@pytest.mark.parametrize("lines", [1, 7, 39, 1000])
+def test_the_pool_is_the_same_however_many_rows_are_read_at_once(
+    filled: Store, project: ProjectRow, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    monkeypatch.setattr("backend.store.tasks.LINES", lines)
+    filled.rounds.plan(project.id, 0, "r0", [Ask(21, 0.1, AskRole.HOLDOUT), Ask(2, 0.2, AskRole.HOLDOUT)])
+    filled.tasks.set_batches(project.id, {3: 4, 38: 0})
+    pool = filled.tasks.pool(project.id, POOL)
+    assert pool.task_id.tolist() == [*range(1, POOL), -1]
+    assert np.flatnonzero(pool.labeled).tolist() == [10, 20]
+    assert np.flatnonzero(~pool.available).tolist() == [10, 20, 30, 39]
+    assert np.flatnonzero(pool.holdout).tolist() == [1]  # 21 had its answer already
+    assert {i: int(pool.batch[i]) for i in np.flatnonzero(pool.batch >= 0)} == {3: 4, 38: 0}
+    assert np.isnan(pool.loss).all()
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3, 1000])
+def test_unrecorded_tasks_come_by_id_however_many_are_read_at_once(
+    filled: Store, project: ProjectRow, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    monkeypatch.setattr("backend.store.tasks.LINES", lines)
+    filled.tasks.set_losses(project.id, {8: 0.5, 2: 0.25, 5: 0.125})
+    filled.tasks.set_batches(project.id, {8: 0, 2: 1, 5: 0})
+    filled.tasks.batch_recorded(project.id, [6], 0)
+    found = [tuple(task) for task in filled.tasks.unrecorded(project.id)]
+    assert found == [(3, 0.25, 1, None, None), (6, 0.125, 0, None, 0), (9, 0.5, 0, None, None)]
+
+
+def test_unrecorded_tasks_hold_no_transaction_while_one_is_worked_on(
+    filled: Store, project: ProjectRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.store.tasks.LINES", 1)
+    filled.tasks.set_losses(project.id, {2: 0.5, 8: 0.5})
+    filled.tasks.set_batches(project.id, {2: 0, 8: 0})
+    found = []
+    for task in filled.tasks.unrecorded(project.id):
+        found.append(task.task_id)
+        filled.tasks.batch_recorded(project.id, [3, 9], 0)
+        filled.tasks.losses_recorded(project.id, {3: 0.5, 9: 0.5})
+    assert found == [3]  # the other one is recorded by now
+
+
+def test_a_dropped_round_frees_its_holdout(filled: Store, project: ProjectRow) -> None:
+    filled.rounds.plan(project.id, 0, "r0", [Ask(1, 0.1, AskRole.HOLDOUT), Ask(2, 0.2, AskRole.QUERY)])
+    filled.rounds.drop(project.id, 0)
+    assert filled.rounds.asks(project.id, 0, states=list(AskState)) == []
+    assert not filled.tasks.pool(project.id, POOL).holdout.any()
