@@ -15,7 +15,7 @@ from backend.store.tables import Base
 logger = logging.getLogger(__name__)
 
 FIRST = "0001"  # databases from before versions were noted have this one
-NEWEST = "0004"
+NEWEST = "0005"
 _VERSION_TABLE = "alembic_version"
 
 

@@ -7,7 +7,7 @@ Times are seconds since the epoch.
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import JSON, Float, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -100,6 +100,9 @@ class ProjectRow(Base):
     card_id: Mapped[int | None]  # Label Studio's id of that card: our entry among the project's models
 
 
+_WAITS = text("retry_at IS NOT NULL")  # few do, and are counted at every event; of the others nothing is kept
+
+
 class TaskRow(Base):
     """A task: its image, its answer, its loss, and what Label Studio knows of the loss."""
 
@@ -109,6 +112,7 @@ class TaskRow(Base):
         Index("task_by_pool_index", "project_id", "pool_index", unique=True),
         Index("task_by_answer", "project_id", "answer"),
         Index("task_by_answered_at", "project_id", "answered_at"),
+        Index("task_by_retry_at", "project_id", "state", "retry_at", sqlite_where=_WAITS, postgresql_where=_WAITS),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True)

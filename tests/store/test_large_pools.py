@@ -77,6 +77,13 @@ def test_few_tasks_are_found_by_what_makes_them_few(indices: Store, project, rea
     assert plan.endswith(index)
 
 
+def test_of_new_images_only_those_that_wait_are_counted(indices: Store, project: ProjectRow) -> None:
+    indices.tasks.apply(project.id, [TaskChange(i, "x", None, Answer.NONE, None) for i in range(51, 60)])
+    waiting, recent = plans(indices, lambda: indices.tasks.counts(project.id, 0.0))
+    assert waiting.endswith("task_by_retry_at (project_id=? AND state=? AND retry_at>?)")
+    assert recent.endswith("task_by_answered_at (project_id=? AND answered_at>?)")
+
+
 def test_a_round_is_planned_without_looking_at_the_whole_pool(indices: Store, project: ProjectRow) -> None:
     asks = [Ask(1, 0.1, AskRole.HOLDOUT), Ask(2, 0.2, AskRole.QUERY)]
     found = plans(indices, lambda: indices.rounds.plan(project.id, 0, "r0", asks))
