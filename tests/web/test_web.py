@@ -218,7 +218,7 @@ def test_status_lists_queue_and_history(client, store: Store, tmp_path: Path) ->
     store.tasks.apply(key, [TaskChange(12, "x", None, Answer.LABELED, "one")])
     status = client.get("/api/projects/3").json
     assert status["round"] == 1
-    assert status["queue"] == {"model_version": "pt4al-r001", "size": 2, "answered": 1, "task_ids": [10]}
+    assert status["queue"] == {"model_version": "pt4al-r001", "size": 2, "answered": 1, "ahead": 0, "task_ids": [10]}
     entry = status["history"][0]
     assert (entry["holdout_accuracy"], entry["holdout_size"], entry["labels"]) == (0.8, 10, 1)
     assert entry["interval"] == pytest.approx([0.4902, 0.9433], abs=1e-4)  # Wilson, 8 of 10
