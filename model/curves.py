@@ -1,7 +1,7 @@
 """Learning curves of many strategies and seeds -> what each is worth against random."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
@@ -39,9 +39,11 @@ class Point:
     """A strategy after a round, over its seeds.
 
     mean, sd: accuracy in [0, 1]; sd None for a single seed. difference, difference_sd: accuracy minus random's of the
-    same seed and round, over the ``pairs`` seeds that have both. saved: labels that random needs for the mean, minus
-    the labels used; infinite where random never gets there, None where it is there from its first round on or absent.
-    foreign: mean share of the round's images that have no class, None where it was not measured.
+    same seed and round, over the ``pairs`` seeds that have both. saved: labels that random needs with these seeds for
+    what the strategy reaches with them, minus the labels used; infinite where random never gets there, None where it
+    is there from its first round on. reach: labels of random's first and last round with these seeds. Both None where
+    there is nothing to compare with, and of random itself. foreign: mean share of the round's images that have no
+    class, None where it was not measured.
     """
 
     strategy: str
@@ -54,6 +56,7 @@ class Point:
     difference: float | None
     difference_sd: float | None
     saved: float | None
+    reach: tuple[float, float] | None
     foreign: float | None = None
 
 
@@ -63,10 +66,9 @@ def summarize(rows: Sequence[Row]) -> list[Point]:
     for row in rows:
         groups[row["strategy"], row["round"]][row["seed"]] = row
     names = list(dict.fromkeys(row["strategy"] for row in rows))
-    control = [by_seed for (name, _), by_seed in sorted(groups.items()) if name == CONTROL]
-    curve = np.array([[_mean(by_seed.values(), "labels"), _mean(by_seed.values(), "accuracy")] for by_seed in control])
+    control = {number: by_seed for (name, number), by_seed in sorted(groups.items()) if name == CONTROL}
     return [
-        _point(name, number, groups[name, number], groups.get((CONTROL, number), {}), curve)
+        _point(name, number, groups[name, number], control)
         for name, number in sorted(groups, key=lambda key: (names.index(key[0]), key[1]))
     ]
 
@@ -92,49 +94,63 @@ def table(points: Sequence[Point]) -> str:
     lines = [f"{'strategy':<48} round labels  mean %    sd   vs random    sd  (n)  labels saved"]
     mixed = any(p.foreign is not None for p in points)
     lines[0] += "  foreign %" if mixed else ""
-    control = [point.labels for point in points if point.strategy == CONTROL]
     for p in points:
         difference = (
             "         -     -" if p.difference is None else f"{100 * p.difference:+10.2f} {_percent(p.difference_sd)}"
         )
         lines.append(
             f"{p.strategy:<48} {p.round:5d} {p.labels:6.0f} {100 * p.mean:7.2f} {_percent(p.sd)}  {difference}"
-            f"  ({p.pairs})  {_saved(p, control):>12}{f'  {_percent(p.foreign):>9}' if mixed else ''}"
+            f"  ({p.pairs})  {_saved(p):>12}{f'  {_percent(p.foreign):>9}' if mixed else ''}"
         )
     return "\n".join(lines)
 
 
-def _saved(point: Point, control: Sequence[float]) -> str:
-    """Return labels saved as text, with a bound where random's curve does not reach so far up or down.
-
-    control: labels of random's points.
-    """
-    if not control:
+def _saved(point: Point) -> str:
+    """Return labels saved as text, with a bound where random's curve does not reach so far up or down."""
+    if point.reach is None:
         return "-"
+    first, last = point.reach
     if point.saved is None:
-        return f"< {min(control) - point.labels:.0f}"
-    return f"> {max(control) - point.labels:.0f}" if np.isinf(point.saved) else f"{point.saved:.0f}"
+        return f"< {first - point.labels:.0f}"
+    return f"> {last - point.labels:.0f}" if np.isinf(point.saved) else f"{point.saved:.0f}"
 
 
-def _point(name: str, number: int, own: dict[int, Row], control: dict[int, Row], curve: FloatArray) -> Point:
+def _point(name: str, number: int, own: dict[int, Row], control: Mapping[int, dict[int, Row]]) -> Point:
     accuracies = np.array([row["accuracy"] for row in own.values()])
-    gaps = np.array([row["accuracy"] - control[seed]["accuracy"] for seed, row in own.items() if seed in control])
-    labels, mean = _mean(own.values(), "labels"), float(accuracies.mean())
+    seeds = sorted(own.keys() & control.get(number, {}).keys())
+    gaps = np.array([own[seed]["accuracy"] - control[number][seed]["accuracy"] for seed in seeds])
+    labels = _mean(own.values(), "labels")
     foreign = [row["foreign"] for row in own.values() if "foreign" in row]
-    needed = labels_needed(mean, curve[:, 0], curve[:, 1]) if len(curve) else None
+    saved, reach = _compared(own, control, seeds) if seeds and name != CONTROL else (None, None)
     return Point(
         strategy=name,
         round=number,
         labels=labels,
         seeds=len(own),
-        mean=mean,
+        mean=float(accuracies.mean()),
         sd=_sd(accuracies),
         pairs=len(gaps),
         difference=float(gaps.mean()) if len(gaps) else None,
         difference_sd=_sd(gaps),
-        saved=None if needed is None else needed - labels,
+        saved=saved,
+        reach=reach,
         foreign=float(np.mean(foreign)) if foreign else None,
     )
+
+
+def _compared(
+    own: dict[int, Row], control: Mapping[int, dict[int, Row]], seeds: Sequence[int]
+) -> tuple[float | None, tuple[float, float]]:
+    """Return what a round saved against random's curve, and the labels between which that was measured.
+
+    Both are means over the same seeds: one seed can be as far from another as a strategy from random.
+    """
+    rounds = [[by_seed[seed] for seed in seeds] for by_seed in control.values() if by_seed.keys() >= set(seeds)]
+    labels, accuracies = (np.array([_mean(rows, field) for rows in rounds]) for field in ("labels", "accuracy"))
+    paired = [own[seed] for seed in seeds]
+    needed = labels_needed(_mean(paired, "accuracy"), labels, accuracies)
+    saved = None if needed is None else needed - _mean(paired, "labels")
+    return saved, (float(labels[0]), float(labels[-1]))
 
 
 def _mean(rows: Iterable[Row], field: str) -> float:

@@ -46,6 +46,27 @@ def test_summarize_counts_the_labels_saved_on_the_mean_curve_of_random():
     assert saved == pytest.approx([100, 50, np.inf])
 
 
+def test_summarize_counts_the_labels_saved_against_random_with_the_same_seeds():
+    """Seed 1 is hard: random's mean over both seeds is below what any strategy reaches with seed 0 alone."""
+    rows = [row("random", seed, n, a - 0.2 * seed) for seed in (0, 1) for n, a in enumerate([0.4, 0.5, 0.6])]
+    rows += [row("a", 0, n, a) for n, a in enumerate([0.4, 0.5, 0.6])]
+    saved = [point.saved for point in summarize(rows) if point.strategy == "a"]
+    assert saved == [0, 0, 0]
+
+
+def test_summarize_compares_only_rounds_that_random_has_with_every_seed():
+    rows = [row("random", 0, n, a) for n, a in enumerate([0.4, 0.6])] + [row("random", 1, 0, 0.2)]
+    rows += [row("a", 0, 0, 0.5), row("a", 1, 0, 0.3), row("a", 2, 0, 0.9)]
+    (point,) = [point for point in summarize(rows) if point.strategy == "a"]
+    assert (point.saved, point.reach, point.pairs) == (np.inf, (100, 100), 2)
+
+
+def test_summarize_saves_random_nothing_of_itself():
+    rows = [row("random", 0, n, a) for n, a in enumerate([0.4, 0.6])]
+    assert [(point.saved, point.reach) for point in summarize(rows)] == [(None, None)] * 2
+    assert [line.split()[-1] for line in table(summarize(rows)).splitlines()[1:]] == ["-", "-"]
+
+
 def test_summarize_without_random_has_no_differences():
     (point,) = summarize([row("a", 0, 0, 0.5)])
     assert (point.difference, point.saved, point.sd, point.pairs) == (None, None, None, 0)
