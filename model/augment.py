@@ -44,9 +44,18 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     return images
 
 
+class CommonDraws(torch.Generator):
+    """A generator of whose draws every image of a minibatch gets the same: what differs then lies in the images."""
+
+
+def draw(images: Tensor, columns: int, generator: torch.Generator) -> Tensor:
+    """Draw (B, columns) uniform numbers in [0, 1) on the images' device."""
+    rows = 1 if isinstance(generator, CommonDraws) else len(images)
+    return torch.rand(rows, columns, generator=generator).expand(len(images), columns).to(images.device)
+
+
 def _uniform(images: Tensor, columns: int, generator: torch.Generator) -> Tensor:
-    """Draw (B, columns) uniform numbers in [-1, 1) on the images' device."""
-    return (torch.rand(len(images), columns, generator=generator) * 2 - 1).to(images.device)
+    return draw(images, columns, generator) * 2 - 1
 
 
 def _move(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:

@@ -1,6 +1,7 @@
 """Distorted views of minibatches, for the tasks that compare an image with itself.
 
-Images are float (B, 3, H, W) in [0, 1], and so are views. Random numbers are drawn on the CPU, image by image.
+Images are float (B, 3, H, W) in [0, 1], and so are views. Random numbers are drawn on the CPU, image by image, or one
+for all of them where the generator is of common draws.
 """
 
 from math import pi
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.augment import Augmentation, augment
+from model.augment import Augmentation, augment, draw
 from model.device import full_precision
 
 CROP = Augmentation(flip=True, zoom=0.45)  # sides of 45 to 100 %: SimCLR's areas of 20 to 100 %
@@ -32,7 +33,7 @@ def distort(images: Tensor, generator: torch.Generator, *, solarize: float = 0.0
         views = jitter(views, _chosen(images, JITTER, generator), generator)
         views = torch.where(_picture(_chosen(images, GREY, generator)) > 0, luma(views), views)
         low, high = SIGMA
-        sigma = low + (high - low) * _draw(images, 1, generator)[:, 0]
+        sigma = low + (high - low) * draw(images, 1, generator)[:, 0]
         views = blur(views, sigma * _chosen(images, BLUR, generator))
         if solarize:
             inverted = (_picture(_chosen(images, solarize, generator)) > 0) & (views >= 0.5)
@@ -45,7 +46,7 @@ def jitter(images: Tensor, amount: Tensor, generator: torch.Generator) -> Tensor
 
     Saturation and hue turn and stretch the plane across the grey axis of YIQ, so that grey stays grey.
     """
-    draws = (_draw(images, 4, generator) * 2 - 1) * amount.unsqueeze(1)
+    draws = (draw(images, 4, generator) * 2 - 1) * amount.unsqueeze(1)
     limits = torch.tensor([BRIGHTNESS, CONTRAST, SATURATION, 2 * pi * HUE], device=images.device)
     brightness, contrast, saturation, hue = (draws * limits).unbind(1)
     grey, plane, quarter = (part.to(images.device) for part in _colour_plane())
@@ -91,13 +92,9 @@ def _colour_plane() -> tuple[Tensor, Tensor, Tensor]:
     return grey, torch.eye(3) - grey, torch.linalg.solve(to_yiq, turn @ to_yiq)
 
 
-def _draw(images: Tensor, columns: int, generator: torch.Generator) -> Tensor:
-    return torch.rand(len(images), columns, generator=generator).to(images.device)
-
-
 def _chosen(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Choose this share of the images at random, (B,) of 0 and 1."""
-    return (_draw(images, 1, generator)[:, 0] < share).float()
+    return (draw(images, 1, generator)[:, 0] < share).float()
 
 
 def _picture(values: Tensor) -> Tensor:
