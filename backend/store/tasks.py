@@ -33,6 +33,18 @@ class TaskChange:
     label: str | None
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why an image was not had, and when to try again: None is never, unless a person asks for it.
+
+    quarantined: it is listed as broken meanwhile, and nothing waits for it.
+    """
+
+    reason: str
+    retry_at: float | None
+    quarantined: bool
+
+
 class Unrecorded(NamedTuple):
     """A task of which Label Studio has been told nothing, or something else."""
 
@@ -126,20 +138,18 @@ class Tasks(Repository):
             refs,
         )
 
-    def images_failed(
-        self, key: int, failures: Mapping[int, tuple[str, float | None]], refs: Mapping[int, str] | None = None
-    ) -> None:
-        """Note failures by task id: the reason, and when to try again (None: quarantined); ``refs`` as above."""
+    def images_failed(self, key: int, failures: Mapping[int, Failure], refs: Mapping[int, str] | None = None) -> None:
+        """Note failures by task id; ``refs`` as above."""
         self._update(
             key,
             [
                 {
                     "t": task_id,
-                    "state": ImageState.BROKEN if retry_at is None else ImageState.NEW,
-                    "reason": reason,
-                    "retry_at": retry_at,
+                    "state": ImageState.BROKEN if failure.quarantined else ImageState.NEW,
+                    "reason": failure.reason,
+                    "retry_at": failure.retry_at,
                 }
-                for task_id, (reason, retry_at) in failures.items()
+                for task_id, failure in failures.items()
             ],
             refs,
             attempts=TaskRow.attempts + 1,
@@ -157,6 +167,15 @@ class Tasks(Repository):
                 )
                 found.update({int(task_id): int(attempts) for task_id, attempts in rows})
         return found
+
+    def retry_due(self, key: int, now: float) -> int:
+        """Take out of quarantine what is to be tried again by now; give how many."""
+        due = (TaskRow.project_id == key, TaskRow.state == ImageState.BROKEN, TaskRow.retry_at <= now)
+        with self._read() as session:
+            found = session.scalars(select(TaskRow.task_id).where(*due)).all()
+        if found:
+            self._set(key, found, state=ImageState.NEW, retry_at=None)
+        return len(found)
 
     def retry_broken(self, key: int) -> int:
         """Take quarantined images out for another try; give how many."""

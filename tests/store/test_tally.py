@@ -10,7 +10,7 @@ from backend.store import Answer, ProjectRow, Store
 from backend.store.rounds import Ask
 from backend.store.tables import AskRole, ImageState, TallyRow, TaskRow
 from backend.store.tally import RECENT_S, TaskCounts
-from backend.store.tasks import TaskChange
+from backend.store.tasks import Failure, TaskChange
 
 ANSWERS = [(Answer.NONE, None), (Answer.LABELED, "cat"), (Answer.SKIPPED, None), (Answer.TIE, None)]
 
@@ -43,7 +43,8 @@ def write_something(store: Store, key: int, dice: random.Random) -> None:
             free = (index for index in range(100) if index not in used)
             tasks.images_fetched(key, {task_id: next(free) for task_id in fresh})
         case 3:
-            tasks.images_failed(key, {task_id: ("no", dice.choice([None, 5.0, 50.0])) for task_id in fresh[:3]})
+            failures = [Failure("no", dice.choice([None, 5.0, 50.0]), dice.random() < 0.5) for _ in range(3)]
+            tasks.images_failed(key, dict(zip(fresh, failures, strict=False)))
         case 4:
             tasks.set_losses(key, {index: dice.random() for index in indices})
         case 5:

@@ -3,7 +3,7 @@ import pytest
 
 from backend.store import Answer, ProjectRow, Store
 from backend.store.rounds import Ask, AskRole
-from backend.store.tasks import TaskChange
+from backend.store.tasks import Failure, TaskChange
 
 
 def change(task_id: int, image: str | None = "a.png", answer: Answer = Answer.NONE, label: str | None = None):
@@ -45,7 +45,7 @@ def test_apply_keeps_a_known_image_and_fetches_a_changed_one(tasks, project: Pro
 
 def test_reading_a_broken_task_again_does_not_fetch_it_again(tasks, project: ProjectRow) -> None:
     tasks.apply(project.id, [change(1)])
-    tasks.images_failed(project.id, {1: ("not an image", None)})
+    tasks.images_failed(project.id, {1: Failure("not an image", None, quarantined=True)})
     tasks.apply(project.id, [change(1, answer=Answer.LABELED, label="cat")])
     assert tasks.counts(project.id, 0.0).new == 0
     tasks.apply(project.id, [change(1, image="mended.png")])
@@ -72,7 +72,8 @@ def test_mark_gone_forgets_tasks_that_are_missing(tasks, project: ProjectRow) ->
 
 def test_images_failed_waits_then_quarantines(tasks, project: ProjectRow) -> None:
     tasks.apply(project.id, [change(1), change(2)])
-    tasks.images_failed(project.id, {1: ("timeout", 50.0), 2: ("not an image", None)})
+    waits, never = Failure("timeout", 50.0, quarantined=False), Failure("not an image", None, quarantined=True)
+    tasks.images_failed(project.id, {1: waits, 2: never})
     assert tasks.to_fetch(project.id, 49.0, 10) == []
     assert tasks.to_fetch(project.id, 50.0, 10) == [(1, "a.png")]
     assert tasks.counts(project.id, 49.0).new == 0
@@ -80,9 +81,20 @@ def test_images_failed_waits_then_quarantines(tasks, project: ProjectRow) -> Non
     assert tasks.attempts(project.id, [1, 2]) == {1: 1, 2: 1}
 
 
+def test_retry_due_takes_out_of_quarantine_what_may_be_there_again(tasks, project: ProjectRow) -> None:
+    tasks.apply(project.id, [change(1), change(2), change(3)])
+    later, never = Failure("timeout", 50.0, quarantined=True), Failure("not an image", None, quarantined=True)
+    tasks.images_failed(project.id, {1: later, 2: never})
+    assert tasks.broken(project.id) == [(1, "timeout"), (2, "not an image")]
+    assert tasks.retry_due(project.id, 49.0) == 0
+    assert tasks.retry_due(project.id, 50.0) == 1
+    assert [task for task, _ in tasks.to_fetch(project.id, 50.0, 10)] == [1, 3]
+    assert tasks.attempts(project.id, [1]) == {1: 1}, "the next pause is longer"
+
+
 def test_retry_broken_takes_images_out_of_quarantine(tasks, project: ProjectRow) -> None:
     tasks.apply(project.id, [change(1), change(2, image=None)])
-    tasks.images_failed(project.id, {1: ("404", None)})
+    tasks.images_failed(project.id, {1: Failure("404", None, quarantined=True)})
     assert tasks.retry_broken(project.id) == 1
     assert tasks.to_fetch(project.id, 0.0, 10) == [(1, "a.png")]
 

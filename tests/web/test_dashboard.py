@@ -11,7 +11,7 @@ from web_pages import connect_project, serve
 
 from backend.store import Answer, AskRole, Store
 from backend.store.rounds import Ask
-from backend.store.tasks import TaskChange
+from backend.store.tasks import Failure, TaskChange
 from backend.web.dashboard import assets
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -327,7 +327,7 @@ def test_plotly_is_served_compressed_and_may_be_kept(browser) -> None:
 
 def test_retry_takes_images_out_of_quarantine(browser, filled: Store) -> None:
     key = filled.projects.find(3).id
-    filled.tasks.images_failed(key, {12: ("timed out", None)})
+    filled.tasks.images_failed(key, {12: Failure("timed out", None, quarantined=True)})
     token = filled.jobs.start(key, "retrain")
     filled.jobs.fail(key, "retrain", token, "no memory")
     assert len(filled.tasks.broken(key)) == 2
