@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Select, String
+from sqlalchemy import ColumnElement, Executable, String
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 Transaction = Callable[[], AbstractContextManager[Session]]
@@ -23,7 +23,7 @@ class Repository:
         self._write = write
 
 
-def scatter(session: Session, query: Select[Any], lines: int, *arrays: NDArray[Any]) -> None:
+def scatter(session: Session, query: Executable, lines: int, *arrays: NDArray[Any]) -> None:
     """Put the rows of ``query`` into ``arrays``, ``lines`` at a time: the first column is the place, then their values.
 
     No value is None; a float's may be, which is NaN.

@@ -19,7 +19,7 @@ from backend.store.tally import Span, TaskCounts, keep_tally, read_counts, unrec
 
 LINES = 2000  # read at once
 PART = 2_500  # pool indices written at once: some 40 ms, in which every other process has to wait
-PAUSE_S = 0.06  # between parts. One that waits for SQLite looks up to this seldom: without a pause it never gets in
+PAUSE_S = 0.06  # between parts: who waits for SQLite's lock only looks now and then, and hardly ever finds it free
 
 
 @dataclass(frozen=True)
@@ -316,7 +316,7 @@ class Tasks(Repository):
             .limit(LINES)
         )
         with self._read() as session:
-            return [Unrecorded(*row) for row in session.connection().execute(query)]
+            return [Unrecorded._make(row) for row in session.connection().execute(query)]
 
     def losses_recorded(self, key: int, losses: Mapping[int, float]) -> None:
         """Note that Label Studio has been told these (whole) losses, by task id, in rounded form."""
