@@ -5,7 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from backend.config import Settings
 from backend.demo import servers
+from backend.store import Store
 from backend.studio.annotator import Annotator
 from benchmarks import growth, pretext, readme, recording, turnaround, warm, web
 from benchmarks.measure import Measure, Say, limit, print_table, read, write
@@ -62,9 +63,11 @@ def _turnaround(say: Say) -> list[Measure]:
         studio.wait(lambda: None)
         backend.wait(lambda: None)
         person = Annotator(studio.url, servers.EMAIL, servers.PASSWORD)
+        settings = Settings(data_dir=folder / "backend")
+        store = stack.enter_context(closing(Store(settings.database, settings.data_dir)))
         return [
             limit("start of the web process to its first answer", "s", startup, STARTUP_S),
-            *turnaround.run(person, backend.url, say),
+            *turnaround.run(person, backend.url, store, say),
         ]
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,7 @@ from benchmarks.measure import Measure, Say, limit, ratio
 TASKS = 50_000
 IMPORTED = 5_000  # tasks an import
 PATCHED = 40  # tasks of the reference: all of them would take more than an hour
+CHANGED = 100  # tasks that are answered before changes are read
 BATCHES = 10
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="class" toName="image">'
@@ -56,25 +58,39 @@ def run(person: Annotator, token: str, settings: Settings, say: Say) -> list[Mea
     theirs = _patch(person, work) * TASKS
     say(f"recording: {TASKS:,} tasks, killed in the middle and taken up again")
     ours = _record(work)
-    started = time.perf_counter()
-    pull(work)
-    again = time.perf_counter() - started
+    again = _read_back(person, work)
     share = ours.again / TASKS
     return [
         ratio(f"recording loss and batch on {TASKS:,} tasks", "s", theirs, ours.seconds, 40,
               f"{PATCHED} PATCHes measured; ours killed once in the middle, {share:.1%} written twice"),
         ratio("reading what has changed since the last time, against the whole pool", "s", read, again, 10,
-              f"{TASKS:,} tasks, none changed"),
+              f"{TASKS:,} tasks, {CHANGED} answered meanwhile"),
         limit("the tasks that a killed recording left", "tasks", float(TASKS - ours.tasks), 0),
     ]  # fmt: skip
 
 
+def _read_back(person: Annotator, work: Work) -> float:
+    """Return the seconds that reading takes after some answers."""
+    pull(work)  # what the recording has changed
+    before = work.store.tasks.counts(work.key, 0).labeled
+    result = [{"from_name": "class", "to_name": "image", "type": "choices", "value": {"choices": ["a"]}}]
+    for task_id in sorted(work.store.tasks.known(work.key))[:CHANGED]:
+        person.annotate(task_id, result)
+    started = time.perf_counter()
+    pull(work)
+    seconds = time.perf_counter() - started
+    found = work.store.tasks.counts(work.key, 0).labeled - before
+    if found != CHANGED:
+        raise RuntimeError(f"{CHANGED} tasks were answered, and {found} answers found")
+    return seconds
+
+
 def _work(person: Annotator, token: str, project: int, settings: Settings) -> Work:
     store = Store(settings.database, settings.data_dir)
-    created = person.call("GET", f"/api/projects/{project}/")["created_at"]
+    created = datetime.fromisoformat(person.call("GET", f"/api/projects/{project}/")["created_at"])
     row, _ = store.projects.connect(
-        studio_id=project, created_ts=str(created), server=person.server, token=token, backend_url=None,
-        label_config=CONFIG, extra_params={},
+        studio_id=project, created_ts=str(int(created.timestamp())), server=person.server, token=token,
+        backend_url=None, label_config=CONFIG, extra_params={},
     )  # fmt: skip
     return Work(Context(settings, store, Queueing.from_settings(settings)), row)
 

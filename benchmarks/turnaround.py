@@ -11,10 +11,12 @@ from typing import Any
 import requests
 from PIL import Image
 
+from backend.store import Store
 from backend.studio.annotator import Annotator
 from benchmarks.images import colour_images
 from benchmarks.measure import Measure, Say, limit
-from benchmarks.web import Load, web_load
+from benchmarks.timeline import Timeline
+from benchmarks.web import Load, calls_of, web_load
 
 IMAGES, SIDE, K = 5_000, 32, 100
 CLASSES = ("a", "b", "c", "d")
@@ -26,31 +28,35 @@ CONFIG = (
 PATIENCE_S = 600.0
 
 
-def run(person: Annotator, backend: str, say: Say) -> list[Measure]:
-    """Connect, load the web side during the pretext training, answer a round, and time the next queue."""
+def run(person: Annotator, backend: str, store: Store, say: Say) -> list[Measure]:
+    """Connect, load the web side during the pretext training, answer a round, and time the next queue.
+
+    ``store`` is the backend's, to be looked into.
+    """
     with _image_server() as address:
         project = person.create_project("Turnaround", CONFIG)
         person.import_tasks(project, [{"data": {"image": f"{address}/{i}.png"}} for i in range(IMAGES)])
         say(f"turnaround: {IMAGES:,} images of {SIDE} px; connecting")
         started = time.perf_counter()
         person.connect_backend(project, backend, {"rounds": 10, "labels_per_round": K})
-        _wait(backend, project, lambda status: status["stage"] == "pretext" and (status["progress"] or 0) > 0.02)
+        _wait(backend, project, lambda status: status["pool"]["images"] == IMAGES)
         synced = time.perf_counter() - started
+        _wait(backend, project, lambda status: status["stage"] == "pretext" and status["progress"])
         say("web: 100 requests a second while the pretext network trains")
-        loads = web_load(backend, project, str(person.call("GET", f"/api/projects/{project}/")["created_at"]))
+        loads = web_load(backend, calls_of(person, project))
         status = _wait(backend, project, lambda status: status["queue"]["model_version"] == "pt4al-r000")
         first = time.perf_counter() - started
         recorded = status["stage"] != "recording"
         say(f"turnaround: first queue after {first:.0f} s; answering {status['queue']['size']} tasks")
         for task in status["queue"]["task_ids"][: status["queue"]["size"]]:
             person.annotate(task, _result(CLASSES[task % len(CLASSES)]))
-        last = time.perf_counter()
-        strays = _label_until_live(person, backend, project)
-        turned = time.perf_counter() - last
-        seconds = _wait(backend, project, lambda status: status["history"])["history"][0]["seconds"]
-    parts = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+        last = time.time()
+        with Timeline(store, _key(store, project), 0) as timeline:
+            strays = _label_until_live(person, backend, project)
+            turned = time.time()
+        parts = ", ".join(f"{name} {value:.1f}" for name, value in timeline.parts(last, turned).items())
     return [
-        limit(f"last answer to next queue live, {IMAGES:,} images", "s", turned, 60, parts),
+        limit(f"last answer to next queue live, {IMAGES:,} images", "s", turned - last, 60, parts),
         limit("random tasks served meanwhile", "tasks", float(strays), 0),
         limit(f"connecting to first queue live, {IMAGES:,} images", "s", first, None,
               f"images fetched after {synced:.0f} s; recording {'done' if recorded else 'goes on behind it'}"),
@@ -61,9 +67,20 @@ def run(person: Annotator, backend: str, say: Say) -> list[Measure]:
 def _web_measures(loads: dict[str, Load]) -> list[Measure]:
     return [
         limit(f"{path} p99, 100 requests a second, workers training", "ms", 1000 * load.p99, 100,
-              f"{load.requests} requests, {load.failures} failed, p50 {1000 * load.p50:.1f} ms")
+              f"{load.requests} requests, p50 {1000 * load.p50:.1f} ms")
         for path, load in loads.items()
+    ] + [
+        limit("requests of these that were not answered with success", "requests",
+              float(sum(load.failures for load in loads.values())), 0,
+              "; ".join(f"{path}: {load.refusal}" for path, load in loads.items() if load.refusal)),
     ]  # fmt: skip
+
+
+def _key(store: Store, project: int) -> int:
+    row = store.projects.find(project)
+    if row is None:
+        raise LookupError(f"project {project} is not in the backend's store")
+    return row.id
 
 
 def _label_until_live(person: Annotator, backend: str, project: int) -> int:

@@ -4,13 +4,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import requests
 
+from backend.studio.annotator import Annotator
 from benchmarks.measure import percentile
 
 RATE = 100.0  # requests a second, over all paths
@@ -19,25 +21,61 @@ SENDERS = 16
 
 
 @dataclass(frozen=True)
+class Call:
+    """A request as Label Studio sends it; without a body it is a GET."""
+
+    path: str
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Load:
-    """Answer times in seconds, from the moment at which a request was due."""
+    """Answer times in seconds, from the moment at which a request was due.
+
+    failures: requests that were not answered with 2xx; refusal: what the first of them was told.
+    """
 
     requests: int
     failures: int
     p50: float
     p99: float
+    refusal: str | None = None
 
 
-def web_load(backend: str, project: int, created: str) -> dict[str, Load]:
-    """Put /health, /setup and /webhook under load, one after the other."""
-    uid = f"{project}.{created}"
-    bodies: dict[str, Mapping[str, Any] | None] = {
-        "/health": None,
-        "/setup": {"project": uid, "schema": "<View/>", "hostname": "", "access_token": ""},
-        # A forged event is read and refused; a true one leaves a hint. Both have to be quick.
-        "/webhook": {"action": "ANNOTATION_CREATED", "project": {"id": project}},
-    }
-    return {path: _steady(backend + path, body) for path, body in bodies.items()}
+def web_load(backend: str, calls: Sequence[Call]) -> dict[str, Load]:
+    """Put each of these under load, one after the other."""
+    return {call.path: steady(backend, call) for call in calls}
+
+
+def calls_of(person: Annotator, project: int) -> list[Call]:
+    """Give what Label Studio sends to a project's connected backend, with all that the backend looks at."""
+    row = person.call("GET", f"/api/projects/{project}/")
+    (model,) = person.call("GET", "/api/ml/", project=project)
+    (hook,) = person.call("GET", "/api/webhooks/", project=project)
+    task = person.call("GET", "/api/tasks/", project=project, page_size=1)["tasks"][0]
+    token = person.call("GET", "/api/current-user/token")["token"]
+    return [
+        Call("/health"),
+        setup_call(row, person.server, token, model["extra_params"]),
+        webhook_call(row, task, hook["headers"]),
+    ]
+
+
+def setup_call(project: Mapping[str, Any], hostname: str, token: str, extra_params: Any) -> Call:
+    """Give the call that Label Studio makes when a model is connected, and before it asks for predictions."""
+    created = int(datetime.fromisoformat(project["created_at"]).timestamp())
+    return Call("/setup", {
+        "project": f"{project['id']}.{created}", "schema": project["label_config"], "hostname": hostname,
+        "access_token": token, "extra_params": extra_params,
+    })  # fmt: skip
+
+
+def webhook_call(project: Mapping[str, Any], task: Mapping[str, Any], headers: Mapping[str, str]) -> Call:
+    """Give the call that Label Studio makes after an answer; ``headers`` are the webhook's, with its secret."""
+    annotation = {"id": 1, "task": task["id"], "result": [], "was_cancelled": False}
+    body = {"action": "ANNOTATION_CREATED", "annotation": annotation, "task": task, "project": project}
+    return Call("/webhook", body, headers)
 
 
 def startup_seconds(port: int, data_dir: str) -> float:
@@ -58,27 +96,30 @@ def startup_seconds(port: int, data_dir: str) -> float:
         process.wait(20)
 
 
-def _steady(url: str, body: Mapping[str, Any] | None) -> Load:
+def steady(backend: str, call: Call) -> Load:
     """Send at a steady rate, whether answers come or not."""
     local = threading.local()
     start = time.perf_counter() + 0.2
     count = int(RATE * SECONDS)
 
-    def send(number: int) -> tuple[float, bool]:
+    def send(number: int) -> tuple[float, str | None]:
         due = start + number / RATE
         time.sleep(max(due - time.perf_counter(), 0))
         if not hasattr(local, "session"):
             local.session = requests.Session()
         try:
-            answer = (
-                local.session.get(url, timeout=30) if body is None else local.session.post(url, json=body, timeout=30)
+            method = "GET" if call.body is None else "POST"
+            answer = local.session.request(
+                method, backend + call.path, json=call.body, headers=call.headers, timeout=30, allow_redirects=False
             )
-            fine = answer.status_code < 500
-        except requests.RequestException:
-            fine = False
-        return time.perf_counter() - due, fine
+            refusal = None if 200 <= answer.status_code < 300 else f"{answer.status_code} {answer.text[:200]}"
+        except requests.RequestException as error:
+            refusal = str(error)
+        return time.perf_counter() - due, refusal
 
     with ThreadPoolExecutor(SENDERS) as pool:
         results = list(pool.map(send, range(count)))
     times = [seconds for seconds, _ in results]
-    return Load(count, sum(not fine for _, fine in results), percentile(times, 0.5), percentile(times, 0.99))
+    refusals = [refusal for _, refusal in results if refusal is not None]
+    first = refusals[0] if refusals else None
+    return Load(count, len(refusals), percentile(times, 0.5), percentile(times, 0.99), first)
