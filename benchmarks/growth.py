@@ -13,14 +13,15 @@ import numpy as np
 
 from benchmarks.measure import Measure, Say, limit
 
-SIZES = (1_000, 10_000, 100_000)
+SIZES = (2_000, 10_000, 100_000)
 LARGEST = 1_000_000
 SIDE = 8  # pixels: what grows is the number of images
 CLASSES, K, BATCHES = 10, 100, 10
+ROUNDS, ASKED = 5, 200  # a thousand labels in every pool, and a round that is served
 SLACK = 3.0  # times the smaller pool's cost per image: the larger one leaves the caches; quadratic would be ten times
 EVENT_SLACK = 2.0
 MEMORY_GIB = 2.0
-PARTS = ("sync", "extraction", "split", "query", "core_set", "kmeans")
+PARTS = ("sync", "extraction", "split", "noting", "predict", "query", "core_set", "kmeans")
 
 
 def run(say: Say, *, full: bool) -> list[Measure]:
@@ -39,8 +40,8 @@ def run(say: Say, *, full: bool) -> list[Measure]:
         *measures,
         Measure(f"an event in a pool of {sizes[-1]:,}, against one of {SIZES[0]:,}", "ms", 1000 * events[sizes[-1]],
                 events[sizes[-1]] / events[SIZES[0]], EVENT_SLACK, "ceiling", 1000 * events[SIZES[0]],
-                "reading the facts and deciding"),
-        _memory(f"memory while {sizes[-1]:,} images are scored", "memory_gib", found, sizes[-1]),
+                f"facts, decision and status; {ROUNDS * ASKED:,} labels of {ROUNDS} rounds"),
+        _memory(f"memory of a round over {sizes[-1]:,} images", "memory_gib", found, sizes[-1]),
         _memory(f"memory with core-set and k-means over {SIZES[-1]:,}", "features_gib", found, SIZES[-1]),
     ]  # fmt: skip
 
@@ -67,24 +68,22 @@ def _in_a_process(size: int) -> dict[str, float]:
 
 
 def _measure(size: int, folder: Path) -> dict[str, float]:
-    """Return the seconds of each part, and the process's peaks of memory once images are scored, and at the end."""
-    import psutil
-
+    """Return the seconds of each part, and the process's peaks of memory once a round is over, and at the end."""
     store, key, sync = _sync(size, folder)
     bank, weights = _bank(size, folder)
-    before = psutil.Process().memory_info().rss
     losses, extraction = _extract(bank, weights)
-    memory = max(_peak_bytes(), before)
     batches, split = _split(losses)
-    store.tasks.set_losses(key, {i: float(loss) for i, loss in enumerate(losses)})
-    store.tasks.set_batches(key, {i: int(batch) for i, batch in enumerate(batches)})
-    query = _query(losses, batches)
+    noting = _note(store, key, losses, batches)
+    serve_rounds(store, key)
+    outputs, predict = _predict(store, key, bank, folder)
+    query = _query(store, key, outputs)
     advance = _advance(store, key)
+    memory = _peak_bytes()
     core, kmeans = _features(size)
     store.close()
     return {
-        "sync": sync, "extraction": extraction, "split": split, "query": query, "advance": advance,
-        "core_set": core, "kmeans": kmeans, "memory_gib": memory / 2**30,
+        "sync": sync, "extraction": extraction, "split": split, "noting": noting, "predict": predict, "query": query,
+        "advance": advance, "core_set": core, "kmeans": kmeans, "memory_gib": memory / 2**30,
         "features_gib": _peak_bytes() / 2**30,
     }  # fmt: skip
 
@@ -145,32 +144,83 @@ def _split(losses: Any) -> tuple[Any, float]:
     return _timed(lambda: split(losses, BATCHES, "interleaved"), repeat=3)
 
 
-def _query(losses: Any, batches: Any) -> float:
-    from model.outputs import Outputs
+def _note(store: Any, key: int, losses: Any, batches: Any) -> float:
+    def note() -> None:
+        store.tasks.set_losses(key, {i: float(loss) for i, loss in enumerate(losses)})
+        store.tasks.set_batches(key, {i: int(batch) for i, batch in enumerate(batches)})
+
+    return _timed(note)[1]
+
+
+def serve_rounds(store: Any, key: int) -> None:
+    """Leave what people do: rounds that were answered and trained on, and one that is half answered."""
+    from backend.store import Answer, AskRole, AskState, RoundState
+    from backend.store.rounds import Ask
+    from backend.store.tasks import TaskChange
+
+    for number in range(ROUNDS + 1):
+        start = number * ASKED + 1
+        ids = range(start, start + ASKED)
+        asks = [Ask(i, i / 1e4, AskRole.QUERY if i % 10 else AskRole.HOLDOUT, "c0", 0.5) for i in ids]
+        reserve = range(ids.stop, ids.stop + ASKED)
+        store.rounds.plan(key, number, f"r{number}", asks + [Ask(i, i / 1e4, AskRole.RESERVE) for i in reserve])
+        store.rounds.mark(key, number, list(ids), AskState.POSTED)
+        store.rounds.go_live(key, number)
+        said = ids if number < ROUNDS else ids[: ASKED // 2]
+        store.tasks.apply(key, [TaskChange(i, f"{i}.png", None, Answer.LABELED, f"c{i % CLASSES}") for i in said])
+        if number < ROUNDS:
+            held = (number + 1) * ASKED // 10
+            store.rounds.set(
+                key, number, state=RoundState.CLOSED, closed_at=time.time(), has_model=True, cleaned=True,
+                classes=[f"c{i}" for i in range(CLASSES)], labels=9 * held, holdout_size=held,
+                holdout_correct=held // 2, holdout_gained=held // 10, holdout_lost=0, agreement=0.5,
+            )  # fmt: skip
+
+
+def _predict(store: Any, key: int, bank: Any, folder: Path) -> tuple[Any, float]:
+    """Train on the labels, briefly, and score the pool."""
+    from model.learner import Learner, fit
+
+    rows = [(index, int(label[1:])) for index, label, holdout in store.tasks.labels(key) if not holdout]
+    indices, labels = np.array(rows).T
+    out = folder / "main.pt"
+    fit(bank, indices, labels, classes=CLASSES, out=out, checkpoint=folder / "main.part", epochs=1, device="cpu")
+    learner = Learner.load(out, device="cpu")
+    return _timed(lambda: learner.predict(bank))
+
+
+def _query(store: Any, key: int, outputs: Any) -> float:
+    """Read the pool from the store and choose from it."""
     from model.query import Pool, QuerySettings, plan_round
 
-    generator = np.random.default_rng(0)
-    probs = generator.dirichlet(np.ones(CLASSES), len(losses)).astype(np.float32)
-    free = np.ones(len(losses), np.bool_)
-    pool = Pool(losses, batches, free, np.full(len(losses), -1, np.int64))
     settings = QuerySettings(batches=BATCHES, k=K, holdout=K // 10, reserve=2 * K, classes=CLASSES)
-    ask = lambda: plan_round(1, pool, Outputs(probs=probs), settings, np.random.default_rng(0))  # noqa: E731
+
+    def ask() -> None:
+        view = store.tasks.pool(key, store.tasks.pool_size(key))
+        labels = np.full(len(view.task_id), -1, np.int64)
+        for index, label, _ in store.tasks.labels(key):
+            labels[index] = int(label[1:])
+        pool = Pool(view.loss, view.batch, view.available, labels)
+        plan_round(ROUNDS, pool, outputs, settings, np.random.default_rng(0))
+
     return _timed(ask, repeat=3)[1]
 
 
 def _advance(store: Any, key: int) -> float:
-    """Time what every event costs: the facts from the store, and the decision."""
+    """Time what every event costs: the facts from the store, the decision, and the words on the model card."""
     from backend.config import ProjectConfig
     from backend.loop.decide import next_step
     from backend.loop.facts import Observation, gather
+    from backend.loop.report import as_line
+    from backend.loop.status import read_status
 
-    project, config = store.projects.get(key), ProjectConfig()
+    def advance() -> None:
+        project = store.projects.get(key)
+        next_step(gather(store, project, ProjectConfig(), Observation()))
+        as_line(read_status(store, project))
 
-    def decide() -> None:
-        next_step(gather(store, project, config, Observation()))
-
-    decide()
-    return min(_timed(decide)[1] for _ in range(20))
+    advance()
+    return min(_timed(advance)[1] for _ in range(20))
 
 
 def _features(size: int) -> tuple[float, float]:

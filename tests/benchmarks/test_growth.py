@@ -1,0 +1,34 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.loop.status import read_status
+from backend.store import Answer, Store
+from backend.store.tasks import TaskChange
+from benchmarks import growth
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
+    store.projects.connect(
+        studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config="<View/>",
+        extra_params={},
+    )  # fmt: skip
+    yield store
+    store.close()
+
+
+def test_the_event_that_is_timed_has_rounds_and_labels_to_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "ASKED", 20)
+    pool = range(1, 201)
+    store.tasks.apply(1, [TaskChange(i, f"{i}.png", None, Answer.NONE, None) for i in pool])
+    store.tasks.images_fetched(1, {i: i - 1 for i in pool})
+    growth.serve_rounds(store, 1)
+    status = read_status(store, store.projects.get(1))
+    assert (status.tasks.labeled, status.tasks.trainable, status.tasks.ok) == (110, 99, 200)
+    assert (status.live.number, status.asks.answered, status.asks.waiting, status.asks.reserve) == (5, 10, 10, 20)
+    assert len(status.task_ids) == 10
+    assert [row.holdout_size for row in status.rounds if row.has_model] == [2, 4, 6, 8, 10]
+    assert status.outlook is not None
