@@ -86,8 +86,13 @@ def is_dry(facts: Facts) -> bool:
 
 
 def _wants_plan(facts: Facts) -> bool:
-    ready = facts.pretext_current and facts.tasks.unsplit == 0 and facts.split_images > 0
+    ready = facts.pretext_current and facts.split_current and facts.tasks.unsplit == 0 and facts.split_images > 0
     return ready and not facts.planned and not facts.live and facts.tasks.askable > 0
+
+
+def _wants_split(facts: Facts) -> bool:
+    ready = facts.pretext_current and facts.tasks.unscored == 0 and not facts.stale
+    return ready and (facts.tasks.unsplit > 0 or (facts.tasks.ok > 0 and not facts.split_current))
 
 
 def _wants_retrain(facts: Facts) -> bool:
@@ -114,7 +119,7 @@ _ROWS = (
     (Step.SYNC, lambda f: f.unsynced or f.tasks.new > 0),
     (Step.RESTART, lambda f: f.stale and not f.busy),  # no job may write what belongs to the old configuration
     (Step.PRETEXT, _wants_pretext),
-    (Step.SPLIT, lambda f: f.pretext_current and f.tasks.unsplit > 0 and f.tasks.unscored == 0),
+    (Step.SPLIT, _wants_split),
     (Step.PLAN, _wants_plan),
     (Step.RETRAIN, _wants_retrain),
     (Step.RECORD, lambda f: f.tasks.unrecorded > 0),

@@ -54,6 +54,7 @@ class Facts:
     pretext_current: bool = False  # losses belong to the present configuration
     stale: bool = False  # losses or batches have to be forgotten first
     split_images: int = 0  # images with a batch
+    split_current: bool = False  # batches belong to the present configuration, and to a split that was finished
     training_requested: bool = False
     final_ordered: bool = False  # predictions for all that nobody labels are to be written
     unexported: bool = False  # the newest model lies there for us alone
@@ -90,6 +91,7 @@ def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Obser
         unsynced=seen.unsynced,
         pretext_current=pretext_current,
         stale=_is_stale(project, config, tasks, current, asks, pretext_current),
+        split_current=project.split_key == split_key(config),
         split_images=tasks.ok - tasks.unscored - tasks.unsplit,
         training_requested=seen.training_requested and project.training_requested,
         final_ordered=order is not None and order.written_at is None,

@@ -18,6 +18,7 @@ LIVE = Facts(
     served=True,
     pretext_current=True,
     split_images=100,
+    split_current=True,
     extendable=True,
 )
 
@@ -35,7 +36,11 @@ ROWS = {
     "images without a model": (Facts(tasks=replace(POOL, unscored=100)), Step.PRETEXT),
     "images still coming in": (Facts(tasks=replace(POOL, new=3, unscored=100)), Step.SYNC),
     "losses without batches": (Facts(tasks=replace(POOL, unsplit=100), pretext_current=True), Step.SPLIT),
-    "batches without a round": (Facts(tasks=POOL, pretext_current=True, split_images=100), Step.PLAN),
+    "batches of a split that was killed": (Facts(tasks=POOL, pretext_current=True, split_images=100), Step.SPLIT),
+    "batches without a round": (
+        Facts(tasks=POOL, pretext_current=True, split_images=100, split_current=True),
+        Step.PLAN,
+    ),
     "round in the store only": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(unposted=10)), Step.POST),
     "round half sent": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(unposted=4, waiting=6)), Step.POST),
     "round sent, not served": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(waiting=10)), Step.SWITCH),
@@ -90,7 +95,12 @@ ROWS = {
     "late images without a batch": (replace(LIVE, tasks=replace(LIVE.tasks, unsplit=7)), Step.SPLIT),
     "configuration changed": (replace(LIVE, stale=True, pretext_current=False), Step.RESTART),
     "next round wanted, pool asked out": (
-        Facts(tasks=replace(POOL, available=0, askable=0, answered=100), pretext_current=True, split_images=100),
+        Facts(
+            tasks=replace(POOL, available=0, askable=0, answered=100),
+            pretext_current=True,
+            split_images=100,
+            split_current=True,
+        ),
         Step.WAIT,
     ),
     "reserve needed between two rounds": (replace(live(waiting=5, answered=50), live=False), Step.TOP_UP),
@@ -136,7 +146,7 @@ def test_next_step_keeps_the_queue_filled_while_training() -> None:
 
 
 def test_next_step_asks_before_it_records() -> None:
-    facts = Facts(tasks=replace(POOL, unrecorded=100), pretext_current=True, split_images=100)
+    facts = Facts(tasks=replace(POOL, unrecorded=100), pretext_current=True, split_images=100, split_current=True)
     assert next_step(facts) == Step.PLAN
 
 

@@ -85,6 +85,8 @@ def train_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         shutil.copy(known, out)
 
     monkeypatch.setattr("model.pretext.train_pretext", remembered)
+    monkeypatch.setattr("backend.store.tasks.PART", 40)  # losses and batches take two writes each
+    monkeypatch.setattr("backend.store.tasks.PAUSE_S", 0.0)
 
 
 @pytest.mark.parametrize("changed", [{}, {"rounds": 4}, {"seed": 7}], ids=["first start", "batches", "losses"])

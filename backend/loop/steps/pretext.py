@@ -74,21 +74,23 @@ def _leave_embeddings(work: Work, bank: ImageBank, key: str) -> None:
 
 
 def split_pool(work: Work) -> None:
-    """Give every image without one its batch: a fresh split, or a place between those of the existing one."""
+    """Give every image without one its batch: a fresh split, or a place between those of the existing one.
+
+    A split counts once its key is noted: what a killed one has left is no part of it.
+    """
     size = work.store.tasks.pool_size(work.key)
     pool = work.store.tasks.pool(work.key, size)
-    scored = np.isfinite(pool.loss)
-    old = np.flatnonzero(scored & (pool.batch >= 0))
-    new = np.flatnonzero(scored & (pool.batch < 0) & (pool.task_id >= 0))
+    scored, whole = np.isfinite(pool.loss), work.project.split_key is not None
+    old = np.flatnonzero(scored & (pool.batch >= 0) & whole)
+    new = np.flatnonzero(scored & ((pool.batch < 0) | (not whole)) & (pool.task_id >= 0))
     if not len(new):
         return
     if len(old):
         batches = place(pool.loss[new], pool.loss[old], pool.batch[old], work.config.batch_order)
     else:
         batches = split(pool.loss[new], work.config.rounds, work.config.batch_order)
-    # The key first: batches without it would never be told from those of another order.
-    work.store.projects.set(work.key, split_key=split_key(work.config))
     work.store.tasks.set_batches(work.key, {int(i): int(b) for i, b in zip(new, batches, strict=True)})
+    work.store.projects.set(work.key, split_key=split_key(work.config))
 
 
 def restart(work: Work) -> None:
