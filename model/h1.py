@@ -16,15 +16,15 @@ from typing import TypedDict
 
 import numpy as np
 
-from model.data import load_images
 from model.errors import BadInput, ModelError
 from model.files import write_atomically
 from model.metrics import spearman
 from model.names import PRETEXT_TASKS
 from model.outputs import FloatArray, IntArray
 from model.results import Results, Say
-from model.study import parse, study_parser
-from model.world import QUERY_STREAM, Setting, World, pretext_of
+from model.source import load_source
+from model.study import check, parse, positive, study_parser
+from model.world import QUERY_STREAM, Setting, World, pool_of, pretext_of
 
 LABELED = 0.2  # share of the pool that the main model is trained on by itself
 
@@ -54,13 +54,19 @@ def measure(
     """Measure every task with every seed, adding to ``results`` what it does not have yet."""
     for task in tasks:
         pretext_of(task)
-    images = load_images(setting.data)
-    for seed in seeds:
-        known = {row["task"] for row in results.rows if row["seed"] == seed}
-        missing = [task for task in tasks if task not in known]
-        if not missing:
-            continue
-        world = World(results.work / f"seed-{seed}", images, setting, seed, device)
+    check(setting, {setting.init}, device)
+    known = {(row["task"], row["seed"]) for row in results.rows}
+    to_do = {seed: missing for seed in seeds if (missing := [task for task in tasks if (task, seed) not in known])}
+    if not to_do:
+        return
+    source = load_source(setting.data, setting.mix, say)
+    for seed, missing in to_do.items():
+        truth = pool_of(source, setting, seed)[1]
+        if len(truth) <= setting.k:
+            raise BadInput(f"with {setting.k} labels of {len(truth)} images there is nothing left to measure on")
+        results.begin()
+        world = World(results.work / f"seed-{seed}", source, setting, seed, device)
+        say(f"seed {seed}  {world}")
         main_task = _main_losses(world)
         for task in missing:
             row = _measure(world, main_task, task)
@@ -85,8 +91,6 @@ def _main_losses(world: World) -> _MainLosses:
     setting, model = world.setting, world.folder / "main.pt"
     shuffled = np.random.default_rng([world.seed, QUERY_STREAM]).permutation(len(world.truth))
     labeled, unseen = np.sort(shuffled[: setting.k]), np.sort(shuffled[setting.k :])
-    if not len(unseen):
-        raise BadInput(f"with {setting.k} labels of {len(world.truth)} images there is nothing left to measure on")
     if not model.exists():
         fit(
             world.bank,
@@ -182,8 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tasks = list(PRETEXT_TASKS) if given.tasks == "all" else given.tasks.split(",")
     try:
         setting = _setting(given)
-        results = Results[Row](given.json, setting)
-        measure(setting, tasks, seeds, results, device=given.device, say=lambda line: print(line, file=sys.stderr))
+        with Results[Row](given.json, setting) as results:
+            measure(setting, tasks, seeds, results, device=given.device, say=lambda line: print(line, file=sys.stderr))
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -195,7 +199,7 @@ def _setting(given: argparse.Namespace) -> Setting:
     return Setting(
         data=given.data,
         rounds=1,
-        k=round(LABELED * given.pool) if given.labels is None else given.labels,
+        k=max(round(LABELED * given.pool), 1) if given.labels is None else given.labels,
         pool=given.pool,
         test=given.test,
         network=given.network,
@@ -209,8 +213,8 @@ def _setting(given: argparse.Namespace) -> Setting:
 def _parser() -> argparse.ArgumentParser:
     parser = study_parser("python -m model.h1", "Spearman's rho of pretext and main-task loss, for every pretext task.")
     add = parser.add_argument
-    add("--pool", type=int, required=True, help="images in the pool, drawn anew for each seed")
-    add("--labels", type=int, help="of them the main model is trained on (default: a fifth)")
+    add("--pool", type=positive, required=True, help="images in the pool, drawn anew for each seed")
+    add("--labels", type=positive, help="of them the main model is trained on (default: a fifth)")
     tasks = f"comma list of {', '.join(PRETEXT_TASKS)}, or all; task@recipe: by that recipe and its network"
     add("--tasks", default="all", help=tasks)
     return parser

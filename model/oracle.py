@@ -25,8 +25,11 @@ class OracleLoop:
     in the folder of the strategy, so that a stopped run goes on.
     """
 
-    def __init__(self, world: World, name: str, settings: QuerySettings, pretext: str, joint: str) -> None:
+    def __init__(
+        self, world: World, name: str, settings: QuerySettings, pretext: str, joint: str, init: str | None = None
+    ) -> None:
         self.world, self.name, self.settings, self.task, self.joint = world, name, settings, pretext, joint
+        self.init = init or world.setting.init
         self.folder = world.folder / name.replace("/", "+")
         self.weights, self.losses = world.pretext(pretext)
         self.batch_of = split(self.losses, world.setting.rounds, settings.order)
@@ -38,6 +41,11 @@ class OracleLoop:
     def labeled(self) -> IntArray:
         """Pool indices that got a label: an image of another set is answered, but there is no class for it."""
         return np.sort(self.asked[self.world.truth[self.asked] >= 0])
+
+    @property
+    def left(self) -> int:
+        """Number of images that nobody was asked for."""
+        return len(self.losses) - len(self.asked) - len(self.holdout)
 
     def resume(self, done: int) -> int:
         """Take up what was asked in the rounds before ``done`` and return the next round; 0 where it is lost."""
@@ -111,7 +119,7 @@ class OracleLoop:
             out=self.model,
             checkpoint=self.folder / f"checkpoint-{number:03d}.pt",
             network=setting.network,
-            init=setting.init,
+            init=self.init,
             pretext_weights=self.weights,
             recipe=setting.recipe,
             joint=self.joint,

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.curves import CONTROL, Row, summarize, table
-from model.data import load_images
 from model.errors import BadInput, ModelError, UnknownName
-from model.names import JOINTS
+from model.names import INITS, JOINTS
 from model.oracle import OracleLoop
 from model.query import QuerySettings
 from model.results import Results, Say
-from model.study import parse, study_parser
-from model.world import Setting, World, pretext_of
+from model.source import load_source
+from model.study import check, parse, positive, share, study_parser
+from model.world import Setting, World, check_pretext, pretext_of
 
 FORM = "pretext/batch_order/first_query/sampler"
 
@@ -25,7 +25,8 @@ FORM = "pretext/batch_order/first_query/sampler"
 class Strategy:
     """What is compared, written ``pretext/batch_order/first_query/sampler``; an empty part is the default here.
 
-    The pretext task may be ``task@recipe``. A fifth part is the joint training of the main model.
+    The pretext task may be ``task@recipe``. A fifth part is the joint training of the main model, a sixth where its
+    weights start (None: where the setting says).
     """
 
     name: str
@@ -34,12 +35,15 @@ class Strategy:
     first_query: str = QuerySettings.first_query
     sampler: str = QuerySettings.sampler
     joint: str = "none"
+    init: str | None = None
 
     def settings(self, setting: Setting, classes: int) -> QuerySettings:
         """Return how this strategy asks; raise UnknownName for a part that is in no registry."""
         pretext_of(self.pretext)
         if self.joint not in JOINTS:
             raise UnknownName("joint training", self.joint, JOINTS)
+        if self.init is not None and self.init not in INITS:
+            raise UnknownName("init", self.init, INITS)
         return QuerySettings(
             batches=setting.rounds,
             k=setting.k,
@@ -58,9 +62,10 @@ def parse_strategy(name: str) -> Strategy:
     if name == CONTROL:
         return Strategy(name, order="none", first_query="random", sampler="random")
     parts = name.split("/")
-    if len(parts) not in (4, 5):
-        raise BadInput(f"strategy '{name}': write {FORM}, with /joint behind it if you like, default or random")
-    given = zip(("pretext", "order", "first_query", "sampler", "joint"), parts, strict=False)
+    if not 4 <= len(parts) <= 6:
+        raise BadInput(f"strategy '{name}': write {FORM}, with /joint or /joint/init behind it if you like, "
+                       "default or random")  # fmt: skip
+    given = zip(("pretext", "order", "first_query", "sampler", "joint", "init"), parts, strict=False)
     return Strategy(name, **{field: part for field, part in given if part})
 
 
@@ -76,33 +81,42 @@ def simulate(
 ) -> None:
     """Run every strategy with every seed, adding to ``results`` what it does not have yet.
 
-    stop_after: number of rounds to run of the setting's; another call without it goes on from there.
+    What is wrong with names or images is found before hours of work, not after them. stop_after: number of rounds to
+    run of the setting's; another call without it goes on from there.
     """
     rounds = min(setting.rounds, stop_after or setting.rounds)
-    images = load_images(setting.data)
-    for strategy in strategies:  # a wrong name is found before hours of work, not after them
-        strategy.settings(setting, len(images.classes))
-    for seed in seeds:
-        if all(_done(results.rows, strategy.name, seed) >= rounds for strategy in strategies):
-            continue
-        world = World(results.work / f"seed-{seed}", images, setting, seed, device)
+    check(setting, {strategy.init or setting.init for strategy in strategies}, device)
+    source = load_source(setting.data, setting.mix, say)
+    for strategy in strategies:
+        strategy.settings(setting, len(source.images.classes))
+    missing = [seed for seed in seeds if any(_done(results.rows, one.name, seed) < rounds for one in strategies)]
+    if missing:
+        check_pretext(source, setting, missing[0], {strategy.pretext for strategy in strategies})
+        results.begin()
+    for seed in missing:
+        world = World(results.work / f"seed-{seed}", source, setting, seed, device)
+        say(f"seed {seed}  {world}")
         for strategy in strategies:
             _run(world, strategy, rounds, results, say)
 
 
 def _run(world: World, strategy: Strategy, rounds: int, results: Results[Row], say: Say) -> None:
-    """Go on with one strategy and seed after the last round that is measured, until ``rounds`` are."""
+    """Go on with one strategy and seed after the last round that is measured, until ``rounds`` are or all is asked."""
     setting, seed = world.setting, world.seed
     done = _done(results.rows, strategy.name, seed)
     if done >= rounds:
         return
     settings = strategy.settings(setting, world.classes)
-    loop = OracleLoop(world, strategy.name, settings, strategy.pretext, strategy.joint)
+    loop = OracleLoop(world, strategy.name, settings, strategy.pretext, strategy.joint, strategy.init)
     for number in range(loop.resume(done), rounds):
+        if not loop.left:
+            break
         row = loop.round(number)
         if number >= done:
             results.add(row)
         say(f"{strategy.name}  seed {seed}  round {number}  {row['labels']} labels  accuracy {_in_words(row)}")
+    if not loop.left:
+        say(f"{strategy.name}  seed {seed}  the pool is exhausted: all its images are asked, {len(loop.asked)} labels")
 
 
 def _in_words(row: Row) -> str:
@@ -122,16 +136,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setting = Setting(**{name: getattr(given, name) for name in Setting.__dataclass_fields__})
     try:
         strategies = [parse_strategy(name) for name in given.strategies.split(",")]
-        results = Results[Row](given.json, setting)
-        simulate(
-            setting,
-            strategies,
-            seeds,
-            results,
-            device=given.device,
-            say=lambda line: print(line, file=sys.stderr),
-            stop_after=given.stop_after,
-        )
+        with Results[Row](given.json, setting) as results:
+            simulate(
+                setting,
+                strategies,
+                seeds,
+                results,
+                device=given.device,
+                say=lambda line: print(line, file=sys.stderr),
+                stop_after=given.stop_after,
+            )
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -144,19 +158,19 @@ def _parser() -> argparse.ArgumentParser:
         "python -m model.simulate", "Run active-learning strategies with an oracle and compare them with random."
     )
     add = parser.add_argument
-    add("--pool", type=int, help="images in the pool, drawn anew for each seed (default: all)")
-    add("--rounds", type=int, required=True)
-    add("--stop-after", type=int, help="rounds to run of these; a further call without it goes on (default: all)")
-    add("--k", type=int, required=True, help="images asked per round")
+    add("--pool", type=positive, help="images in the pool, drawn anew for each seed (default: all)")
+    add("--rounds", type=positive, required=True)
+    add("--stop-after", type=positive, help="rounds to run of these; a further call without it goes on (default: all)")
+    add("--k", type=positive, required=True, help="images asked per round")
     add(
         "--strategies",
         required=True,
-        help="comma list of pretext/batch_order/first_query/sampler[/joint], default, random",
+        help="comma list of pretext/batch_order/first_query/sampler[/joint[/init]], default, random",
     )
-    add("--holdout", type=float, default=0.0, help="images on top at random to measure with, as a share of k")
+    add("--holdout", type=share, default=0.0, help="images on top at random to measure with, as a share of k")
     add("--imbalance", action="store_true", help="the paper's 1:10 ramp over the classes of the pool")
     add("--mix", help="NAME or NAME:N: put (N of) another set's images into the pool, which nobody can label")
-    add("--init", default="pretext", help="pretext, scratch or pretrained")
+    add("--init", default="pretext", help="pretext, scratch or pretrained, where a strategy names none")
     return parser
 
 

@@ -1,5 +1,8 @@
 """What the strategies of a simulation share: the images and labels of a seed, and its pretext networks."""
 
+import json
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,14 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from model.bank import ImageBank
-from model.data import ImageSet, load_images
 from model.errors import BadInput, UnknownName
 from model.files import save_array, write_atomically
+from model.metrics import class_histogram
 from model.names import PRETEXT_TASKS, RECIPES
 from model.outputs import FloatArray, IntArray
+from model.source import Source
 
 # Streams of random numbers: the draw of one thing does not depend on how much was drawn for another.
 POOL_STREAM, TEST_STREAM, QUERY_STREAM, MIX_STREAM = 0, 1, 2, 3
+
+CLASS_NAMES = "classes.json"  # in the folder of a seed, for the report
+MOST_NAMED = 20  # classes whose images are counted one by one in words
+CHECKED = 512  # images of a pool that pretext tasks are asked about
 
 
 @dataclass(frozen=True)
@@ -45,28 +53,36 @@ class Setting:
 class World:
     """The pool of one seed with its true labels, the test set, and the pretext networks, kept in a folder."""
 
-    def __init__(self, folder: Path, images: ImageSet, setting: Setting, seed: int, device: str) -> None:
+    def __init__(self, folder: Path, source: Source, setting: Setting, seed: int, device: str) -> None:
         self.folder, self.setting, self.seed, self.device = folder, setting, seed, device
-        known = np.flatnonzero(images.train_labels >= 0)  # the oracle has no answer for the others
-        drawn = draw_pool(
-            images.train_labels[known],
-            setting.pool,
-            np.random.default_rng([seed, POOL_STREAM]),
-            imbalance=setting.imbalance,
-        )
-        chosen, tested = known[drawn], np.flatnonzero(images.test_labels >= 0)
-        if not len(chosen) or not len(tested):
-            raise BadInput(f"'{setting.data}' has {len(chosen)} images to ask and {len(tested)} to measure on")
+        images = source.images
+        pool, self.truth = pool_of(source, setting, seed)
+        tested = np.flatnonzero(images.test_labels >= 0)
         # The test set is the same for all seeds: what differs between them is the pool and the training.
         tested = np.random.default_rng([0, TEST_STREAM]).permutation(tested)[: setting.test]
-        pool = images.train[chosen]
-        others = foreign_images(setting.mix, images.train.shape[1], seed) if setting.mix else pool[:0]
-        # Images of another set have no class here: -1, and nobody can answer for them.
-        self.truth = np.concatenate([images.train_labels[chosen], np.full(len(others), -1, np.int64)])
         self.test_truth = images.test_labels[tested]
-        self.bank = _bank(folder / "pool", np.concatenate([pool, others]))
+        self.bank = _bank(folder / "pool", pool)
         self.test_bank = _bank(folder / "test", images.test[tested])
-        self.classes = len(images.classes)
+        self.class_names = images.classes
+        write_atomically(folder / CLASS_NAMES, json.dumps(images.classes).encode())
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    def __str__(self) -> str:
+        """Say what the pool really is, which set, ramp and class sizes may have made smaller than was asked for."""
+        counts = class_histogram(self.truth, self.classes)
+        own, wanted = int(counts.sum()), self.setting.pool
+        short = f" (of {wanted} asked for)" if wanted is not None and own < wanted else ""
+        foreign = len(self.truth) - own
+        more = f" and {foreign} of {self.setting.mix}" if foreign else ""
+        if self.classes > MOST_NAMED:
+            spread = f"{counts.min()} to {counts.max()} of each of {self.classes} classes"
+        else:
+            spread = ", ".join(f"{name} {count}" for name, count in zip(self.class_names, counts, strict=True))
+        return f"pool of {own} images{short}{more}: {spread}; {len(self.test_truth)} test images"
 
     def pretext(self, name: str) -> tuple[Path, FloatArray]:
         """Return the weights of a pretext network and its losses (N,) of the pool, trained where they are not yet.
@@ -133,16 +149,29 @@ def draw_pool(labels: IntArray, size: int | None, generator: np.random.Generator
     return np.sort(np.concatenate(picks))
 
 
-def foreign_images(mix: str, side: int, seed: int) -> npt.NDArray[np.uint8]:
-    """Return the images of another set that are mixed into a pool: ``name``, or ``name:N`` for N drawn by the seed."""
-    name, colon, number = mix.rpartition(":")
-    if not colon or not number.isdecimal():
-        return load_images(mix, side=side).train
-    images = load_images(name, side=side).train
-    if int(number) > len(images):
-        raise BadInput(f"'{name}' has {len(images)} images, not {number} to mix in")
-    drawn = np.random.default_rng([seed, MIX_STREAM]).permutation(len(images))[: int(number)]
-    return images[np.sort(drawn)]
+def pool_of(source: Source, setting: Setting, seed: int) -> tuple[npt.NDArray[np.uint8], IntArray]:
+    """Return the images of a seed's pool and their classes (N,): -1 for one of another set, which nobody can label."""
+    images, labels = source.images.train, source.images.train_labels
+    known = np.flatnonzero(labels >= 0)  # the oracle has no answer for the others
+    generator = np.random.default_rng([seed, POOL_STREAM])
+    chosen = known[draw_pool(labels[known], setting.pool, generator, imbalance=setting.imbalance)]
+    if not len(chosen):
+        raise BadInput(f"a pool of {setting.pool} images has none of each class of '{setting.data}'")
+    drawn = np.random.default_rng([seed, MIX_STREAM]).permutation(len(source.foreign))[: source.mixed]
+    others = source.foreign[np.sort(drawn)]
+    return np.concatenate([images[chosen], others]), np.concatenate([labels[chosen], np.full(len(others), -1)])
+
+
+def check_pretext(source: Source, setting: Setting, seed: int, names: Iterable[str]) -> None:
+    """Raise BadInput where a pretext task refuses (a sample of) the pool, before any of them is trained."""
+    from model.pretext.registry import pretext_task
+
+    images, _ = pool_of(source, setting, seed)
+    sample = np.unique(np.linspace(0, max(len(images) - 1, 0), CHECKED).astype(np.int64))[: len(images)]
+    with tempfile.TemporaryDirectory() as folder:
+        bank = _bank(Path(folder) / "sample", images[sample])
+        for name in names:
+            pretext_task(pretext_of(name)[0]).check(bank)
 
 
 def _bank(folder: Path, images: npt.NDArray[np.uint8]) -> ImageBank:

@@ -48,7 +48,8 @@ def test_measurement_that_was_stopped_goes_on(finished, capsys):
     assert run(finished, "rotation,colorization,vae") == 0
     again = json.loads(finished.read_text())
     assert [{**row, "seconds": 0} for row in again] == [{**row, "seconds": 0} for row in rows]
-    assert capsys.readouterr().err.splitlines()[0].startswith("vae  seed 0")
+    measured = [line for line in capsys.readouterr().err.splitlines() if "  rho " in line]
+    assert [line.split()[0] for line in measured] == ["vae"]
 
 
 def test_a_task_by_another_recipe_is_measured_against_the_same_main_model(finished, tmp_path):
@@ -65,6 +66,9 @@ def test_an_unknown_task_and_a_pool_without_rest_are_refused(tmp_path, capsys):
     errors = capsys.readouterr().err
     assert "unknown pretext task 'origami'" in errors
     assert "nothing left to measure on" in errors
+    assert run(tmp_path / "b.json", "vae", "--network", "origami") == 2
+    assert "unknown network 'origami'" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("setting.json"))  # the file is free for another setting
 
 
 def test_cross_entropy_is_finite_where_a_posterior_is_zero():

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -10,43 +12,82 @@ SETTING = Setting(data="digits", rounds=2, k=10)
 OTHER = Setting(data="digits", rounds=2, k=11)
 
 
+def begun(path, *rows):
+    with Results[dict](path, SETTING) as results:
+        results.begin()
+        for row in rows:
+            results.add(row)
+    return results
+
+
+def read(path, setting=SETTING):
+    with Results[dict](path, setting) as results:
+        return results.rows
+
+
 def test_results_are_whole_after_each_row_and_read_back(tmp_path):
-    results = Results[dict](tmp_path / "r.json", SETTING)
-    results.add({"round": 0})
-    assert json.loads(results.path.read_text()) == [{"round": 0}]
-    results.add({"round": 1})
-    assert Results[dict](tmp_path / "r.json", SETTING).rows == [{"round": 0}, {"round": 1}]
+    with Results[dict](tmp_path / "r.json", SETTING) as results:
+        results.begin()
+        results.add({"round": 0})
+        assert json.loads(results.path.read_text()) == [{"round": 0}]
+        results.add({"round": 1})
+    assert read(tmp_path / "r.json") == [{"round": 0}, {"round": 1}]
 
 
 def test_results_of_another_setting_are_refused(tmp_path):
-    Results[dict](tmp_path / "r.json", SETTING).add({})
+    begun(tmp_path / "r.json", {})
     with pytest.raises(BadInput, match="another setting"):
-        Results[dict](tmp_path / "r.json", OTHER)
+        read(tmp_path / "r.json", OTHER)
 
 
 def test_work_of_another_setting_is_refused_before_the_first_row(tmp_path):
-    Results[dict](tmp_path / "r.json", SETTING)
+    begun(tmp_path / "r.json")
     with pytest.raises(BadInput, match="another setting"):
-        Results[dict](tmp_path / "r.json", OTHER)
+        read(tmp_path / "r.json", OTHER)
+
+
+def test_results_that_never_began_are_free_for_another_setting(tmp_path):
+    assert read(tmp_path / "r.json") == read(tmp_path / "r.json", OTHER) == []
+
+
+def test_results_that_another_process_writes_are_refused_until_it_ends(tmp_path):
+    begun(tmp_path / "r.json", {"round": 0})
+    hold = (
+        "import sys; from pathlib import Path; from model.results import Results; from model.world import Setting\n"
+        "with Results(Path(sys.argv[1]), Setting(data='digits', rounds=2, k=10)): print('held', flush=True), input()"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path / "r.json")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BadInput, match=r"another run writes .*r\.json: give each its own --json"):
+            read(tmp_path / "r.json")
+        other.communicate("\n")
+    assert read(tmp_path / "r.json") == [{"round": 0}]
 
 
 def test_results_noted_before_a_field_existed_go_on_with_its_default(tmp_path):
-    results = Results[dict](tmp_path / "r.json", SETTING)
-    results.add({})
+    results = begun(tmp_path / "r.json", {})
     noted = results.work / "setting.json"
     noted.write_text(json.dumps({"data": "digits", "rounds": 2, "k": 10}))
-    assert Results[dict](tmp_path / "r.json", SETTING).rows == [{}]
+    assert read(tmp_path / "r.json") == [{}]
 
 
-def test_results_file_of_something_else_is_refused(tmp_path):
+@pytest.mark.parametrize("content", ["not json", "{}", "[1]"])
+def test_results_file_of_something_else_is_refused(tmp_path, content):
     path = tmp_path / "r.json"
-    Results[dict](path, SETTING)
-    path.write_text("not json")
+    begun(path)
+    path.write_text(content)
     with pytest.raises(BadInput, match="no results file"):
-        Results[dict](path, SETTING)
+        read(path)
+
+
+def test_results_in_a_place_that_cannot_be_written_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="can be written"):
+        read(tmp_path / "file" / "r.json")
 
 
 def test_results_without_their_setting_are_refused(tmp_path):
     (tmp_path / "r.json").write_text("[]")
     with pytest.raises(BadInput, match="another setting"):
-        Results[dict](tmp_path / "r.json", SETTING)
+        read(tmp_path / "r.json")

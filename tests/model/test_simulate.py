@@ -6,6 +6,7 @@ from PIL import Image
 
 from model.curves import Row
 from model.errors import BadInput, UnknownName
+from model.results import Results
 from model.simulate import Strategy, _done, main, parse_strategy
 from model.world import Setting
 
@@ -32,18 +33,23 @@ def test_parse_strategy_reads_joint_training_as_a_fifth_part():
     assert parse_strategy("///margin").joint == "none"
 
 
+def test_parse_strategy_reads_where_weights_start_as_a_sixth_part():
+    assert parse_strategy("/////scratch") == Strategy("/////scratch", init="scratch")
+    assert parse_strategy("////barlow_twins/").init is None
+
+
 def test_parse_strategy_random_asks_the_whole_pool_at_random():
     strategy = parse_strategy("random")
     assert (strategy.order, strategy.first_query, strategy.sampler) == ("none", "random", "random")
 
 
 def test_parse_strategy_refuses_another_form():
-    for name in ("margin", "a/b/c/d/e/f"):
+    for name in ("margin", "a/b/c/d/e/f/g"):
         with pytest.raises(BadInput, match="pretext/batch_order/first_query/sampler"):
             parse_strategy(name)
 
 
-@pytest.mark.parametrize("name", ["origami///", "/upward//", "//best/", "///best", "////best"])
+@pytest.mark.parametrize("name", ["origami///", "/upward//", "//best/", "///best", "////best", "/////best"])
 def test_strategy_with_an_unknown_part_is_refused(name):
     with pytest.raises(UnknownName):
         parse_strategy(name).settings(SETTING, 10)
@@ -117,6 +123,59 @@ def test_simulation_prints_means_and_differences_to_random(finished, capsys):
 def test_simulation_says_what_is_wrong_in_one_line(tmp_path, capsys):
     assert run(tmp_path / "r.json", "///best") == 2
     assert "unknown sampler 'best'" in capsys.readouterr().err
+
+
+FAULTS = {
+    "network": ["--network", "origami"],
+    "recipe": ["--recipe", "napkin"],
+    "init": ["--init", "foo"],
+    "device": ["--device", "abacus"],
+    "neither a folder": ["--mix", "nowhere:10"],
+    "learns from colours": ["--strategies", "random,colorization///"],
+    "of resnet18": ["--init", "pretrained", "--network", "compact"],
+}
+
+
+@pytest.mark.parametrize("words", FAULTS)
+def test_simulation_refuses_before_any_training_and_leaves_the_file_free(tmp_path, capsys, words):
+    path = tmp_path / "r.json"
+    assert run(path, "random", *FAULTS[words]) == 2
+    assert words in capsys.readouterr().err
+    assert not list(path.with_suffix(".work").rglob("*.pt"))
+    with Results(path, Setting(data="digits", rounds=1, k=1)) as results:  # nothing was noted of the other setting
+        assert results.rows == []
+
+
+@pytest.mark.parametrize("option", ["--pool", "--stop-after", "--seeds", "--k", "--rounds", "--test", "--threads"])
+@pytest.mark.parametrize("value", ["0", "-5", "few"])
+def test_simulation_takes_counts_from_one_on(tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit) as ended:
+        run(tmp_path / "r.json", "random", f"{option}={value}")
+    assert ended.value.code == 2
+    assert f"argument {option}: '{value}' is not a whole number from 1 on" in capsys.readouterr().err
+
+
+def test_simulation_says_what_the_pool_really_is_and_when_it_is_exhausted(tmp_path, capsys):
+    path = tmp_path / "r.json"
+    arguments = (
+        "--data digits --test 50 --imbalance --pool 70 --rounds 4 --k 30 --seeds 1 --epochs 1 --pretext-epochs 1"
+    )
+    assert main([*arguments.split(), "--strategies", "random", "--json", str(path)]) == 0
+    said = capsys.readouterr().err
+    assert "pool of 65 images (of 70 asked for): 0 1, 1 2, 2 3, 3 5, 4 6, 5 7, 6 8, 7 10, 8 11, 9 12; 50 test" in said
+    assert "random  seed 0  the pool is exhausted: all its images are asked, 65 labels" in said
+    assert [row["labels"] for row in json.loads(path.read_text())] == [30, 60, 65]
+    assert main([*arguments.split(), "--strategies", "random", "--json", str(path)]) == 0
+    assert [row["labels"] for row in json.loads(path.read_text())] == [30, 60, 65]
+
+
+def test_simulation_compares_where_weights_start_within_one_file(finished):
+    """The sixth part goes on in a file of strategies without it, and trains another model on the same labels."""
+    assert run(finished, "random,/none/random/random//scratch", "--stop-after", "1") == 0
+    first = {row["strategy"]: row for row in json.loads(finished.read_text()) if row["round"] == 0}
+    scratch = first["/none/random/random//scratch"]
+    assert scratch["asked"] == first["random"]["asked"]
+    assert scratch["accuracy"] != first["random"]["accuracy"]
 
 
 def test_simulation_counts_the_images_of_another_set_that_it_asks(tmp_path):
