@@ -22,12 +22,13 @@ QUEUE_VERSION = re.compile(r"pt4al-r\d{3}")
 
 @dataclass
 class Round:
-    """What came of a round."""
+    """What came of a round; ``round`` counts from 0, as the API does, and people read one more."""
 
     round: int
     labels: int
     holdout_accuracy: float | None
     interval: tuple[float, float]
+    holdout: tuple[int, int]  # images right, images
     queue_share: float
     turnaround_s: float
 
@@ -57,7 +58,7 @@ class Labeling:
 
     def wait_for_queue(self, number: int, tick: Callable[[dict[str, Any]], None]) -> None:
         """Wait until the queue of a round is live in Label Studio, showing ``tick`` the status meanwhile."""
-        self._wait(f"the queue of round {number}", lambda: self._is_live(number), tick)
+        self._wait(f"the queue of round {number + 1}", lambda: self._is_live(number), tick)
 
     def label_round(self, number: int, tick: Callable[[dict[str, Any]], None]) -> Round:
         """Answer what Label Studio serves until the round is complete; go on slowly until the next queue is live."""
@@ -137,6 +138,7 @@ class Labeling:
             labels=entry["labels"],
             holdout_accuracy=entry["holdout_accuracy"],
             interval=tuple(entry["interval"]),
+            holdout=(entry["holdout_correct"], entry["holdout_size"]),
             queue_share=round(self._from_queue / self._served, 4),
             turnaround_s=round(turnaround_s, 1),
         )

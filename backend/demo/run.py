@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,15 @@ from backend.demo.images import DemoImages, digits, folder_images
 from backend.demo.labeling import Labeling, Round
 from backend.demo.servers import EMAIL, PASSWORD, ROOT, Server, backend, label_studio
 from backend.errors import BackendError, ConfigError
+from backend.loop.advice import FEW_RANDOM
 from backend.preflight import check_port
 from backend.studio.annotator import FILES, Annotator
 
 FOLDER = ROOT / "demo-data"
+EXIT_FOLDER = ROOT / "demo-data-exit"  # of runs that end by themselves: they never touch what a person has labeled
 MARK = ".demo"  # in a folder that the demo may empty
+KEPT = "kept.json"  # in a folder whose demo stayed up for a person to go on
+DIGITS = "digits"
 LS_PORT = 8080
 ROUNDS = 3
 YES = {"1", "true", "yes", "on"}
@@ -43,30 +47,70 @@ class Outcome:
 
     def as_json(self) -> str:
         """Give one line of JSON."""
-        rounds = [{name: value for name, value in asdict(one).items() if name != "interval"} for one in self.rounds]
+        shown = [field.name for field in fields(Round) if field.name not in {"interval", "holdout"}]
+        rounds = [{name: value for name, value in asdict(one).items() if name in shown} for one in self.rounds]
         return json.dumps({**asdict(self), "rounds": rounds})
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A demo that stayed up for a person: what has to be the same for another run to go on with it."""
+
+    data: str
+    ls_port: int
+    port: int
+    project: int = 0
+
+    def write(self, folder: Path) -> None:
+        """Note it in the demo's folder."""
+        (folder / KEPT).write_text(json.dumps(asdict(self)))
+
+    def project_in(self, folder: Path) -> int | None:
+        """Give the project of the demo that was kept in a folder, to go on with it; None if there is none.
+
+        Raises:
+            ConfigError: it is of other images, or on other ports.
+        """
+        if not (folder / KEPT).exists():
+            return None
+        found = Kept(**json.loads((folder / KEPT).read_text()))
+        if replace(found, project=0) != self:
+            raise ConfigError(
+                f"{folder} holds a demo of {found.data} with LS_PORT={found.ls_port} and PORT={found.port}, and what "
+                "was labeled in it: begin anew with FRESH=1, or set DEMO_DIR to another folder"
+            )
+        return found.project
+
+
 def demo(settings: Settings) -> int:
-    """Run the demo; give the exit code."""
+    """Run the demo, or go on with the one that was kept; give the exit code."""
     images = _images()
     ls_port = _port("LS_PORT", LS_PORT)
-    exits = os.environ.get("EXIT", "").strip().lower() in YES
+    exits, fresh = _flag("EXIT"), _flag("FRESH")
     check_port("0.0.0.0", ls_port, "LS_PORT")
     check_port("0.0.0.0", settings.port)
-    folder = Path(os.environ.get("DEMO_DIR") or FOLDER).resolve()
+    folder = Path(os.environ.get("DEMO_DIR") or (EXIT_FOLDER if exits else FOLDER)).resolve()
+    wanted = Kept(_data() or DIGITS, ls_port, settings.port)
+    project = None if fresh else wanted.project_in(folder)
+    if project is not None and exits:
+        raise ConfigError(f"{folder} holds what was labeled in a demo: EXIT=1 begins anew, which needs FRESH=1 as well")
     console = Console(highlight=False)
     outcome = Outcome()
     # A shell that starts us in the background has Ctrl-C ignored, and Python then leaves it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        with _own_folder(folder), ExitStack() as stack:
+        with _own_folder(folder, keep=project is not None), ExitStack() as stack:
             studio = stack.enter_context(label_studio(folder, ls_port))
             model = stack.enter_context(backend(folder, settings.port))
-            _Demo(console, images, studio, model, outcome).run()
+            run = _Demo(console, images, studio, model, outcome)
+            if project is None:
+                project = run.run()
+            else:
+                run.go_on(project)
             if not exits:
-                _stay_up([studio, model])
+                replace(wanted, project=project).write(folder)
+                _stay_up([studio, model], folder)
     except BackendError as error:
         console.print(f"The demo failed: {error}", markup=False)
     if exits:
@@ -80,7 +124,16 @@ class _Demo:
     def __init__(self, console: Console, images: DemoImages, studio: Server, model: Server, outcome: Outcome) -> None:
         self.console, self.images, self.studio, self.model, self.outcome = console, images, studio, model, outcome
 
-    def run(self) -> None:
+    def go_on(self, project: int) -> None:
+        """Start the servers over what an earlier run has left."""
+        with self._progress() as progress:
+            self._start(progress)
+        self.console.print("This is the demo of the last time, with all that was labeled. FRESH=1 begins anew.")
+        self._print_addresses(project)
+        self.outcome.ok = True
+
+    def run(self) -> int:
+        """Label three rounds; give the project."""
         with self._progress() as progress:
             self._start(progress)
             person = Annotator(self.studio.url, EMAIL, PASSWORD)
@@ -94,6 +147,7 @@ class _Demo:
             one.queue_share == 1.0 and one.holdout_accuracy is not None for one in self.outcome.rounds
         )
         self._print_end(project)
+        return project
 
     def _start(self, progress: Progress) -> None:
         bar = progress.add_task("Start Label Studio and the backend", total=2)
@@ -120,18 +174,18 @@ class _Demo:
         return labeling
 
     def _round(self, progress: Progress, labeling: Labeling, number: int) -> None:
-        bar = progress.add_task(f"Round {number}: label", total=1.0)
+        bar = progress.add_task(f"Round {number + 1}: label", total=1.0)
 
         def tick(status: dict[str, Any]) -> None:
             if "answered" in status:
                 progress.update(bar, completed=0.5 * status["answered"] / status["size"])
             elif status.get("stage") == "training":
                 done = 0.5 + 0.5 * (status["progress"] or 0)
-                progress.update(bar, completed=done, description=f"Round {number}: train")
+                progress.update(bar, completed=done, description=f"Round {number + 1}: train")
 
         result = labeling.label_round(number, tick)
         self.outcome.rounds.append(result)
-        progress.update(bar, completed=1.0, description=f"Round {number}: {result.labels} labels")
+        progress.update(bar, completed=1.0, description=f"Round {number + 1}: {result.labels} labels")
 
     def _record(self, progress: Progress, labeling: Labeling) -> None:
         bar = progress.add_task("Record the losses in Label Studio", total=self.outcome.tasks)
@@ -165,9 +219,13 @@ class _Demo:
                 "The first queue is live: label it in Label Studio. The choices of this project stand for"
             )
             self.console.print("your classes: change them first, under Settings > Labeling Interface.")
+        self._print_addresses(project)
+
+    def _print_addresses(self, project: int) -> None:
         self.console.print(
             f"Label Studio  {self.studio.url}/projects/{project}/data\n"
             f"  log in as   {EMAIL}, password {PASSWORD}\n"
+            f"Dashboard     {self.model.url}/projects/{project}\n"
             f"Status        {self.model.url}/api/projects/{project}\n"
             f"Logs          {self.studio.log}, {self.model.log}",
             markup=False,
@@ -177,15 +235,14 @@ class _Demo:
 
 def _table(rounds: list[Round]) -> Table:
     table = Table(title="What three rounds of labels gave", title_justify="left")
-    for heading in ("round", "labels", "holdout accuracy", "95% interval", "from queue", "next queue"):
+    for heading in ("round", "labels", "accuracy", "95% interval", "from queue", "next queue"):
         table.add_column(heading, justify="right")
     for one in rounds:
-        accuracy = "-" if one.holdout_accuracy is None else f"{one.holdout_accuracy:.0%}"
         low, high = one.interval
         table.add_row(
-            str(one.round),
+            str(one.round + 1),
             str(one.labels),
-            accuracy,
+            _accuracy(one),
             f"{low:.0%} to {high:.0%}",
             f"{one.queue_share:.0%}",
             f"{one.turnaround_s:.1f} s",
@@ -193,8 +250,19 @@ def _table(rounds: list[Round]) -> Table:
     return table
 
 
-def _stay_up(servers: list[Server]) -> None:
-    print("Go on labeling; Ctrl-C ends the demo.", flush=True)
+def _accuracy(one: Round) -> str:
+    right, size = one.holdout
+    if size < FEW_RANDOM:
+        return f"{right} of {size} right" if size else "-"
+    return f"{right / size:.0%}"
+
+
+def _stay_up(servers: list[Server], folder: Path) -> None:
+    print(
+        f"Go on labeling; Ctrl-C ends the demo. Your labels stay in {folder}:\n"
+        "'make demo' goes on with them, and 'make demo FRESH=1' throws them away and begins anew.",
+        flush=True,
+    )
     try:
         while True:
             for server in servers:
@@ -205,8 +273,18 @@ def _stay_up(servers: list[Server]) -> None:
 
 
 def _images() -> DemoImages:
+    data = _data()
+    return folder_images(Path(data)) if data else digits()
+
+
+def _data() -> str | None:
+    """Give the folder of the images, or None for the digits."""
     data = os.environ.get("DATA", "").strip()
-    return folder_images(Path(data).expanduser().resolve()) if data else digits()
+    return str(Path(data).expanduser().resolve()) if data else None
+
+
+def _flag(name: str) -> bool:
+    return os.environ.get(name, "").strip().lower() in YES
 
 
 def _port(name: str, default: int) -> int:
@@ -217,8 +295,8 @@ def _port(name: str, default: int) -> int:
 
 
 @contextmanager
-def _own_folder(folder: Path) -> Iterator[None]:
-    """Hold the demo's folder and empty it: each demo starts from scratch.
+def _own_folder(folder: Path, *, keep: bool = False) -> Iterator[None]:
+    """Hold the demo's folder, and empty it unless what lies in it is to be kept.
 
     Raises:
         ConfigError: it holds something else, or another demo runs in it.
@@ -234,7 +312,7 @@ def _own_folder(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(f"another demo runs in {folder}: end it first") from None
-        for path in folder.iterdir():
+        for path in folder.iterdir() if not keep else ():
             if path.is_dir():
                 shutil.rmtree(path)
             elif path != mark:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,9 +23,12 @@ from processes import gone
 from sklearn.datasets import load_digits
 
 from backend.demo.images import PLACEHOLDERS, DemoImages, digits, folder_images
-from backend.demo.run import MARK, _own_folder
+from backend.demo.run import MARK, Kept, _own_folder
 from backend.errors import ConfigError
 from backend.studio.annotator import Annotator
+from model.images import auto_side
+
+ANSWER = {"from_name": "class", "to_name": "image", "type": "choices", "value": {"choices": ["A"]}}
 
 
 def served_as(name: str) -> dict[str, str]:
@@ -40,9 +44,15 @@ def test_digits_are_scikit_learns_pixels_with_their_labels() -> None:
     assert images.count == 1797
     [(name, content)] = images.files(1234, 1235)
     pixels = np.asarray(Image.open(io.BytesIO(content)))
-    assert np.array_equal(np.round(pixels / 255 * 16), load_digits().images[1234])
+    assert pixels.shape == (16, 16)
+    assert auto_side([pixels.shape]) == 16  # the network sees what annotators see
+    blocks = pixels.reshape(8, 2, 8, 2).mean(axis=(1, 3)) / 255 * 16
+    assert np.abs(blocks - load_digits().images[1234]).mean() < 1
     assert images.label_of(served_as(name)) == str(load_digits().target[1234])
     assert classes_of(images) == list("0123456789")
+    config = ElementTree.fromstring(images.label_config)
+    assert all(choice.attrib["hotkey"] == choice.attrib["value"] for choice in config.iter("Choice"))
+    assert [image.attrib["maxWidth"] for image in config.iter("Image")] == ["240px"]
 
 
 def make_images(folder: Path, names: list[str]) -> None:
@@ -57,6 +67,8 @@ def test_subfolders_are_classes(tmp_path: Path) -> None:
     images = folder_images(tmp_path)
     assert images.count == 4
     assert classes_of(images) == ["cat & dog", "rats"]
+    assert "hotkey" not in images.label_config
+    assert "maxWidth" not in images.label_config
     labels = [images.label_of(served_as(name)) for name, _ in images.files(0, 10)]
     assert labels == ["cat & dog", "rats", "rats", "rats"]
 
@@ -90,10 +102,22 @@ def test_demo_empties_its_own_folder_only(tmp_path: Path) -> None:
     with _own_folder(own):
         (own / "left").mkdir()
         (own / "over").touch()
+    with _own_folder(own, keep=True):
+        assert (own / "left").exists()
     with _own_folder(own):
         assert [path.name for path in own.iterdir()] == [MARK]
         with pytest.raises(ConfigError, match="another demo runs"), _own_folder(own):
             pass
+
+
+def test_a_kept_demo_is_gone_on_with_only_as_it_was(tmp_path: Path) -> None:
+    wanted = Kept("digits", 8080, 9090)
+    assert wanted.project_in(tmp_path) is None
+    replace(wanted, project=4).write(tmp_path)
+    assert wanted.project_in(tmp_path) == 4
+    for other in (Kept("/home/me/birds", 8080, 9090), Kept("digits", 8081, 9090), Kept("digits", 8080, 9091)):
+        with pytest.raises(ConfigError, match=r"a demo of digits with LS_PORT=8080 and PORT=9090.*FRESH=1"):
+            other.project_in(tmp_path)
 
 
 def start_demo(folder: Path, **env: str) -> "subprocess.Popen[str]":
@@ -123,6 +147,22 @@ def test_demo_labels_three_rounds_of_ones_own_images(tmp_path: Path) -> None:
     assert labels == sorted(set(labels))
 
 
+def read_until(demo: "subprocess.Popen[str]", words: str) -> str:
+    assert demo.stdout is not None
+    said = ""
+    while words not in said:
+        line = demo.stdout.readline()
+        assert line, said
+        said += line
+    return said
+
+
+def person_of(said: str) -> Annotator:
+    [address] = re.findall(r"Label Studio +(\S+)/projects/1/data", said)
+    [(email, password)] = re.findall(r"log in as +(\S+), password (\S+)", said)
+    return Annotator(address, email, password)
+
+
 def press_ctrl_c(demo: "subprocess.Popen[str]") -> None:
     """As a person does: again, if nothing comes of it for a minute."""
     for _ in range(3):
@@ -140,22 +180,32 @@ def press_ctrl_c(demo: "subprocess.Popen[str]") -> None:
 @pytest.mark.e2e
 def test_demo_of_unknown_classes_stays_up_for_a_person_until_ctrl_c(tmp_path: Path) -> None:
     make_images(tmp_path / "images", [f"{number}.png" for number in range(60)])
-    demo = start_demo(tmp_path / "demo", EXIT="", DATA=str(tmp_path / "images"))
-    assert demo.stdout is not None
-    said = ""
-    while "Go on labeling" not in said:
-        line = demo.stdout.readline()
-        assert line, said
-        said += line
+    given = {"DATA": str(tmp_path / "images"), "PORT": str(free_port()), "LS_PORT": str(free_port())}
+    demo = start_demo(tmp_path / "demo", EXIT="", **given)
+    said = read_until(demo, "Go on labeling")
     children = psutil.Process(demo.pid).children(recursive=True)
-    [address] = re.findall(r"Label Studio +(\S+)/projects/1/data", said)
-    [email, password] = re.findall(r"log in as +(\S+), password (\S+)", said)[0]
-    assert Annotator(address, email, password).next_task(1) is not None
+    person = person_of(said)
+    task = person.next_task(1)
+    assert task is not None
+    person.annotate(task.id, [ANSWER])
     [status] = re.findall(r"Status +(\S+)", said)
     assert requests.get(status, timeout=10).json()["queue"]["model_version"] == "pt4al-r000"
+    [dashboard] = re.findall(r"Dashboard +(\S+)", said)
+    page = requests.get(dashboard, headers={"Accept": "text/html"}, timeout=10)
+    assert "PT4AL demo" in page.text
     press_ctrl_c(demo)
     assert demo.returncode == 0
     assert gone(children)
+
+    again = start_demo(tmp_path / "demo", EXIT="", **given)
+    said = read_until(again, "Go on labeling")
+    assert "This is the demo of the last time" in said
+    assert person_of(said).call("GET", f"/api/tasks/{task.id}/")["annotations"] != []
+    wait_for("the answer", lambda: requests.get(status, timeout=10).json()["queue"]["answered"] == 1, 60)
+    press_ctrl_c(again)
+    refused = start_demo(tmp_path / "demo", EXIT="1", **given)
+    refused.communicate(timeout=60)
+    assert refused.returncode == 2
 
 
 @pytest.mark.e2e
