@@ -176,6 +176,13 @@ class ProjectConfig(BaseModel):
             raise ValueError(f"init: 'pretrained' weights are those of resnet18, not of network '{self.network}'")
         return self
 
+    @model_validator(mode="after")
+    def _size_for_the_task(self) -> Self:
+        smallest = names.SMALLEST_SIDES.get(self.pretext, 0)
+        if isinstance(self.image_size, int) and self.image_size < smallest:
+            raise ValueError(f"image_size: {self.image_size} is too small for '{self.pretext}': {smallest} at least")
+        return self
+
     def labels_of_round(self, pool: int) -> int:
         """Give K for a pool of ``pool`` images: as configured, else a fifth of a batch, 10 to 1,000."""
         if self.labels_per_round is not None:

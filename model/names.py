@@ -8,3 +8,5 @@ NETWORKS = ("auto", "compact", "resnet18")
 INITS = ("pretext", "scratch", "pretrained")
 RECIPES = ("auto", "paper")
 JOINTS = ("none", "barlow_twins")
+
+SMALLEST_SIDES = {"jigsaw": 12}  # pixels, of the pretext tasks that not every size of image serves

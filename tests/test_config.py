@@ -48,6 +48,7 @@ def test_the_preset_measured_is_the_defaults() -> None:
         ({"rounds": "ten"}, ["rounds", "ten"]),
         ({"holdout_fraction": 1.5}, ["holdout_fraction", "1.5"]),
         ({"image_size": 33}, ["image_size", "33"]),
+        ({"image_size": 8, "pretext": "jigsaw"}, ["image_size", "8", "jigsaw", "12"]),
         ({"preannotate": "yes"}, ["preannotate", "yes"]),
         ("{rounds: 4}", ["JSON"]),
         ([1], ["object"]),
