@@ -11,14 +11,18 @@ from model.world import Setting
 
 def positive(text: str) -> int:
     """Read a whole number from 1 on; argparse says that it is none."""
-    if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 on")
-    return int(text)
+    return _whole(text, 1)
 
 
 def natural(text: str) -> int:
     """Read a whole number from 0 on; argparse says that it is none."""
-    return 0 if text == "0" else positive(text)
+    return _whole(text, 0)
+
+
+def _whole(text: str, lowest: int) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < lowest:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from {lowest} on")
+    return int(text)
 
 
 def share(text: str) -> float:

@@ -23,7 +23,10 @@ from model.errors import ModelError
 from model.files import write_atomically
 from model.names import NETWORKS, PRETEXT_TASKS, RECIPES
 from model.pretext import extract_losses, train_pretext
+from model.study import natural, positive
 from model.training import Progress
+
+MOST_PIXELS = 512  # a side, as for a project
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,6 +109,14 @@ class _Bars:
             self._bar.close()
 
 
+def _side(text: str) -> int:
+    """Read a side that every network takes: they halve a picture three times."""
+    side = positive(text)
+    if side % 8 or side > MOST_PIXELS:
+        raise argparse.ArgumentTypeError(f"{side} is not a multiple of 8 between 8 and {MOST_PIXELS} (pixels)")
+    return side
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m model.pretext", description=__doc__.splitlines()[0] if __doc__ else ""
@@ -115,9 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, type=Path, help="the .npz file to write")
     parser.add_argument("--network", default="auto", choices=NETWORKS)
     parser.add_argument("--recipe", default="auto", choices=RECIPES)
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's own")
-    parser.add_argument("--side", type=int, help="pixels; default: what suits the images")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=positive, help="instead of the recipe's own")
+    parser.add_argument("--side", type=_side, help="pixels, a multiple of 8; default: what suits the images")
+    parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--weights", type=Path, help="keep the trained weights in this file")
     return parser

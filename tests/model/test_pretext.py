@@ -331,3 +331,19 @@ def test_command_names_the_problem_in_one_line(tmp_path, capsys):
     assert printed == ""
     assert noted.startswith("error: ")
     assert noted.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--side", "3", "3 is not a multiple of 8"),
+        ("--side", "0", "'0' is not a whole number from 1 on"),
+        ("--side", "1024", "1024 is not a multiple of 8 between 8 and 512"),
+        ("--epochs", "0", "'0' is not a whole number from 1 on"),
+        ("--seed", "-1", "'-1' is not a whole number from 0 on"),
+    ],
+)
+def test_command_takes_only_numbers_that_it_can_work_with(tmp_path, capsys, option, value, words):
+    with pytest.raises(SystemExit):
+        main(["--data", "digits", "--out", str(tmp_path / "l.npz"), f"{option}={value}"])
+    assert words in capsys.readouterr().err
