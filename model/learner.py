@@ -80,7 +80,7 @@ def fit(
         raise UnknownName("joint training", joint, JOINTS)
     parts, where = Parts.of(needs, joint), pick_device(device)
     network = network_of(recipe, network)
-    how = adapted(recipe, bank, indices, labels, epochs=epochs, undistorted=parts.twins, seed=seed)
+    how = adapted(recipe, bank, indices, labels, epochs=epochs, joint=parts.twins, seed=seed)
     start = choose_start(init, network, pretext_weights, bank.side, where)
     about = {
         "network": start.network,
@@ -217,7 +217,7 @@ class Learner:
         """Return what the networks have to give; refuse what this model has no part for."""
         parts = self._module.parts
         there = {"probs", "embeddings", "labels", "pretext_embeddings"}
-        there |= {"mc_probs"} if parts.dropout else set()
+        there |= {"mutual_information"} if parts.dropout else set()
         there |= {"ensemble_probs"} if len(self._members) > 1 else set()
         there |= {"none": set(), "attached": {"predicted_losses"}, "detached": {"detached_losses"}}[parts.losses]
         there |= {"labeledness"} if whole and self._labeled is not None else set()
@@ -234,8 +234,11 @@ class Learner:
         scores = {"probs": module.head(embedded).softmax(dim=1)}
         if "embeddings" in wanted:
             scores["embeddings"] = embedded
-        if "mc_probs" in wanted:
-            scores["mc_probs"] = module.head(embedded.unsqueeze(1) * self._masks()).softmax(dim=2)
+        if "mutual_information" in wanted:
+            # Of a minibatch at a time: the passes of a whole pool would be PASSES times its posteriors.
+            scores["mutual_information"] = mutual_information(
+                module.head(embedded.unsqueeze(1) * self._masks()).softmax(dim=2)
+            )
         if "ensemble_probs" in wanted:
             others = [member(images).softmax(dim=1) for member in self._members[1:]]
             scores["ensemble_probs"] = torch.stack([scores["probs"], *others], dim=1)
@@ -258,6 +261,15 @@ class Learner:
         labeled = np.empty(0, np.int64) if self._labeled is None else self._labeled
         with torch.inference_mode(mode=False), torch.enable_grad():
             return labeledness(embeddings, labeled, seed=self._seed, device=self._device)
+
+
+def mutual_information(passes: Tensor) -> Tensor:
+    """Return the entropy of the mean minus the mean of the entropies, in nats: (B, T, C) posteriors -> (B,) float64.
+
+    A difference of numbers that are nearly the same, hence not in single precision, nor on a device that has no other.
+    """
+    passes = (passes.cpu() if passes.device.type == "mps" else passes).double()
+    return torch.special.entr(passes.mean(dim=1)).sum(dim=1) - torch.special.entr(passes).sum(dim=2).mean(dim=1)
 
 
 def _write(arrays: dict[str, FloatArray], name: str, values: npt.NDArray[np.float32], part: slice, images: int) -> None:

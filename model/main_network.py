@@ -33,7 +33,7 @@ class Parts:
     def of(cls, needs: frozenset[str], joint: str) -> "Parts":
         """Return the parts that serve these needs: none of them costs anyone else anything."""
         return cls(
-            dropout=DROPOUT if "mc_probs" in needs else 0.0,
+            dropout=DROPOUT if "mutual_information" in needs else 0.0,
             losses="attached" if "predicted_losses" in needs else "detached" if "detached_losses" in needs else "none",
             twins=joint == "barlow_twins",
             members=MEMBERS if "ensemble_probs" in needs else 1,

@@ -10,7 +10,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-PASSES = frozenset({"mc_probs", "ensemble_probs"})  # outputs whose first axis is not the pool but passes or members
+PASSES = frozenset({"ensemble_probs"})  # outputs whose first axis is not the pool but members
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Outputs:
 
     probs: (N, C) posterior of the main model.
     embeddings: (N, D) penultimate features of the main model.
-    mc_probs: (T, N, C) posteriors of T passes with dropout.
+    mutual_information: (N,) of label and weights, over passes with dropout, in nats.
     ensemble_probs: (T, N, C) posteriors of T main models that were trained on the same labels.
     predicted_losses: (N,) loss of the main task as a module predicts it that was trained together with the main model.
     detached_losses: (N,) the same, of a module whose training left the main model alone.
@@ -29,7 +29,7 @@ class Outputs:
 
     probs: FloatArray | None = None
     embeddings: FloatArray | None = None
-    mc_probs: FloatArray | None = None
+    mutual_information: FloatArray | None = None
     ensemble_probs: FloatArray | None = None
     predicted_losses: FloatArray | None = None
     detached_losses: FloatArray | None = None

@@ -6,12 +6,13 @@ import torch
 
 from model.bank import ImageBank
 from model.errors import BadInput, UnknownName
-from model.learner import PASSES, Learner, fit
+from model.learner import PASSES, Learner, fit, mutual_information
 from model.main_network import DROPOUT, MEMBERS, LossPrediction, MainNetwork, Parts
 from model.networks import NETWORKS, Network, build_backbone
+from model.samplers.entropy import entropy
 from model.training import read_weights
 
-NEEDS = ("mc_probs", "ensemble_probs", "predicted_losses", "detached_losses", "labeledness")
+NEEDS = ("mutual_information", "ensemble_probs", "predicted_losses", "detached_losses", "labeledness")
 
 
 def pictures(n, side=16, seed=0):
@@ -82,7 +83,7 @@ def test_a_need_that_a_fit_was_told_of_is_served_for_the_whole_pool(world, tmp_p
     _, learner = run(world, tmp_path, need)
     outputs = learner.predict(world[0], needs=frozenset({need}))
     array = getattr(outputs, need)
-    shapes = {"mc_probs": (PASSES, 90, 2), "ensemble_probs": (MEMBERS, 90, 2)}
+    shapes = {"ensemble_probs": (MEMBERS, 90, 2)}
     assert array.shape == shapes.get(need, (90,))
     assert np.isfinite(array).all()
     assert len(np.unique(array)) > 50  # it tells images apart
@@ -127,16 +128,27 @@ def test_an_ensemble_reports_one_progress_and_leaves_no_checkpoint(world, tmp_pa
     assert not list(tmp_path.glob("c*.pt"))
 
 
-def test_dropout_passes_average_near_the_posterior_and_differ(world, tmp_path):
-    _, learner = run(world, tmp_path, "mc_probs", epochs=8)
-    outputs = learner.predict(world[0], needs=frozenset({"mc_probs"}))
-    np.testing.assert_allclose(outputs.mc_probs.sum(axis=2), 1, rtol=1e-5)
-    assert np.abs(outputs.mc_probs.mean(axis=0) - outputs.probs).mean() < 0.15
-    assert outputs.mc_probs.std(axis=0).max() > 0.01
+def test_mutual_information_by_hand():
+    disagree, unsure, agree = ([1.0, 0.0], [0.0, 1.0]), ([0.5, 0.5], [0.5, 0.5]), ([1.0, 0.0], [1.0, 0.0])
+    found = mutual_information(torch.tensor([disagree, unsure, agree]))  # (3 images, 2 passes, 2 classes)
+    assert found.tolist() == pytest.approx([np.log(2), 0, 0])
+
+
+def test_mutual_information_of_the_pool_is_that_of_its_passes_by_the_definition(world, tmp_path):
+    _, learner = run(world, tmp_path, "mutual_information", epochs=8)
+    outputs = learner.predict(world[0], needs=frozenset({"mutual_information", "embeddings"}))
+    masks, head = learner._masks(), learner.network.head
+    with torch.inference_mode():
+        passes = head(torch.from_numpy(outputs.embeddings) * masks[:, None]).softmax(dim=2).numpy()  # (T, N, C)
+    assert passes.shape == (PASSES, 90, 2)
+    expected = entropy(passes.mean(axis=0)) - entropy(passes).mean(axis=0)
+    np.testing.assert_allclose(outputs.mutual_information, expected, rtol=1e-4, atol=1e-7)
+    assert outputs.mutual_information.max() > 1e-3
+    assert np.abs(passes.mean(axis=0) - outputs.probs).mean() < 0.15
 
 
 def test_dropout_masks_keep_half_and_are_scaled(world, tmp_path):
-    masks = run(world, tmp_path, "mc_probs", epochs=1)[1]._masks()
+    masks = run(world, tmp_path, "mutual_information", epochs=1)[1]._masks()
     assert masks.unique().tolist() == [0.0, 1 / (1 - DROPOUT)]
     assert float(masks.mean()) == pytest.approx(1, abs=0.05)
 
@@ -158,8 +170,7 @@ def test_predicted_losses_are_higher_where_labels_contradict_the_picture(world, 
 
 def test_joint_training_learns_the_labels_too_and_leaves_its_projector_behind(world, tmp_path):
     bank, labels = world
-    summary, learner = run(world, tmp_path, joint="barlow_twins", epochs=6)
-    assert not summary.mirrored  # the classifier sees images as they are
+    _, learner = run(world, tmp_path, joint="barlow_twins", epochs=6)
     assert learner.evaluate(bank, np.arange(20, 90), labels[20:]) > 0.9
     assert not [key for key in read_weights(tmp_path / "m.pt")["module"] if key.startswith("twins")]
 
@@ -170,7 +181,7 @@ def test_joint_training_trains_on_the_pool_besides(world, tmp_path):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-@pytest.mark.parametrize("need", ["predicted_losses", "mc_probs", "labeledness"])
+@pytest.mark.parametrize("need", ["predicted_losses", "mutual_information", "labeledness"])
 def test_parts_work_from_one_label_on(world, tmp_path, need, n):
     _, learner = run(world, tmp_path, need, n=n, joint="barlow_twins", epochs=1)
     assert np.isfinite(getattr(learner.predict(world[0], needs=frozenset({need})), need)).all()

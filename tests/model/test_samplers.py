@@ -126,12 +126,15 @@ def test_class_balanced_fills_the_class_with_the_fewest_labels():
     assert ask("class_balanced", 6, range(6), probs=probs, labels=labels) == [1, 2, 5, 0, 4, 3]
 
 
-def test_bald_asks_where_sure_passes_disagree():
-    disagree, unsure, agree = ([1, 0], [0, 1]), ([0.5, 0.5], [0.5, 0.5]), ([1, 0], [1, 0])
-    passes = np.stack([agree, disagree, unsure], axis=1)  # (2 passes, 3 images, 2 classes)
-    assert ask("bald", 1, mc_probs=passes) == [1]
-    # Mutual information by hand: log 2, 0 and 0; the tie goes by index.
-    assert ask("bald", 3, mc_probs=passes) == [1, 0, 2]
+def test_class_balanced_counts_what_is_asked_already_by_its_guess():
+    # Labels: one of class 0. Asked without a label: two guessed as class 1. So class 2, 0 (one each), then 2.
+    probs = [[1, 0, 0], [0, 1, 0], [0, 0.9, 0.1], [0.8, 0.2, 0], [0, 1, 0], [0, 0.4, 0.6], [0, 0, 1]]
+    labels = [0, *[-1] * 6]
+    assert ask("class_balanced", 3, range(3, 7), covered=[0, 1, 2], probs=probs, labels=labels) == [5, 3, 6]
+
+
+def test_bald_asks_the_highest_mutual_information_and_ties_by_index():
+    assert ask("bald", 3, mutual_information=[0.0, 0.7, 0.0]) == [1, 0, 2]
 
 
 def test_variation_ratio_counts_votes_then_confidence():

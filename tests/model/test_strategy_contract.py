@@ -24,7 +24,7 @@ def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=2
     arrays = {
         "probs": generator.dirichlet(np.full(5, 0.5), size).astype(np.float32),
         "embeddings": generator.normal(size=(size, 8)).astype(np.float32),
-        "mc_probs": generator.dirichlet(np.full(5, 0.5), (4, size)).astype(np.float32),
+        "mutual_information": generator.random(size, np.float32),
         "ensemble_probs": generator.dirichlet(np.full(5, 0.5), (3, size)).astype(np.float32),
         "predicted_losses": generator.normal(size=size).astype(np.float32),
         "detached_losses": generator.normal(size=size).astype(np.float32),

@@ -13,7 +13,7 @@ from model.outputs import OUTPUTS, FloatArray, Outputs, pool_axis
 
 logger = logging.getLogger(__name__)
 
-UNIFORM = frozenset({"probs", "mc_probs", "ensemble_probs"})  # posteriors: an unseen image may be of any class
+UNIFORM = frozenset({"probs", "ensemble_probs"})  # posteriors: an unseen image may be of any class
 
 
 def save_outputs(work: Work, number: int, outputs: Outputs) -> None:
