@@ -20,7 +20,8 @@ class Recipe:
 
     fit_mirror: mirror images only where the pool itself looks mirror-symmetric. recalibrate: unlabeled images of the
     pool that batch normalisation is measured on at the end. steps: minibatches for 100 labels, instead of the plan's
-    epochs; 0: the plan's epochs. gamma, redundancy: weights of the joint training (DALBT, Eq. 2: gamma and lambda).
+    epochs; 0: the plan's epochs. joint_augmented: whether joint training augments labeled images (DALBT's classifier
+    sees images as they are). gamma, redundancy: weights of the joint training (DALBT, Eq. 2: gamma and lambda).
     """
 
     plan: Plan
@@ -29,6 +30,7 @@ class Recipe:
     fit_mirror: bool
     recalibrate: int = 0
     steps: int = 0
+    joint_augmented: bool = True
     gamma: float = 4e-3  # about 1 / width of the projections: an untrained network's share of the loss is about 1
     redundancy: float = 5e-3  # Barlow Twins, section 3.3
 
@@ -50,6 +52,7 @@ RECIPES = {
         Augmentation(flip=True, shift=0.125, edge="zeros"),
         label_smoothing=0.0,
         fit_mirror=False,
+        joint_augmented=False,
     ),
     "auto": Recipe(
         Plan(1, 64, lr=0.1, min_steps=4, checkpoint_s=2.0),
@@ -69,12 +72,12 @@ def adapted(
     labels: IntArray,
     *,
     epochs: int | None,
-    undistorted: bool,
+    joint: bool,
     seed: int,
 ) -> Recipe:
     """Fit a recipe to the images: epochs on request, no mirroring where the pool has no mirror images.
 
-    undistorted: the classifier is to see images as they are, as the joint training has it.
+    joint: whether the classifier is trained together with Barlow Twins.
     """
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)
@@ -82,7 +85,7 @@ def adapted(
     plan = replace(recipe.plan, epochs=recipe.epochs(len(indices), bank.side) if epochs is None else epochs)
     if plan.epochs < 1:
         raise BadInput(f"a training needs at least 1 epoch, found {plan.epochs}")
-    augmentation = NONE if undistorted else recipe.augmentation
+    augmentation = NONE if joint and not recipe.joint_augmented else recipe.augmentation
     if recipe.fit_mirror and augmentation.flip:
         augmentation = replace(augmentation, flip=_may_mirror(bank, indices, labels, seed))
     return replace(recipe, plan=plan, augmentation=augmentation)
