@@ -99,7 +99,7 @@ class OracleLoop:
             features = self.world.pretext_embeddings(self.task)
         free = ~mask_of(np.concatenate([self.asked, self.holdout]), size)
         generator = np.random.default_rng([self.world.seed, QUERY_STREAM, number])
-        pool = Pool(self.losses, self.batch_of, free, labels, features)
+        pool = Pool(self.losses, self.batch_of, free, labels, features, mask_of(self.asked, size))
         plan = plan_round(number, pool, outputs, self.settings, generator)
         if self.settings.holdout:
             save_array(self.folder / f"holdout-{number:03d}.npy", plan.indices[plan.holdout])

@@ -31,6 +31,8 @@ class Pool:
     available: (N,) True where an image has no label, no one is asked for it and it is usable.
     labels: (N,) class ids, -1 where there is none. None where nobody keeps them: samplers that need labels refuse then.
     pretext_embeddings: (N, D) features of the pretext network, None where the first query reads none.
+    answered: (N,) True where somebody gave an answer to learn from, or one that there is none (a skipped image):
+    strategies that spread their picks keep off these. None: where there is a label.
     """
 
     losses: FloatArray
@@ -38,6 +40,7 @@ class Pool:
     available: BoolArray
     labels: IntArray | None = None
     pretext_embeddings: FloatArray | None = None
+    answered: BoolArray | None = None
 
 
 @dataclass(frozen=True)
@@ -153,11 +156,11 @@ class _Desk:
             self.strategy = sampler(settings.sampler)
             self.ranked = self.strategy.ranked
             self.batches = _spill(number, settings.batches)
-        self.labeled = np.flatnonzero(pool.labels >= 0) if pool.labels is not None else np.empty(0, np.int64)
+        self.answered = _answered(pool)
 
     def ask(self, count: int, free: BoolArray, covered: IntArray) -> Query:
         """Return ``count`` of the ``free`` images, most wanted first; fewer where there are not as many."""
-        covered = np.concatenate([self.labeled, covered])
+        covered = np.concatenate([self.answered, covered])
         parts: list[Query] = [Query(np.empty(0, np.int64), np.empty(0))]
         for batch in self.batches:
             missing = count - sum(len(part.indices) for part in parts)
@@ -180,6 +183,13 @@ class _Desk:
             classes=settings.classes,
         )
         return self.strategy.select(candidates, count, self.generator)
+
+
+def _answered(pool: Pool) -> IntArray:
+    """Return the pool indices that were answered, ascending."""
+    if pool.answered is not None:
+        return np.flatnonzero(pool.answered)
+    return np.flatnonzero(pool.labels >= 0) if pool.labels is not None else np.empty(0, np.int64)
 
 
 def _spill(batch: int, batches: int) -> Sequence[int | None]:
@@ -217,7 +227,7 @@ def _between(values: FloatArray, is_holdout: BoolArray) -> FloatArray:
 
 def _check(pool: Pool, outputs: Outputs | None) -> None:
     size = len(pool.losses)
-    arrays: dict[str, Any] = {name: getattr(pool, name) for name in ("batch_of", "available", "labels")}
+    arrays: dict[str, Any] = {name: getattr(pool, name) for name in ("batch_of", "available", "labels", "answered")}
     sizes = {name: len(array) for name, array in arrays.items() if array is not None}
     sizes |= sizes_of(replace(outputs or Outputs(), pretext_embeddings=pool.pretext_embeddings))
     for name, rows in sizes.items():

@@ -28,7 +28,7 @@ class Candidates:
     losses: (N,) pretext losses of the whole pool.
     outputs: what the networks say of the whole pool.
     labels: (N,) class ids of the whole pool, -1 where there is no label; None: not known.
-    covered: (m,) pool indices that are labeled or already asked; strategies that spread their picks avoid them.
+    covered: (m,) pool indices that are answered or already asked; strategies that spread their picks avoid them.
     classes: number of classes of the main task, None where it is not known yet.
     """
 

@@ -142,6 +142,30 @@ def test_a_pool_without_batches_is_asked_whole_in_every_round():
     assert plan_round(1, pool, outputs_with_top([0.9, 0.5, 0.8, 0.4]), ask, rng()).indices.tolist() == [3, 1]
 
 
+def test_images_answered_without_a_label_are_kept_off_like_labeled_ones():
+    """On a line: 0 is labeled, 10 was skipped. The farthest from both is 5, and from the label alone 9."""
+    line = np.array([[0.0], [10.0], [9.0], [5.0], [1.0]])
+    labels, available = np.array([0, -1, -1, -1, -1]), np.array([False, False, True, True, True])
+    arguments = np.zeros(5, np.float32), np.zeros(5, np.int64), available, labels, None
+    outputs, ask = Outputs(embeddings=line), QuerySettings(1, k=1, sampler="core_set", order="none")
+    answered = np.array([True, True, False, False, False])
+    asked = [
+        plan_round(1, pool, outputs, ask, rng()).indices.tolist()
+        for pool in (Pool(*arguments, answered), Pool(*arguments))
+    ]
+    assert asked == [[3], [2]]
+
+
+def test_class_balanced_keeps_its_quotas_from_batch_to_batch_and_into_the_reserve():
+    """Batch 1 holds two images guessed as class 0: what follows from batch 0 is of class 1 until they are level."""
+    probs = np.array([[0.9, 0.1], [0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.1, 0.9], [0.7, 0.3]])
+    batch_of = np.array([1, 1, 0, 0, 0, 0])
+    pool = Pool(np.zeros(6, np.float32), batch_of, np.ones(6, bool), np.full(6, -1))
+    ask = QuerySettings(2, k=3, reserve=1, sampler="class_balanced")
+    plan = plan_round(1, pool, Outputs(probs=probs), ask, rng())
+    assert (plan.indices.tolist(), plan.reserve.tolist()) == ([0, 1, 3], [4])
+
+
 def test_a_short_batch_is_filled_from_the_following_then_the_earlier_ones():
     # Batches of two: 0 -> {0, 1}, 1 -> {2, 3}, 2 -> {4, 5}. Round 1 has one image left.
     pool = pool_of([9, 8, 7, 6, 5, 4], 3, taken=[2])

@@ -122,7 +122,9 @@ def _pool(work: Work, view: PoolView, outputs: Outputs | None, classes: Sequence
     features = None
     if outputs is None and "pretext_embeddings" in first_query(work.config.first_query).needs:
         features = load_pretext_embeddings(work, len(view.task_id))
-    return Pool(view.loss, view.batch, view.available, _class_ids(work, view, classes), features)
+    # Skipped and disputed images too: asking beside them again would teach as little. A holdout teaches nothing there.
+    answered = (view.task_id >= 0) & ~view.available & ~view.holdout
+    return Pool(view.loss, view.batch, view.available, _class_ids(work, view, classes), features, answered)
 
 
 def _first_query(work: Work, pool: Pool, outputs: Outputs | None) -> str:
