@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flask.testing import FlaskClient
 
 from backend.config import Settings
 from backend.files import Files
@@ -22,10 +23,19 @@ CONFIG = """<View><Image name="image" value="$image"/><Choices name="animal" toN
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
+class Reader(FlaskClient):
+    """A client that takes every answer to its end, as a server does: a large one holds its place until then."""
+
+    def open(self, *args, **kwargs):
+        kwargs.setdefault("buffered", True)
+        return super().open(*args, **kwargs)
+
+
 @pytest.fixture
 def pages(tmp_path: Path):
     """The application on an empty store, without Redis: pages need none."""
     app = create_app(Settings(data_dir=tmp_path, redis_url=f"unix://{tmp_path}/none.sock"))
+    app.test_client_class = Reader
     yield app
     app.extensions["pt4al"].store.close()
 
