@@ -269,7 +269,9 @@ def mutual_information(passes: Tensor) -> Tensor:
     A difference of numbers that are nearly the same, hence not in single precision, nor on a device that has no other.
     """
     passes = (passes.cpu() if passes.device.type == "mps" else passes).double()
-    return torch.special.entr(passes.mean(dim=1)).sum(dim=1) - torch.special.entr(passes).sum(dim=2).mean(dim=1)
+    of_mean, of_each = torch.special.entr(passes.mean(dim=1)).sum(dim=1), torch.special.entr(passes).sum(dim=2)
+    information: Tensor = of_mean - of_each.mean(dim=1)
+    return information
 
 
 def _write(arrays: dict[str, FloatArray], name: str, values: npt.NDArray[np.float32], part: slice, images: int) -> None:
