@@ -6,7 +6,8 @@ Takes what ``model.simulate`` and ``model.h1`` wrote, and leaves PNG files and o
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,19 +18,41 @@ from model.report import asked, curves, ranks
 from model.report.chart import Chart
 from model.report.page import write_page
 from model.report.picture import write_png
+from model.world import CLASS_NAMES
+
+NUMBER, NONE = (int, float), type(None)
+SIMULATED: dict[str, tuple[type, ...]] = {
+    "strategy": (str,), "seed": (int,), "round": (int,), "labels": (int,), "accuracy": NUMBER,
+}  # fmt: skip
+MEASURED: dict[str, tuple[type, ...]] = {
+    "task": (str,), "seed": (int,), "images": (int,), "rho": (*NUMBER, NONE), "rho_test": (*NUMBER, NONE),
+    "error": (str, NONE),
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     given = _parser().parse_args(arguments)
     try:
-        for path in given.results:
-            folder = given.out / path.stem if given.out and len(given.results) > 1 else given.out
-            print(report(path, folder or path.with_suffix(".report"), given.device))
+        for path, folder in zip(given.results, _folders(given.results, given.out), strict=True):
+            print(report(path, folder, given.device))
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _folders(results: Sequence[Path], out: Path | None) -> list[Path]:
+    """Return where each results file is drawn: files of one name in folders of their own."""
+    if out is None:
+        return [path.with_suffix(".report") for path in results]
+    if len(results) == 1:
+        return [out]
+    found: list[Path] = []
+    for path in results:
+        names = (path.stem if number == 1 else f"{path.stem}-{number}" for number in count(1))
+        found.append(next(folder for name in names if (folder := out / name) not in found))
+    return found
 
 
 def report(path: Path, folder: Path, device: str = "auto") -> Path:
@@ -42,7 +65,7 @@ def report(path: Path, folder: Path, device: str = "auto") -> Path:
         found, text = ranks.charts(measured, work), h1.table(measured)
     else:
         simulated = cast(list[Row], rows)
-        found = [*curves.charts(simulated), *asked.charts(simulated, work, device)]
+        found = [*curves.charts(simulated, _classes(work)), *asked.charts(simulated, work, device)]
         text = table(summarize(simulated))
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "index.html"
@@ -59,10 +82,23 @@ def _read(path: Path) -> list[dict[str, Any]]:
         raise BadInput(f"there are no results at {path}") from error
     except ValueError as error:
         raise BadInput(f"{path} is no results file: {error}") from error
-    known = isinstance(rows, list) and all(isinstance(row, dict) and {"task", "strategy"} & set(row) for row in rows)
-    if not known or not rows:
+    if not isinstance(rows, list) or not rows or not any(_are(rows, kind) for kind in (SIMULATED, MEASURED)):
         raise BadInput(f"{path} holds no results of model.simulate or model.h1")
     return cast(list[dict[str, Any]], rows)
+
+
+def _are(rows: list[Any], kind: Mapping[str, tuple[type, ...]]) -> bool:
+    """Say whether all of these are measurements of a kind, with all that its charts read."""
+    return all(
+        isinstance(row, dict) and all(name in row and isinstance(row[name], types) for name, types in kind.items())
+        for row in rows
+    )
+
+
+def _classes(work: Path) -> list[str]:
+    """Return the names of the classes, where a simulation has left them."""
+    noted = next(iter(sorted(work.glob(f"seed-*/{CLASS_NAMES}"))), None)
+    return [str(name) for name in json.loads(noted.read_text())] if noted else []
 
 
 def _about(work: Path) -> str:

@@ -11,6 +11,7 @@ from model.files import write_atomically
 from model.report.chart import Chart, Trace
 
 SCRIPT = "plotly/package_data/plotly.min.js"  # of the Python package, which need not be imported for it
+MOST_TICKS = 30
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -51,16 +52,22 @@ def write_page(path: Path, title: str, about: str, charts: Sequence[Chart], text
 
 def _layout(chart: Chart) -> dict[str, Any]:
     return {
-        "xaxis": {"title": {"text": chart.x}, "automargin": True, "type": "category" if chart.kind == "cells" else "-"},
+        "xaxis": {"title": {"text": chart.x}, "automargin": True, "type": "category" if chart.kind == "cells" else "-"}
+        | ({"tickformat": "d", **_ticks(chart)} if chart.whole else {}),
         "yaxis": {"title": {"text": chart.y}, "automargin": True, "zeroline": chart.zero}
         | ({"autorange": "reversed", "type": "category"} if chart.kind == "cells" else {}),
         "margin": {"t": 20, "r": 10},
         "barmode": "group",
         "hovermode": "closest",
         "showlegend": chart.kind != "cells" and len(chart.traces) > 1,
-        "legend": {"orientation": "h", "y": -0.2},
         "plot_bgcolor": "#fff",
     }
+
+
+def _ticks(chart: Chart) -> dict[str, Any]:
+    """Return a tick a whole number, where there are not too many of them for that."""
+    places = {x for trace in chart.traces for x in trace.x}
+    return {"dtick": 1} if len(places) <= MOST_TICKS else {}
 
 
 def _traces(chart: Chart) -> list[dict[str, Any]]:
@@ -78,9 +85,12 @@ def _parts(chart: Chart, trace: Trace, number: int) -> list[dict[str, Any]]:
     if chart.kind == "bars":
         return [{"type": "bar", "marker": {"color": trace.colour}, **common}]
     if chart.kind == "points":
-        size = 3 if number == 0 else 6
-        return [{"type": "scattergl", "mode": "markers", "marker": {"color": trace.colour, "size": size}, **common}]
-    line = {"type": "scatter", "mode": "lines+markers", "line": {"color": trace.colour}, "legendgroup": trace.name}
+        marker = {"color": trace.colour, "size": 3 if number == 0 else 6, "symbol": trace.marker}
+        return [{"type": "scattergl", "mode": "markers", "marker": marker, **common}]
+    line = {
+        "type": "scatter", "mode": "lines+markers", "line": {"color": trace.colour, "dash": trace.dash},
+        "marker": {"symbol": trace.marker}, "legendgroup": trace.name,
+    }  # fmt: skip
     return [*_band(trace), line | common]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +13,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE, DPI = (8.0, 5.0), 120  # inches, dots an inch
+NOTE = 130  # letters of a line below
+LETTER = 0.062  # inches that a letter of the legend is wide
+_LINE = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+_MARKER = {"circle": "o", "triangle-up": "^", "square": "s", "diamond": "D"}
 
 
 def write_png(chart: Chart, folder: Path) -> Path:
     """Draw a chart into ``folder`` and return its file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # a canvas of its own: no window, no global state
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    legend = chart.kind != "cells" and len(chart.traces) > 1
+    # Beside the axes, on room of its own: over them it hides curves.
+    wider = 0.6 + LETTER * max(len(trace.name) for trace in chart.traces) if legend else 0.0
+    figure = Figure(figsize=(SIZE[0] + wider, SIZE[1]), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     _DRAW[chart.kind](axes, chart)
@@ -28,9 +37,11 @@ def write_png(chart: Chart, folder: Path) -> Path:
     axes.set_ylabel(chart.y)
     if chart.zero:
         axes.axhline(0, color="black", linewidth=0.8)
-    if chart.kind != "cells" and len(chart.traces) > 1:
-        axes.legend(fontsize=8, frameon=False)
-    figure.supxlabel(chart.note, fontsize=8, color="#555555")
+    if chart.whole and chart.kind != "bars":  # bars have a tick each
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if legend:
+        axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    figure.supxlabel(fill(chart.note, NOTE), fontsize=8, color="#555555")
     path = folder / f"{chart.name}.png"
     figure.savefig(path)
     return path
@@ -39,7 +50,8 @@ def write_png(chart: Chart, folder: Path) -> Path:
 def _lines(axes: "Axes", chart: Chart) -> None:
     for trace in chart.traces:
         x, y = np.asarray(trace.x, np.float64), np.asarray(trace.y, np.float64)
-        axes.plot(x, y, color=trace.colour, marker="o", markersize=3, label=trace.name)
+        line, marker = _LINE[trace.dash], _MARKER[trace.marker]
+        axes.plot(x, y, color=trace.colour, linestyle=line, marker=marker, markersize=3, label=trace.name)
         if trace.spread is not None:
             spread = np.asarray(trace.spread)
             axes.fill_between(x, y - spread, y + spread, color=trace.colour, alpha=0.15, linewidth=0)
@@ -48,7 +60,8 @@ def _lines(axes: "Axes", chart: Chart) -> None:
 def _points(axes: "Axes", chart: Chart) -> None:
     for number, trace in enumerate(chart.traces):
         x, y = np.asarray(trace.x, np.float64), np.asarray(trace.y, np.float64)
-        axes.scatter(x, y, s=5 if number == 0 else 14, color=trace.colour, alpha=0.7, linewidths=0, label=trace.name)
+        size, marker = 5 if number == 0 else 14, _MARKER[trace.marker]
+        axes.scatter(x, y, s=size, color=trace.colour, marker=marker, alpha=0.7, linewidths=0, label=trace.name)
 
 
 def _bars(axes: "Axes", chart: Chart) -> None:

@@ -38,7 +38,14 @@ def test_learning_curves_are_means_in_percent_with_a_band_of_one_deviation():
     assert (random.name, random.x, random.y) == ("random", [10, 20], pytest.approx([55, 65]))
     assert random.spread == pytest.approx([100 * np.std([0.5, 0.6], ddof=1)] * 2)
     assert typical.y == pytest.approx([59])
-    assert "2 seeds" in chart.note
+    assert chart.note.startswith("Mean over 2 seeds;")
+
+
+def test_learning_curves_say_how_many_seeds_each_has_where_they_differ():
+    fewer = [entry for entry in ROWS if (entry["strategy"], entry["seed"]) != ("//typical/margin", 1)]
+    chart = by_name(curves.charts(fewer))["learning-curves"]
+    assert [trace.name for trace in chart.traces] == ["random (2 seeds)", "//typical/margin (1 seed)"]
+    assert chart.note.startswith("Mean over 1 to 2 seeds, as many as stand behind the name;")
 
 
 def test_differences_are_paired_by_seed_and_leave_random_out():
@@ -52,6 +59,38 @@ def test_class_histograms_are_means_over_the_seeds():
     chart = by_name(curves.charts(ROWS))["classes-01"]
     assert chart.title.endswith("//typical/margin")
     assert [trace.y for trace in chart.traces] == [[9], [1]]
+
+
+def test_class_histograms_name_the_classes_and_count_the_images_of_another_set():
+    """Of ten images a round, two have no class; of the round after, all ten."""
+    mixed = [row("random", 0, 0, 0.5, asked=[4, 4], foreign=0.2), row("random", 0, 1, 0.5, asked=[0, 0], foreign=1.0)]
+    chart = by_name(curves.charts(mixed, ["cat", "dog"]))["classes-00"]
+    assert [(trace.name, list(trace.y)) for trace in chart.traces] == [
+        ("cat", [4, 0]), ("dog", [4, 0]), ("of the other set", [2, 10]),
+    ]  # fmt: skip
+
+
+def test_class_histograms_of_many_classes_show_the_most_asked_and_the_rest_together():
+    asked_of = [0, 5, 1, 9, 8, 7, 6, 5, 4, 3, 2, 11]
+    chart = by_name(curves.charts([row("random", 0, 0, 0.5, asked=asked_of)]))["classes-00"]
+    assert [trace.name for trace in chart.traces] == [
+        *(f"class {c}" for c in (1, 3, 4, 5, 6, 7, 8, 9, 11)), "3 other classes",
+    ]  # fmt: skip
+    assert chart.traces[-1].y == [3]
+
+
+def test_many_curves_are_shared_out_over_charts_with_random_in_each_and_no_two_alike():
+    names = [*(f"s{number}" for number in range(12)), "random"]
+    found = by_name(curves.charts([row(name, 0, 0, 0.5) for name in names]))
+    first, second = found["learning-curves"], found["learning-curves-2"]
+    assert [trace.name for trace in first.traces] == ["s0", "s1", "s2", "s3", "s4", "s5", "random"]
+    assert [trace.name for trace in second.traces] == ["s6", "s7", "s8", "s9", "s10", "s11", "random"]
+    assert second.title == "Learning curves (2 of 2)"
+    looks = {(t.colour, t.dash, t.marker) for chart in (first, second) for t in chart.traces}
+    assert len(looks) == 13
+    assert [trace.name for trace in found["difference-to-random-2"].traces] == ["s6", "s7", "s8", "s9", "s10", "s11"]
+    same = {trace.name: trace.colour for trace in found["difference-to-random-2"].traces}
+    assert same == {trace.name: trace.colour for trace in second.traces[:-1]}
 
 
 def test_results_without_histograms_or_another_set_have_no_chart_of_them():
@@ -88,6 +127,8 @@ def test_overlap_is_the_share_that_another_strategy_asked_too(work):
     found = by_name(asked.charts(ONE_SEED, work, "cpu"))
     assert found["overlap-first"].traces[0].values == [[100, 50], [50, 100]]
     assert found["overlap"].traces[0].values == [[100, 50], [50, 100]]  # 2, 3 and 4 of six
+    assert found["overlap-first"].note.endswith("Chance alone gives 10.")  # 4 of 40
+    assert found["overlap"].note.endswith("Chance alone gives 15.")
 
 
 def test_maps_show_every_strategy_on_the_same_places(work):
@@ -96,9 +137,40 @@ def test_maps_show_every_strategy_on_the_same_places(work):
     assert (pools[0].x, pools[0].y) == (pools[1].x, pools[1].y)
     assert len(pools[0].x) == 40
     assert [len(trace.x) for trace in found["map-01"].traces[1:]] == [4, 2]
+    assert len({trace.marker for trace in found["map-01"].traces[1:]}) == 2
     first = found["map-00"].traces[1]
     places = list(zip(pools[0].x, pools[0].y, strict=True))
     assert list(zip(first.x, first.y, strict=True)) == [places[index] for index in (0, 1, 2, 3)]
+
+
+def test_maps_name_the_network_whose_features_they_show(work):
+    note = by_name(asked.charts(ONE_SEED, work, "cpu"))["map-00"].note
+    assert "pretext network 'rotation'" in note
+    assert "are marked" not in note
+    (work / "seed-0" / "pretext-barlow_twins").mkdir()
+    (work / "seed-0" / "pretext-barlow_twins" / "weights.pt").touch()  # the first by name is not the one
+    assert "pretext network 'rotation'" in by_name(asked.charts(ONE_SEED, work, "cpu"))["map-00"].note
+
+
+def test_maps_mark_as_many_images_of_every_strategy_and_say_so_where_they_leave_some_out(work, monkeypatch):
+    monkeypatch.setattr("model.report.asked.FEWEST_MARKED", 2)
+    monkeypatch.setattr("model.report.asked.MOST_MAPPED", 24)
+    found = by_name(asked.charts(ONE_SEED, work, "cpu"))
+    assert [len(trace.x) for trace in found["map-00"].traces] == [24, 2, 2]
+    assert [len(trace.x) for trace in found["map-01"].traces] == [24, 2, 2]
+    assert found["map-00"].note.endswith("2 images of a round are marked, drawn from all that it asked.")
+
+
+def test_maps_compute_features_of_nothing_but_the_images_drawn(work, monkeypatch):
+    import model.pretext
+
+    monkeypatch.setattr("model.report.asked.MOST_MAPPED", 24)
+    sizes, extract = [], model.pretext.extract_embeddings
+    monkeypatch.setattr(
+        "model.pretext.extract_embeddings", lambda bank, *a, **k: sizes.append(len(bank)) or extract(bank, *a, **k)
+    )
+    asked.charts(ONE_SEED, work, "cpu")
+    assert sizes == [24]
 
 
 def test_charts_of_what_was_asked_are_left_out_where_the_work_folder_is_gone(tmp_path):
@@ -136,7 +208,8 @@ KINDS = [
 def test_a_chart_of_every_kind_becomes_a_picture(tmp_path, chart):
     path = write_png(chart, tmp_path)
     with Image.open(path) as picture:
-        assert picture.size == (960, 600)
+        assert picture.size[1] == 600
+        assert (picture.size[0] > 960) is (len(chart.traces) > 1)  # room for a legend beside the axes
         assert len(picture.convert("RGB").getcolors(2**24)) > 50  # axes, text and colour: not an empty canvas
 
 
@@ -170,7 +243,33 @@ def test_the_command_draws_a_simulation_and_a_measurement(work, tmp_path, capsys
     assert {path.stem for path in (tmp_path / "h.report").glob("*.png")} == {"rho"}
 
 
-@pytest.mark.parametrize("content", ["no json", "[]", "{}", "[1]", '[{"a": 1}]'])
+def test_files_of_one_name_are_drawn_into_folders_of_their_own(tmp_path, capsys):
+    paths = [tmp_path / name / "res.json" for name in ("a", "b", "c")]
+    for number, path in enumerate(paths):
+        path.parent.mkdir()
+        path.write_text(json.dumps([row(f"s{number}", 0, 0, 0.5)]))
+    assert main([*map(str, paths), "--out", str(tmp_path / "X")]) == 0
+    pages = [tmp_path / "X" / name / "index.html" for name in ("res", "res-2", "res-3")]
+    assert capsys.readouterr().out.split() == [str(page) for page in pages]
+    assert [f"s{number}" in page.read_text().split("<pre>")[1][:400] for number, page in enumerate(pages)] == [True] * 3
+
+
+def test_a_chart_over_rounds_has_ticks_at_whole_numbers(tmp_path):
+    chart = Chart("a", "t", "line", "round", "y", [Trace("one", [0, 1], [3, 4])], whole=True)
+    write_page(tmp_path / "index.html", "t", "", [chart], "")
+    (figure,) = json.loads(
+        re.findall(r"for \(const chart of (.*)\) Plotly.newPlot", (tmp_path / "index.html").read_text())[0]
+    )
+    assert (figure["layout"]["xaxis"]["dtick"], figure["layout"]["xaxis"]["tickformat"]) == (1, "d")
+
+
+FOREIGN = [
+    "no json", "[]", "{}", "[1]", '[{"a": 1}]', '[{"strategy": "random", "round": 0}]', '[{"task": "vae"}]',
+    '[{"strategy": "random", "seed": 0, "round": 0, "labels": "many", "accuracy": 0.5}]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", FOREIGN)
 def test_a_file_of_something_else_is_refused(tmp_path, content):
     (tmp_path / "r.json").write_text(content)
     with pytest.raises(BadInput, match="results"):
