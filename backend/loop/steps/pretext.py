@@ -41,7 +41,9 @@ def pretext(work: Work, progress: Progress) -> None:
         )
         checkpoint.unlink(missing_ok=True)
     pool = work.store.tasks.pool(work.key, len(bank))
-    unscored = np.flatnonzero((pool.task_id >= 0) & np.isnan(pool.loss))
+    # Losses without their key are what a killed job has left, perhaps under another configuration.
+    known = np.isfinite(pool.loss) & (work.project.pretext_key == key)
+    unscored = np.flatnonzero((pool.task_id >= 0) & ~known)
     if len(unscored):
         start, stop = int(unscored[0]), int(unscored[-1]) + 1
         losses = extract_losses(
