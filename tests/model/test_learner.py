@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -71,7 +73,10 @@ def test_fit_from_scratch_where_the_pretext_network_is_another(world, tmp_path):
     assert run(world, tmp_path, pretext_weights=None, epochs=1, n=4).init == "scratch"
 
 
-def test_fit_does_not_go_on_from_the_checkpoint_of_another_start(world, tmp_path):
+def test_fit_does_not_go_on_from_the_checkpoint_of_another_start(world, tmp_path, monkeypatch):
+    often = replace(RECIPES["auto"], plan=replace(RECIPES["auto"].plan, checkpoint_s=0.0))
+    monkeypatch.setitem(RECIPES, "auto", often)  # a quick machine would stop before the first checkpoint
+
     def stop(share):
         if share > 0.5:
             raise KeyboardInterrupt
@@ -125,7 +130,6 @@ def test_fit_repeats_with_its_seed(world, tmp_path):
 
 
 def test_fit_goes_on_after_a_stop_to_the_same_weights(world, tmp_path, monkeypatch):
-    from dataclasses import replace
 
     import model.learner as learner
 
