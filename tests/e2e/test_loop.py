@@ -255,7 +255,7 @@ def test_the_queue_in_label_studio_is_made_right_again(make_project, backend, st
     # Somebody deletes the predictions of our version.
     studio.delete_predictions(project.id, "pt4al-r000")
     wait_for("the queue to be posted again", exact)
-    assert studio.project(project.id).model_version == "pt4al-r000"
+    wait_for("the version to be served again", lambda: studio.project(project.id).model_version == "pt4al-r000")
 
 
 def test_start_training_ends_a_round_early(make_project, backend, studio: LabelStudio) -> None:

@@ -7,7 +7,7 @@ let said = saying(document);
 
 // What a person would hear of a page: its stage, errors and notices.
 function saying(page) {
-  return [...page.querySelectorAll("[data-say]")].map((e) => e.dataset.say + e.textContent.trim()).join(". ");
+  return [...page.querySelectorAll("[data-say]")].map((e) => e.dataset.say + e.textContent.trim().replace(/\.$/, "")).join(". ");
 }
 
 function given(field) {
