@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from backend.config import ProjectConfig
 from backend.errors import ProjectError, QueueUnavailable
 from backend.files import Files
+from backend.loop.steps.score import MOST
 from backend.queueing import TRAIN
 from backend.store import ProjectRow, RoundRow
 from backend.store.projects import LARGEST
@@ -21,7 +22,6 @@ from backend.web.services import Services
 logger = logging.getLogger(__name__)
 
 WAIT_S = 60.0  # for a worker to score unseen tasks; Label Studio waits for 100 s
-UNSEEN = 64  # tasks of a request that are scored while somebody waits; trainings wait, too
 WAITING = 3  # requests of a process that may wait so: the other threads answer /health, /setup and /webhook meanwhile
 
 _waiting = threading.BoundedSemaphore(WAITING)
@@ -87,10 +87,10 @@ def _scored(here: Services, project: ProjectRow, task_ids: list[int]) -> dict[in
             "%d tasks of project %s go without a prediction: too many wait", len(task_ids), project.studio_id
         )
         return {}
-    if len(task_ids) > UNSEEN:
-        logger.info("%d tasks of project %s go without a prediction now", len(task_ids) - UNSEEN, project.studio_id)
+    if len(task_ids) > MOST:
+        logger.info("%d tasks of project %s go without a prediction now", len(task_ids) - MOST, project.studio_id)
     until = time.time() + WAIT_S
-    given = (project.id, task_ids[:UNSEEN], until)
+    given = (project.id, task_ids[:MOST], until)
     try:
         answer = here.queueing.ask(TRAIN, "backend.loop.jobs.score_tasks", *given, timeout_s=WAIT_S)
     except QueueUnavailable as error:

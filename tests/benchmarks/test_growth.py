@@ -1,23 +1,9 @@
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from backend.loop.status import read_status
 from backend.store import Answer, Store
 from backend.store.tasks import TaskChange
 from benchmarks import growth
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
-    store.projects.connect(
-        studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config="<View/>",
-        extra_params={},
-    )  # fmt: skip
-    yield store
-    store.close()
 
 
 def test_the_event_that_is_timed_has_rounds_and_labels_to_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,6 @@
 """A round's steps, one after the other, as the loop leaves them in the store."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,19 +12,14 @@ from benchmarks.timeline import Timeline
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
-    store.projects.connect(
-        studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config="<View/>",
-        extra_params={},
-    )  # fmt: skip
+def store(store: Store) -> Store:
+    """Have round 0 served."""
     store.tasks.apply(1, [TaskChange(i, "x", None, Answer.NONE, None) for i in (1, 2)])
     store.tasks.images_fetched(1, {1: 0, 2: 1})
     store.rounds.plan(1, 0, "r0", [Ask(1, 0.1, AskRole.QUERY)])
     store.rounds.mark(1, 0, [1], AskState.POSTED)
     store.rounds.go_live(1, 0)
-    yield store
-    store.close()
+    return store
 
 
 def test_the_steps_between_two_queues_add_up_and_have_the_stores_own_times(store: Store) -> None:

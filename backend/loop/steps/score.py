@@ -13,7 +13,7 @@ from backend.studio.images import FetchedImage, download_images
 from backend.studio.labels import image_ref
 from model.bank import ImageBank
 
-MOST = 64  # tasks at a time: trainings wait meanwhile
+MOST = 64  # tasks of a request that are scored while somebody waits: trainings wait meanwhile
 
 
 def score_tasks(work: Work, task_ids: Sequence[int], until: float) -> dict[int, list[float]]:
