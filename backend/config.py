@@ -19,6 +19,7 @@ LogFormat = Literal["text", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 SECRET_HEADER = "X-PT4AL-Secret"  # what Label Studio's webhook sends to show that it is ours
+MOST_UNSEEN = 64  # tasks of a request that are scored while somebody waits: trainings wait meanwhile
 
 PRESETS: dict[str, dict[str, object]] = {
     # What docs/method.md's tables support; the field defaults below are these values.

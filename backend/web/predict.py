@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.config import ProjectConfig
+from backend.config import MOST_UNSEEN, ProjectConfig
 from backend.errors import ProjectError, QueueUnavailable
 from backend.files import Files
-from backend.loop.steps.score import MOST
 from backend.queueing import TRAIN
 from backend.store import ProjectRow, RoundRow
 from backend.store.projects import LARGEST
@@ -87,10 +86,12 @@ def _scored(here: Services, project: ProjectRow, task_ids: list[int]) -> dict[in
             "%d tasks of project %s go without a prediction: too many wait", len(task_ids), project.studio_id
         )
         return {}
-    if len(task_ids) > MOST:
-        logger.info("%d tasks of project %s go without a prediction now", len(task_ids) - MOST, project.studio_id)
+    if len(task_ids) > MOST_UNSEEN:
+        logger.info(
+            "%d tasks of project %s go without a prediction now", len(task_ids) - MOST_UNSEEN, project.studio_id
+        )
     until = time.time() + WAIT_S
-    given = (project.id, task_ids[:MOST], until)
+    given = (project.id, task_ids[:MOST_UNSEEN], until)
     try:
         answer = here.queueing.ask(TRAIN, "backend.loop.jobs.score_tasks", *given, timeout_s=WAIT_S)
     except QueueUnavailable as error:

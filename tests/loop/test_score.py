@@ -64,5 +64,5 @@ def test_only_so_many_tasks_are_asked_for(work: Work, web: Web, monkeypatch) -> 
     monkeypatch.setattr(score, "download_images", lambda studio, refs, side: [])
     assert score.score_tasks(work, TASKS, time.time() + 60) == {}
     [asked] = [path for _, path, _ in web.requests if path.startswith("/api/tasks")]
-    assert str(TASKS[score.MOST - 1]) in asked
-    assert str(TASKS[score.MOST]) not in asked
+    assert str(TASKS[score.MOST_UNSEEN - 1]) in asked
+    assert str(TASKS[score.MOST_UNSEEN]) not in asked

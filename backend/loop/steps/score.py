@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.config import MOST_UNSEEN
 from backend.errors import ImageError
 from backend.loop.context import Work
 from backend.studio.images import FetchedImage, download_images
 from backend.studio.labels import image_ref
 from model.bank import ImageBank
-
-MOST = 64  # tasks of a request that are scored while somebody waits: trainings wait meanwhile
 
 
 def score_tasks(work: Work, task_ids: Sequence[int], until: float) -> dict[int, list[float]]:
@@ -26,7 +25,7 @@ def score_tasks(work: Work, task_ids: Sequence[int], until: float) -> dict[int, 
     model = work.store.rounds.newest_model(work.key)
     if model is None or not work.files.model(model.number).exists():
         return {}
-    good = _images(work, task_ids[:MOST], until)
+    good = _images(work, task_ids[:MOST_UNSEEN], until)
     if not good:
         return {}
     with tempfile.TemporaryDirectory() as folder:
