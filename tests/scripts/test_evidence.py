@@ -1,0 +1,48 @@
+"""The tables of docs/method.md are those of the rows in docs/evidence."""
+
+import json
+
+import pytest
+
+from scripts import evidence
+
+ROWS = [
+    {"strategy": "random", "seed": 0, "round": 0, "labels": 10, "accuracy": 0.50},
+    {"strategy": "random", "seed": 1, "round": 0, "labels": 10, "accuracy": 0.40},
+    {"strategy": "random", "seed": 0, "round": 1, "labels": 20, "accuracy": 0.60},
+    {"strategy": "/a/b/c", "seed": 0, "round": 0, "labels": 10, "accuracy": 0.53},
+    {"strategy": "/a/b/c", "seed": 1, "round": 0, "labels": 10, "accuracy": 0.41},
+]
+
+
+@pytest.fixture
+def rows(tmp_path, monkeypatch):
+    (tmp_path / "some.json").write_text(json.dumps(ROWS))
+    monkeypatch.setattr(evidence, "EVIDENCE", tmp_path)
+
+
+def test_the_page_has_the_tables_of_the_rows_behind_it():
+    text = evidence.PAGE.read_text()
+    assert "<!-- table " in text
+    assert evidence.page(text) == text, "run python scripts/evidence.py"
+
+
+def test_a_table_has_mean_paired_difference_and_the_words_of_its_mark(rows):
+    mark = "<!-- table some\nrandom\n/a/b/c = a test\n-->\n"
+    drawn = evidence.page(f"before\n{mark}old\n<!-- end of table -->\nafter")
+    assert drawn == (
+        f"before\n{mark}"
+        "| strategy | 10 labels | 20 |\n"
+        "| --- | --- | --- |\n"
+        "| `random` | 45.0 | 60.0 |\n"
+        "| `/a/b/c` (a test) | 47.0 (+2.0 ± 1.4) |  |\n"  # differences of 3 and 1 points
+        "\n"
+        "Seeds 0 to 1; at least 1 of them in each cell.\n"
+        "<!-- end of table -->\nafter"
+    )
+    assert evidence.page(drawn) == drawn
+
+
+def test_a_strategy_without_rows_is_named(rows):
+    with pytest.raises(ValueError, match="some has no rows of /x"):
+        evidence.page("<!-- table some\nrandom\n/x\n-->\n<!-- end of table -->")
