@@ -27,6 +27,7 @@ from model.study import natural, positive
 from model.training import Progress
 
 MOST_PIXELS = 512  # a side, as for a project
+LOG_EVERY_S = 30.0  # seconds between two states of a bar where nobody watches it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,7 +98,9 @@ class _Bars:
     def open(self, what: str) -> Progress:
         """End the bar of the step before, and return a callback that shows this one."""
         self._close()
-        bar = self._bar = tqdm(total=1.0, desc=what, file=sys.stderr, bar_format=self._FORMAT)
+        # A log file gets a line now and then: each change of a bar is one there.
+        pause = 0.1 if sys.stderr.isatty() else LOG_EVERY_S
+        bar = self._bar = tqdm(total=1.0, desc=what, file=sys.stderr, bar_format=self._FORMAT, mininterval=pause)
 
         def show(share: float) -> None:
             bar.update(share - bar.n)
