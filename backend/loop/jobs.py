@@ -10,6 +10,7 @@ from backend.errors import (
     ConfigError,
     ProjectError,
     ProjectGone,
+    QueueUnavailable,
     StudioRefused,
     StudioUnreachable,
     Superseded,
@@ -236,11 +237,22 @@ def score_tasks(key: int, task_ids: list[int], until: float) -> dict[str, list[f
 
 
 def tick() -> None:
-    """Ask for every live project to be advanced: no lost event stops one. Those at rest are looked at now and then."""
+    """Ask for every live project to be advanced: no lost event stops one. Those at rest are looked at now and then.
+
+    While that cannot be asked for, nobody else can tell people why nothing happens; what is said goes with the next
+    ``advance``.
+    """
     here = context()
     all_too = time.time() % REST_S < TICK_S
-    for project in here.store.projects.all(active=None if all_too else True):
-        here.queueing.hint(project.id)
+    try:
+        for project in here.store.projects.all(active=None if all_too else True):
+            here.queueing.hint(project.id)
+    except QueueUnavailable as error:
+        logger.warning("%s", error)
+        text = f"Work waits, and goes on by itself once it can be given to the workers again. {error}"
+        for project in here.store.projects.all(active=True):
+            if project.error is None:
+                here.store.projects.set(project.id, error=text)
 
 
 def on_worker_start(identity: str) -> None:
