@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Self
 
 LEFTOVER_AGE_S = 3600.0  # what is written now is younger
+GONE_S = 7 * 24 * 3600.0  # how long Label Studio has to be without a project before its files go
+GONE = "gone"  # in the folder of such a project, since it was first missed
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Files:
         """Give the weights of the model trained after round ``number``."""
         return self.folder / f"round-{number:03d}.pt"
 
+    def trained(self, number: int) -> Path:
+        """Give the note of what the weights of a round were trained on, there only while they are finished."""
+        return self.folder / f"round-{number:03d}.trained"
+
     def output(self, number: int, name: str) -> Path:
         """Give what the model trained after round ``number`` says of the pool: a field of ``model.outputs.Outputs``."""
         return self.folder / f"round-{number:03d}-{name}.npy"
@@ -75,8 +81,8 @@ class Files:
         return self.output(number, "probs")
 
     def drop_outputs(self) -> None:
-        """Delete all posteriors and features."""
-        for path in self.folder.glob("round-*.npy"):
+        """Delete all posteriors and features, and have no model taken for one of the present pool indices."""
+        for path in [*self.folder.glob("round-*.npy"), *self.folder.glob("round-*.trained")]:
             path.unlink(missing_ok=True)
 
     def embeddings(self, number: int) -> Path:
@@ -93,3 +99,27 @@ def drop_leftovers(data_dir: Path, now: float) -> int:
                 path.unlink()
                 gone += 1
     return gone
+
+
+def drop_if_long_gone(data_dir: Path, key: int, now: float) -> bool:
+    """Delete the files of a project that Label Studio does not have any more, a week after that was first seen.
+
+    Until then it may come back: a backup is being restored, or a proxy answered in Label Studio's place. Even later
+    nothing is lost that counts: images are fetched again, and what was trained on them is trained again.
+    """
+    folder = data_dir / "projects" / str(key)
+    if not folder.is_dir():
+        return False
+    mark = folder / GONE
+    if not mark.exists():
+        mark.touch()
+        return False
+    if now - mark.stat().st_mtime < GONE_S:
+        return False
+    shutil.rmtree(folder)
+    return True
+
+
+def found_again(data_dir: Path, key: int) -> None:
+    """Note that Label Studio has the project after all."""
+    (data_dir / "projects" / str(key) / GONE).unlink(missing_ok=True)

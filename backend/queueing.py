@@ -22,7 +22,7 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from backend.config import Settings
-from backend.errors import ConfigError, QueueUnavailable
+from backend.errors import BackendError, ConfigError, QueueUnavailable
 from backend.meters import Meters
 
 logger = logging.getLogger(__name__)
@@ -347,6 +347,8 @@ def _tick_forever(tick: Callable[[], None], tick_s: float) -> None:
     while True:
         try:
             tick()
+        except BackendError as error:
+            logger.warning("a tick of the timer failed: %s", error)
         except Exception:  # the timer outlives whatever one tick meets
             logger.warning("a tick of the timer failed", exc_info=True)
         time.sleep(tick_s)

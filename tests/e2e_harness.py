@@ -41,6 +41,7 @@ class Backend:
         self.data_dir, self.port, self.env = data_dir, port, env
         self.url = f"http://localhost:{port}"
         self.log = data_dir.with_suffix(".log")
+        self.before: list[str] = []  # a command that runs the rest as its own
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -48,7 +49,10 @@ class Backend:
         before = self._times_ready()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "backend", "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)],
+                [
+                    *(*self.before, sys.executable, "-m", "backend", "serve"),
+                    *("--port", str(self.port), "--data-dir", str(self.data_dir)),
+                ],
                 cwd=REPOSITORY,
                 env={**clean, **self.env},
                 stdout=log,

@@ -25,6 +25,7 @@ from backend.errors import BackendError, ConfigError
 from backend.loop.advice import FEW_RANDOM
 from backend.preflight import check_port
 from backend.studio.annotator import FILES, Annotator
+from model.files import write_atomically
 
 FOLDER = ROOT / "demo-data"
 EXIT_FOLDER = ROOT / "demo-data-exit"  # of runs that end by themselves: they never touch what a person has labeled
@@ -63,17 +64,26 @@ class Kept:
 
     def write(self, folder: Path) -> None:
         """Note it in the demo's folder."""
-        (folder / KEPT).write_text(json.dumps(asdict(self)))
+        write_atomically(folder / KEPT, json.dumps(asdict(self)).encode())
 
     def project_in(self, folder: Path) -> int | None:
         """Give the project of the demo that was kept in a folder, to go on with it; None if there is none.
 
         Raises:
-            ConfigError: it is of other images, or on other ports.
+            ConfigError: it is of other images, or on other ports, or nobody can tell.
         """
-        if not (folder / KEPT).exists():
+        try:
+            found = Kept(**json.loads((folder / KEPT).read_text()))
+            usable = isinstance(found.project, int) and found.project > 0
+        except FileNotFoundError:
             return None
-        found = Kept(**json.loads((folder / KEPT).read_text()))
+        except (OSError, ValueError, TypeError):
+            usable = False
+        if not usable:
+            raise ConfigError(
+                f"{folder / KEPT} is damaged, so that the demo cannot go on with what was labeled there: begin anew "
+                "with FRESH=1, or set DEMO_DIR to another folder"
+            )
         if replace(found, project=0) != self:
             raise ConfigError(
                 f"{folder} holds a demo of {found.data} with LS_PORT={found.ls_port} and PORT={found.port}, and what "

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what was found and, if it is wrong, how to mend it."""
+    """One thing that was looked at: what was found and, if it is wrong, how to mend it.
+
+    down: nothing answered, so that more of the same need not be asked.
+    """
 
     name: str
     text: str
     mend: str | None = None
+    down: bool = False
 
     @property
     def ok(self) -> bool:

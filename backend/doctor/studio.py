@@ -3,6 +3,7 @@
 import socket
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -61,8 +62,8 @@ def check_projects(settings: Settings, store: Store, queueing: Queueing | None) 
             down[server] += 1
             continue
         for finding in _check_project(here, project):
-            yield Finding(f"project {project.studio_id}, {finding.name}", finding.text, finding.mend)
-            if finding.mend == REACH:
+            yield replace(finding, name=f"project {project.studio_id}, {finding.name}")
+            if finding.down:
                 down[server] = 0
     for server, others in down.items():
         if others:
@@ -75,7 +76,7 @@ def _check_project(here: Context, project: ProjectRow) -> Iterator[Finding]:
         info = look(studio, project)
         backends = studio.ml_backends(project.studio_id)
     except StudioUnreachable as error:
-        yield Finding("Label Studio", str(error), REACH)
+        yield Finding("Label Studio", str(error), REACH, down=True)
         return
     except StudioRefused as error:
         yield Finding(

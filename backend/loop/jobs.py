@@ -1,5 +1,6 @@
 """What the workers run. Arguments are JSON; everything else is opened here."""
 
+import errno
 import logging
 import time
 
@@ -9,11 +10,12 @@ from backend.errors import (
     ConfigError,
     ProjectError,
     ProjectGone,
+    QueueUnavailable,
     StudioRefused,
     StudioUnreachable,
     Superseded,
 )
-from backend.files import drop_leftovers
+from backend.files import drop_if_long_gone, drop_leftovers, found_again
 from backend.logs import about
 from backend.loop.context import Context, Work, context, studio_of, withheld_key
 from backend.loop.decide import JOB_OF_STEP, Step, next_step, unwanted
@@ -76,11 +78,18 @@ def _is_back(here: Context, project: ProjectRow) -> bool:
     """Look whether a project at rest is there after all, with us among its models, and wake it if so.
 
     It may have been put to rest by mistake: while a backup was restored, or something else answered for Label Studio.
+    One that stays deleted takes up no room for ever; one that is only disconnected keeps its files.
     """
+    data_dir = here.settings.data_dir
     try:
         studio = studio_of(here, project)
         look(studio, project)
+        found_again(data_dir, project.id)
         back = bool(ours_among(studio.ml_backends(project.studio_id), project))
+    except ProjectGone:
+        if drop_if_long_gone(data_dir, project.id, time.time()):
+            logger.info("project %s was deleted in Label Studio: so are its images and models here", project.studio_id)
+        return False
     except BackendError:
         return False
     if back:
@@ -156,14 +165,21 @@ def _take(work: Work, step: Step, seen: Observation) -> Observation:
 
 
 def _words(error: Exception) -> str:
+    return _known(error) or f"An error of this backend ({type(error).__name__}: {error}); its log has the details."
+
+
+def _known(error: Exception) -> str | None:
+    """Say what is wrong, if it is something that a person can mend or wait for."""
     if isinstance(error, BackendError | ModelError):
         return str(error)
-    return f"An error of this backend ({type(error).__name__}: {error}); its log has the details."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.filename or 'DATA_DIR'}): make room, and the work goes on by itself"
+    return None
 
 
 def _log(error: Exception) -> None:
-    if isinstance(error, BackendError | ModelError):
-        logger.warning("%s", error)
+    if text := _known(error):
+        logger.warning("%s", text)
     else:
         logger.error("failed", exc_info=error)
 
@@ -200,9 +216,7 @@ def run(kind: str, key: int, token: str) -> None:
             logger.info("%s", error)
             here.store.jobs.finish(key, kind, token)
         except Exception as error:
-            message = (
-                str(error) if isinstance(error, (BackendError, ModelError)) else f"{type(error).__name__}: {error}"
-            )
+            message = _known(error) or f"{type(error).__name__}: {error}"
             here.queueing.meters.note(JOB_METER, kind, time.monotonic() - started, ok=False)
             logger.warning("failed", exc_info=True)
             longest_s = OUTAGE_RETRY_S if isinstance(error, StudioUnreachable) else LAST_RETRY_S
@@ -223,11 +237,22 @@ def score_tasks(key: int, task_ids: list[int], until: float) -> dict[str, list[f
 
 
 def tick() -> None:
-    """Ask for every live project to be advanced: no lost event stops one. Those at rest are looked at now and then."""
+    """Ask for every live project to be advanced: no lost event stops one. Those at rest are looked at now and then.
+
+    While that cannot be asked for, nobody else can tell people why nothing happens; what is said goes with the next
+    ``advance``.
+    """
     here = context()
     all_too = time.time() % REST_S < TICK_S
-    for project in here.store.projects.all(active=None if all_too else True):
-        here.queueing.hint(project.id)
+    try:
+        for project in here.store.projects.all(active=None if all_too else True):
+            here.queueing.hint(project.id)
+    except QueueUnavailable as error:
+        logger.warning("%s", error)
+        text = f"Work waits, and goes on by itself once it can be given to the workers again. {error}"
+        for project in here.store.projects.all(active=True):
+            if project.error is None:
+                here.store.projects.set(project.id, error=text)
 
 
 def on_worker_start(identity: str) -> None:

@@ -99,5 +99,7 @@ def _is_label_studios(response: requests.Response) -> bool:
 def _inner(error: BaseException) -> str:
     """Give the cause in a few words; urllib3's own text repeats the whole address, query and all."""
     reason = getattr(error.args[0], "reason", error.args[0]) if error.args else error
+    if isinstance(reason, Exception) and reason.args and isinstance(reason.args[-1], Exception):
+        reason = reason.args[-1]  # else Python's notation of both: ('Connection aborted.', RemoteDisconnected('...'))
     text = str(reason)
     return re.sub(r"^.*?(\[Errno|Failed to|Remote end|\[SSL)", r"\1", text)[:160].strip("() ")

@@ -19,6 +19,7 @@ from backend.studio.client import LabelStudio, NamedToken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
+WAITS = "Work waits, and goes on by itself"  # in the project's error
 GONE_S = FULL_S = 60.0
 
 
@@ -92,20 +93,22 @@ def test_a_redis_that_is_gone_for_a_minute_holds_up_and_loses_nothing(
     project = make_project(IMAGES, using=backend, **PARAMS)
     queue = backend.wait_round(project.id, 0)["queue"]["task_ids"]
     own_redis.kill()
-    begun, slowest = time.monotonic(), 0.0
+    begun, slowest, told = time.monotonic(), 0.0, False
     for task in queue[: K + 1]:
         label(project, task)
     while time.monotonic() - begun < GONE_S:
         asked = time.monotonic()
         assert backend.healthy()
-        assert backend.status(project.id)
+        told |= WAITS in (backend.status(project.id)["error"] or "")
         slowest = max(slowest, time.monotonic() - asked)
         time.sleep(1)
+    assert told
     own_redis.start()
     back = time.monotonic()
     status = backend.wait_round(project.id, 1, 240)
     assert status["history"][0]["labels"] == K
     finish(project, backend, studio, ((), ()))
+    assert backend.status(project.id)["error"] is None
     figures(
         gone_s=GONE_S, slowest_answer_s=round(slowest, 2), next_round_after_s=round(time.monotonic() - back), lost=0
     )
@@ -120,16 +123,19 @@ def test_a_redis_that_is_full_for_a_minute_holds_up_and_loses_nothing(
     queue = backend.wait_round(project.id, 0)["queue"]["task_ids"]
     client = own_redis.client()
     client.config_set("maxmemory", 1)
-    begun = time.monotonic()
+    begun, told = time.monotonic(), False
     for task in queue[: K + 1]:
         label(project, task)
     while time.monotonic() - begun < FULL_S:
         assert backend.healthy()
+        told |= WAITS in (backend.status(project.id)["error"] or "")
         time.sleep(1)
+    assert told
     client.config_set("maxmemory", 0)
     client.close()
     back = time.monotonic()
     status = backend.wait_round(project.id, 1, 240)
     assert status["history"][0]["labels"] == K
     finish(project, backend, studio, ((), ()))
+    assert backend.status(project.id)["error"] is None
     figures(full_s=FULL_S, next_round_after_s=round(time.monotonic() - back), lost=0)

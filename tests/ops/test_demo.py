@@ -23,7 +23,7 @@ from processes import gone
 from sklearn.datasets import load_digits
 
 from backend.demo.images import PLACEHOLDERS, DemoImages, digits, folder_images
-from backend.demo.run import MARK, Kept, _own_folder
+from backend.demo.run import KEPT, MARK, Kept, _own_folder
 from backend.errors import ConfigError
 from backend.studio.annotator import Annotator
 from model.images import auto_side
@@ -108,6 +108,16 @@ def test_demo_empties_its_own_folder_only(tmp_path: Path) -> None:
         assert [path.name for path in own.iterdir()] == [MARK]
         with pytest.raises(ConfigError, match="another demo runs"), _own_folder(own):
             pass
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", '{"data": "dig', "[]", "null", '{"data": "digits"}', '{"data": "digits", "ls_port": 8080, "port": 9090}'],
+)
+def test_a_damaged_note_of_a_kept_demo_is_said_in_a_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / KEPT).write_text(text)
+    with pytest.raises(ConfigError, match=r"kept\.json is damaged.*FRESH=1.*DEMO_DIR"):
+        Kept("digits", 8080, 9090).project_in(tmp_path)
 
 
 def test_a_kept_demo_is_gone_on_with_only_as_it_was(tmp_path: Path) -> None:

@@ -255,6 +255,14 @@ def test_session_says_that_nobody_listens(web: Web):
         session(url).get("/api/one")
 
 
+def test_session_says_that_a_connection_was_closed_without_an_answer(web: Web):
+    web.answer = lambda handler, _: setattr(handler, "close_connection", True)
+    with pytest.raises(StudioUnreachable) as caught:
+        session(web.url).get("/api/one")
+    said = f"{web.url} cannot be reached (Remote end closed connection without response): is Label Studio up"
+    assert str(caught.value).startswith(said)
+
+
 @pytest.mark.parametrize(
     ("status", "says"),
     [

@@ -1,13 +1,17 @@
 """The retrain job: train on all labels, measure on the holdout, score the pool, choose the next query."""
 
 import hashlib
+import json
 import logging
 import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from backend.errors import BackendError
 from backend.loop.context import Work
 from backend.loop.facts import pretext_key
 from backend.loop.heartbeat import Progress
@@ -15,6 +19,8 @@ from backend.loop.steps.outputs import load_probs, save_outputs, seen_by
 from backend.loop.steps.plan import plan
 from backend.loop.steps.sync import open_bank
 from backend.store import RoundRow, RoundState
+from model.bank import ImageBank
+from model.files import write_atomically
 from model.metrics import cohen_kappa
 from model.outputs import BoolArray, FloatArray, IntArray
 from model.samplers import sampler
@@ -51,16 +57,48 @@ def retrain(work: Work, progress: Progress) -> None:
 
 
 def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: Progress) -> None:
-    from model.learner import Learner, fit
+    from model.learner import Learner
 
     bank = open_bank(work)
     number, device = current.number, work.context.settings.device
-    out = work.files.model(number)
-    started = time.monotonic()
+    seconds = _train(work, number, bank, labels, progress)
+    trained = time.monotonic()
+    try:
+        outputs = Learner.load(work.files.model(number), device=device).predict(
+            bank,
+            needs=sampler(work.config.sampler).needs,
+            progress=lambda share: progress(TRAIN_SHARE + (1 - TRAIN_SHARE) * share),
+        )
+    except BackendError:  # told to stop: the next try only has to score
+        raise
+    except Exception:  # damaged since, diverged, or of another release: the next try trains anew
+        work.files.trained(number).unlink(missing_ok=True)
+        raise
+    if outputs.probs is None:
+        raise ValueError("the learner gave no posteriors")
+    save_outputs(work, number, outputs)
+    _note(work, current, labels, outputs.probs)
+    work.store.rounds.add_seconds(work.key, number, retrain=seconds, score=time.monotonic() - trained)
+
+
+def _train(work: Work, number: int, bank: ImageBank, labels: LabelSet, progress: Progress) -> float:
+    """Leave the weights of the round's model; give the seconds that training them took.
+
+    Those of a job that was killed after its training, while it scored, are taken as they are if they belong to exactly
+    these labels and this configuration.
+    """
+    from model.learner import fit
+
+    identity, note, out = _identity(work, labels), work.files.trained(number), work.files.model(number)
+    known = _read_note(note)
+    if known.get("identity") == identity and out.exists():
+        logger.info("the weights are there already: only scoring is repeated")
+        return float(known["seconds"])
+    note.unlink(missing_ok=True)  # before the weights change: it never stands beside those of other labels
     # A checkpoint belongs to one set of labels: more of them after a kill begin a new training.
     checkpoint = work.files.checkpoint(f"round-{number:03d}-{_digest(labels)}")
     weights = work.files.pretext(pretext_key(work.config, work.side))
-    needs = sampler(work.config.sampler).needs
+    started = time.monotonic()
     fit(
         bank,
         labels.train,
@@ -73,23 +111,34 @@ def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: 
         pretext_weights=weights if weights.exists() else None,
         recipe=work.config.recipe,
         joint=work.config.joint,
-        needs=needs,
+        needs=sampler(work.config.sampler).needs,
         seed=work.config.seed,
-        device=device,
+        device=work.context.settings.device,
         progress=lambda share: progress(TRAIN_SHARE * share),
     )
     checkpoint.unlink(missing_ok=True)
-    trained = time.monotonic()
-    outputs = Learner.load(out, device=device).predict(
-        bank,
-        needs=needs,
-        progress=lambda share: progress(TRAIN_SHARE + (1 - TRAIN_SHARE) * share),
-    )
-    if outputs.probs is None:
-        raise ValueError("the learner gave no posteriors")
-    save_outputs(work, number, outputs)
-    _note(work, current, labels, outputs.probs)
-    work.store.rounds.add_seconds(work.key, number, retrain=trained - started, score=time.monotonic() - trained)
+    seconds = time.monotonic() - started
+    write_atomically(note, json.dumps({"identity": identity, "seconds": seconds}).encode())
+    return seconds
+
+
+def _identity(work: Work, labels: LabelSet) -> str:
+    """Name all that the weights follow from: labels by pool index and by name, and the settings of a training."""
+    config, key = work.config, pretext_key(work.config, work.side)
+    parts = (
+        _digest(labels), *work.spec.classes, config.network, config.init, config.recipe, config.joint, config.seed,
+        *sorted(sampler(config.sampler).needs), key, work.files.pretext(key).exists(),
+    )  # fmt: skip
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    """Read what weights were trained on; empty where nothing is noted that can be read."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _note(work: Work, current: RoundRow, labels: LabelSet, probs: FloatArray) -> None:

@@ -1,0 +1,34 @@
+"""What people are told of a step that failed."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from backend.errors import StoreUnavailable
+from backend.loop import jobs
+from model.errors import ModelError
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_in_a_sentence(number: int) -> None:
+    said = jobs._words(OSError(number, os.strerror(number)))
+    assert said == "the disk is full (DATA_DIR): make room, and the work goes on by itself"
+
+
+def test_a_file_that_cannot_be_written_for_want_of_room_is_named() -> None:
+    # A device of Linux on which there never is any.
+    with pytest.raises(OSError) as caught, Path("/dev/full").open("wb", buffering=0) as file:  # noqa: PT011
+        file.write(b"x")
+    caught.value.filename = "/data/round-001.pt"
+    assert jobs._words(caught.value).startswith("the disk is full (/data/round-001.pt): make room")
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("the database is locked"), ModelError("there are no weights")])
+def test_our_own_errors_are_said_as_they_are(error: Exception) -> None:
+    assert jobs._words(error) == str(error)
+
+
+def test_anything_else_is_said_to_be_our_error() -> None:
+    assert "(KeyError: 'x')" in jobs._words(KeyError("x"))
