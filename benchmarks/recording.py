@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -108,7 +107,7 @@ def _give_losses(work: Work) -> None:
 
 def _patch(person: Annotator, work: Work) -> float:
     """Return the seconds a task that one PATCH takes, as a script without this project would write it."""
-    rows = list(islice(work.store.tasks.unrecorded(work.key), PATCHED))
+    rows = work.store.tasks.unrecorded(work.key, PATCHED)
     started = time.perf_counter()
     for task_id, loss, batch, _, _ in rows:
         data: dict[str, Any] = {"image": f"http://images.invalid/{task_id}.png"}
@@ -136,5 +135,5 @@ def _record(work: Work) -> Recorded:
     except Killed:
         record(work, lambda _: None)
     seconds = time.perf_counter() - started
-    left = sum(1 for _ in work.store.tasks.unrecorded(work.key))
+    left = len(work.store.tasks.unrecorded(work.key, TASKS))
     return Recorded(seconds, TASKS - left, sum(written) - 2 * TASKS)

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from backend.config import ProjectConfig
@@ -20,6 +20,7 @@ class JobKind(StrEnum):
 
     SYNC = "sync"
     PRETEXT = "pretext"
+    SPLIT = "split"  # of a large pool; a small one is split on the way
     RETRAIN = "retrain"
     RECORD = "record"
     FINAL = "final"
@@ -70,7 +71,9 @@ class Facts:
 def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Observation) -> Facts:
     """Read the facts of ``project`` from the store and from what Label Studio said."""
     now = time.time()
-    tasks = store.tasks.counts(project.id, now)
+    tasks, split_current = store.tasks.counts(project.id, now), project.split_key == split_key(config)
+    if not split_current:  # the batches are not whole yet, and the first queue comes before what Label Studio is told
+        tasks = replace(tasks, unrecorded=0)
     current = store.rounds.current(project.id)
     asks = store.rounds.counts(project.id, current.number) if current else AskCounts()
     live = current is not None and current.state == RoundState.LIVE
@@ -91,7 +94,7 @@ def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Obser
         unsynced=seen.unsynced,
         pretext_current=pretext_current,
         stale=_is_stale(project, config, tasks, current, asks, pretext_current),
-        split_current=project.split_key == split_key(config),
+        split_current=split_current,
         split_images=tasks.ok - tasks.unscored - tasks.unsplit,
         training_requested=seen.training_requested and project.training_requested,
         final_ordered=order is not None and order.written_at is None,

@@ -27,7 +27,7 @@ from backend.loop.steps.pull import look, observe
 from backend.loop.steps.upkeep import ours_among, upkeep, write_card
 from backend.meters import JOB_METER
 from backend.store import ProjectRow, Store
-from backend.store.jobs import LAST_RETRY_S, OUTAGE_RETRY_S
+from backend.store.jobs import LAST_RETRY_S, OUTAGE_RETRY_S, is_alive
 from model.errors import ModelError
 
 logger = logging.getLogger(__name__)
@@ -44,13 +44,13 @@ SHORT_STEPS = {
     Step.TOP_UP: queue.top_up,
     Step.EXTEND: extend,
     Step.RESTART: pretext.restart,
-    Step.SPLIT: pretext.split_pool,
     Step.PLAN: plan,
 }
 LONG_STEPS = {
     JobKind.SYNC: (sync.sync, queueing.IO),
     JobKind.RECORD: (record.record, queueing.IO),
     JobKind.FINAL: (final.final, queueing.IO),
+    JobKind.SPLIT: (pretext.split_large, queueing.IO),
     JobKind.PRETEXT: (pretext.pretext, queueing.TRAIN),
     JobKind.RETRAIN: (retrain.retrain, queueing.TRAIN),
     JobKind.EXPORT: (export.export, queueing.TRAIN),
@@ -159,9 +159,21 @@ def _take(work: Work, step: Step, seen: Observation) -> Observation:
     logger.debug("begins")
     if step in JOB_OF_STEP:
         _start(work, JOB_OF_STEP[step])
+    elif step == Step.SPLIT:
+        _split(work)
     else:
         SHORT_STEPS[step](work)
     return observe(work) if step == Step.SWITCH else seen
+
+
+def _split(work: Work) -> None:
+    """Split a small pool here; have a job split a large one, whose writes would hold up everybody else's steps."""
+    jobs, now = work.store.jobs, time.time()
+    if work.store.tasks.counts(work.key, now).unsplit > pretext.SPLIT_AT_ONCE:
+        _start(work, JobKind.SPLIT)
+    elif not any(job.kind == JobKind.SPLIT and is_alive(job, now) for job in jobs.all(work.key)):
+        pretext.split_pool(work)  # what an ended job has left of it, too
+        jobs.forget_failed(work.key, {JobKind.SPLIT})
 
 
 def _words(error: Exception) -> str:

@@ -15,7 +15,7 @@ from backend.store.tables import Base
 logger = logging.getLogger(__name__)
 
 FIRST = "0001"  # databases from before versions were noted have this one
-NEWEST = "0005"
+NEWEST = "0006"
 _VERSION_TABLE = "alembic_version"
 
 

@@ -101,6 +101,11 @@ class ProjectRow(Base):
 
 
 _WAITS = text("retry_at IS NOT NULL")  # few do, and are counted at every event; of the others nothing is kept
+# What store.tally.unrecorded says of a task with an image, in the words that the statement has: the index is used then.
+_UNRECORDED = text(
+    "state = 'ok' AND batch IS NOT NULL AND (recorded_batch IS NULL OR recorded_batch != batch "
+    "OR recorded_loss IS NULL OR recorded_loss != loss)"
+)
 
 
 class TaskRow(Base):
@@ -113,6 +118,7 @@ class TaskRow(Base):
         Index("task_by_answer", "project_id", "answer"),
         Index("task_by_answered_at", "project_id", "answered_at"),
         Index("task_by_retry_at", "project_id", "state", "retry_at", sqlite_where=_WAITS, postgresql_where=_WAITS),
+        Index("task_unrecorded", "project_id", "loss", sqlite_where=_UNRECORDED, postgresql_where=_UNRECORDED),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True)

@@ -1,15 +1,14 @@
 """Tasks: images, answers, losses, batches, and what of them Label Studio has been told."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import bindparam, func, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
 from backend.chunks import chunks
@@ -266,11 +265,11 @@ class Tasks(Repository):
 
     def set_losses(self, key: int, losses: Mapping[int, float]) -> None:
         """Write pretext losses by pool index."""
-        self._update_by_index(key, [{"i": index, "loss": float(loss)} for index, loss in losses.items()])
+        self._update_by_index(key, "loss", {index: float(loss) for index, loss in losses.items()})
 
     def set_batches(self, key: int, batches: Mapping[int, int]) -> None:
         """Write batch numbers by pool index."""
-        self._update_by_index(key, [{"i": index, "batch": int(batch)} for index, batch in batches.items()])
+        self._update_by_index(key, "batch", {index: int(batch) for index, batch in batches.items()})
 
     def clear_losses(self, key: int) -> None:
         """Forget all losses and batches, as when another pretext task is configured."""
@@ -291,29 +290,18 @@ class Tasks(Repository):
                 .values(state=ImageState.NEW, pool_index=None, loss=None, batch=None, retry_at=None, attempts=0)
             )
 
-    def unrecorded(self, key: int) -> Iterator[Unrecorded]:
-        """Yield by task id the tasks that Label Studio knows wrongly, some at a time: it may be the whole pool.
+    def unrecorded(self, key: int, limit: int) -> list[Unrecorded]:
+        """Give the ``limit`` tasks of the highest losses that Label Studio knows wrongly; the cost is that of these.
 
-        Each time is a transaction of its own. What is recorded before its turn comes is left out.
+        Those of one loss come together, so that few of them are parted from others of its value by ``limit``.
         """
-        last: int | None = -1
-        while last is not None:
-            part = self._unrecorded_after(key, last)
-            yield from part
-            last = part[-1].task_id if len(part) == LINES else None
-
-    def _unrecorded_after(self, key: int, task_id: int) -> list[Unrecorded]:
         columns = (TaskRow.task_id, TaskRow.loss, TaskRow.batch, TaskRow.recorded_loss, TaskRow.recorded_batch)
         query = (
             select(*columns)
-            .where(
-                TaskRow.project_id == key,
-                TaskRow.task_id > task_id,
-                unindexed(TaskRow.state) == ImageState.OK,
-                unrecorded(),
-            )
-            .order_by(TaskRow.task_id)
-            .limit(LINES)
+            # Literally 'ok': SQLite compares the text of a condition with that of a partial index.
+            .where(TaskRow.project_id == key, TaskRow.state == literal_column(f"'{ImageState.OK}'"), unrecorded())
+            .order_by(TaskRow.loss.desc())
+            .limit(limit)
         )
         with self._read() as session:
             return [Unrecorded._make(row) for row in session.connection().execute(query)]
@@ -345,24 +333,23 @@ class Tasks(Repository):
         with self._write() as session, keep_tally(session, key, [row["t"] for row in rows]):
             session.connection().execute(statement, rows)
 
-    def _update_by_index(self, key: int, rows: list[dict[str, Any]]) -> None:
-        """Set columns by pool index ("i"), a part of the pool at a time: others that write have their turn in between.
+    def _update_by_index(self, key: int, column: str, values: Mapping[int, float]) -> None:
+        """Set a column by pool index, a part of the pool at a time: others that write have their turn in between.
 
         Whoever is killed in the middle leaves the rest as it was.
         """
-        if not rows:
-            return
         statement = (
             update(TaskRow.__table__)  # type: ignore[arg-type]
             .where(TaskRow.project_id == key, TaskRow.pool_index == bindparam("i"))
-            .values({name: bindparam(name) for name in rows[0] if name != "i"})
+            .values({column: bindparam(column)})
         )
-        parts = groupby(sorted(rows, key=itemgetter("i")), lambda row: row["i"] // PART)
-        for number, part in enumerate(list(rows) for _, rows in parts):
+        parts = groupby(sorted(values), lambda index: index // PART)
+        for number, part in enumerate(list(indices) for _, indices in parts):
             if number:
                 time.sleep(PAUSE_S)
-            with self._write() as session, keep_tally(session, key, Span(part[0]["i"], part[-1]["i"])):
-                session.connection().execute(statement, part)
+            rows = [{"i": index, column: values[index]} for index in part]
+            with self._write() as session, keep_tally(session, key, Span(part[0], part[-1])):
+                session.connection().execute(statement, rows)
 
 
 def _set_columns(session: Session, key: int, task_ids: Sequence[int], values: Mapping[str, Any]) -> None:

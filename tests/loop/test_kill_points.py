@@ -20,7 +20,7 @@ from model.pretext import train_pretext
 STEPS = {
     Step.RESTART: restart,
     Step.PRETEXT: lambda work: pretext(work, ignore),
-    Step.SPLIT: split_pool,
+    Step.SPLIT: lambda work: split_pool(work, ignore, lambda: True),  # others wait after each part
     Step.PLAN: plan,
 }
 
@@ -87,6 +87,7 @@ def train_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("model.pretext.train_pretext", remembered)
     monkeypatch.setattr("backend.store.tasks.PART", 40)  # losses and batches take two writes each
     monkeypatch.setattr("backend.store.tasks.PAUSE_S", 0.0)
+    monkeypatch.setattr("backend.loop.steps.pretext.SPLIT_AT_ONCE", 30)  # and batches three turns
 
 
 @pytest.mark.parametrize("changed", [{}, {"rounds": 4}, {"seed": 7}], ids=["first start", "batches", "losses"])

@@ -1,7 +1,132 @@
+"""What Label Studio is told of losses and batches, and in which pieces."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from backend.loop.steps.record import rounded
+from backend.config import Settings
+from backend.loop.context import Context, Work
+from backend.loop.steps.record import record, rounded
+from backend.store import Answer, Store
+from backend.store.tasks import TaskChange
+
+TASKS, BATCHES = 40, 4
+LOSSES = np.random.default_rng(0).lognormal(-1.2, 1.0, TASKS).astype(np.float32)
+CHOICES = '<Choices name="c" toName="i"><Choice value="a"/><Choice value="b"/></Choices>'
+CONFIG = f'<View><Image name="i" value="$image"/>{CHOICES}</View>'
+
+
+class Killed(BaseException):
+    """What ends a process."""
+
+
+class Studio:
+    """What Label Studio was told of each task, call by call; who makes the last call that is left is killed in it."""
+
+    def __init__(self) -> None:
+        self.told: dict[int, dict[str, float]] = {}
+        self.calls: list[tuple[str, float, int]] = []
+        self.left, self.lost = 10_000, 0
+
+    def set_field(self, project: int, task_ids: Sequence[int], name: str, value: float) -> None:
+        self.calls.append((name, value, len(task_ids)))
+        for task_id in task_ids:
+            self.told.setdefault(task_id, {})[name] = value
+        self.left -= 1
+        if not self.left:
+            self.lost += len(task_ids)
+            raise Killed
+
+
+@pytest.fixture
+def studio(monkeypatch: pytest.MonkeyPatch) -> Studio:
+    made = Studio()
+    monkeypatch.setattr(Work, "studio", made)
+    return made
+
+
+@pytest.fixture
+def work(tmp_path: Path, studio: Studio) -> Iterator[Work]:
+    """A project of 40 tasks with losses and batches, for whose worker another project waits."""
+    store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
+    row, _ = store.projects.connect(
+        studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config=CONFIG,
+        extra_params={},
+    )  # fmt: skip
+    ids = range(1, TASKS + 1)
+    store.tasks.apply(row.id, [TaskChange(i, f"{i}.png", None, Answer.NONE, None) for i in ids])
+    store.tasks.images_fetched(row.id, {i: i - 1 for i in ids})
+    store.tasks.set_losses(row.id, {i: float(loss) for i, loss in enumerate(LOSSES)})
+    store.tasks.set_batches(row.id, {i: i % BATCHES for i in range(TASKS)})
+    yield Work(Context(Settings(data_dir=tmp_path), store, SimpleNamespace(depth=lambda queue: 1)), row)
+    store.close()
+
+
+def ignore(share: float) -> None:
+    pass
+
+
+WANTED = {i + 1: {"pretext_batch": i % BATCHES, "pretext_loss": rounded(float(LOSSES[i]))} for i in range(TASKS)}
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 20, 1000])
+def test_every_task_gets_its_batch_and_loss_in_however_many_parts(
+    work: Work, studio: Studio, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("backend.loop.steps.record.AT_ONCE", at_once)
+    shares: list[float] = []
+    record(work, shares.append)
+    assert studio.told == WANTED
+    assert work.store.tasks.counts(work.key, 0).unrecorded == 0
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_a_part_has_its_batches_before_its_losses_and_a_call_for_each_value(
+    work: Work, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.loop.steps.record.AT_ONCE", 20)
+    record(work, ignore)
+    halves = [{rounded(float(loss)) for loss in part} for part in np.split(np.sort(LOSSES)[::-1], 2)]
+    names = [name for name, _, _ in studio.calls]
+    expected = [["pretext_batch"] * BATCHES + ["pretext_loss"] * len(values) for values in halves]
+    assert names == expected[0] + expected[1]
+    assert sum(tasks for _, _, tasks in studio.calls) == 2 * TASKS, "nothing is told twice"
+
+
+def test_a_turn_reads_no_more_of_the_pool_than_a_part_and_the_next_goes_on(
+    work: Work, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.loop.steps.record.AT_ONCE", 10)
+    monkeypatch.setattr("backend.queueing.TURN_S", 0.0)
+    read: list[int] = []
+    plain = work.store.tasks.unrecorded
+    monkeypatch.setattr(work.store.tasks, "unrecorded", lambda key, limit: read.append(limit) or plain(key, limit))
+    turns = 0
+    while work.store.tasks.counts(work.key, 0).unrecorded:
+        record(work, ignore)
+        turns += 1
+        assert len(studio.calls) == turns, "another project waits after every call"
+        assert read == [10] * turns
+    assert studio.told == WANTED
+    assert sum(tasks for _, _, tasks in studio.calls) == 2 * TASKS
+
+
+def test_a_kill_at_any_call_costs_that_call_alone(work: Work, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.loop.steps.record.AT_ONCE", 15)
+    kills = 0
+    while work.store.tasks.counts(work.key, 0).unrecorded:
+        studio.left = 2  # it dies in its second call, which is not noted
+        try:
+            record(work, ignore)
+        except Killed:
+            kills += 1
+    assert kills > 10
+    assert studio.told == WANTED
+    assert sum(tasks for _, _, tasks in studio.calls) == 2 * TASKS + studio.lost
 
 
 @pytest.mark.parametrize(

@@ -144,30 +144,32 @@ def test_the_pool_is_the_same_however_many_rows_are_read_at_once(
     assert np.isnan(pool.loss).all()
 
 
-@pytest.mark.parametrize("lines", [1, 2, 3, 1000])
-def test_unrecorded_tasks_come_by_id_however_many_are_read_at_once(
-    filled: Store, project: ProjectRow, monkeypatch: pytest.MonkeyPatch, lines: int
+@pytest.mark.parametrize("limit", [1, 2, 3, 1000])
+def test_unrecorded_tasks_come_from_the_highest_loss_down_no_more_than_wanted(
+    filled: Store, project: ProjectRow, limit: int
 ) -> None:
-    monkeypatch.setattr("backend.store.tasks.LINES", lines)
-    filled.tasks.set_losses(project.id, {8: 0.5, 2: 0.25, 5: 0.125})
+    filled.tasks.set_losses(project.id, {8: 0.5, 2: 0.25, 5: 0.75, 4: 9.0})
     filled.tasks.set_batches(project.id, {8: 0, 2: 1, 5: 0})
     filled.tasks.batch_recorded(project.id, [6], 0)
-    found = [tuple(task) for task in filled.tasks.unrecorded(project.id)]
-    assert found == [(3, 0.25, 1, None, None), (6, 0.125, 0, None, 0), (9, 0.5, 0, None, None)]
+    found = [tuple(task) for task in filled.tasks.unrecorded(project.id, limit)]
+    assert found == [(6, 0.75, 0, None, 0), (9, 0.5, 0, None, None), (3, 0.25, 1, None, None)][:limit]
 
 
-def test_unrecorded_tasks_hold_no_transaction_while_one_is_worked_on(
-    filled: Store, project: ProjectRow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("backend.store.tasks.LINES", 1)
-    filled.tasks.set_losses(project.id, {2: 0.5, 8: 0.5})
-    filled.tasks.set_batches(project.id, {2: 0, 8: 0})
-    found = []
-    for task in filled.tasks.unrecorded(project.id):
-        found.append(task.task_id)
-        filled.tasks.batch_recorded(project.id, [3, 9], 0)
-        filled.tasks.losses_recorded(project.id, {3: 0.5, 9: 0.5})
-    assert found == [3]  # the other one is recorded by now
+def test_what_is_recorded_does_not_come_again(filled: Store, project: ProjectRow) -> None:
+    losses = {i: 1 / (i + 1) for i in range(POOL - 1)}
+    filled.tasks.set_losses(project.id, losses)
+    filled.tasks.set_batches(project.id, dict.fromkeys(losses, 0))
+    seen = []
+    while part := filled.tasks.unrecorded(project.id, 10):
+        filled.tasks.batch_recorded(project.id, [task.task_id for task in part], 0)
+        filled.tasks.losses_recorded(project.id, {task.task_id: task.loss for task in part})
+        seen += [task.task_id for task in part]
+    assert seen == list(range(1, POOL))
+
+
+def test_the_next_to_be_recorded_are_found_without_looking_at_the_others(indices: Store, project: ProjectRow) -> None:
+    found = plans(indices, lambda: indices.tasks.unrecorded(project.id, 10))
+    assert [plan.split(" USING ")[1] for plan in found] == ["INDEX task_unrecorded (project_id=?)"]
 
 
 def test_a_dropped_round_frees_its_holdout(filled: Store, project: ProjectRow) -> None:

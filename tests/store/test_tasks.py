@@ -128,11 +128,11 @@ def test_unrecorded_lists_what_label_studio_knows_wrongly(tasks, project: Projec
     tasks.set_batches(project.id, {0: 1, 1: 0})
     tasks.batch_recorded(project.id, [1], 1)
     tasks.losses_recorded(project.id, {1: 0.125, 2: float(np.float32(0.123456789))})
-    assert [(row[0], row[4]) for row in tasks.unrecorded(project.id)] == [(2, None)]
+    assert [(row[0], row[4]) for row in tasks.unrecorded(project.id, 9)] == [(2, None)]
     tasks.batch_recorded(project.id, [2], 0)
-    assert list(tasks.unrecorded(project.id)) == []
+    assert tasks.unrecorded(project.id, 9) == []
     tasks.set_losses(project.id, {1: 0.2})
-    assert [row[0] for row in tasks.unrecorded(project.id)] == [2]
+    assert [row[0] for row in tasks.unrecorded(project.id, 9)] == [2]
 
 
 def test_projects_do_not_see_each_other(tasks, project: ProjectRow, other_project: ProjectRow) -> None:

@@ -1,5 +1,7 @@
 """The pretext job (train once, score every image), and what follows from the losses: the batches."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from backend.errors import Superseded
@@ -7,12 +9,14 @@ from backend.loop.context import Work
 from backend.loop.facts import pretext_key, split_key, wanted_side
 from backend.loop.heartbeat import Progress
 from backend.loop.steps.sync import open_bank
+from backend.queueing import IO, Turn
 from model.bank import ImageBank
 from model.batches import place, split
 from model.files import save_array
 from model.queries import first_query
 
 TRAIN_SHARE = 0.9  # of the progress bar
+SPLIT_AT_ONCE = 25_000  # images whose batches are written within a second or two
 
 
 def pretext(work: Work, progress: Progress) -> None:
@@ -75,10 +79,13 @@ def _leave_embeddings(work: Work, bank: ImageBank, key: str) -> None:
         save_array(path, more if known is None else np.concatenate([known, more]))
 
 
-def split_pool(work: Work) -> None:
+def split_pool(
+    work: Work, progress: Progress = lambda share: None, is_over: Callable[[], bool] = lambda: False
+) -> None:
     """Give every image without one its batch: a fresh split, or a place between those of the existing one.
 
-    A split counts once its key is noted: what a killed one has left is no part of it.
+    A split counts once its key is noted: what a killed one has left is no part of it, but what of that is right is not
+    written again. is_over: asked now and then; where it is, the next call goes on from there.
     """
     size = work.store.tasks.pool_size(work.key)
     pool = work.store.tasks.pool(work.key, size)
@@ -91,8 +98,19 @@ def split_pool(work: Work) -> None:
         batches = place(pool.loss[new], pool.loss[old], pool.batch[old], work.config.batch_order)
     else:
         batches = split(pool.loss[new], work.config.rounds, work.config.batch_order)
-    work.store.tasks.set_batches(work.key, {int(i): int(b) for i, b in zip(new, batches, strict=True)})
+    wrong = np.flatnonzero(pool.batch[new] != batches)
+    for start in range(0, len(wrong), SPLIT_AT_ONCE):
+        if start and is_over():
+            return
+        part = wrong[start : start + SPLIT_AT_ONCE]
+        work.store.tasks.set_batches(work.key, {int(new[i]): int(batches[i]) for i in part})
+        progress(min(start + SPLIT_AT_ONCE, len(wrong)) / len(wrong))
     work.store.projects.set(work.key, split_key=split_key(work.config))
+
+
+def split_large(work: Work, progress: Progress) -> None:
+    """Split a pool of more than SPLIT_AT_ONCE images; it makes way to other projects after some seconds."""
+    split_pool(work, progress, Turn(work.context.queueing, IO).is_over)
 
 
 def restart(work: Work) -> None:

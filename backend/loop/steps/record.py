@@ -7,27 +7,40 @@ from math import copysign, floor, log10
 from backend.loop.context import Work
 from backend.loop.heartbeat import Progress
 from backend.queueing import IO, Turn
+from backend.store.tasks import Unrecorded
 
 LOSS_FIELD, BATCH_FIELD = "pretext_loss", "pretext_batch"
+AT_ONCE = 50_000  # tasks: fewer would share a value, and its call, with too few others
 PAUSE_S = 0.1  # between two calls while somebody annotates: a save then takes a tenth longer, else twice as long
 
 
 def record(work: Work, progress: Progress) -> None:
     """Write batches, then losses, one call per value; each call is noted, so that the next job goes on from there.
 
-    It makes way: to other projects after some seconds, and to annotators, whose saves wait for each of our calls.
+    It goes through the pool from the highest losses down, some at a time, so that neither its memory nor what it reads
+    before its first call grows with the pool. It makes way: to other projects after some seconds, and to annotators,
+    whose saves wait for each of our calls.
     """
-    tasks, studio, project = work.store.tasks, work.studio, work.project.studio_id
     turn = Turn(work.context.queueing, IO)
+    while part := work.store.tasks.unrecorded(work.key, AT_ONCE):
+        if not _record(work, part, turn, progress):
+            return
+
+
+def _record(work: Work, part: list[Unrecorded], turn: Turn, progress: Progress) -> bool:
+    """Write a part of the pool; False where the turn is over before all of it is written."""
+    tasks, studio, project = work.store.tasks, work.studio, work.project.studio_id
     by_batch: dict[int, list[int]] = defaultdict(list)
     by_loss: dict[float, dict[int, float]] = defaultdict(dict)
-    for task_id, loss, batch, recorded_loss, recorded_batch in tasks.unrecorded(work.key):
+    for task_id, loss, batch, recorded_loss, recorded_batch in part:
         if recorded_batch != batch:
             by_batch[batch].append(task_id)
         if recorded_loss != loss:
             by_loss[rounded(loss)][task_id] = loss
-    values = 2 * max(tasks.counts(work.key, 0).ok, 1)  # of all tasks, those that were written before included
+    counts = tasks.counts(work.key, 0)
+    values = 2 * max(counts.ok, 1)  # of all tasks, those that were written before included
     left = sum(map(len, by_batch.values())) + sum(map(len, by_loss.values()))
+    after = 2 * (counts.unrecorded - len(part))
     for name, value, ids in [
         *((BATCH_FIELD, batch, ids) for batch, ids in sorted(by_batch.items())),
         *((LOSS_FIELD, loss, list(losses)) for loss, losses in by_loss.items()),
@@ -38,11 +51,12 @@ def record(work: Work, progress: Progress) -> None:
         else:
             tasks.losses_recorded(work.key, by_loss[value])
         left -= len(ids)
-        progress(max(1 - left / values, 0.0))
-        if left and turn.is_over():
-            return
+        progress(min(max(1 - (left + after) / values, 0.0), 1.0))
+        if turn.is_over():
+            return False
         if tasks.counts(work.key, time.time()).recent:
             time.sleep(PAUSE_S)
+    return True
 
 
 def rounded(loss: float) -> float:

@@ -1,0 +1,137 @@
+"""A large pool is cut into batches by a job, so that nobody's next step waits for its writes."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from loop.test_strategies import IMAGES, PARAMS, Project, ignore
+
+from backend.loop import jobs
+from backend.loop.decide import Step
+from backend.loop.facts import JobKind, Observation, gather, pretext_key, split_key
+from backend.loop.steps.pretext import split_pool
+from backend.queueing import IO
+from model.batches import split
+
+LOSSES = np.random.default_rng(0).lognormal(-1.2, 1.0, IMAGES).astype(np.float32)
+
+
+class Queue:
+    """What is queued, for workers that other projects wait for."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[str, str, int, str]] = []
+        self.hints = 0
+        self.meters = SimpleNamespace(note=lambda *_, **__: None)
+
+    def enqueue(self, queue: str, kind: str, key: int, token: str) -> None:
+        self.jobs.append((queue, kind, key, token))
+
+    def is_queued(self, token: str) -> bool:
+        return any(job[3] == token for job in self.jobs)
+
+    def hint(self, key: int) -> None:
+        self.hints += 1
+
+    def depth(self, queue: str) -> int:
+        return 1
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queue: Queue) -> Iterator[Project]:
+    """A project of 80 images that have their losses, which are 30 more than are split on the way."""
+    made = Project(tmp_path)
+    made.context = SimpleNamespace(settings=made.context.settings, store=made.store, queueing=queue)
+    work = made.work()
+    made.store.tasks.set_losses(made.key, {i: float(loss) for i, loss in enumerate(LOSSES)})
+    made.store.projects.set(made.key, pretext_key=pretext_key(work.config, work.side), pretext_images=IMAGES)
+    monkeypatch.setattr("backend.loop.steps.pretext.SPLIT_AT_ONCE", 30)
+    monkeypatch.setattr(jobs, "context", lambda: made.context)
+    yield made
+    made.store.close()
+
+
+def take_split(project: Project) -> None:
+    jobs._take(project.work(), Step.SPLIT, Observation())
+
+
+def batches(project: Project) -> list[int]:
+    return project.store.tasks.pool(project.key, IMAGES).batch.tolist()
+
+
+def wanted(project: Project) -> list[int]:
+    return split(LOSSES, PARAMS["rounds"], project.work().config.batch_order).tolist()
+
+
+def test_a_large_pool_is_split_by_a_job_that_makes_way_for_other_projects(
+    project: Project, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.queueing.TURN_S", 0.0)
+    left = []
+    while not left or left[-1]:
+        take_split(project)
+        take_split(project)  # another event, while it waits for a worker
+        if queue.jobs:
+            name, kind, key, token = queue.jobs.pop()
+            assert (name, kind, key, queue.jobs) == (IO, JobKind.SPLIT, project.key, [])
+            jobs.run(kind, key, token)
+        left.append(project.store.tasks.counts(project.key, 0).unsplit)
+    assert left == [50, 20, 0]
+    assert queue.hints == 2, "the last part is no more than a small pool, and was written on the way"
+    assert batches(project) == wanted(project)
+    assert project.work().project.split_key == split_key(project.work().config)
+
+
+def test_a_job_that_is_not_disturbed_splits_the_whole_pool(project: Project, queue: Queue) -> None:
+    take_split(project)
+    jobs.run(*queue.jobs.pop()[1:])
+    assert batches(project) == wanted(project)
+    assert project.work().project.split_key == split_key(project.work().config)
+    assert project.store.jobs.all(project.key) == []
+
+
+def test_nothing_is_recorded_of_a_split_that_is_not_whole(project: Project) -> None:
+    def facts() -> int:
+        work = project.work()
+        return gather(project.store, work.project, work.config, Observation()).tasks.unrecorded
+
+    split_pool(project.work(), ignore, lambda: True)
+    assert project.store.tasks.counts(project.key, 0).unrecorded == 30
+    assert facts() == 0
+    split_pool(project.work())
+    assert facts() == IMAGES
+
+
+def test_what_a_split_has_written_already_is_not_written_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split_pool(project.work(), ignore, lambda: True)
+    written: list[int] = []
+    plain: Callable[..., None] = project.store.tasks.set_batches
+    monkeypatch.setattr(
+        project.store.tasks, "set_batches", lambda key, values: written.extend(values) or plain(key, values)
+    )
+    split_pool(project.work())
+    assert sorted(written) == list(range(30, IMAGES))
+    assert batches(project) == wanted(project)
+
+
+def test_the_rest_of_a_failed_split_ends_its_failure(project: Project, queue: Queue) -> None:
+    take_split(project)
+    *_, kind, key, token = queue.jobs.pop()
+    split_pool(project.work(), ignore, lambda: True)
+    split_pool(project.work(), ignore, lambda: True)
+    project.store.jobs.take(key, kind, token, "w")
+    take_split(project)
+    assert project.store.tasks.counts(key, 0).unsplit == 20, "the job lives and will write them"
+    project.store.jobs.fail(key, kind, token, "disk full")
+    take_split(project)
+    assert batches(project) == wanted(project)
+    assert project.store.jobs.all(key) == []
