@@ -21,7 +21,7 @@ from model.metrics import accuracy
 from model.names import JOINTS
 from model.networks import build_backbone, network_of
 from model.objectives import LabelObjective
-from model.outputs import FloatArray, IntArray, Outputs, pool_axis
+from model.outputs import FEATURES, FloatArray, IntArray, Outputs, pool_axis
 from model.recipes import RECIPES, Recipe, adapted, sample
 from model.start import choose_start
 from model.training import Images, Progress, ignore_progress, read_weights, recalibrate, train, write_weights
@@ -277,7 +277,8 @@ def mutual_information(passes: Tensor) -> Tensor:
 def _write(arrays: dict[str, FloatArray], name: str, values: npt.NDArray[np.float32], part: slice, images: int) -> None:
     """Put the values of a minibatch into the array of that name, made at the first one."""
     if name not in arrays:
-        arrays[name] = np.empty((images, *values.shape[1:]), np.float32)
+        kind = FEATURES if name == "embeddings" else np.float32
+        arrays[name] = np.empty((images, *values.shape[1:]), kind)
     arrays[name][part] = values
 
 

@@ -11,6 +11,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 PASSES = frozenset({"ensemble_probs"})  # outputs whose first axis is not the pool but members
+FEATURES = np.float16  # what a network's features are kept in: of a million images, half a gigabyte
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,13 @@ class Outputs:
     """Arrays by ``pool_index``; what nobody needed is None. A memory map serves as well as an array in memory.
 
     probs: (N, C) posterior of the main model.
-    embeddings: (N, D) penultimate features of the main model.
+    embeddings: (N, D) penultimate features of the main model, in FEATURES.
     mutual_information: (N,) of label and weights, over passes with dropout, in nats.
     ensemble_probs: (T, N, C) posteriors of T main models that were trained on the same labels.
     predicted_losses: (N,) loss of the main task as a module predicts it that was trained together with the main model.
     detached_losses: (N,) the same, of a module whose training left the main model alone.
     labeledness: (N,) probability that an image is among the labeled ones, as a discriminator sees it.
-    pretext_embeddings: (N, D') features of the pretext network.
+    pretext_embeddings: (N, D') features of the pretext network, in FEATURES.
     """
 
     probs: FloatArray | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model.errors import BadInput
-from model.outputs import BoolArray, FloatArray, IntArray, Outputs, pool_axis
+from model.outputs import FEATURES, BoolArray, FloatArray, IntArray, Outputs, pool_axis
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Candidates:
         axis = pool_axis(need)
         wanted = self.indices if indices is None else indices
         rows = np.asarray(array[:, wanted] if axis else array[wanted])
+        if rows.dtype == FEATURES:  # enough to keep them, not to compute with
+            rows = rows.astype(np.float32)
         if not np.isfinite(rows).all():
             bad = int((~np.isfinite(np.moveaxis(rows, axis, 0))).reshape(len(wanted), -1).any(axis=1).sum())
             raise BadInput(f"'{need}' of {bad} of {len(wanted)} images are not finite numbers: the model has diverged")

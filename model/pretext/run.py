@@ -17,6 +17,7 @@ from model.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, ModelError, UnknownName
 from model.networks import build_backbone, network_of, resolve, seeded
+from model.outputs import FEATURES, FloatArray
 from model.pretext.base import PretextTask
 from model.pretext.registry import pretext_task
 from model.training import Images, Plan, Progress, ignore_progress, read_weights, train, write_weights
@@ -149,21 +150,21 @@ def extract_embeddings(
     start: int = 0,
     device: str = "auto",
     progress: Progress = ignore_progress,
-) -> npt.NDArray[np.float32]:
-    """Return the features of the pretext backbone of the images from ``start`` on, (N - start, D) float32."""
+) -> FloatArray:
+    """Return the features of the pretext backbone of the images from ``start`` on, (N - start, D) in FEATURES."""
     if not 0 <= start <= len(bank):
         raise BadInput(f"image {start} is not in a bank of {len(bank)}")
     where = pick_device(device)
     task, module = load_pretext(weights, bank.side, where)
     images = Images(bank, np.arange(start, len(bank)), where)
-    features = np.empty((0, 0), np.float32)
+    features: FloatArray = np.empty((0, 0), FEATURES)
     # At least one group, so that the width is known where there is no image either.
     for offset in range(0, max(len(images), 1), EMBED_CHUNK):
         progress(offset / max(len(images), 1))
         part = slice(offset, min(offset + EMBED_CHUNK, len(images)))
         embedded = task.embed(module, images.take(torch.arange(part.start, part.stop))).float().cpu().numpy()
         if offset == 0:
-            features = np.empty((len(images), embedded.shape[1]), np.float32)
+            features = np.empty((len(images), embedded.shape[1]), FEATURES)
         features[part] = embedded
     progress(1.0)
     return features

@@ -9,6 +9,7 @@ from model.selection import Candidates, Query, ranked
 
 NEIGHBOURS = 20  # typicality looks at the mean distance to so many images of the cluster, or to half of a small one
 MOST_CLUSTERS = 500
+SAMPLE = 4096  # images that are clustered, or four times what is asked: more have the same groups, and take long
 LARGE_CLUSTER = 5  # clusters of at most so many images come last: they are outliers more than a group
 
 
@@ -18,11 +19,17 @@ class Typical:
     needs = frozenset({"pretext_embeddings"})
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
-        """Return ``k`` candidates; where there are more of them than clusters, each cluster is asked again in turn."""
-        everything = np.concatenate([candidates.indices, candidates.covered])
+        """Return ``k`` candidates; where there are more of them than clusters, each cluster is asked again in turn.
+
+        Of a batch of more than SAMPLE images, or four times ``k`` where that is more, they come from a drawn part.
+        """
+        free, most = candidates.indices, max(SAMPLE, 4 * k)
+        if len(free) > most:
+            free = generator.choice(free, most, replace=False)
+        everything = np.concatenate([free, candidates.covered])
         features = unit_rows(candidates.rows("pretext_embeddings", everything))
         clusters = kmeans(features, min(k + len(candidates.covered), MOST_CLUSTERS), generator)
-        size = len(candidates.indices)
+        size = len(free)
         turns = _turns(clusters[:size], np.bincount(clusters[size:], minlength=int(clusters.max()) + 1))
         members = {c: np.flatnonzero(clusters[:size] == c) for c in turns}
         picks: list[int] = []
@@ -31,7 +38,7 @@ class Typical:
                 best = int(_mean_distance(features[members[c]]).argmin())
                 picks.append(int(members[c][best]))
                 members[c] = np.delete(members[c], best)
-        return ranked(candidates.indices[picks])
+        return ranked(free[picks])
 
 
 def _turns(clusters: IntArray, covered: IntArray) -> list[int]:

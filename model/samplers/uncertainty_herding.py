@@ -32,10 +32,10 @@ class UncertaintyHerding:
         """
         order = generator.permutation(len(candidates.indices))
         drawn = order[: max(SAMPLE, min(2 * k, MOST))]
-        x = unit_rows(candidates.rows("embeddings")[drawn])
+        x = unit_rows(candidates.rows("embeddings", candidates.indices[drawn]))
         covered = unit_rows(candidates.rows("embeddings", candidates.covered))
         measured = x[:SAMPLE]
-        doubt = 1.0 - margins(candidates.rows("probs")[drawn[:SAMPLE]])
+        doubt = 1.0 - margins(candidates.rows("probs", candidates.indices[drawn[:SAMPLE]]))
         width = _width(covered)
         best = _kernel(to_nearest(measured, covered), width)
         picks = drawn[_lazy_greedy(x, measured, best, doubt, width, min(k, len(drawn)))]

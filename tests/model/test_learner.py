@@ -8,6 +8,7 @@ from model.bank import ImageBank
 from model.errors import BadInput, ModelError, UnknownName
 from model.learner import RECIPES, Learner, fit
 from model.main_network import Parts
+from model.outputs import FEATURES
 from model.pretext import train_pretext
 from model.start import choose_start
 from model.training import read_weights, write_weights
@@ -188,10 +189,10 @@ def test_predict_gives_the_rows_asked_for(world, tmp_path):
     learner = Learner.load(tmp_path / "m.pt", device="cpu")
     whole = learner.predict(bank, needs=EMBEDDINGS)
     some = learner.predict(bank, np.array([299, 0, 7]), needs=EMBEDDINGS)
-    assert whole.probs.dtype == whole.embeddings.dtype == np.float32
+    assert (whole.probs.dtype, whole.embeddings.dtype) == (np.float32, FEATURES)
     assert whole.embeddings.shape == (300, 256)
     np.testing.assert_allclose(some.probs, whole.probs[[299, 0, 7]], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(some.embeddings, whole.embeddings[[299, 0, 7]], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(some.embeddings, whole.embeddings[[299, 0, 7]], rtol=2e-3, atol=2e-4)
     assert learner.predict(bank).embeddings is None
     assert learner.predict(bank, np.empty(0, np.int64)).probs.shape == (0, 2)
 
@@ -202,9 +203,9 @@ def test_predict_is_the_softmax_of_the_saved_network(world, tmp_path):
     learner = Learner.load(tmp_path / "m.pt", device="cpu")
     state = read_weights(tmp_path / "m.pt")["module"]
     outputs = learner.predict(bank, np.arange(5), needs=EMBEDDINGS)
-    logits = outputs.embeddings @ state["head.weight"].numpy().T + state["head.bias"].numpy()
+    logits = outputs.embeddings.astype(np.float32) @ state["head.weight"].numpy().T + state["head.bias"].numpy()
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(outputs.probs, expected, rtol=1e-4)
+    np.testing.assert_allclose(outputs.probs, expected, rtol=1e-2)  # features are kept with three digits
 
 
 def test_predict_reports_progress(world, tmp_path):

@@ -139,10 +139,12 @@ def test_mutual_information_of_the_pool_is_that_of_its_passes_by_the_definition(
     outputs = learner.predict(world[0], needs=frozenset({"mutual_information", "embeddings"}))
     masks, head = learner._masks(), learner.network.head
     with torch.inference_mode():
-        passes = head(torch.from_numpy(outputs.embeddings) * masks[:, None]).softmax(dim=2).numpy()  # (T, N, C)
+        passes = head(torch.from_numpy(outputs.embeddings).float() * masks[:, None]).softmax(dim=2).numpy()  # (T, N, C)
     assert passes.shape == (PASSES, 90, 2)
     expected = entropy(passes.mean(axis=0)) - entropy(passes).mean(axis=0)
-    np.testing.assert_allclose(outputs.mutual_information, expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        outputs.mutual_information, expected, rtol=2e-2, atol=1e-6
+    )  # features are kept with three digits
     assert outputs.mutual_information.max() > 1e-3
     assert np.abs(passes.mean(axis=0) - outputs.probs).mean() < 0.15
 

@@ -114,6 +114,19 @@ def test_typical_asks_first_where_nothing_is_covered():
     assert sorted(i // 6 for i in ask("typical", 2, candidates)) == [1, 2]
 
 
+def test_typical_of_a_large_batch_spreads_over_a_drawn_part_of_it(monkeypatch):
+    monkeypatch.setattr("model.queries.typical.SAMPLE", 60)
+    sizes = []
+    monkeypatch.setattr("model.queries.typical.kmeans", lambda x, *rest: sizes.append(len(x)) or kmeans(x, *rest))
+    groups = (np.arange(100)[:, None] / 50 + np.array([0, 90, 180, 270])).ravel()  # image i is of group i % 4
+    candidates = on_a_circle(*groups, covered=[0])
+    asked = ask("typical", 4, candidates)
+    assert sorted(i % 4 for i in asked[:3]) == [1, 2, 3]
+    assert ask("typical", 4, candidates, seed=1) != asked
+    assert len(set(ask("typical", 50, candidates))) == 50
+    assert sizes == [61, 61, 201]
+
+
 def test_scan_finds_separate_groups():
     centres = np.eye(8)[:4] * 3
     x = np.repeat(centres, 50, axis=0) + rng().normal(0, 0.3, (200, 8))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import BadInput
-from model.outputs import OUTPUTS, Outputs
+from model.outputs import FEATURES, OUTPUTS, Outputs
 from model.selection import Candidates, lowest, ranked, strictly_rising
 
 
@@ -70,3 +70,9 @@ def test_candidates_count_the_rows_that_are_not_finite():
     candidates = Candidates(np.array([2, 0]), np.zeros(3), Outputs(probs=probs))
     with pytest.raises(BadInput, match="1 of 2 images"):
         candidates.rows("probs")
+
+
+def test_features_are_computed_with_in_single_precision():
+    features = np.full((3, 4), 300, FEATURES)  # its square is beyond what FEATURES holds
+    candidates = Candidates(np.array([2, 0]), np.zeros(3), Outputs(embeddings=features))
+    assert (candidates.rows("embeddings") ** 2).sum() == 2 * 4 * 300**2
