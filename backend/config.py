@@ -13,6 +13,7 @@ from backend.errors import ConfigError
 from model import names
 from model.batches import BATCH_ORDERS
 from model.queries import FIRST_QUERIES
+from model.query import QuerySettings
 from model.samplers import SAMPLERS
 
 LogFormat = Literal["text", "json"]
@@ -22,7 +23,7 @@ SECRET_HEADER = "X-PT4AL-Secret"  # what Label Studio's webhook sends to show th
 MOST_UNSEEN = 64  # tasks of a request that are scored while somebody waits: trainings wait meanwhile
 
 PRESETS: dict[str, dict[str, object]] = {
-    # What docs/method.md's tables support; the field defaults below are these values.
+    # What docs/method.md's tables support: the defaults below, and those of QuerySettings.
     "measured": {},
     # PT4AL exactly as published (ECCV 2022): section 4 and the appendix's training details.
     "paper": {
@@ -128,9 +129,9 @@ class ProjectConfig(BaseModel):
     pretext: str = "rotation"
     rounds: int = Field(default=10, ge=1, le=1000)
     labels_per_round: int | None = Field(default=None, ge=1, le=100_000)
-    batch_order: str = "interleaved"
-    first_query: str = "even"
-    sampler: str = "least_confidence"
+    batch_order: str = QuerySettings.order
+    first_query: str = QuerySettings.first_query
+    sampler: str = QuerySettings.sampler
     network: str = "auto"
     image_size: int | Literal["auto"] = "auto"
     init: str = "pretext"

@@ -55,8 +55,8 @@ class QuerySettings:
     k: int
     holdout: int = 0
     reserve: int = 0
-    first_query: str = "even"
-    sampler: str = "least_confidence"
+    first_query: str = "typical"
+    sampler: str = "uncertainty_herding"
     order: str = "interleaved"
     classes: int | None = None
 

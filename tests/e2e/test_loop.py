@@ -76,7 +76,9 @@ def test_the_loop_from_connecting_to_the_second_round(make_project, backend, stu
     from model.learner import Learner
     from model.pretext import extract_losses
 
-    project = make_project(IMAGES, rounds=ROUNDS, labels_per_round=K, batch_order="high_first")
+    # The paper's way of asking, which can be worked out anew from what Label Studio was told.
+    paper = {"batch_order": "high_first", "first_query": "even", "sampler": "least_confidence"}
+    project = make_project(IMAGES, rounds=ROUNDS, labels_per_round=K, **paper)
     backend.wait_round(project.id, 0)
     status = backend.wait(project.id, "recording", lambda s: s["stage"] == "labeling")
     assert status["pool"] == {"tasks": IMAGES, "images": IMAGES, "broken": 0, "labeled": 0}
