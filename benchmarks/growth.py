@@ -178,7 +178,7 @@ def serve_rounds(store: Any, key: int) -> None:
 
 
 def _predict(store: Any, key: int, bank: Any, folder: Path) -> tuple[Any, float]:
-    """Train on the labels, briefly, and score the pool."""
+    """Train on the labels, briefly, and say of the pool what the default sampler reads."""
     from model.learner import Learner, fit
 
     rows = [(index, int(label[1:])) for index, label, holdout in store.tasks.labels(key) if not holdout]
@@ -186,14 +186,14 @@ def _predict(store: Any, key: int, bank: Any, folder: Path) -> tuple[Any, float]
     out = folder / "main.pt"
     fit(bank, indices, labels, classes=CLASSES, out=out, checkpoint=folder / "main.part", epochs=1, device="cpu")
     learner = Learner.load(out, device="cpu")
-    return _timed(lambda: learner.predict(bank))
+    return _timed(lambda: learner.predict(bank, needs=_settings().needs(ROUNDS)))
 
 
 def _query(store: Any, key: int, outputs: Any) -> float:
     """Read the pool from the store and choose from it."""
-    from model.query import Pool, QuerySettings, plan_round
+    from model.query import Pool, plan_round
 
-    settings = QuerySettings(batches=BATCHES, k=K, holdout=K // 10, reserve=2 * K, classes=CLASSES)
+    settings = _settings()
 
     def ask() -> None:
         view = store.tasks.pool(key, store.tasks.pool_size(key))
@@ -204,6 +204,12 @@ def _query(store: Any, key: int, outputs: Any) -> float:
         plan_round(ROUNDS, pool, outputs, settings, np.random.default_rng(0))
 
     return _timed(ask, repeat=3)[1]
+
+
+def _settings() -> Any:
+    from model.query import QuerySettings
+
+    return QuerySettings(batches=BATCHES, k=K, holdout=K // 10, reserve=2 * K, classes=CLASSES)
 
 
 def _advance(store: Any, key: int) -> float:

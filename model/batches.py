@@ -9,7 +9,7 @@ import numpy.typing as npt
 from model.errors import BadInput, UnknownName
 from model.outputs import FloatArray, IntArray
 
-SortKey = npt.NDArray[np.float64] | npt.NDArray[np.str_]
+SortKey = FloatArray | npt.NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class BatchOrder:
 
 
 def _number(losses: FloatArray) -> SortKey:
-    return losses.astype(np.float64)
+    return losses
 
 
 def _text(losses: FloatArray) -> SortKey:
