@@ -94,7 +94,7 @@ def as_line(status: Status, hard: Hardness | None = None, dashboard: str | None 
     if status.done:
         parts.append("every image is answered, nothing is left to ask")
     elif status.finished:
-        parts.append("all batches are asked; the rest of the pool follows, most uncertain first, until you stop")
+        parts.append("all batches are asked; the rest of the pool follows, chosen in the same way, until you stop")
     text = "; ".join(parts) + "."
     coming = None if status.done else status.coming
     where = f"More: {dashboard}" if dashboard else None

@@ -106,7 +106,7 @@ def test_after_the_last_batch_rounds_and_their_advice_go_on(browser, filled: Sto
     key = filled.projects.find(3).id
     filled.projects.set(key, extra_params={"rounds": 1})  # the second round asks what is left
     text = text_of(page_of(browser))
-    assert "All batches are asked The 4 images without a label follow, most uncertain first" in text
+    assert "All batches are asked The 4 images without a label follow, chosen in the same way" in text
     assert "Another round (" in text
     status = browser.get("/api/projects/3").json
     assert status["stage"] == "finished"

@@ -85,7 +85,7 @@ def what_happens(status: Status) -> str:
     if stage == "finished":
         left = count(tasks.available, "image")
         return (
-            f"The {left} without a label follow, most uncertain first, for as long as you go on. "
+            f"The {left} without a label follow, chosen in the same way, for as long as you go on. "
             "Or have the model label them, below."
         )
     if stage == "failed":
