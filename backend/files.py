@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+FULL_BYTES = 1 << 20  # of free room, below which a disk may take no note any more
 LEFTOVER_AGE_S = 3600.0  # what is written now is younger
 GONE_S = 7 * 24 * 3600.0  # how long Label Studio has to be without a project before its files go
 GONE = "gone"  # in the folder of such a project, since it was first missed
@@ -88,6 +89,20 @@ class Files:
     def embeddings(self, number: int) -> Path:
         """Give the features (N, D) of the model trained after round ``number``, if a sampler wanted them."""
         return self.output(number, "embeddings")
+
+
+def full_disk(data_dir: Path) -> str | None:
+    """Say that the disk of the data folder is full, if it is: nothing could be noted there that says so later."""
+    try:
+        free = shutil.disk_usage(data_dir).free
+    except OSError:
+        return None
+    return no_room(data_dir) if free < FULL_BYTES else None
+
+
+def no_room(where: object) -> str:
+    """Say that something did not fit on its disk."""
+    return f"the disk is full ({where}): make room, and the work goes on by itself"
 
 
 def drop_leftovers(data_dir: Path, now: float) -> int:

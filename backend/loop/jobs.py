@@ -15,7 +15,7 @@ from backend.errors import (
     StudioUnreachable,
     Superseded,
 )
-from backend.files import drop_if_long_gone, drop_leftovers, found_again
+from backend.files import drop_if_long_gone, drop_leftovers, found_again, no_room
 from backend.logs import about
 from backend.loop.context import Context, Work, context, studio_of, withheld_key
 from backend.loop.decide import JOB_OF_STEP, Step, next_step, unwanted
@@ -185,7 +185,7 @@ def _known(error: Exception) -> str | None:
     if isinstance(error, BackendError | ModelError):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.filename or 'DATA_DIR'}): make room, and the work goes on by itself"
+        return no_room(error.filename or "DATA_DIR")
     return None
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from backend.config import ProjectConfig
 from backend.errors import ConfigError
+from backend.files import full_disk
 from backend.loop.advice import NextRound, outlook_of, what_comes
 from backend.loop.decide import MIN_IMAGES
 from backend.loop.facts import JobKind
@@ -37,6 +38,7 @@ class Status:
     task_ids: list[int]
     jobs: list[JobRow]
     first_broken: str | None = None  # why the first of the quarantined images is there
+    full_disk: str | None = None  # where nothing could be noted
 
     @property
     def current(self) -> RoundRow | None:
@@ -58,8 +60,8 @@ class Status:
     @property
     def error(self) -> str | None:
         """What is wrong, in words that a person can act on."""
-        if self.project.error:
-            return self.project.error
+        if self.full_disk or self.project.error:
+            return self.full_disk or self.project.error
         for job in self.jobs:
             if job.state == JobState.FAILED:
                 return f"{job.kind} failed {job.failures} time(s) and will be tried again: {job.error}"
@@ -181,4 +183,5 @@ def read_status(store: Store, project: ProjectRow) -> Status:
         task_ids=[ask.task_id for ask in store.rounds.queue(project.id, live.number)] if live else [],
         jobs=store.jobs.all(project.id),
         first_broken=next((reason for _, reason in store.tasks.broken(project.id, 1)), None),
+        full_disk=full_disk(store.data_dir),
     )

@@ -70,7 +70,7 @@ class Store:
         Raises:
             ConfigError: the database or the data folder cannot be opened.
         """
-        self.engine = open_engine(url)
+        self.engine, self.data_dir = open_engine(url), data_dir
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             with (data_dir / "store.lock").open("a") as lock:

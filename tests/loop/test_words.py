@@ -3,11 +3,14 @@
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from backend.errors import StoreUnavailable
 from backend.loop import jobs
+from backend.loop.status import read_status
+from backend.store import Store
 from model.errors import ModelError
 
 
@@ -23,6 +26,20 @@ def test_a_file_that_cannot_be_written_for_want_of_room_is_named() -> None:
         file.write(b"x")
     caught.value.filename = "/data/round-001.pt"
     assert jobs._words(caught.value).startswith("the disk is full (/data/round-001.pt): make room")
+
+
+def test_a_full_disk_is_told_although_nothing_can_be_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
+    project, _ = store.projects.connect(
+        studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config="<View/>",
+        extra_params={},
+    )  # fmt: skip
+    assert "disk" not in str(read_status(store, project).error)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=4096 if path == tmp_path else 1 << 40))
+    status = read_status(store, project)
+    assert status.error == f"the disk is full ({tmp_path}): make room, and the work goes on by itself"
+    assert status.stage == "failed"
+    store.close()
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("the database is locked"), ModelError("there are no weights")])
