@@ -8,12 +8,17 @@ page calls it by::
     /high_first/even/least_confidence = the paper's order
     -->
     <!-- end of table -->
+
+An overview has the mean over all rounds instead, a column for each of the files that its mark names.
 """
 
 import json
 import re
 import sys
+from collections.abc import Iterable
+from math import sqrt
 from pathlib import Path
+from statistics import mean, stdev
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -21,20 +26,53 @@ sys.path.insert(0, str(ROOT))
 from model.curves import CONTROL, Point, Row, summarize  # noqa: E402 - the sources are no installed package
 
 PAGE, EVIDENCE = ROOT / "docs" / "method.md", ROOT / "docs" / "evidence"
-MARK = re.compile(r"(<!-- table (?P<name>\S+)\n(?P<lines>.*?)-->\n).*?(<!-- end of table -->)", re.DOTALL)
+MARK = re.compile(
+    r"(<!-- (?P<kind>table|overview) (?P<names>[^\n]+)\n(?P<lines>.*?)-->\n).*?(<!-- end of table -->)", re.DOTALL
+)
 
 
 def page(text: str) -> str:
     """Return the page with every table drawn anew; raise ValueError for a strategy or rows that are not there."""
-    return MARK.sub(lambda found: f"{found[1]}{_table(found['name'], found['lines'])}{found[4]}", text)
+    return MARK.sub(lambda found: f"{found[1]}{_drawn(found['kind'], found['names'], found['lines'])}{found[5]}", text)
 
 
-def _table(name: str, lines: str) -> str:
-    rows: list[Row] = json.loads((EVIDENCE / f"{name}.json").read_text())
+def _drawn(kind: str, names: str, lines: str) -> str:
     wanted = dict(_strategy(line) for line in lines.splitlines())
-    missing = wanted.keys() - {row["strategy"] for row in rows}
+    return _overview(names.split(), wanted) if kind == "overview" else _table(names, wanted)
+
+
+def _overview(names: list[str], wanted: dict[str, str]) -> str:
+    """Return how far each strategy is ahead of random over all rounds, with the standard error over the seeds."""
+    drawn = [f"| strategy | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
+    pools = [_rows(name, wanted.keys() | {CONTROL}) for name in names]
+    for strategy, words in wanted.items():
+        cells = [_ahead(rows, strategy) for rows in pools]
+        drawn.append(f"| `{strategy}`{f' ({words})' if words else ''} | {' | '.join(cells)} |")
+    return "\n".join([*drawn, ""])
+
+
+def _ahead(rows: list[Row], strategy: str) -> str:
+    random, own = (
+        {(row["seed"], row["round"]): row["accuracy"] for row in rows if row["strategy"] == name}
+        for name in (CONTROL, strategy)
+    )
+    by_seed = [
+        100 * mean(value - random[seed, number] for (seed, number), value in own.items() if seed == each)
+        for each in sorted({seed for seed, _ in own})
+    ]
+    return f"{mean(by_seed):+.1f} ± {stdev(by_seed) / sqrt(len(by_seed)):.1f}"
+
+
+def _rows(name: str, wanted: Iterable[str]) -> list[Row]:
+    rows: list[Row] = json.loads((EVIDENCE / f"{name}.json").read_text())
+    missing = {*wanted} - {row["strategy"] for row in rows}
     if missing:
         raise ValueError(f"{name} has no rows of {', '.join(sorted(missing))}")
+    return rows
+
+
+def _table(name: str, wanted: dict[str, str]) -> str:
+    rows = _rows(name, wanted)
     points = summarize([row for row in rows if row["strategy"] in wanted.keys() | {CONTROL}])
     rounds = sorted({point.round for point in points})
     labels = [f"{next(point for point in points if point.round == number).labels:.0f}" for number in rounds]

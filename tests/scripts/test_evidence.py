@@ -46,3 +46,17 @@ def test_a_table_has_mean_paired_difference_and_the_words_of_its_mark(rows):
 def test_a_strategy_without_rows_is_named(rows):
     with pytest.raises(ValueError, match="some has no rows of /x"):
         evidence.page("<!-- table some\nrandom\n/x\n-->\n<!-- end of table -->")
+
+
+def test_an_overview_has_the_mean_over_the_rounds_with_its_standard_error(rows, tmp_path):
+    more = [{"strategy": "/a/b/c", "seed": 0, "round": 1, "labels": 20, "accuracy": 0.69}]
+    (tmp_path / "other.json").write_text(json.dumps(ROWS + more))
+    mark = "<!-- overview some other\n/a/b/c = a test\n-->\n"
+    # Seed 0 is ahead by 3 points, or by 3 and 9, seed 1 by 1.
+    assert evidence.page(f"{mark}<!-- end of table -->") == (
+        f"{mark}"
+        "| strategy | some | other |\n"
+        "| --- | --- | --- |\n"
+        "| `/a/b/c` (a test) | +2.0 ± 1.0 | +3.5 ± 2.5 |\n"
+        "<!-- end of table -->"
+    )
