@@ -93,12 +93,13 @@ def _strategy(line: str) -> tuple[str, str]:
 
 
 def _cell(point: Point) -> str:
-    """Return the mean accuracy, and the mean and standard deviation of the paired difference to random."""
-    mean = f"{100 * point.mean:.1f}"
+    """Return mean accuracy, mean and deviation of the paired difference to random, and the share of foreign images."""
+    foreign = "" if point.foreign is None else f", {point.foreign:.0%}"
+    reached = f"{100 * point.mean:.1f}"
     if point.strategy == CONTROL or point.difference is None:
-        return mean
+        return reached + foreign
     spread = "" if point.difference_sd is None else f" ± {100 * point.difference_sd:.1f}"
-    return f"{mean} ({100 * point.difference:+.1f}{spread})"
+    return f"{reached} ({100 * point.difference:+.1f}{spread}){foreign}"
 
 
 if __name__ == "__main__":
