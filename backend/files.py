@@ -1,5 +1,6 @@
 """Where a project keeps what is too large for the store."""
 
+import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,8 +9,6 @@ from typing import Self
 
 FULL_BYTES = 1 << 20  # of free room, below which a disk may take no note any more
 LEFTOVER_AGE_S = 3600.0  # what is written now is younger
-GONE_S = 7 * 24 * 3600.0  # how long Label Studio has to be without a project before its files go
-GONE = "gone"  # in the folder of such a project, since it was first missed
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,9 @@ class Files:
 
     def drop_outputs(self) -> None:
         """Delete all posteriors and features, and have no model taken for one of the present pool indices."""
-        for path in [*self.folder.glob("round-*.npy"), *self.folder.glob("round-*.trained")]:
-            path.unlink(missing_ok=True)
+        for pattern in ("round-*.npy", "round-*.trained", "pretext-*-embeddings.npy"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def embeddings(self, number: int) -> Path:
         """Give the features (N, D) of the model trained after round ``number``, if a sampler wanted them."""
@@ -94,10 +94,11 @@ class Files:
 def full_disk(data_dir: Path) -> str | None:
     """Say that the disk of the data folder is full, if it is: nothing could be noted there that says so later."""
     try:
-        free = shutil.disk_usage(data_dir).free
+        disk = os.statvfs(data_dir)
     except OSError:
         return None
-    return no_room(data_dir) if free < FULL_BYTES else None
+    free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail  # the rest is kept for root
+    return no_room(data_dir) if disk.f_blocks and free * disk.f_frsize < FULL_BYTES else None
 
 
 def no_room(where: object) -> str:
@@ -114,27 +115,3 @@ def drop_leftovers(data_dir: Path, now: float) -> int:
                 path.unlink()
                 gone += 1
     return gone
-
-
-def drop_if_long_gone(data_dir: Path, key: int, now: float) -> bool:
-    """Delete the files of a project that Label Studio does not have any more, a week after that was first seen.
-
-    Until then it may come back: a backup is being restored, or a proxy answered in Label Studio's place. Even later
-    nothing is lost that counts: images are fetched again, and what was trained on them is trained again.
-    """
-    folder = data_dir / "projects" / str(key)
-    if not folder.is_dir():
-        return False
-    mark = folder / GONE
-    if not mark.exists():
-        mark.touch()
-        return False
-    if now - mark.stat().st_mtime < GONE_S:
-        return False
-    shutil.rmtree(folder)
-    return True
-
-
-def found_again(data_dir: Path, key: int) -> None:
-    """Note that Label Studio has the project after all."""
-    (data_dir / "projects" / str(key) / GONE).unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from model.metrics import accuracy
 from model.names import JOINTS
 from model.networks import build_backbone, network_of
 from model.objectives import LabelObjective
-from model.outputs import FEATURES, FloatArray, IntArray, Outputs, pool_axis
+from model.outputs import FEATURES, FloatArray, IntArray, Outputs, as_features, pool_axis
 from model.recipes import RECIPES, Recipe, adapted, sample
 from model.start import choose_start
 from model.training import Images, Progress, ignore_progress, read_weights, recalibrate, train, write_weights
@@ -279,7 +279,7 @@ def _write(arrays: dict[str, FloatArray], name: str, values: npt.NDArray[np.floa
     if name not in arrays:
         kind = FEATURES if name == "embeddings" else np.float32
         arrays[name] = np.empty((images, *values.shape[1:]), kind)
-    arrays[name][part] = values
+    arrays[name][part] = as_features(values) if name == "embeddings" else values
 
 
 def _checked(bank: ImageBank, indices: IntArray, labels: IntArray, classes: int) -> tuple[IntArray, IntArray]:

@@ -41,6 +41,13 @@ class Outputs:
 OUTPUTS = tuple(field.name for field in fields(Outputs))
 
 
+def as_features(values: FloatArray) -> FloatArray:
+    """Return values in FEATURES; what is beyond its range becomes its largest number, not infinity."""
+    most = float(np.finfo(FEATURES).max)
+    features: FloatArray = np.clip(values, -most, most).astype(FEATURES)
+    return features
+
+
 def pool_axis(name: str) -> int:
     """Return the axis of the output of that name that counts the images of the pool."""
     return 1 if name in PASSES else 0

@@ -77,7 +77,11 @@ class Kept:
             usable = isinstance(found.project, int) and found.project > 0
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError):
+        except OSError as error:
+            raise ConfigError(
+                f"{folder / KEPT} cannot be read ({error.strerror}): mend that, and run it again"
+            ) from None
+        except (ValueError, TypeError):
             usable = False
         if not usable:
             raise ConfigError(

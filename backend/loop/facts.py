@@ -90,7 +90,7 @@ def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Obser
         version_right=current is not None and seen.model_version == current.model_version,
         sampling_right=seen.sampling == UNCERTAINTY,
         superseded=len(store.rounds.to_clean(project.id)),
-        extendable=tasks.askable > asks.waiting + asks.reserve,
+        extendable=split_current and tasks.askable > asks.waiting + asks.reserve,
         unsynced=seen.unsynced,
         pretext_current=pretext_current,
         stale=_is_stale(project, config, tasks, current, asks, pretext_current),

@@ -15,7 +15,7 @@ from backend.errors import (
     StudioUnreachable,
     Superseded,
 )
-from backend.files import drop_if_long_gone, drop_leftovers, found_again, no_room
+from backend.files import drop_leftovers, no_room
 from backend.logs import about
 from backend.loop.context import Context, Work, context, studio_of, withheld_key
 from backend.loop.decide import JOB_OF_STEP, Step, next_step, unwanted
@@ -78,18 +78,11 @@ def _is_back(here: Context, project: ProjectRow) -> bool:
     """Look whether a project at rest is there after all, with us among its models, and wake it if so.
 
     It may have been put to rest by mistake: while a backup was restored, or something else answered for Label Studio.
-    One that stays deleted takes up no room for ever; one that is only disconnected keeps its files.
     """
-    data_dir = here.settings.data_dir
     try:
         studio = studio_of(here, project)
         look(studio, project)
-        found_again(data_dir, project.id)
         back = bool(ours_among(studio.ml_backends(project.studio_id), project))
-    except ProjectGone:
-        if drop_if_long_gone(data_dir, project.id, time.time()):
-            logger.info("project %s was deleted in Label Studio: so are its images and models here", project.studio_id)
-        return False
     except BackendError:
         return False
     if back:
@@ -169,7 +162,9 @@ def _take(work: Work, step: Step, seen: Observation) -> Observation:
 def _split(work: Work) -> None:
     """Split a small pool here; have a job split a large one, whose writes would hold up everybody else's steps."""
     jobs, now = work.store.jobs, time.time()
-    if work.store.tasks.counts(work.key, now).unsplit > pretext.SPLIT_AT_ONCE:
+    counts = work.store.tasks.counts(work.key, now)
+    # Until a split is whole, one image more or less shifts the ranks, and with them the batches, of nearly all.
+    if (counts.ok if work.project.split_key is None else counts.unsplit) > pretext.SPLIT_AT_ONCE:
         _start(work, JobKind.SPLIT)
     elif not any(job.kind == JobKind.SPLIT and is_alive(job, now) for job in jobs.all(work.key)):
         pretext.split_pool(work)  # what an ended job has left of it, too

@@ -61,7 +61,7 @@ class Status:
     def error(self) -> str | None:
         """What is wrong, in words that a person can act on."""
         if self.full_disk or self.project.error:
-            return self.full_disk or self.project.error
+            return ". ".join(filter(None, (self.full_disk, self.project.error)))
         for job in self.jobs:
             if job.state == JobState.FAILED:
                 return f"{job.kind} failed {job.failures} time(s) and will be tried again: {job.error}"

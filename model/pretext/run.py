@@ -17,7 +17,7 @@ from model.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, ModelError, UnknownName
 from model.networks import build_backbone, network_of, resolve, seeded
-from model.outputs import FEATURES, FloatArray
+from model.outputs import FEATURES, FloatArray, as_features
 from model.pretext.base import PretextTask
 from model.pretext.registry import pretext_task
 from model.training import Images, Plan, Progress, ignore_progress, read_weights, train, write_weights
@@ -165,7 +165,7 @@ def extract_embeddings(
         embedded = task.embed(module, images.take(torch.arange(part.start, part.stop))).float().cpu().numpy()
         if offset == 0:
             features = np.empty((len(images), embedded.shape[1]), FEATURES)
-        features[part] = embedded
+        features[part] = as_features(embedded)
     progress(1.0)
     return features
 

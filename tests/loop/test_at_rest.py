@@ -1,7 +1,5 @@
 """A project that was put to rest by mistake comes back by itself, and no other does."""
 
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +8,6 @@ import pytest
 
 from backend.config import Settings
 from backend.errors import StudioMissing, StudioUnreachable
-from backend.files import GONE, GONE_S, Files
 from backend.loop import jobs
 from backend.loop.context import Context
 from backend.store import Store
@@ -65,31 +62,3 @@ def test_a_project_at_rest_wakes_when_it_is_there_and_we_are_connected(
     (project,) = here.store.projects.all()
     assert jobs._is_back(here, project) == back
     assert here.store.projects.get(project.id).active == back
-
-
-@pytest.mark.parametrize(
-    ("studio", "kept"),
-    [
-        (Studio("100", OURS), True),
-        (Studio("100", OTHER), True),
-        (Studio(StudioUnreachable("down")), True),
-        (Studio("200", OURS), False),
-        (Studio(StudioMissing("gone")), False),
-    ],
-    ids=["there again", "disconnected", "down", "another project", "deleted"],
-)
-def test_only_a_project_that_label_studio_does_not_have_loses_its_files_in_the_end(
-    here: Context, monkeypatch: pytest.MonkeyPatch, studio: Studio, kept: bool
-) -> None:
-    monkeypatch.setattr(jobs, "studio_of", lambda *_: studio)
-    (project,) = here.store.projects.all()
-    folder = Files.of(here.settings.data_dir, project.id).folder
-    (folder / "round-000.pt").touch()
-    jobs._is_back(here, project)
-    assert (folder / "round-000.pt").exists(), "missed for the first time"
-    assert (folder / GONE).exists() != kept
-    if kept:  # as if it had been missed, once and long ago
-        (folder / GONE).touch()
-    os.utime(folder / GONE, (time.time() - GONE_S - 1,) * 2)
-    jobs._is_back(here, project)
-    assert folder.exists() == kept

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from loop.test_strategies import IMAGES, PARAMS, Project, ignore
 
+from backend.errors import Superseded
 from backend.loop import jobs
-from backend.loop.decide import Step
-from backend.loop.facts import JobKind, Observation, gather, pretext_key, split_key
+from backend.loop.decide import Step, unwanted
+from backend.loop.facts import Facts, JobKind, Observation, gather, pretext_key, split_key
+from backend.loop.steps.plan import plan
 from backend.loop.steps.pretext import split_pool
 from backend.queueing import IO
+from backend.store.tally import TaskCounts
 from model.batches import split
 
 LOSSES = np.random.default_rng(0).lognormal(-1.2, 1.0, IMAGES).astype(np.float32)
@@ -84,7 +87,7 @@ def test_a_large_pool_is_split_by_a_job_that_makes_way_for_other_projects(
             jobs.run(kind, key, token)
         left.append(project.store.tasks.counts(project.key, 0).unsplit)
     assert left == [50, 20, 0]
-    assert queue.hints == 2, "the last part is no more than a small pool, and was written on the way"
+    assert queue.hints == 3
     assert batches(project) == wanted(project)
     assert project.work().project.split_key == split_key(project.work().config)
 
@@ -95,6 +98,39 @@ def test_a_job_that_is_not_disturbed_splits_the_whole_pool(project: Project, que
     assert batches(project) == wanted(project)
     assert project.work().project.split_key == split_key(project.work().config)
     assert project.store.jobs.all(project.key) == []
+
+
+def test_the_rest_of_a_split_is_left_to_the_job_too_since_one_image_less_shifts_all_ranks(
+    project: Project, queue: Queue
+) -> None:
+    split_pool(project.work(), ignore, lambda: True)
+    split_pool(project.work(), ignore, lambda: True)
+    before = batches(project)
+    take_split(project)
+    assert (batches(project), len(queue.jobs)) == (before, 1)
+
+
+def test_no_round_is_planned_while_only_a_part_of_the_pool_has_its_batch(project: Project) -> None:
+    split_pool(project.work(), ignore, lambda: True)
+    with pytest.raises(Superseded, match="batches of project"):
+        plan(project.work())
+    assert project.store.rounds.current(project.key) is None
+    assert not gather(project.store, project.work().project, project.work().config, Observation()).extendable
+
+
+def test_a_split_of_images_that_are_fetched_anew_meanwhile_does_not_count(project: Project) -> None:
+    def lost(share: float) -> None:  # what another worker does that finds the bank damaged
+        project.store.projects.set(project.key, pretext_key=None, split_key=None)
+
+    with pytest.raises(Superseded):
+        split_pool(project.work(), lost)
+    assert project.work().project.split_key is None
+
+
+def test_a_failed_split_is_forgotten_once_nothing_calls_for_one() -> None:
+    assert JobKind.SPLIT in unwanted(Facts(split_current=True, pretext_current=True))
+    needed = Facts(pretext_current=True, tasks=TaskCounts(tasks=9, ok=9, unsplit=9))
+    assert JobKind.SPLIT not in unwanted(needed)
 
 
 def test_nothing_is_recorded_of_a_split_that_is_not_whole(project: Project) -> None:
@@ -123,7 +159,9 @@ def test_what_a_split_has_written_already_is_not_written_again(
     assert batches(project) == wanted(project)
 
 
-def test_the_rest_of_a_failed_split_ends_its_failure(project: Project, queue: Queue) -> None:
+def test_the_rest_of_a_failed_split_ends_its_failure(
+    project: Project, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     take_split(project)
     *_, kind, key, token = queue.jobs.pop()
     split_pool(project.work(), ignore, lambda: True)
@@ -132,6 +170,7 @@ def test_the_rest_of_a_failed_split_ends_its_failure(project: Project, queue: Qu
     take_split(project)
     assert project.store.tasks.counts(key, 0).unsplit == 20, "the job lives and will write them"
     project.store.jobs.fail(key, kind, token, "disk full")
+    monkeypatch.setattr("backend.loop.steps.pretext.SPLIT_AT_ONCE", IMAGES)  # as if most images were deleted meanwhile
     take_split(project)
     assert batches(project) == wanted(project)
     assert project.store.jobs.all(key) == []

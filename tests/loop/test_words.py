@@ -35,10 +35,15 @@ def test_a_full_disk_is_told_although_nothing_can_be_noted(tmp_path: Path, monke
         extra_params={},
     )  # fmt: skip
     assert "disk" not in str(read_status(store, project).error)
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=4096 if path == tmp_path else 1 << 40))
+    full = SimpleNamespace(f_bfree=1, f_bavail=1, f_frsize=4096, f_blocks=9999)
+    monkeypatch.setattr("os.statvfs", lambda path: full)
     status = read_status(store, project)
     assert status.error == f"the disk is full ({tmp_path}): make room, and the work goes on by itself"
     assert status.stage == "failed"
+    store.projects.set(project.id, error="The token is refused")
+    assert str(read_status(store, store.projects.get(project.id)).error).endswith("by itself. The token is refused")
+    full.f_blocks = full.f_bfree = full.f_bavail = 0  # a file system that does not tell
+    assert "disk" not in str(read_status(store, project).error)
     store.close()
 
 

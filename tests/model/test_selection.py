@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import BadInput
-from model.outputs import FEATURES, OUTPUTS, Outputs
+from model.outputs import FEATURES, OUTPUTS, Outputs, as_features
 from model.selection import Candidates, lowest, ranked, strictly_rising
 
 
@@ -76,3 +76,9 @@ def test_features_are_computed_with_in_single_precision():
     features = np.full((3, 4), 300, FEATURES)  # its square is beyond what FEATURES holds
     candidates = Candidates(np.array([2, 0]), np.zeros(3), Outputs(embeddings=features))
     assert (candidates.rows("embeddings") ** 2).sum() == 2 * 4 * 300**2
+
+
+def test_features_beyond_their_range_stay_numbers():
+    kept = as_features(np.array([1.5, 1e6, -1e6], np.float32))
+    assert kept.dtype == FEATURES
+    assert kept.tolist() == [1.5, 65504.0, -65504.0]

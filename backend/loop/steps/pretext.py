@@ -13,6 +13,7 @@ from backend.queueing import IO, Turn
 from model.bank import ImageBank
 from model.batches import place, split
 from model.files import save_array
+from model.outputs import FEATURES
 from model.queries import first_query
 
 TRAIN_SHARE = 0.9  # of the progress bar
@@ -71,12 +72,13 @@ def _leave_embeddings(work: Work, bank: ImageBank, key: str) -> None:
     from model.pretext import extract_embeddings
 
     path = work.files.pretext_embeddings(key)
-    known = np.load(path) if path.exists() else None
+    known = np.load(path, mmap_mode="r") if path.exists() else None
     start = 0 if known is None else len(known)
     if known is None or start < len(bank):
         device = work.context.settings.device
         more = extract_embeddings(bank, work.files.pretext(key), start=start, device=device)
-        save_array(path, more if known is None else np.concatenate([known, more]))
+        # Those of an earlier release have twice the digits.
+        save_array(path, more if known is None else np.concatenate([known.astype(FEATURES, copy=False), more]))
 
 
 def split_pool(
@@ -99,13 +101,24 @@ def split_pool(
     else:
         batches = split(pool.loss[new], work.config.rounds, work.config.batch_order)
     wrong = np.flatnonzero(pool.batch[new] != batches)
+    began = work.project.split_key, split_key(work.config)
     for start in range(0, len(wrong), SPLIT_AT_ONCE):
         if start and is_over():
             return
+        _check_as_it_began(work, *began)
         part = wrong[start : start + SPLIT_AT_ONCE]
         work.store.tasks.set_batches(work.key, {int(new[i]): int(batches[i]) for i in part})
         progress(min(start + SPLIT_AT_ONCE, len(wrong)) / len(wrong))
+    _check_as_it_began(work, *began)
     work.store.projects.set(work.key, split_key=split_key(work.config))
+
+
+def _check_as_it_began(work: Work, before: str | None, wanted: str) -> None:
+    """Raise Superseded where the configuration changed or the images are fetched anew while the pool is split."""
+    work.reload()
+    _check_losses(work)
+    if (work.project.split_key, split_key(work.config)) != (before, wanted):
+        raise Superseded(f"the pool of project {work.key} has changed while it was split")
 
 
 def split_large(work: Work, progress: Progress) -> None:
@@ -138,6 +151,12 @@ def restart(work: Work) -> None:
 
 
 def check_current(work: Work) -> None:
-    """Raise Superseded if the losses are not those of the present configuration."""
+    """Raise Superseded if losses or batches are not whole, or not those of the present configuration."""
+    _check_losses(work)
+    if work.project.split_key != split_key(work.config):
+        raise Superseded(f"the batches of project {work.key} are being made")
+
+
+def _check_losses(work: Work) -> None:
     if work.project.pretext_key != pretext_key(work.config, work.project.image_side):
         raise Superseded(f"the configuration of project {work.key} has changed")
