@@ -21,14 +21,16 @@ class Typical:
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates; where there are more of them than clusters, each cluster is asked again in turn.
 
-        Of a batch of more than SAMPLE images, or four times ``k`` where that is more, they come from a drawn part.
+        Of a batch of more than SAMPLE images, or four times ``k`` where that is more, a part is drawn, and of the
+        covered images as well.
         """
-        free, most = candidates.indices, max(SAMPLE, 4 * k)
-        if len(free) > most:
-            free = generator.choice(free, most, replace=False)
-        everything = np.concatenate([free, candidates.covered])
-        features = unit_rows(candidates.rows("pretext_embeddings", everything))
-        clusters = kmeans(features, min(k + len(candidates.covered), MOST_CLUSTERS), generator)
+        most = max(SAMPLE, 4 * k)
+        free, covered = (
+            generator.choice(indices, most, replace=False) if len(indices) > most else indices
+            for indices in (candidates.indices, candidates.covered)
+        )
+        features = unit_rows(candidates.rows("pretext_embeddings", np.concatenate([free, covered])))
+        clusters = kmeans(features, min(k + len(covered), MOST_CLUSTERS), generator)
         size = len(free)
         turns = _turns(clusters[:size], np.bincount(clusters[size:], minlength=int(clusters.max()) + 1))
         members = {c: np.flatnonzero(clusters[:size] == c) for c in turns}

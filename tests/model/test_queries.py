@@ -125,6 +125,8 @@ def test_typical_of_a_large_batch_spreads_over_a_drawn_part_of_it(monkeypatch):
     assert ask("typical", 4, candidates, seed=1) != asked
     assert len(set(ask("typical", 50, candidates))) == 50
     assert sizes == [61, 61, 201]
+    ask("typical", 4, on_a_circle(*groups, covered=range(100)))
+    assert sizes[-1] == 60 + 60
 
 
 def test_scan_finds_separate_groups():
