@@ -31,10 +31,10 @@ def run(say: Say, *, full: bool) -> list[Measure]:
     for size in sizes:
         say(f"growth: a pool of {size:,}")
         found[size] = _in_a_process(size)
-    small, large = found[SIZES[1]], found[sizes[-1]]
-    measures = [
-        _linear(part, small[part] / SIZES[1], large[part] / sizes[-1], sizes[-1]) for part in PARTS if large[part]
-    ]
+    small, measures = found[SIZES[1]], []
+    for part in PARTS:
+        size = max(size for size in sizes if found[size][part])  # core-set and k-means are not taken to the largest
+        measures.append(_linear(part, small[part] / SIZES[1], found[size][part] / size, size))
     events = {size: found[size]["advance"] for size in sizes}
     return [
         *measures,
