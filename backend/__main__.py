@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from backend import logs
 from backend.config import Settings
 from backend.errors import BackendError, ConfigError
-from backend.preflight import check_addresses, check_packages
-from backend.queueing import QUEUES
-from backend.supervisor import watch_parent
+from backend.queueing.queues import QUEUES
+from backend.server.preflight import check_addresses, check_packages
+from backend.server.supervisor import watch_parent
 
 PROGRAM = "pt4al"
 EXIT_REFUSED = 2
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
-    from backend.serve import serve
+    from backend.server.serve import serve
 
     if arguments.kwargs:
         raise ConfigError("--with sets nothing here: a project is set up in Label Studio, under 'any extra params'")
@@ -53,7 +53,7 @@ def _web(arguments: argparse.Namespace, settings: Settings) -> int:
     check_packages()
     check_addresses(settings)
     watch_parent()
-    from backend.web_server import WebServer, warn_if_open
+    from backend.server.gunicorn import WebServer, warn_if_open
 
     warn_if_open(settings, arguments.host)
     WebServer(arguments.host, settings.port).run()
@@ -62,15 +62,16 @@ def _web(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def _worker(arguments: argparse.Namespace, settings: Settings) -> int:
     if not arguments.queues:
-        from backend.serve import work
+        from backend.server.serve import work
 
         return work(settings)
     check_packages()
     check_addresses(settings)
     watch_parent()
-    from backend.loop.worker import run_worker
+    from backend.loop import jobs
+    from backend.queueing.worker import run_worker
 
-    run_worker(settings, arguments.queues)
+    run_worker(settings, arguments.queues, jobs.on_worker_start, jobs.tick, jobs.TICK_S)
     return 0
 
 
@@ -89,7 +90,7 @@ def _doctor(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _status(arguments: argparse.Namespace, settings: Settings) -> int:
-    from backend.status_table import show_status
+    from backend.status.table import show_status
 
     return show_status(settings)
 

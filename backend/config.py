@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from backend.addresses import AllowedAddresses
 from backend.errors import ConfigError
 from model import names
-from model.batches import BATCH_ORDERS
-from model.queries import FIRST_QUERIES
-from model.query import QuerySettings
-from model.samplers import SAMPLERS
+from model.querying.batches import BATCH_ORDERS
+from model.querying.first_queries import FIRST_QUERIES
+from model.querying.plan import QuerySettings
+from model.querying.samplers import SAMPLERS
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from backend.config import Settings
 from backend.demo import servers
+from backend.demo.annotator import Annotator
 from backend.store import Store
-from backend.studio.annotator import Annotator
 from benchmarks import growth, pretext, readme, recording, turnaround, warm, web
 from benchmarks.measure import Measure, Say, limit, print_table, read, write
 from benchmarks.ports import free_port

@@ -119,7 +119,7 @@ def _sync(size: int, folder: Path) -> tuple[Any, int, float]:
 
 def _bank(size: int, folder: Path) -> tuple[Any, Path]:
     from benchmarks.images import colour_images
-    from model.bank import ImageBank
+    from model.data.bank import ImageBank
     from model.pretext import train_pretext
 
     bank = ImageBank.create(folder / "bank", SIDE)
@@ -139,7 +139,7 @@ def _extract(bank: Any, weights: Path) -> tuple[Any, float]:
 
 
 def _split(losses: Any) -> tuple[Any, float]:
-    from model.batches import split
+    from model.querying.batches import split
 
     return _timed(lambda: split(losses, BATCHES, "interleaved"), repeat=3)
 
@@ -179,7 +179,7 @@ def serve_rounds(store: Any, key: int) -> None:
 
 def _predict(store: Any, key: int, bank: Any, folder: Path) -> tuple[Any, float]:
     """Train on the labels, briefly, and say of the pool what the default sampler reads."""
-    from model.learner import Learner, fit
+    from model.learners.own_network import Learner, fit
 
     rows = [(index, int(label[1:])) for index, label, holdout in store.tasks.labels(key) if not holdout]
     indices, labels = np.array(rows).T
@@ -191,7 +191,7 @@ def _predict(store: Any, key: int, bank: Any, folder: Path) -> tuple[Any, float]
 
 def _query(store: Any, key: int, outputs: Any) -> float:
     """Read the pool from the store and choose from it."""
-    from model.query import Pool, plan_round
+    from model.querying.plan import Pool, plan_round
 
     settings = _settings()
 
@@ -207,7 +207,7 @@ def _query(store: Any, key: int, outputs: Any) -> float:
 
 
 def _settings() -> Any:
-    from model.query import QuerySettings
+    from model.querying.plan import QuerySettings
 
     return QuerySettings(batches=BATCHES, k=K, holdout=K // 10, reserve=2 * K, classes=CLASSES)
 
@@ -217,8 +217,8 @@ def _advance(store: Any, key: int) -> float:
     from backend.config import ProjectConfig
     from backend.loop.decide import next_step
     from backend.loop.facts import Observation, gather
-    from backend.loop.report import as_line
-    from backend.loop.status import read_status
+    from backend.status.status import read_status
+    from backend.status.summary import as_line
 
     def advance() -> None:
         project = store.projects.get(key)
@@ -233,10 +233,10 @@ def _features(size: int) -> tuple[float, float]:
     """Time core-set and k-means over embeddings of the pool; not beyond what DESIGN asks of them."""
     if size > SIZES[-1]:
         return 0.0, 0.0
-    from model.outputs import Outputs
-    from model.queries import FIRST_QUERIES
-    from model.samplers import SAMPLERS
-    from model.selection import Candidates
+    from model.querying.first_queries import FIRST_QUERIES
+    from model.querying.outputs import Outputs
+    from model.querying.samplers import SAMPLERS
+    from model.querying.selection import Candidates
 
     generator = np.random.default_rng(0)
     features = generator.standard_normal((size, 256), np.float32)

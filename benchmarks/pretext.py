@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks import reference
 from benchmarks.images import colour_images
 from benchmarks.measure import Measure, Say, ratio
-from model.bank import ImageBank
+from model.data.bank import ImageBank
 from model.pretext import extract_losses, train_pretext
 from model.pretext.run import RECIPES
 

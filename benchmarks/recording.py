@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from backend.config import Settings
+from backend.demo.annotator import Annotator
 from backend.loop.context import Context, Work
 from backend.loop.steps.pull import pull
 from backend.loop.steps.record import record
-from backend.queueing import Queueing
+from backend.queueing.queues import Queueing
 from backend.store import Store
-from backend.studio.annotator import Annotator
 from benchmarks.measure import Measure, Say, limit, ratio
 
 TASKS = 50_000

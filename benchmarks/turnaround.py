@@ -11,8 +11,8 @@ from typing import Any
 import requests
 from PIL import Image
 
+from backend.demo.annotator import Annotator
 from backend.store import Store
-from backend.studio.annotator import Annotator
 from benchmarks.images import colour_images
 from benchmarks.measure import Measure, Say, limit
 from benchmarks.timeline import Timeline

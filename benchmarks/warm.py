@@ -32,8 +32,8 @@ def run(say: Say) -> list[Measure]:
 
 def _train(folder: Path, name: str) -> None:
     from benchmarks.images import colour_images
-    from model.bank import ImageBank
-    from model.learner import fit
+    from model.data.bank import ImageBank
+    from model.learners.own_network import fit
 
     bank = ImageBank.create(folder / name, SIDE)
     bank.append(colour_images(LABELS, SIDE, seed=0))

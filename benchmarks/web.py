@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from backend.studio.annotator import Annotator
+from backend.demo.annotator import Annotator
 from benchmarks.measure import percentile
 
 RATE = 100.0  # requests a second, over all paths

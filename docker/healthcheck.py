@@ -5,7 +5,8 @@ import urllib.request
 
 from backend.config import Settings
 from backend.errors import BackendError
-from backend.queueing import QUEUES, Queueing, has_worker
+from backend.queueing.queues import QUEUES, Queueing
+from backend.queueing.worker import has_worker
 
 TIMEOUT_S = 4.0
 

@@ -12,11 +12,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.data.atomic_files import write_atomically
 from model.errors import BadInput, ModelError
-from model.files import write_atomically
-from model.learner import Learner
-from model.networks import Network
-from model.training import read_weights
+from model.learners.own_network import Learner
+from model.networks.backbones import Network
+from model.training.loop import read_weights
 
 LARGEST = 20_000  # pixels: the longest side of an image that the exported model takes
 
@@ -30,7 +30,7 @@ class Standalone(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the posteriors (C,)."""
-        # What model.images.decode does with Pillow, and Learner.predict after it.
+        # What model.data.decoding.decode does with Pillow, and Learner.predict after it.
         pixels = image.permute(2, 0, 1).unsqueeze(0).float()
         pixels = functional.interpolate(pixels, (self.side, self.side), mode="bicubic", antialias=True)
         logits = self.network(pixels.round().clamp(0, 255) / 255)

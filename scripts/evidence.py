@@ -23,7 +23,7 @@ from statistics import mean, stdev
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from model.curves import CONTROL, Point, Row, summarize  # noqa: E402 - the sources are no installed package
+from model.lab.learning_curves import CONTROL, Point, Row, summarize  # noqa: E402 - the sources are no installed package
 
 PAGE, EVIDENCE = ROOT / "docs" / "method.md", ROOT / "docs" / "evidence"
 MARK = re.compile(

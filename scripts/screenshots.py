@@ -16,10 +16,10 @@ from sklearn.datasets import load_digits
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from e2e_harness import CONFIG, Backend, LabelingProject  # noqa: E402
-from labelstudio import LabelStudioServer, free_port, start_label_studio  # noqa: E402
+from support.e2e_harness import CONFIG, Backend, LabelingProject  # noqa: E402
+from support.labelstudio import LabelStudioServer, free_port, start_label_studio  # noqa: E402
 
-from backend.studio.annotator import Annotator  # noqa: E402
+from backend.demo.annotator import Annotator  # noqa: E402
 from scripts.chromium import Chromium, started  # noqa: E402
 
 IMAGES, ROUNDS, K = 600, 5, 20

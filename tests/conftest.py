@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from labelstudio import ROOT, LabelStudioServer, free_port, start_label_studio
-from redis_server import running_redis
+from support.labelstudio import ROOT, LabelStudioServer, free_port, start_label_studio
+from support.redis_server import running_redis
 
-from backend.studio.annotator import Annotator
+from backend.demo.annotator import Annotator
 
 REAL = frozenset({"label_studio", "backend", "private_redis"})
 PROCESSES = frozenset({"e2e", "faults", "ops", "screens"})

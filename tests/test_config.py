@@ -5,7 +5,7 @@ import pytest
 
 from backend.config import CHOICES, ProjectConfig, Settings
 from backend.errors import ConfigError
-from model.query import QuerySettings
+from model.querying.plan import QuerySettings
 
 
 @pytest.mark.parametrize("given", [None, "", {}, "{}", "  "])

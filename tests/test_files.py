@@ -1,7 +1,7 @@
 import os
 from pathlib import Path
 
-from backend.files import LEFTOVER_AGE_S, Files, drop_leftovers
+from backend.project_files import LEFTOVER_AGE_S, Files, drop_leftovers
 
 
 def test_leftovers_of_killed_processes_go_and_what_is_being_written_stays(tmp_path: Path) -> None:

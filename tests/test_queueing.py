@@ -9,7 +9,7 @@ from rq import SimpleWorker
 
 from backend.config import Settings
 from backend.errors import QueueUnavailable
-from backend.queueing import ADVANCE, IO, Queueing, redis_url
+from backend.queueing.queues import ADVANCE, IO, Queueing, redis_url
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def test_the_lock_lets_one_in_at_a_time(queueing: Queueing) -> None:
 
 
 def test_the_lock_outlives_its_time_while_it_is_held(queueing: Queueing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backend.queueing.LOCK_TTL_S", 1.5)
-    monkeypatch.setattr("backend.queueing.LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr("backend.queueing.queues.LOCK_TTL_S", 1.5)
+    monkeypatch.setattr("backend.queueing.queues.LOCK_WAIT_S", 0.1)
     with queueing.lock(1) as held:
         time.sleep(3.0)
         with queueing.lock(1) as second:

@@ -8,9 +8,9 @@ from typing import Any
 
 import requests
 
-from backend.demo.images import DemoImages
+from backend.demo.annotator import Annotator
+from backend.demo.sample_images import DemoImages
 from backend.errors import ProjectError
-from backend.studio.annotator import Annotator
 
 PATIENCE_S = 900.0  # for any one step; a digit takes seconds
 POLL_S = 0.2

@@ -18,14 +18,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from backend.config import Settings
-from backend.demo.images import DemoImages, digits, folder_images
+from backend.demo.annotator import FILES, Annotator
 from backend.demo.labeling import Labeling, Round
+from backend.demo.sample_images import DemoImages, digits, folder_images
 from backend.demo.servers import EMAIL, PASSWORD, ROOT, Server, backend, label_studio
 from backend.errors import BackendError, ConfigError
-from backend.loop.advice import FEW_RANDOM
-from backend.preflight import check_port
-from backend.studio.annotator import FILES, Annotator
-from model.files import write_atomically
+from backend.server.preflight import check_port
+from backend.status.forecast_text import FEW_RANDOM
+from model.data.atomic_files import write_atomically
 
 FOLDER = ROOT / "demo-data"
 EXIT_FOLDER = ROOT / "demo-data-exit"  # of runs that end by themselves: they never touch what a person has labeled

@@ -13,7 +13,7 @@ from pathlib import Path
 import requests
 
 from backend.errors import ConfigError, ProjectError
-from backend.supervisor import die_with_parent
+from backend.server.supervisor import die_with_parent
 
 ROOT = Path(__file__).parents[2]
 EMAIL = "demo@example.com"

@@ -10,7 +10,8 @@ from pathlib import Path
 from backend.config import Settings
 from backend.doctor.finding import Finding
 from backend.errors import BackendError, ConfigError, QueueUnavailable
-from backend.queueing import QUEUES, Queueing, has_worker
+from backend.queueing.queues import QUEUES, Queueing
+from backend.queueing.worker import has_worker
 from backend.store import Store
 
 LOW_BYTES = 2 * 2**30  # below this a checkpoint and a bank of a larger pool may not fit

@@ -13,9 +13,9 @@ from backend.doctor.finding import Finding
 from backend.errors import BackendError, ProjectGone, StudioRefused, StudioUnreachable
 from backend.loop.context import Context, studio_of, withheld_key
 from backend.loop.facts import UNCERTAINTY
+from backend.loop.steps.maintain_connection import ours_among
 from backend.loop.steps.pull import look
-from backend.loop.steps.upkeep import ours_among
-from backend.queueing import Queueing
+from backend.queueing.queues import Queueing
 from backend.store import JobState, ProjectRow, Store
 from backend.studio.client import LabelStudio, MlBackend, NamedToken, ProjectInfo
 

@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 from backend.addresses import AllowedAddresses
 from backend.config import ProjectConfig, Settings
 from backend.errors import Superseded
-from backend.files import Files
-from backend.meters import STUDIO_METER, Meters
-from backend.queueing import Queueing
+from backend.labeling.choices import LabelSpec, read_label_config
+from backend.project_files import Files
+from backend.queueing.meters import STUDIO_METER, Meters
+from backend.queueing.queues import Queueing
 from backend.store import ProjectRow, Store
 from backend.studio.client import LabelStudio, NamedToken
-from backend.studio.labels import LabelSpec, read_label_config
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from backend.config import ProjectConfig
 from backend.store import JobState, ProjectRow, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive, is_waiting
 from backend.store.rounds import AskCounts
-from backend.store.tally import TaskCounts
+from backend.store.task_counts import TaskCounts
 
 UNCERTAINTY = "Uncertainty sampling"
 OUTGROWN = 1.5  # a pool so many times larger than the one the pretext model saw deserves a new model

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from backend.errors import BackendError, Superseded
-from backend.queueing import Worker
+from backend.queueing.worker import Worker
 from backend.store import Store
 from backend.store.jobs import HEARTBEAT_S
 

@@ -4,7 +4,7 @@ import errno
 import logging
 import time
 
-from backend import queueing
+from backend.autolabel import step
 from backend.errors import (
     BackendError,
     ConfigError,
@@ -15,17 +15,19 @@ from backend.errors import (
     StudioUnreachable,
     Superseded,
 )
-from backend.files import drop_leftovers, no_room
 from backend.logs import about
 from backend.loop.context import Context, Work, context, studio_of, withheld_key
 from backend.loop.decide import JOB_OF_STEP, Step, next_step, unwanted
 from backend.loop.facts import JobKind, Observation, gather
 from backend.loop.heartbeat import Heartbeat, Stopped
-from backend.loop.steps import export, final, pretext, queue, record, retrain, score, sync
+from backend.loop.steps import export, pretext, queue, record, retrain, score, sync
+from backend.loop.steps.maintain_connection import ours_among, upkeep, write_card
 from backend.loop.steps.plan import extend, plan
 from backend.loop.steps.pull import look, observe
-from backend.loop.steps.upkeep import ours_among, upkeep, write_card
-from backend.meters import JOB_METER
+from backend.project_files import drop_leftovers, no_room
+from backend.queueing import queues
+from backend.queueing.meters import JOB_METER
+from backend.queueing.worker import identity
 from backend.store import ProjectRow, Store
 from backend.store.jobs import LAST_RETRY_S, OUTAGE_RETRY_S, is_alive
 from model.errors import ModelError
@@ -47,13 +49,13 @@ SHORT_STEPS = {
     Step.PLAN: plan,
 }
 LONG_STEPS = {
-    JobKind.SYNC: (sync.sync, queueing.IO),
-    JobKind.RECORD: (record.record, queueing.IO),
-    JobKind.FINAL: (final.final, queueing.IO),
-    JobKind.SPLIT: (pretext.split_large, queueing.IO),
-    JobKind.PRETEXT: (pretext.pretext, queueing.TRAIN),
-    JobKind.RETRAIN: (retrain.retrain, queueing.TRAIN),
-    JobKind.EXPORT: (export.export, queueing.TRAIN),
+    JobKind.SYNC: (sync.sync, queues.IO),
+    JobKind.RECORD: (record.record, queues.IO),
+    JobKind.FINAL: (step.final, queues.IO),
+    JobKind.SPLIT: (pretext.split_large, queues.IO),
+    JobKind.PRETEXT: (pretext.pretext, queues.TRAIN),
+    JobKind.RETRAIN: (retrain.retrain, queues.TRAIN),
+    JobKind.EXPORT: (export.export, queues.TRAIN),
 }
 
 
@@ -205,7 +207,7 @@ def _start(work: Work, kind: JobKind) -> None:
 def run(kind: str, key: int, token: str) -> None:
     """Run a long job, if this attempt is still the one that may; then ask for the next step."""
     here = context()
-    if not here.store.jobs.take(key, kind, token, queueing.identity()):
+    if not here.store.jobs.take(key, kind, token, identity()):
         return
     step = LONG_STEPS[JobKind(kind)][0]
     project = here.store.projects.get(key)

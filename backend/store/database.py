@@ -14,14 +14,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from backend.errors import ConfigError, StoreUnavailable
-from backend.store.finals import Finals
-from backend.store.insight import Insight
+from backend.store.autolabel_orders import Finals
+from backend.store.dashboard_queries import Insight
 from backend.store.jobs import Jobs
 from backend.store.projects import Projects
 from backend.store.rounds import Rounds
 from backend.store.schema import bring_up_to_date
 from backend.store.tasks import Tasks
-from model.files import replacing
+from model.data.atomic_files import replacing
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT, Repository, unindexed
 from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, RoundRow, RoundState, TaskRow
-from backend.store.tally import keep_tally
+from backend.store.task_counts import keep_tally
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT, Repository, scatter, unindexed
 from backend.store.tables import Answer, ImageState, TaskRow
-from backend.store.tally import Span, TaskCounts, keep_tally, read_counts, unrecorded
+from backend.store.task_counts import Span, TaskCounts, keep_tally, read_counts, unrecorded
 
 LINES = 2000  # read at once
 PART = 2_500  # pool indices written at once: some 40 ms, in which every other process has to wait

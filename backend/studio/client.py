@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from backend.addresses import AllowedAddresses
 from backend.chunks import chunks
-from backend.studio import files, predictions, tab, tasks
+from backend.studio import download, predictions, tab, tasks
 from backend.studio.session import PUBLIC_ONLY, Observer, StudioSession, unobserved
 from backend.studio.types import (
     AnnotationRecord,
@@ -235,4 +235,4 @@ class LabelStudio:
             ImageUnavailable: its source failed in a way that may pass.
             ImageError: it cannot be had.
         """
-        return files.fetch(self.session, reference, task_id)
+        return download.fetch(self.session, reference, task_id)

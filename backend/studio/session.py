@@ -20,9 +20,9 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
 
 from backend.addresses import ANYWHERE, AllowedAddresses
 from backend.errors import StudioRefused, StudioUnreachable
-from backend.studio.answers import read_json, reason_of, unreachable
 from backend.studio.availability import availability
-from backend.studio.guard import GuardedAdapter, OriginAdapter
+from backend.studio.responses import read_json, reason_of, unreachable
+from backend.studio.ssrf import GuardedAdapter, OriginAdapter
 from backend.studio.tokens import NoAuth, TokenRejected, TokenRing
 from backend.studio.types import Json, NamedToken
 from backend.studio.urls import Origin, origin_of, prepared, without_user

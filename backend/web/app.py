@@ -5,11 +5,16 @@ import logging
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from backend import dashboard
+from backend.autolabel import page as autolabel_page
+from backend.autolabel import routes as autolabel_routes
 from backend.config import Settings
 from backend.errors import ConfigError, QueueUnavailable, StoreUnavailable
-from backend.queueing import Queueing
+from backend.queueing.queues import Queueing
 from backend.store import Store
-from backend.web import api, auth, bodies, dashboard, downloads, final, guard, metrics, plugin, sending
+from backend.web import metrics, mlbackend
+from backend.web.routes import downloads, project_status
+from backend.web.security import auth, csrf, request_limits, response_limits
 from backend.web.services import Services
 
 logger = logging.getLogger(__name__)
@@ -25,16 +30,22 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_env()
     services = Services(settings, Store(settings.database, settings.data_dir), lambda: Queueing.from_settings(settings))
-    app = plugin.label_studio_ml_app()
+    app = mlbackend.label_studio_ml_app()
     app.extensions["pt4al"] = services
     if "pt4al" not in app.blueprints:
-        for routes in (api, final, downloads):
-            app.register_blueprint(routes.blueprint)
+        for subject in (project_status, autolabel_routes, downloads, autolabel_page):
+            app.register_blueprint(subject.blueprint)
         dashboard.register(app)
         metrics.register(app)
-        for check in (bodies.limit, auth.check, guard.refuse_other_sites, bodies.check_values, plugin.check_body):
+        for check in (
+            request_limits.limit,
+            auth.check,
+            csrf.refuse_other_sites,
+            request_limits.check_values,
+            mlbackend.check_body,
+        ):
             app.before_request(check)
-        app.after_request(sending.limit)
+        app.after_request(response_limits.limit)
         app.register_error_handler(ConfigError, _bad_request)
         app.register_error_handler(QueueUnavailable, _unavailable)
         app.register_error_handler(StoreUnavailable, _unavailable)

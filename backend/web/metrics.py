@@ -12,9 +12,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from backend.errors import QueueUnavailable
-from backend.loop.status import Status, read_status
-from backend.meters import BOUNDS_S, JOB_METER, STUDIO_METER, Timings
-from backend.queueing import QUEUES, Queueing, has_worker
+from backend.queueing.meters import BOUNDS_S, JOB_METER, STUDIO_METER, Timings
+from backend.queueing.queues import QUEUES, Queueing
+from backend.queueing.worker import has_worker
+from backend.status.status import Status, read_status
 from backend.store import Store
 from backend.web.services import Services, services
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from backend.config import MOST_UNSEEN, ProjectConfig
 from backend.errors import ProjectError, QueueUnavailable
-from backend.files import Files
-from backend.queueing import TRAIN
+from backend.labeling.choices import LabelSpec, prediction_result, read_label_config
+from backend.project_files import Files
+from backend.queueing.queues import TRAIN
 from backend.store import ProjectRow, RoundRow
 from backend.store.projects import LARGEST
-from backend.studio.labels import LabelSpec, prediction_result, read_label_config
 from backend.web.services import Services
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from flask import current_app
 
 from backend.config import Settings
-from backend.queueing import Queueing
+from backend.queueing.queues import Queueing
 from backend.store import Store
 
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from model.device import full_precision
 from model.errors import BadInput
-from model.networks import Backbone
+from model.networks.backbones import Backbone
+from model.networks.heads import projector
 from model.pretext.base import PretextTask
-from model.pretext.heads import projector
 from model.pretext.views import VIEWS, distort
 
 WIDTH = 256  # of the projections; the paper's 8192 is for ImageNet

@@ -6,8 +6,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from model.bank import ImageBank
-from model.networks import Backbone
+from model.data.bank import ImageBank
+from model.networks.backbones import Backbone
 
 
 class PretextTask(ABC):

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.bank import ImageBank
+from model.data.bank import ImageBank
 from model.device import full_precision
 from model.errors import BadInput
-from model.networks import Backbone
+from model.networks.backbones import Backbone
+from model.networks.heads import Decoder, feature_map
 from model.pretext.base import PretextTask
-from model.pretext.heads import Decoder, feature_map
-from model.pretext.lab import ab_bins, rgb_to_lab
+from model.pretext.colour_space import ab_bins, rgb_to_lab
 
 NEIGHBOURS, SIGMA = 5, 5.0  # bins that share a pixel, and how softly, in units of ab (section 2.1)
 UNIFORM = 0.5  # weight of the uniform distribution in the rebalancing (Eq. 4: lambda)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from model.device import full_precision
-from model.networks import Backbone
+from model.networks.backbones import Backbone
+from model.networks.heads import Decoder, feature_map
 from model.pretext.base import PretextTask
-from model.pretext.heads import Decoder, feature_map
 
 WIDTHS = (64, 32, 16)  # of the decoder
 HOLE = 0.5  # side of the hole, as a share of the picture's: a quarter of the area (section 4.1)

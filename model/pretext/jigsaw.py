@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.bank import ImageBank
+from model.data.bank import ImageBank
 from model.device import full_precision
 from model.errors import BadInput
-from model.networks import Backbone
+from model.networks.backbones import Backbone
+from model.networks.heads import projector
 from model.pretext.base import PretextTask
-from model.pretext.heads import projector
 
 SIDE = 3  # tiles of a row and of a column
 TILES = SIDE**2

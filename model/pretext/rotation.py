@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.networks import Backbone, Network
+from model.networks.backbones import Backbone, Network
 from model.pretext.base import PretextTask
 
 ORIENTATIONS = 4

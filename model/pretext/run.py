@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.augment import NONE, Augmentation, CommonDraws, augment
-from model.bank import ImageBank
+from model.data.augment import NONE, Augmentation, CommonDraws, augment
+from model.data.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, ModelError, UnknownName
-from model.networks import build_backbone, network_of, resolve, seeded
-from model.outputs import FEATURES, FloatArray, as_features
+from model.networks.backbones import build_backbone, network_of, resolve, seeded
 from model.pretext.base import PretextTask
 from model.pretext.registry import pretext_task
-from model.training import Images, Plan, Progress, ignore_progress, read_weights, train, write_weights
+from model.querying.outputs import FEATURES, FloatArray, as_features
+from model.training.loop import Images, Plan, Progress, ignore_progress, read_weights, train, write_weights
 
 CHUNK = 64  # images of an extraction's minibatch; the same whatever is extracted, so that a loss never depends on it
 EMBED_CHUNK = 256  # images of a minibatch whose features are extracted

@@ -8,9 +8,9 @@ from torch.nn import functional
 
 from model.device import full_precision
 from model.errors import BadInput
-from model.networks import Backbone
+from model.networks.backbones import Backbone
+from model.networks.heads import projector
 from model.pretext.base import PretextTask
-from model.pretext.heads import projector
 from model.pretext.views import blur, colourful, distort, jitter, luma
 
 WIDTH = 128  # of the projections

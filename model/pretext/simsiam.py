@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.device import full_precision
-from model.networks import Backbone
+from model.networks.backbones import Backbone
+from model.networks.heads import projector
 from model.pretext.base import PretextTask
-from model.pretext.heads import projector
 from model.pretext.views import VIEWS, distort
 
 WIDTH, BOTTLENECK = 512, 128  # of projections and predictor: the paper's 2048 and 512, for networks a quarter as wide

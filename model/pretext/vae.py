@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from model.device import full_precision
-from model.networks import Backbone
+from model.networks.backbones import Backbone
+from model.networks.heads import Decoder
 from model.pretext.base import PretextTask
-from model.pretext.heads import Decoder
 
 LATENT = 128
 START, START_WIDTH = 4, 128  # side and channels of the map that the decoder begins with

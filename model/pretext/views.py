@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.augment import Augmentation, augment, draw
+from model.data.augment import Augmentation, augment, draw
 from model.device import full_precision
 
 CROP = Augmentation(flip=True, zoom=0.45)  # sides of 45 to 100 %: SimCLR's areas of 20 to 100 %

@@ -1,6 +1,6 @@
 import pytest
 
-from backend.loop.status import read_status
+from backend.status.status import read_status
 from backend.store import Answer, Store
 from backend.store.tasks import TaskChange
 from benchmarks import growth

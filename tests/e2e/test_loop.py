@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from e2e_harness import wait_for
+from support.e2e_harness import wait_for
 
 from backend.studio.client import LabelStudio, NamedToken
 from backend.studio.types import TaskRecord
@@ -72,8 +72,8 @@ def posted(backend, project: int, number: int) -> set[int]:
 
 
 def test_the_loop_from_connecting_to_the_second_round(make_project, backend, studio: LabelStudio) -> None:
-    from model.bank import ImageBank
-    from model.learner import Learner
+    from model.data.bank import ImageBank
+    from model.learners.own_network import Learner
     from model.pretext import extract_losses
 
     # The paper's way of asking, which can be worked out anew from what Label Studio was told.

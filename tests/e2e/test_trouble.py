@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from e2e_harness import CONFIG, Backend, LabelingProject, wait_for
-from labelstudio import LabelStudioServer, free_port
+from support.e2e_harness import CONFIG, Backend, LabelingProject, wait_for
+from support.labelstudio import LabelStudioServer, free_port
 
+from backend.demo.annotator import Annotator
 from backend.errors import StudioError
-from backend.loop.steps.upkeep import TWICE
-from backend.studio.annotator import Annotator
+from backend.loop.steps.maintain_connection import TWICE
 from backend.studio.client import LabelStudio, NamedToken
 
 pytestmark = pytest.mark.e2e

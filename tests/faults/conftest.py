@@ -1,10 +1,10 @@
 """What the tests of faults share: fixtures of other folders, and where their figures go."""
 
 import pytest
-from e2e_fixtures import backend, digits, make_backend, make_project
-from fault_figures import figures
-from studio_web import web
-from web_pages import browser, filled, pages
+from support.e2e_fixtures import backend, digits, make_backend, make_project
+from support.fault_figures import figures
+from support.studio_web import web
+from support.web_pages import browser, filled, pages
 
 from backend.studio.availability import availability
 

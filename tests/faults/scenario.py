@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from e2e_harness import Backend, LabelingProject, wait_for
+from support.e2e_harness import Backend, LabelingProject, wait_for
 
 from backend.studio.client import LabelStudio
 

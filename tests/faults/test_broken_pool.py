@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import requests
-from e2e_harness import CONFIG, Backend, LabelingProject
-from labelstudio import LabelStudioServer
-from studio_web import Web, reply
+from support.e2e_harness import CONFIG, Backend, LabelingProject
+from support.labelstudio import LabelStudioServer
+from support.studio_web import Web, reply
 
-from backend.studio.annotator import Annotator
+from backend.demo.annotator import Annotator
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 

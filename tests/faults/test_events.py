@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 import requests
-from e2e_harness import Backend, LabelingProject
 from faults.proxy import Proxy
 from faults.scenario import IMAGES, PARAMS, K, finish, label, meanwhile, play
-from labelstudio import LabelStudioServer, free_port
+from support.e2e_harness import Backend, LabelingProject
+from support.labelstudio import LabelStudioServer, free_port
 
 from backend.studio.client import LabelStudio, NamedToken
 

@@ -19,15 +19,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from web_pages import CONFIG, connect_project, fill
+from support.web_pages import CONFIG, connect_project, fill
 
 from backend.config import SECRET_HEADER, Settings
-from backend.files import Files
-from backend.queueing import Queueing
+from backend.dashboard.assets import plotly_version
+from backend.project_files import Files
+from backend.queueing.queues import Queueing
 from backend.store import Store
 from backend.web import predict
 from backend.web.app import create_app
-from backend.web.dashboard.assets import plotly_version
 
 REQUESTS = int(os.environ.get("FAULTS_REQUESTS") or 400)
 HANG_S = 5.0

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from studio_web import Web, png, reply
+from support.studio_web import Web, png, reply
 
 from backend.addresses import AllowedAddresses
-from backend.studio import files, session
+from backend.items.fetching import FetchedImage, download_images
+from backend.studio import download, session
 from backend.studio.client import LabelStudio, NamedToken
-from backend.studio.images import FetchedImage, download_images
 
 SIDE = 8
 ROOT = Path(__file__).parents[2]
@@ -146,7 +146,7 @@ TAKEN: dict[str, tuple[Callable[[], bytes], tuple[int, int, int]]] = {
 @pytest.fixture
 def client(web: Web, monkeypatch: pytest.MonkeyPatch) -> LabelStudio:
     monkeypatch.setattr(session, "BACKOFF_S", 0.01)
-    monkeypatch.setattr(files, "FILE_READ_S", 0.5)
+    monkeypatch.setattr(download, "FILE_READ_S", 0.5)
     return LabelStudio("http://127.0.0.1:9", [NamedToken("token", "c0ffee")], AllowedAddresses.parse("127.0.0.1"))
 
 
@@ -163,11 +163,11 @@ MEASURE = f"""
 import sys
 from pathlib import Path
 from backend.addresses import AllowedAddresses
-from backend.studio import files, session
+from backend.studio import download, session
 from backend.studio.client import LabelStudio, NamedToken
-from backend.studio.images import download_images
+from backend.items.fetching import download_images
 
-session.BACKOFF_S, files.FILE_READ_S = 0.01, 0.5
+session.BACKOFF_S, download.FILE_READ_S = 0.01, 0.5
 
 def most():
     status = Path("/proc/self/status").read_text()

@@ -13,10 +13,11 @@ import requests
 from rq import Queue
 from rq.job import Job
 from rq.serializers import DefaultSerializer, JSONSerializer
-from studio_web import Web, png, reply, serving
+from support.studio_web import Web, png, reply, serving
 
 from backend.errors import ImageError
-from backend.queueing import ADVANCE, FUNCTIONS, PREFIX, OurJob, Queueing, Worker
+from backend.queueing.queues import ADVANCE, PREFIX, Queueing
+from backend.queueing.worker import FUNCTIONS, OurJob, Worker
 from backend.studio.client import LabelStudio, NamedToken
 from backend.studio.tokens import HeaderAuth
 

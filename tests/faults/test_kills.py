@@ -4,10 +4,10 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
-from e2e_harness import Backend, LabelingProject
-from fault_figures import TIMES
 from faults.scenario import IMAGES, PARAMS, Outcome, kill, meanwhile, play
-from labelstudio import LabelStudioServer, free_port
+from support.e2e_harness import Backend, LabelingProject
+from support.fault_figures import TIMES
+from support.labelstudio import LabelStudioServer, free_port
 
 from backend.studio.client import LabelStudio, NamedToken
 

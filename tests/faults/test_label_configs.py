@@ -6,10 +6,10 @@ import textwrap
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelstudio import binary
+from support.labelstudio import binary
 
 from backend.errors import ProjectError
-from backend.studio.labels import prediction_result, read_label_config
+from backend.labeling.choices import prediction_result, read_label_config
 
 
 def templates() -> dict[str, str]:

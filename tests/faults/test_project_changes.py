@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from e2e_harness import CONFIG, Backend, LabelingProject, wait_for
 from faults.scenario import IMAGES, PARAMS, K, finish, label, no_doubles
-from labelstudio import LabelStudioServer
+from support.e2e_harness import CONFIG, Backend, LabelingProject, wait_for
+from support.labelstudio import LabelStudioServer
 
 from backend.studio.client import LabelStudio, NamedToken
 

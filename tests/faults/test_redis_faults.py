@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import redis
-from e2e_harness import Backend, LabelingProject
-from fault_figures import TIMES
 from faults.scenario import IMAGES, PARAMS, K, finish, label, meanwhile, play
-from labelstudio import LabelStudioServer
+from support.e2e_harness import Backend, LabelingProject
+from support.fault_figures import TIMES
+from support.labelstudio import LabelStudioServer
 
 from backend.studio.client import LabelStudio, NamedToken
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import psutil
 import pytest
 import redis
-from e2e_harness import Backend, LabelingProject
 from faults.scenario import label
-from labelstudio import LabelStudioServer
+from support.e2e_harness import Backend, LabelingProject
+from support.labelstudio import LabelStudioServer
 
 from backend.studio.client import LabelStudio, NamedToken
 

@@ -8,12 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from e2e_harness import Backend, LabelingProject, wait_for
 from faults.scenario import IMAGES, PARAMS, finish, label
-from labelstudio import LabelStudioServer, free_port
-from namespaces import fill, on_small_disk, seen_by
 from sqlalchemy import event
-from web_pages import connect_project
+from support.e2e_harness import Backend, LabelingProject, wait_for
+from support.labelstudio import LabelStudioServer, free_port
+from support.namespaces import fill, on_small_disk, seen_by
+from support.web_pages import connect_project
 
 from backend.config import Settings
 from backend.errors import StoreUnavailable

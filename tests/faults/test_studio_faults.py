@@ -10,12 +10,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from e2e_harness import CONFIG, Backend, LabelingProject, wait_for
 from faults.proxy import Proxy
 from faults.scenario import IMAGES, PARAMS, K, finish, label, meanwhile, play
-from labelstudio import LabelStudioServer, free_port
+from support.e2e_harness import CONFIG, Backend, LabelingProject, wait_for
+from support.labelstudio import LabelStudioServer, free_port
 
-from backend.studio.annotator import Annotator
+from backend.demo.annotator import Annotator
 from backend.studio.client import LabelStudio, NamedToken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from e2e_harness import Backend, LabelingProject, wait_for
 from faults.proxy import Proxy
-from labelstudio import LabelStudioServer, free_port
+from support.e2e_harness import Backend, LabelingProject, wait_for
+from support.labelstudio import LabelStudioServer, free_port
 
 from backend.config import Settings
 from backend.store import Store

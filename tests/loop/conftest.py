@@ -1,5 +1,5 @@
 """A small web server in the place of Label Studio."""
 
-from studio_web import web
+from support.studio_web import web
 
 __all__ = ["web"]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from backend.loop.advice import NextRound, how_good, outlook_of, verdict, what_comes
-from backend.loop.evidence import Hardness, Rate
+from backend.status.forecast_text import NextRound, how_good, outlook_of, verdict, what_comes
+from backend.status.query_error_rate import Hardness, Rate
 from backend.store import RoundRow
-from model.stopping import Outlook
+from model.evaluation.forecast import Outlook
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from backend.config import Settings
 from backend.loop.context import Context
-from backend.loop.steps import upkeep
+from backend.loop.steps import maintain_connection
 from backend.store import Store
 from backend.studio.client import MlBackend
 
@@ -33,7 +33,7 @@ class Cards:
 
 @pytest.fixture
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
-    monkeypatch.setattr(upkeep, "_next_card", {})
+    monkeypatch.setattr(maintain_connection, "_next_card", {})
     store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
     store.projects.connect(
         studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=URL, label_config=CONFIG,
@@ -45,60 +45,62 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context
 
 def cards(monkeypatch: pytest.MonkeyPatch, *urls: str) -> Cards:
     made = Cards(*urls)
-    monkeypatch.setattr(upkeep, "studio_of", lambda *_: made)
+    monkeypatch.setattr(maintain_connection, "studio_of", lambda *_: made)
     return made
 
 
 def test_the_card_is_written_once_while_its_words_stay(context: Context, monkeypatch) -> None:
     seen = cards(monkeypatch, URL)
-    upkeep.write_card(context, 1)
-    upkeep.write_card(context, 1)
+    maintain_connection.write_card(context, 1)
+    maintain_connection.write_card(context, 1)
     assert [number for number, _ in seen.written] == [10]
 
 
 def test_a_second_entry_says_that_it_can_go(context: Context, monkeypatch) -> None:
     seen = cards(monkeypatch, f"{URL}/", "http://other:9090", URL)
-    upkeep.write_card(context, 1)
+    maintain_connection.write_card(context, 1)
     assert [number for number, _ in seen.written] == [8, 10]  # the oldest first
-    assert [upkeep.TWICE in text for _, text in seen.written] == [False, True]
+    assert [maintain_connection.TWICE in text for _, text in seen.written] == [False, True]
 
 
 def test_in_haste_the_card_waits_but_not_for_ever(context: Context, monkeypatch) -> None:
     seen = cards(monkeypatch, URL)
-    upkeep.write_card(context, 1, in_haste=True)  # the first one: nothing has been said yet
+    maintain_connection.write_card(context, 1, in_haste=True)  # the first one: nothing has been said yet
     context.store.projects.set(1, error="trouble")
-    upkeep.write_card(context, 1, in_haste=True)
+    maintain_connection.write_card(context, 1, in_haste=True)
     assert len(seen.written) == 1
-    now = upkeep.time.monotonic()
-    monkeypatch.setattr(upkeep, "time", SimpleNamespace(monotonic=lambda: now + 61, time=upkeep.time.time))
-    upkeep.write_card(context, 1, in_haste=True)
+    now = maintain_connection.time.monotonic()
+    monkeypatch.setattr(
+        maintain_connection, "time", SimpleNamespace(monotonic=lambda: now + 61, time=maintain_connection.time.time)
+    )
+    maintain_connection.write_card(context, 1, in_haste=True)
     assert len(seen.written) == 2
     assert "trouble" in seen.written[1][1]
 
 
 def test_the_only_model_left_is_not_taken_for_ours_once_ours_has_a_card(context: Context, monkeypatch) -> None:
     seen = cards(monkeypatch, "http://behind-a-proxy:9090")
-    upkeep.write_card(context, 1)
+    maintain_connection.write_card(context, 1)
     assert [number for number, _ in seen.written] == [10]  # until then it may be ours by another name
     project = context.store.projects.get(1)
     foreign = [replace(Cards("http://sam:9090").entries[0], id=11)]
-    assert upkeep.ours_among(foreign, project) == []
+    assert maintain_connection.ours_among(foreign, project) == []
     ours = [replace(foreign[0], description=project.card)]
-    assert upkeep.ours_among(ours, project) == ours
+    assert maintain_connection.ours_among(ours, project) == ours
 
 
 def test_an_entry_that_is_known_stays_ours_whatever_is_written_on_it(context: Context, monkeypatch) -> None:
     cards(monkeypatch, "http://behind-a-proxy:9090")
-    upkeep.write_card(context, 1)
+    maintain_connection.write_card(context, 1)
     project = context.store.projects.get(1)
     entries = Cards("http://behind-a-proxy:9090", "http://sam:9090").entries
     ours = entries[:1]
-    assert upkeep.ours_among([replace(ours[0], description="My active learning"), entries[1]], project) == [
-        replace(ours[0], description="My active learning")
-    ]
-    assert upkeep.ours_among(entries[1:], project) == []
+    assert maintain_connection.ours_among(
+        [replace(ours[0], description="My active learning"), entries[1]], project
+    ) == [replace(ours[0], description="My active learning")]
+    assert maintain_connection.ours_among(entries[1:], project) == []
 
 
 def test_a_proxy_that_ends_tls_changes_only_the_scheme(context: Context) -> None:
     entries = Cards(f"https://{URL.partition('://')[2]}/", "http://sam:9090").entries
-    assert upkeep.ours_among(entries, context.store.projects.get(1)) == entries[:1]
+    assert maintain_connection.ours_among(entries, context.store.projects.get(1)) == entries[:1]

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from backend.config import Settings
 from backend.loop.context import Context, studio_of
-from backend.queueing import Queueing
+from backend.queueing.queues import Queueing
 from backend.store import Store
 
 

@@ -7,7 +7,7 @@ import pytest
 from backend.loop.decide import JOB_OF_STEP, Step, low_water, next_step, unwanted
 from backend.loop.facts import Facts, JobKind
 from backend.store.rounds import AskCounts
-from backend.store.tally import TaskCounts
+from backend.store.task_counts import TaskCounts
 
 POOL = TaskCounts(tasks=100, ok=100, available=100, askable=100)
 LIVE = Facts(

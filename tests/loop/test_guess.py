@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from backend.labeling.choices import read_label_config
 from backend.loop.steps.queue import _guess
 from backend.store import AskRole, AskRow
-from backend.studio.labels import read_label_config
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="animal" toName="image">'

@@ -14,7 +14,7 @@ from backend.loop.decide import Step, next_step
 from backend.loop.facts import Observation, gather
 from backend.loop.steps.plan import plan
 from backend.loop.steps.pretext import pretext, restart, split_pool
-from model.bank import ImageBank
+from model.data.bank import ImageBank
 from model.pretext import train_pretext
 
 STEPS = {

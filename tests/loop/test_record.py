@@ -101,7 +101,7 @@ def test_a_turn_reads_no_more_of_the_pool_than_a_part_and_the_next_goes_on(
     work: Work, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backend.loop.steps.record.AT_ONCE", 10)
-    monkeypatch.setattr("backend.queueing.TURN_S", 0.0)
+    monkeypatch.setattr("backend.queueing.queues.TURN_S", 0.0)
     read: list[int] = []
     plain = work.store.tasks.unrecorded
     monkeypatch.setattr(work.store.tasks, "unrecorded", lambda key, limit: read.append(limit) or plain(key, limit))

@@ -3,11 +3,11 @@
 import pytest
 
 from backend.config import ProjectConfig
-from backend.loop.report import advice_of, as_json, as_line
-from backend.loop.status import Status
+from backend.status.status import Status
+from backend.status.summary import advice_of, as_json, as_line
 from backend.store import ProjectRow, RoundRow, RoundState
 from backend.store.rounds import AskCounts
-from backend.store.tally import TaskCounts
+from backend.store.task_counts import TaskCounts
 
 MODEL = {"has_model": True, "labels": 36, "live_at": 1.0}
 

@@ -17,8 +17,8 @@ from backend.loop.steps.pretext import pretext, split_pool
 from backend.loop.steps.retrain import retrain
 from backend.store.tables import Answer, RoundState
 from backend.store.tasks import TaskChange
-from model import learner
 from model.errors import ModelError
+from model.learners import own_network
 
 
 class Killed(BaseException):
@@ -42,7 +42,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan(project.work())
     project.answer(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learner.Learner, "load", dying(Killed()))
+        patch.setattr(own_network.Learner, "load", dying(Killed()))
         with pytest.raises(Killed):
             retrain(project.work(), ignore)
     project.store.close()
@@ -57,7 +57,7 @@ def project(killed: Path, tmp_path: Path) -> Iterator[Project]:
 
 
 def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learner, "fit", dying(Killed("a training was begun")))
+    monkeypatch.setattr(own_network, "fit", dying(Killed("a training was begun")))
 
 
 def test_only_scoring_is_repeated_where_the_weights_are_finished(
@@ -79,7 +79,7 @@ def scores(weights: bytes, project: Project) -> np.ndarray:
     """What the network that was trained before the kill says of the pool."""
     path = project.work().files.folder / "copy.pt"
     path.write_bytes(weights)
-    found = learner.Learner.load(path, device="cpu").predict(subject.open_bank(project.work())).probs
+    found = own_network.Learner.load(path, device="cpu").predict(subject.open_bank(project.work())).probs
     assert found is not None
     return found
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from studio_web import Web, png, reply
-from web_pages import connect_project, fill
+from support.studio_web import Web, png, reply
+from support.web_pages import connect_project, fill
 
 from backend.config import Settings
 from backend.loop.context import Context, Work
 from backend.loop.steps import score
-from backend.queueing import Queueing
+from backend.queueing.queues import Queueing
 from backend.store import Store
 
 TASKS = list(range(1000, 1100))

@@ -14,9 +14,9 @@ from backend.loop.decide import Step, unwanted
 from backend.loop.facts import Facts, JobKind, Observation, gather, pretext_key, split_key
 from backend.loop.steps.plan import plan
 from backend.loop.steps.pretext import split_pool
-from backend.queueing import IO
-from backend.store.tally import TaskCounts
-from model.batches import split
+from backend.queueing.queues import IO
+from backend.store.task_counts import TaskCounts
+from model.querying.batches import split
 
 LOSSES = np.random.default_rng(0).lognormal(-1.2, 1.0, IMAGES).astype(np.float32)
 
@@ -76,7 +76,7 @@ def wanted(project: Project) -> list[int]:
 def test_a_large_pool_is_split_by_a_job_that_makes_way_for_other_projects(
     project: Project, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backend.queueing.TURN_S", 0.0)
+    monkeypatch.setattr("backend.queueing.queues.TURN_S", 0.0)
     left = []
     while not left or left[-1]:
         take_split(project)

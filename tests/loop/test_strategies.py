@@ -19,8 +19,8 @@ from backend.loop.steps.sync import open_bank
 from backend.store import AskRole, AskState, RoundRow, RoundState, Store
 from backend.store.tables import Answer
 from backend.store.tasks import TaskChange
-from model import recipes
 from model.pretext import run
+from model.training import recipes
 
 SIDE, IMAGES, K = 16, 80, 8
 CLASSES = ("left", "right")

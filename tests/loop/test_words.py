@@ -9,7 +9,7 @@ import pytest
 
 from backend.errors import StoreUnavailable
 from backend.loop import jobs
-from backend.loop.status import read_status
+from backend.status.status import read_status
 from backend.store import Store
 from model.errors import ModelError
 

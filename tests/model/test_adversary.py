@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from model.adversary import labeledness
+from model.learners.vaal import labeledness
 
 CPU = torch.device("cpu")
 

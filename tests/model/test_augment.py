@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from model.augment import NONE, Augmentation, augment
+from model.data.augment import NONE, Augmentation, augment
 
 
 def images(n=64, side=16, seed=0):

@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from model.bank import ImageBank
+from model.data.bank import ImageBank
+from model.data.decoding import ImageBank as FromImages
 from model.errors import BadInput, BankError
-from model.images import ImageBank as FromImages
 
 
 def pictures(n, side=4, seed=0):
@@ -74,7 +74,7 @@ def test_bank_overwrites_what_a_killed_append_left(tmp_path):
 def test_bank_survives_a_kill_in_the_middle_of_appending(tmp_path):
     """Kill a writer that appends all the time; whatever counts has to be whole."""
     script = (
-        "import sys, numpy as np; from pathlib import Path; from model.bank import ImageBank\n"
+        "import sys, numpy as np; from pathlib import Path; from model.data.bank import ImageBank\n"
         "bank = ImageBank.create(Path(sys.argv[1]), 32)\n"
         "for number in range(10**6):\n"
         "    bank.append(np.full((50, 32, 32, 3), number % 251, np.uint8)); print(number, flush=True)\n"
@@ -137,5 +137,5 @@ def test_bank_is_offered_beside_the_decoding():
 
 
 def test_bank_and_images_load_no_torch():
-    code = "import sys, model.images, model.bank; sys.exit('torch' in sys.modules)"
+    code = "import sys, model.data.decoding, model.data.bank; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model.batches import BATCH_ORDERS, batch_order, in_order, place, ranking, split
 from model.errors import BadInput, UnknownName
+from model.querying.batches import BATCH_ORDERS, batch_order, in_order, place, ranking, split
 
 FINITE = st.floats(0, 10, width=32)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from model.calibration import calibrate, expected_errors, fit_temperature, guess
 from model.errors import BadInput
+from model.evaluation.calibration import calibrate, expected_errors, fit_temperature, guess
 
 
 def draws(n: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +33,7 @@ def test_calibrated_posteriors_are_those_of_divided_logits() -> None:
 
 
 def test_guess_is_the_likeliest_class_and_its_confidence(monkeypatch) -> None:
-    monkeypatch.setattr("model.calibration.CHUNK", 2)
+    monkeypatch.setattr("model.evaluation.calibration.CHUNK", 2)
     probs = np.array([[0.8, 0.2], [0.1, 0.9], [0.5, 0.5]], np.float32)
     best, confidence = guess(probs, 2.0)
     assert best.tolist() == [0, 1, 0]
@@ -57,7 +57,7 @@ def test_expected_errors_of_many_images_are_taken_from_some(monkeypatch) -> None
     probs, _ = draws(5000, 1.0)
     temperature = fit_temperature(*draws(500, 1.0, seed=1))
     whole = expected_errors(probs, np.ones(5000, bool), temperature)
-    monkeypatch.setattr("model.calibration.MANY", 500)
+    monkeypatch.setattr("model.evaluation.calibration.MANY", 500)
     assert expected_errors(probs, np.ones(5000, bool), temperature).expected == pytest.approx(whole.expected, rel=0.1)
 
 

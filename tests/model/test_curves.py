@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from model.curves import Row, labels_needed, summarize, table
+from model.lab.learning_curves import Row, labels_needed, summarize, table
 
 LABELS = np.array([100.0, 200.0, 300.0])
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.data import load_images
 from model.errors import BadInput
+from model.lab.datasets import load_images
 
 
 def picture(shade, size=(32, 32), kind="PNG"):

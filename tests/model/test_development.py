@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.bank import ImageBank
-from model.batches import split
-from model.outputs import Outputs
+from model.data.bank import ImageBank
 from model.pretext import PRETEXT_TASKS, extract_losses, train_pretext
-from model.query import Pool, QuerySettings, plan_round
-from model.samplers import SAMPLERS
+from model.querying.batches import split
+from model.querying.outputs import Outputs
+from model.querying.plan import Pool, QuerySettings, plan_round
+from model.querying.samplers import SAMPLERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "development.md"
 RIM, MIRROR = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from model import distances
-from model.distances import blocks, neighbours, to_nearest, unit_rows
+from model.querying import distances
+from model.querying.distances import blocks, neighbours, to_nearest, unit_rows
 
 
 @pytest.fixture(params=[1 << 22, 7])

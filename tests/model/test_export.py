@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from model.bank import ImageBank
-from model.calibration import calibrate
+from model.data.bank import ImageBank
+from model.data.decoding import decode
 from model.errors import BadInput
+from model.evaluation.calibration import calibrate
 from model.export import export
-from model.images import decode
-from model.learner import Learner, fit
+from model.learners.own_network import Learner, fit
 
 SIDE = 16
 CLASSES = ["left", "right <ä>"]

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from model.h1 import Row, cross_entropy, main, table
-from model.metrics import spearman
-from model.training import read_weights
+from model.evaluation.metrics import spearman
+from model.lab.loss_correlation import Row, cross_entropy, main, table
+from model.training.loop import read_weights
 
 ARGUMENTS = "--data digits --pool 150 --test 80 --seeds 1 --epochs 2 --pretext-epochs 1 --device cpu"
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import images
+from model.data import decoding
+from model.data.decoding import MAX_PIXELS, auto_side, decode, measure
 from model.errors import BadImage, BadInput
-from model.images import MAX_PIXELS, auto_side, decode, measure
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -155,8 +155,8 @@ def test_decode_takes_the_first_frame_of_an_animation(kind):
 def test_decode_takes_a_large_jpeg_at_an_eighth_of_its_side(monkeypatch):
     data = encode(Image.new("RGB", (4000, 2000), "red"), "JPEG")
     sizes = []
-    to_rgb = images._to_rgb
-    monkeypatch.setattr(images, "_to_rgb", lambda image, span: sizes.append(image.size) or to_rgb(image, span))
+    to_rgb = decoding._to_rgb
+    monkeypatch.setattr(decoding, "_to_rgb", lambda image, span: sizes.append(image.size) or to_rgb(image, span))
     assert near(decode(data, 32)[0, 0], RED)
     assert sizes == [(500, 250)]
 
@@ -184,11 +184,11 @@ def odd(mode, size):
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "I;16", "I", "F"])
 def test_squeezed_is_what_pillow_makes_of_the_whole(mode, size, monkeypatch):
     image = odd(mode, size)
-    whole = images._to_rgb(image, images._range(image))
-    expected = np.asarray(whole.resize((5, 5), Image.Resampling.BICUBIC, reducing_gap=images.GAP))
+    whole = decoding._to_rgb(image, decoding._range(image))
+    expected = np.asarray(whole.resize((5, 5), Image.Resampling.BICUBIC, reducing_gap=decoding.GAP))
     for tile in (1024, 32, 1):
-        monkeypatch.setattr(images, "TILE", tile)
-        np.testing.assert_array_equal(np.asarray(images._squeezed(image, 5)), expected)
+        monkeypatch.setattr(decoding, "TILE", tile)
+        np.testing.assert_array_equal(np.asarray(decoding._squeezed(image, 5)), expected)
 
 
 def test_pillow_itself_stops_above_our_limit_and_says_nothing_below():
@@ -273,9 +273,9 @@ def test_decode_refuses_a_jpeg_of_a_thousand_scans(bomb, monkeypatch):
 
 def test_decode_takes_fewer_scans_of_a_larger_jpeg(monkeypatch):
     data = repeated(progressive(), 40)
-    monkeypatch.setattr(images, "MAX_SCANNED_PIXELS", 60 * 64 * 64)
+    monkeypatch.setattr(decoding, "MAX_SCANNED_PIXELS", 60 * 64 * 64)
     decode(data, 16)
-    monkeypatch.setattr(images, "MAX_SCANNED_PIXELS", 40 * 64 * 64)
+    monkeypatch.setattr(decoding, "MAX_SCANNED_PIXELS", 40 * 64 * 64)
     with pytest.raises(BadImage, match="has 50 scans"):
         decode(data, 16)
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from model.bank import ImageBank
+from model.data.bank import ImageBank
 from model.errors import BadInput, ModelError, UnknownName
-from model.learner import RECIPES, Learner, fit
-from model.main_network import Parts
-from model.outputs import FEATURES
+from model.learners.own_network import RECIPES, Learner, fit
+from model.networks.initialization import choose_start
+from model.networks.main import Parts
 from model.pretext import train_pretext
-from model.start import choose_start
-from model.training import read_weights, write_weights
+from model.querying.outputs import FEATURES
+from model.training.loop import read_weights, write_weights
 
 EMBEDDINGS = frozenset({"embeddings"})
 
@@ -132,11 +132,11 @@ def test_fit_repeats_with_its_seed(world, tmp_path):
 
 def test_fit_goes_on_after_a_stop_to_the_same_weights(world, tmp_path, monkeypatch):
 
-    import model.learner as learner
+    import model.learners.own_network as learner
 
     recipe = learner.RECIPES["auto"]
     monkeypatch.setitem(learner.RECIPES, "auto", replace(recipe, plan=replace(recipe.plan, checkpoint_s=0.0)))
-    monkeypatch.setattr("model.training.REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr("model.training.loop.REPORT_EVERY_S", 0.0)
     run(world, tmp_path)
     undisturbed = read_weights(tmp_path / "m.pt")["module"]
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from model.bank import ImageBank
+from model.data.bank import ImageBank
 from model.errors import BadInput, UnknownName
-from model.learner import PASSES, Learner, fit, mutual_information
-from model.main_network import DROPOUT, MEMBERS, LossPrediction, MainNetwork, Parts
-from model.networks import NETWORKS, Network, build_backbone
-from model.samplers.entropy import entropy
-from model.training import read_weights
+from model.learners.own_network import PASSES, Learner, fit, mutual_information
+from model.networks.backbones import NETWORKS, Network, build_backbone
+from model.networks.main import DROPOUT, MEMBERS, LossPrediction, MainNetwork, Parts
+from model.querying.samplers.entropy import entropy
+from model.training.loop import read_weights
 
 NEEDS = ("mutual_information", "ensemble_probs", "predicted_losses", "detached_losses", "labeledness")
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from model.errors import BadInput
-from model.metrics import (
+from model.evaluation.metrics import (
     accuracy,
     class_histogram,
     cohen_kappa,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from model.mirror import LIMIT, mirror_changes_class, mirror_share
+from model.data.flip_check import LIMIT, mirror_changes_class, mirror_share
 
 
 def test_mirror_share_is_high_for_digits():

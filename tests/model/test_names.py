@@ -1,6 +1,6 @@
 from model import names
-from model.learner import RECIPES
-from model.networks import NETWORKS
+from model.learners.own_network import RECIPES
+from model.networks.backbones import NETWORKS
 from model.pretext import PRETEXT_TASKS, jigsaw
 
 

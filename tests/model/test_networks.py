@@ -3,7 +3,7 @@ import torch
 
 from model import names
 from model.errors import BadInput, ModelError, UnknownName
-from model.networks import NETWORKS, Network, build_backbone, load_imagenet, resolve
+from model.networks.backbones import NETWORKS, Network, build_backbone, load_imagenet, resolve
 
 
 @pytest.mark.parametrize("side", [16, 32, 64, 96])

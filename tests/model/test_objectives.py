@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.objectives import MARGIN, barlow_loss, ranking_loss
+from model.training.objectives import MARGIN, barlow_loss, ranking_loss
 
 
 def test_ranking_loss_by_hand():

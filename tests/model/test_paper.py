@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from model.bank import ImageBank
-from model.learner import RECIPES as MAIN
-from model.learner import Learner, fit
+from model.data.bank import ImageBank
+from model.learners.own_network import RECIPES as MAIN
+from model.learners.own_network import Learner, fit
 from model.pretext import train_pretext
 from model.pretext.run import RECIPES as PRETEXT
-from model.training import read_weights
+from model.training.loop import read_weights
 
 
 def test_pretext_training_is_the_papers():

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from model import names
-from model.bank import ImageBank
+from model.data.bank import ImageBank
 from model.errors import BadInput, ModelError, UnknownName
-from model.networks import Network, build_backbone
+from model.lab.score_pretext import main
+from model.networks.backbones import Network, build_backbone
 from model.pretext import PRETEXT_TASKS, extract_losses, pretext_task, train_pretext
-from model.pretext.__main__ import main
 from model.pretext.run import CHUNK, load_pretext, read_pretext
-from model.training import read_weights
+from model.training.loop import read_weights
 
 CPU = torch.device("cpu")
 
@@ -150,8 +150,9 @@ def test_train_pretext_killed_goes_on_to_the_same_weights(tmp_path):
     """Kill the process after its first checkpoint; the weights have to be those of an undisturbed training."""
     bank = bank_of(tmp_path / "bank", gradients(60))
     script = (
-        "import sys; from pathlib import Path; from model.bank import ImageBank\n"
-        "from model.pretext import train_pretext; import model.training; model.training.REPORT_EVERY_S = 0.0\n"
+        "import sys; from pathlib import Path; from model.data.bank import ImageBank\n"
+        "from model.pretext import train_pretext\n"
+        "import model.training.loop; model.training.loop.REPORT_EVERY_S = 0.0\n"
         "import torch; torch.set_num_threads(int(sys.argv[2]))\n"  # sums of another order are other sums
         "folder = Path(sys.argv[1]); print('ready', flush=True)\n"
         "train_pretext('rotation', ImageBank.open(folder / 'bank'), out=folder / 'w.pt', checkpoint=folder / 'c.pt',"
@@ -289,7 +290,7 @@ def test_extraction_refuses_weights_that_do_not_fit(trained, tmp_path):
 
 
 def test_extraction_refuses_to_order_a_pool_by_nan(trained, tmp_path):
-    from model.training import write_weights
+    from model.training.loop import write_weights
 
     bank, weights, _, _ = trained
     content = read_weights(weights)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.networks import build_backbone
+from model.networks.backbones import build_backbone
 from model.pretext.barlow_twins import LAMBDA, WIDTH, BarlowTwins, attribute
 from model.pretext.views import distort
 

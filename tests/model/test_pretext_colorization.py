@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from model.bank import ImageBank
+from model.data.bank import ImageBank
 from model.errors import BadInput
-from model.networks import build_backbone
+from model.networks.backbones import build_backbone
 from model.pretext import train_pretext
 from model.pretext.colorization import Colorization, colour_side, soft_bins
-from model.pretext.lab import rgb_to_lab
+from model.pretext.colour_space import rgb_to_lab
 
 
 @pytest.fixture

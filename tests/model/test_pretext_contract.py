@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from model import names
-from model.bank import ImageBank
+from model.data.bank import ImageBank
 from model.errors import BadInput
-from model.networks import build_backbone
-from model.outputs import FEATURES
+from model.networks.backbones import build_backbone
 from model.pretext import PRETEXT_TASKS, extract_embeddings, extract_losses, train_pretext
 from model.pretext.colorization import as_grey
-from model.pretext.lab import rgb_to_lab
-from model.training import Plan, train
+from model.pretext.colour_space import rgb_to_lab
+from model.querying.outputs import FEATURES
+from model.training.loop import Plan, train
 
 CPU = torch.device("cpu")
 ALONE = {"simclr", "barlow_twins"}  # cannot train on a single image

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from model.networks import build_backbone
+from model.networks.backbones import build_backbone
 from model.pretext.inpainting import Inpainting, four_quarters, one_hole
 
 

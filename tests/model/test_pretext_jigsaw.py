@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.bank import ImageBank
+from model.data.bank import ImageBank
 from model.errors import BadInput
-from model.networks import build_backbone
+from model.networks.backbones import build_backbone
 from model.pretext.jigsaw import Jigsaw, cut, distant_permutations
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.pretext.lab import ab_bins, rgb_to_lab
+from model.pretext.colour_space import ab_bins, rgb_to_lab
 
 
 @pytest.mark.parametrize(

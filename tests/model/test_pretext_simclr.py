@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.augment import Augmentation, augment
-from model.networks import build_backbone
+from model.data.augment import Augmentation, augment
+from model.networks.backbones import build_backbone
 from model.pretext.simclr import REFERENCES, TEMPERATURE, SimClr, against_references, nt_xent
 from model.pretext.views import blur, jitter, luma
 

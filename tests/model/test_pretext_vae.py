@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.networks import build_backbone
+from model.networks.backbones import build_backbone
 from model.pretext.vae import KL_WEIGHT, LATENT, Vae, divergence
 
 

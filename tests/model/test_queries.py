@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from model.outputs import Outputs
-from model.queries import FIRST_QUERIES
-from model.queries.clusters import kmeans, share
-from model.queries.scan import scan_clusters, scan_loss
-from model.selection import Candidates
+from model.querying.first_queries import FIRST_QUERIES
+from model.querying.first_queries.clusters import kmeans, share
+from model.querying.first_queries.scan import scan_clusters, scan_loss
+from model.querying.outputs import Outputs
+from model.querying.selection import Candidates
 
 
 def rng(seed=0):
@@ -115,9 +115,11 @@ def test_typical_asks_first_where_nothing_is_covered():
 
 
 def test_typical_of_a_large_batch_spreads_over_a_drawn_part_of_it(monkeypatch):
-    monkeypatch.setattr("model.queries.typical.SAMPLE", 60)
+    monkeypatch.setattr("model.querying.first_queries.typical.SAMPLE", 60)
     sizes = []
-    monkeypatch.setattr("model.queries.typical.kmeans", lambda x, *rest: sizes.append(len(x)) or kmeans(x, *rest))
+    monkeypatch.setattr(
+        "model.querying.first_queries.typical.kmeans", lambda x, *rest: sizes.append(len(x)) or kmeans(x, *rest)
+    )
     groups = (np.arange(100)[:, None] / 50 + np.array([0, 90, 180, 270])).ravel()  # image i is of group i % 4
     candidates = on_a_circle(*groups, covered=[0])
     asked = ask("typical", 4, candidates)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.batches import BATCH_ORDERS, split
 from model.errors import BadInput, UnknownName
-from model.outputs import Outputs
-from model.query import Pool, QuerySettings, extend_reserve, plan_round
+from model.querying.batches import BATCH_ORDERS, split
+from model.querying.outputs import Outputs
+from model.querying.plan import Pool, QuerySettings, extend_reserve, plan_round
 
 # What can be worked out by hand. What asks by features is in the contract of all strategies.
 plainly = partial(QuerySettings, first_query="even", sampler="least_confidence")
@@ -323,6 +323,7 @@ def test_a_million_images_are_planned_in_memory_of_their_own_order():
 
 
 def test_planning_a_round_loads_no_torch():
-    modules = "model.query, model.batches, model.samplers, model.queries, model.metrics, model.curves"
+    querying = [f"model.querying.{name}" for name in ("plan", "batches", "samplers", "first_queries")]
+    modules = ", ".join([*querying, "model.evaluation.metrics", "model.lab.learning_curves"])
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

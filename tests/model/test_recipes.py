@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from model.augment import NONE
-from model.bank import ImageBank
-from model.recipes import RECIPES, adapted
+from model.data.augment import NONE
+from model.data.bank import ImageBank
+from model.training.recipes import RECIPES, adapted
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.bank import ImageBank
-from model.curves import Row
+from model.data.bank import ImageBank
 from model.errors import BadInput
-from model.report import asked, curves, ranks
-from model.report.__main__ import main, report
-from model.report.chart import Chart, Trace
-from model.report.page import write_page
-from model.report.picture import write_png
+from model.lab.learning_curves import Row
+from model.lab.report import asked, curves, ranks
+from model.lab.report.__main__ import main, report
+from model.lab.report.chart import Chart, Trace
+from model.lab.report.page import write_page
+from model.lab.report.picture import write_png
 
 STRATEGIES = ("random", "//typical/margin")
 
@@ -153,8 +153,8 @@ def test_maps_name_the_network_whose_features_they_show(work):
 
 
 def test_maps_mark_as_many_images_of_every_strategy_and_say_so_where_they_leave_some_out(work, monkeypatch):
-    monkeypatch.setattr("model.report.asked.FEWEST_MARKED", 2)
-    monkeypatch.setattr("model.report.asked.MOST_MAPPED", 24)
+    monkeypatch.setattr("model.lab.report.asked.FEWEST_MARKED", 2)
+    monkeypatch.setattr("model.lab.report.asked.MOST_MAPPED", 24)
     found = by_name(asked.charts(ONE_SEED, work, "cpu"))
     assert [len(trace.x) for trace in found["map-00"].traces] == [24, 2, 2]
     assert [len(trace.x) for trace in found["map-01"].traces] == [24, 2, 2]
@@ -164,7 +164,7 @@ def test_maps_mark_as_many_images_of_every_strategy_and_say_so_where_they_leave_
 def test_maps_compute_features_of_nothing_but_the_images_drawn(work, monkeypatch):
     import model.pretext
 
-    monkeypatch.setattr("model.report.asked.MOST_MAPPED", 24)
+    monkeypatch.setattr("model.lab.report.asked.MOST_MAPPED", 24)
     sizes, extract = [], model.pretext.extract_embeddings
     monkeypatch.setattr(
         "model.pretext.extract_embeddings", lambda bank, *a, **k: sizes.append(len(bank)) or extract(bank, *a, **k)

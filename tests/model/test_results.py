@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from model.errors import BadInput
-from model.results import Results
-from model.world import Setting
+from model.lab.experiment import Setting
+from model.lab.results import Results
 
 SETTING = Setting(data="digits", rounds=2, k=10)
 OTHER = Setting(data="digits", rounds=2, k=11)
@@ -53,7 +53,8 @@ def test_results_that_never_began_are_free_for_another_setting(tmp_path):
 def test_results_that_another_process_writes_are_refused_until_it_ends(tmp_path):
     begun(tmp_path / "r.json", {"round": 0})
     hold = (
-        "import sys; from pathlib import Path; from model.results import Results; from model.world import Setting\n"
+        "import sys; from pathlib import Path; from model.lab.results import Results\n"
+        "from model.lab.experiment import Setting\n"
         "with Results(Path(sys.argv[1]), Setting(data='digits', rounds=2, k=10)): print('held', flush=True), input()"
     )
     command = [sys.executable, "-c", hold, str(tmp_path / "r.json")]

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from model.errors import BadInput
-from model.outputs import PASSES, Outputs
-from model.samplers import SAMPLERS
-from model.samplers.entropy import entropy
-from model.samplers.weibull import fit_weibull
-from model.selection import Candidates
+from model.querying.outputs import PASSES, Outputs
+from model.querying.samplers import SAMPLERS
+from model.querying.samplers.entropy import entropy
+from model.querying.samplers.weibull import fit_weibull
+from model.querying.selection import Candidates
 
 
 def rng(seed=0):
@@ -224,7 +224,7 @@ def test_uncertainty_herding_is_the_greedy_maximum_of_its_definition(covered):
 
 
 def test_uncertainty_herding_of_a_large_pool_asks_a_drawn_part_of_it(monkeypatch):
-    monkeypatch.setattr("model.samplers.uncertainty_herding.SAMPLE", 20)
+    monkeypatch.setattr("model.querying.samplers.uncertainty_herding.SAMPLE", 20)
     generator = rng(5)
     arrays = {"probs": generator.dirichlet(np.ones(4), 500), "embeddings": generator.normal(size=(500, 5))}
     asked = [ask("uncertainty_herding", 30, seed=seed, **arrays) for seed in (0, 0, 1)]

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import BadInput
-from model.outputs import FEATURES, OUTPUTS, Outputs, as_features
-from model.selection import Candidates, lowest, ranked, strictly_rising
+from model.querying.outputs import FEATURES, OUTPUTS, Outputs, as_features
+from model.querying.selection import Candidates, lowest, ranked, strictly_rising
 
 
 def test_strictly_rising_keeps_values_that_rise():

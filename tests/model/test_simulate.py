@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.curves import Row
 from model.errors import BadInput, UnknownName
-from model.results import Results
-from model.simulate import Strategy, _done, main, parse_strategy
-from model.world import Setting
+from model.lab.experiment import Setting
+from model.lab.learning_curves import Row
+from model.lab.results import Results
+from model.lab.simulate import Strategy, _done, main, parse_strategy
 
 SETTING = Setting(data="digits", rounds=2, k=10)
 

@@ -3,9 +3,9 @@ import pytest
 from PIL import Image
 
 from model.errors import BadInput, ModelError
-from model.source import load_source
-from model.study import check
-from model.world import Setting
+from model.lab.arguments import check
+from model.lab.experiment import Setting
+from model.lab.sources import load_source
 
 
 def folder_of(root, *names, n=4):

@@ -4,11 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.curves import Row
 from model.errors import BadInput
-from model.stopping import Measured, outlook
-from model.stopping.__main__ import main
-from model.stopping.rules import cover, judge, runs_of
+from model.evaluation.forecast import Measured, outlook
+from model.lab.learning_curves import Row
+from model.lab.stopping import main
+from model.lab.stopping_rules import cover, judge, runs_of
 
 
 def learner(exponent: float, start: float, rounds: int, holdout: int) -> list[Measured]:

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from model.batches import split
 from model.errors import UnknownName
-from model.outputs import OUTPUTS, Outputs, pool_axis
-from model.queries import FIRST_QUERIES, first_query
-from model.query import Pool, QuerySettings, plan_round
-from model.samplers import SAMPLERS, sampler
-from model.selection import Candidates
+from model.querying.batches import split
+from model.querying.first_queries import FIRST_QUERIES, first_query
+from model.querying.outputs import OUTPUTS, Outputs, pool_axis
+from model.querying.plan import Pool, QuerySettings, plan_round
+from model.querying.samplers import SAMPLERS, sampler
+from model.querying.selection import Candidates
 
 STRATEGIES = [
     pytest.param(s, id=f"{kind}-{n}")

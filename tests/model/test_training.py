@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.bank import ImageBank
+from model.data.bank import ImageBank
 from model.errors import BadInput, ModelError
-from model.training import Images, Plan, _Sgd, read_weights, recalibrate, train, write_weights
+from model.training.loop import Images, Plan, _Sgd, read_weights, recalibrate, train, write_weights
 
 CPU = torch.device("cpu")
 
@@ -61,7 +61,7 @@ def stop_at(share):
 
 @pytest.fixture(autouse=True)
 def report_at_once(monkeypatch):
-    monkeypatch.setattr("model.training.REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr("model.training.loop.REPORT_EVERY_S", 0.0)
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
@@ -150,7 +150,7 @@ def test_train_killed_and_resumed_ends_in_the_same_bits(tmp_path):
     """Kill the process for real, while it trains."""
     script = (
         "import sys; sys.path.insert(0, 'tests/model'); from pathlib import Path; import test_training as t\n"
-        "import model.training; model.training.REPORT_EVERY_S = 0.0\n"
+        "import model.training.loop; model.training.loop.REPORT_EVERY_S = 0.0\n"
         "t.run(t.Fit(), Path(sys.argv[1]), t.Plan(40, 16, lr=0.05),"
         " progress=lambda share: print(share, flush=True) or __import__('time').sleep(0.05))\n"
     )

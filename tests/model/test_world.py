@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from model.data.atomic_files import save_array
 from model.errors import UnknownName
-from model.files import save_array
-from model.world import draw_pool, pretext_of
+from model.lab.experiment import draw_pool, pretext_of
 
 
 def rng(seed=0):

@@ -1,5 +1,5 @@
 """A small web server, which tests/studio uses as well."""
 
-from studio_web import web
+from support.studio_web import web
 
 __all__ = ["web"]

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from e2e_harness import CONFIG, wait_for
-from labelstudio import binary, free_port
+from support.e2e_harness import CONFIG, wait_for
+from support.labelstudio import binary, free_port
 
-from backend.studio.annotator import Annotator
+from backend.demo.annotator import Annotator
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"

@@ -16,17 +16,17 @@ import numpy as np
 import psutil
 import pytest
 import requests
-from e2e_harness import REPOSITORY, wait_for
-from labelstudio import free_port
 from PIL import Image
-from processes import gone
 from sklearn.datasets import load_digits
+from support.e2e_harness import REPOSITORY, wait_for
+from support.labelstudio import free_port
+from support.processes import gone
 
-from backend.demo.images import PLACEHOLDERS, DemoImages, digits, folder_images
+from backend.demo.annotator import Annotator
 from backend.demo.run import KEPT, MARK, Kept, _own_folder
+from backend.demo.sample_images import PLACEHOLDERS, DemoImages, digits, folder_images
 from backend.errors import ConfigError
-from backend.studio.annotator import Annotator
-from model.images import auto_side
+from model.data.decoding import auto_side
 
 ANSWER = {"from_name": "class", "to_name": "image", "type": "choices", "value": {"choices": ["A"]}}
 

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from labelstudio import LabelStudioServer, free_port
-from redis_server import running_redis
-from studio_web import Web, png, reply
+from support.labelstudio import LabelStudioServer, free_port
+from support.redis_server import running_redis
+from support.studio_web import Web, png, reply
 
 from backend.config import SECRET_HEADER, Settings
+from backend.demo.annotator import Annotator
 from backend.doctor import Finding, examine, machine
-from backend.queueing import QUEUES, Queueing
+from backend.queueing.queues import QUEUES, Queueing
 from backend.store import AskRole, AskState, Store
 from backend.store.rounds import Ask
 from backend.store.tables import Answer
 from backend.store.tasks import TaskChange
-from backend.studio.annotator import Annotator
 from backend.studio.availability import availability
 from backend.studio.client import LabelStudio, NamedToken, Prediction
 

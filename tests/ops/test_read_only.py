@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from e2e_fixtures import digits  # noqa: F401 - a fixture
-from e2e_harness import CONFIG, Backend, LabelingProject, wait_for
-from labelstudio import LabelStudioServer, free_port
-from namespaces import sealed
 from ops.test_compose import image_instructions
+from support.e2e_fixtures import digits  # noqa: F401 - a fixture
+from support.e2e_harness import CONFIG, Backend, LabelingProject, wait_for
+from support.labelstudio import LabelStudioServer, free_port
+from support.namespaces import sealed
 
-from backend.studio.annotator import Annotator
+from backend.demo.annotator import Annotator
 
 LINES = "Read-only file system", "Permission denied", "Traceback"
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from e2e_harness import wait_for
+from support.e2e_harness import wait_for
 
-from backend import redis_server
 from backend.errors import ConfigError
-from backend.redis_server import PrivateRedis, find_program
+from backend.server import redis_server
+from backend.server.redis_server import PrivateRedis, find_program
 
 
 @contextmanager

@@ -12,14 +12,14 @@ import psutil
 import pytest
 import redis
 import requests
-from e2e_harness import REPOSITORY, Backend, wait_for
-from labelstudio import free_port
-from processes import gone
+from support.e2e_harness import REPOSITORY, Backend, wait_for
+from support.labelstudio import free_port
+from support.processes import gone
 
 from backend.config import Settings
 from backend.errors import QueueUnavailable
-from backend.queueing import Queueing
-from backend.web_server import warn_if_open
+from backend.queueing.queues import Queueing
+from backend.server.gunicorn import warn_if_open
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from e2e_harness import wait_for
-from processes import gone
+from support.e2e_harness import wait_for
+from support.processes import gone
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0  # of a machine that does other things; children that nobody ends live five times as long
@@ -31,8 +31,8 @@ class Tree:
     def __init__(self, children: str, grace_s: float = 5, linux: bool = True) -> None:
         code = (
             "import logging, sys\n"
-            f"import backend.supervisor; backend.supervisor.LINUX &= {linux}\n"
-            "from backend.supervisor import Child, Supervisor\n"
+            f"import backend.server.supervisor; backend.server.supervisor.LINUX &= {linux}\n"
+            "from backend.server.supervisor import Child, Supervisor\n"
             "logging.basicConfig(level='INFO', format='%(message)s', stream=sys.stdout)\n"
             f"python = [sys.executable, '-c']\nsys.exit(Supervisor([{children}], grace_s={grace_s}).run())"
         )
@@ -124,7 +124,7 @@ def test_children_die_with_a_supervisor_that_is_killed(tree: Tree) -> None:
 
 def test_children_watch_their_supervisor_where_the_kernel_does_not() -> None:
     watching = (
-        "import backend.supervisor as s, time; s.LINUX = False; s.watch_parent(); print('watching', flush=True);"
+        "import backend.server.supervisor as s, time; s.LINUX = False; s.watch_parent(); print('watching', flush=True);"
         "time.sleep(300)"
     )
     tree = Tree(f"Child('a', [*python, {watching!r}])", linux=False)

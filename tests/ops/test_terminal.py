@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from backend.config import Settings
-from backend.status_table import show_status
+from backend.server.progress import bars, line_of, running
+from backend.status.table import show_status
 from backend.store import Answer, ProjectRow, Store
 from backend.store.tasks import TaskChange
-from backend.terminal import bars, line_of, running
 
 
 @pytest.fixture

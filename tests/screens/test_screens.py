@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import requests
-from e2e_harness import CONFIG, Backend, LabelingProject
-from labelstudio import LabelStudioServer
 from rich.console import Console
+from support.e2e_harness import CONFIG, Backend, LabelingProject
+from support.labelstudio import LabelStudioServer
 
 from backend.config import Settings
-from backend.status_table import show_status
-from backend.studio.annotator import Annotator
+from backend.demo.annotator import Annotator
+from backend.status.table import show_status
 from backend.studio.client import LabelStudio, NamedToken
 from scripts.chromium import BINARY, Chromium, started
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from backend.store import Answer, AskRole, AskState, ProjectRow, Store
-from backend.store.insight import Asked, QueuedImage
+from backend.store.dashboard_queries import Asked, QueuedImage
 from backend.store.rounds import Ask
 from backend.store.tasks import TaskChange
 
@@ -80,7 +80,7 @@ def test_labeled_and_holdout_go_by_pool_index(insight, project: ProjectRow) -> N
 
 
 def test_pool_is_what_the_loop_sees_of_it(insight, store: Store, project: ProjectRow, monkeypatch) -> None:
-    monkeypatch.setattr("backend.store.insight.LINES", 2)  # several reads
+    monkeypatch.setattr("backend.store.dashboard_queries.LINES", 2)  # several reads
     store.tasks.mark_gone(project.id, [1])
     store.tasks.apply(project.id, [TaskChange(6, "x", None, Answer.SKIPPED, None)])
     found, oracle = insight.pool(project.id, 5), store.tasks.pool(project.id, 5)

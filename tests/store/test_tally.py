@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from backend.store import Answer, ProjectRow, Store
 from backend.store.rounds import Ask
 from backend.store.tables import AskRole, ImageState, TallyRow, TaskRow
-from backend.store.tally import RECENT_S, TaskCounts
+from backend.store.task_counts import RECENT_S, TaskCounts
 from backend.store.tasks import Failure, TaskChange
 
 ANSWERS = [(Answer.NONE, None), (Answer.LABELED, "cat"), (Answer.SKIPPED, None), (Answer.TIE, None)]

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from labelstudio import LabelStudioServer
-from studio_web import web
+from support.labelstudio import LabelStudioServer
+from support.studio_web import web
 
 from backend.addresses import AllowedAddresses
-from backend.studio.annotator import Annotator
+from backend.demo.annotator import Annotator
 from backend.studio.availability import availability
 from backend.studio.client import LabelStudio, NamedToken
 

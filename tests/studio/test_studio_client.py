@@ -4,11 +4,11 @@ import time
 from dataclasses import replace
 
 import pytest
-from studio_web import Web, png, reply
+from support.studio_web import Web, png, reply
 
+from backend.demo.annotator import Annotator
 from backend.errors import StudioError
 from backend.studio import predictions, tasks
-from backend.studio.annotator import Annotator
 from backend.studio.client import LabelStudio, Prediction
 
 RESULT = [{"from_name": "choice", "to_name": "image", "type": "choices", "value": {"choices": ["cat"]}}]

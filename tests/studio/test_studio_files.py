@@ -4,14 +4,14 @@ import time
 from pathlib import Path
 
 import pytest
-from labelstudio import LabelStudioServer
-from studio_web import Web, png, reply, serving
+from support.labelstudio import LabelStudioServer
+from support.studio_web import Web, png, reply, serving
 
 from backend.addresses import AllowedAddresses
+from backend.demo.annotator import Annotator
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
-from backend.studio import files, guard
+from backend.studio import download, ssrf
 from backend.studio import session as session_module
-from backend.studio.annotator import Annotator
 from backend.studio.client import LabelStudio, NamedToken
 
 TOKEN = "c0ffee" * 7
@@ -117,7 +117,7 @@ def test_fetch_gives_up_on_a_circle_of_redirects(ours: LabelStudio, web: Web):
     web.answer = lambda handler, _: reply(handler, 302, "", Location="/ls/again")
     with pytest.raises(ImageError, match="more than 5 times"):
         ours.fetch("/again", 1)
-    assert len(web.requests) == files.REDIRECTS + 1
+    assert len(web.requests) == download.REDIRECTS + 1
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://host/a.png"])
@@ -172,11 +172,11 @@ def test_fetch_ends_a_body_that_trickles(ours: LabelStudio, other: Web, monkeypa
         handler.send_response(200)
         handler.end_headers()
         for _ in range(20):
-            handler.wfile.write(b"x" * files.CHUNK)
+            handler.wfile.write(b"x" * download.CHUNK)
             time.sleep(0.05)
         handler.close_connection = True
 
-    monkeypatch.setattr(files, "FILE_S", 0.2)
+    monkeypatch.setattr(download, "FILE_S", 0.2)
     other.answer = answer
     with pytest.raises(ImageUnavailable, match=r"did not send the whole file in 0\.2 s"):
         ours.fetch(f"{other.url}/a.png", 1)
@@ -195,7 +195,7 @@ def test_fetch_ends_a_body_that_trickles_byte_by_byte(ours: LabelStudio, other: 
         whole.append(True)
         handler.close_connection = True
 
-    monkeypatch.setattr(files, "FILE_S", 0.2)
+    monkeypatch.setattr(download, "FILE_S", 0.2)
     other.answer = answer
     with pytest.raises(ImageUnavailable, match=r"did not send the whole file in 0\.2 s"):
         ours.fetch(f"{other.url}/a.png", 1)
@@ -212,7 +212,7 @@ def test_fetch_ends_an_answer_that_never_quite_begins(ours: LabelStudio, other: 
             time.sleep(0.05)
         whole.append(True)
 
-    monkeypatch.setattr(guard, "HEAD_S", 0.2)
+    monkeypatch.setattr(ssrf, "HEAD_S", 0.2)
     other.answer = answer
     with pytest.raises(ImageUnavailable, match=r"127\.0\.0\.1 did not answer"):
         ours.fetch(f"{other.url}/a.png", 1)
@@ -228,7 +228,7 @@ def test_fetch_leaves_a_host_alone_that_failed_three_times_in_a_row(ours: LabelS
     for _ in range(10):
         with pytest.raises(ImageUnavailable, match=r"127\.0\.0\.1 did not answer"):
             ours.fetch(f"{other.url}/a.png", 1)
-    assert len(other.requests) == files.HOST_FAILURES * files.FILE_ATTEMPTS
+    assert len(other.requests) == download.HOST_FAILURES * download.FILE_ATTEMPTS
 
 
 @pytest.mark.parametrize("healthy", [True, False])
@@ -253,7 +253,7 @@ def test_fetch_stops_at_its_limit(ours: LabelStudio, other: Web, monkeypatch, an
         handler.wfile.write(b"x" * 2000)
         handler.close_connection = True
 
-    monkeypatch.setattr(files, "FILE_BYTES", 1024)
+    monkeypatch.setattr(download, "FILE_BYTES", 1024)
     other.answer = answer
     with pytest.raises(ImageError, match="larger than"):
         ours.fetch(f"{other.url}/a.png", 1)

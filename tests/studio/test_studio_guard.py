@@ -5,12 +5,12 @@ from ipaddress import ip_address
 
 import pytest
 import requests
-from studio_web import Web, png, reply
+from support.studio_web import Web, png, reply
 
 from backend.addresses import AllowedAddresses
 from backend.errors import ImageError, ImageUnavailable
 from backend.studio.client import LabelStudio, NamedToken
-from backend.studio.guard import GuardedAdapter
+from backend.studio.ssrf import GuardedAdapter
 
 REFUSED = [
     "127.0.0.1", "127.8.9.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.100.100.200", "0.0.0.0",

@@ -3,14 +3,14 @@ import time
 
 import numpy as np
 import pytest
-from studio_web import Web, png, reply
+from support.studio_web import Web, png, reply
 
+from backend.demo.annotator import Annotator
 from backend.errors import StudioUnreachable
-from backend.studio import images
+from backend.items import fetching
+from backend.items.fetching import AHEAD, PixelBudget, download_images
 from backend.studio import session as session_module
-from backend.studio.annotator import Annotator
 from backend.studio.client import LabelStudio, NamedToken
-from backend.studio.images import AHEAD, PixelBudget, download_images
 
 
 @pytest.fixture(autouse=True)
@@ -104,8 +104,8 @@ def test_download_images_decodes_so_many_pixels_at_once(ours: LabelStudio, web: 
             at_once.pop()
         return np.zeros((side, side, 3), np.uint8)
 
-    monkeypatch.setattr(images, "decode", decode)
-    monkeypatch.setattr(images, "_budget", PixelBudget(budget))
+    monkeypatch.setattr(fetching, "decode", decode)
+    monkeypatch.setattr(fetching, "_budget", PixelBudget(budget))
     web.answer = lambda handler, _: reply(handler, 200, png(), "image/png")  # 8 x 6 pixels
     assert len(list(download_images(ours, [(task, f"/data/{task}.png") for task in range(12)], 4))) == 12
     assert max(most) == together

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
+from backend.demo.annotator import Annotator
 from backend.errors import ImageError, ProjectError
-from backend.studio.annotator import Annotator
-from backend.studio.labels import Answer, LabelSpec, aggregate, image_ref, prediction_result, read_label_config
+from backend.labeling.choices import Answer, LabelSpec, aggregate, image_ref, prediction_result, read_label_config
 from backend.studio.types import AnnotationRecord
 
 IMAGE = '<Image name="image" value="$image"/>'

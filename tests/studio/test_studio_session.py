@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 from requests.adapters import HTTPAdapter
-from studio_web import Web, reply
+from support.studio_web import Web, reply
 
+from backend.demo.annotator import Annotator
 from backend.errors import StudioError, StudioMissing, StudioRefused, StudioUnreachable
 from backend.studio import availability as availability_module
 from backend.studio import session as session_module
-from backend.studio.annotator import Annotator
 from backend.studio.availability import availability
 from backend.studio.client import LabelStudio, NamedToken
 from backend.studio.session import StudioSession

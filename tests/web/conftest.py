@@ -1,5 +1,5 @@
 """The application's fixtures, which tests/faults uses as well."""
 
-from web_pages import browser, filled, pages
+from support.web_pages import browser, filled, pages
 
 __all__ = ["browser", "filled", "pages"]

@@ -7,12 +7,12 @@ import time
 
 import pytest
 from PIL import Image
-from web_pages import connect_project, serve
+from support.web_pages import connect_project, serve
 
+from backend.dashboard import assets
 from backend.store import Answer, AskRole, Store
 from backend.store.rounds import Ask
 from backend.store.tasks import Failure, TaskChange
-from backend.web.dashboard import assets
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 

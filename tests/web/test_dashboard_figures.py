@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from backend.files import Files
-from backend.loop.evidence import Hardness, Rate, hardness, hardness_by_round
+from backend.dashboard.figures import FIGURES
+from backend.dashboard.figures.balance import class_table
+from backend.dashboard.figures.base import names, plain
+from backend.dashboard.figures.losses import group_batches
+from backend.dashboard.figures.pool_map import Projection
+from backend.dashboard.text import time_left
+from backend.project_files import Files
+from backend.status.query_error_rate import Hardness, Rate, hardness, hardness_by_round
 from backend.store import Answer, AskRole, JobRow, JobState, Store
-from backend.store.insight import Asked
+from backend.store.dashboard_queries import Asked
 from backend.store.tasks import TaskChange
-from backend.web.dashboard.figures import FIGURES
-from backend.web.dashboard.figures.balance import class_table
-from backend.web.dashboard.figures.base import names, plain
-from backend.web.dashboard.figures.losses import group_batches
-from backend.web.dashboard.figures.pool_map import Projection
-from backend.web.dashboard.words import time_left
 
 CAT, DOG = "cat", "&lt;b&gt;dog&lt;/b&gt;"
 
@@ -59,7 +59,7 @@ def test_the_histogram_counts_each_batch_and_marks_labels(draw) -> None:
 
 
 def test_the_histogram_of_a_very_large_pool_stands_for_all_of_it(draw, monkeypatch) -> None:
-    monkeypatch.setattr("backend.web.dashboard.view.MANY_IMAGES", 12)  # every second image is read
+    monkeypatch.setattr("backend.dashboard.project_page.MANY_IMAGES", 12)  # every second image is read
     bars = draw("losses")["data"][:-1]
     assert [sum(bar["y"]) for bar in bars] == [6, 6]
     assert sum(len([y for y in bar["y"] if y]) for bar in bars) == 6

@@ -2,10 +2,10 @@
 
 import pytest
 
-from backend.loop.evidence import Hardness, Rate
+from backend.dashboard.findings import _accuracy, _agreement, _hardness, _left_out, _one_class
+from backend.status.query_error_rate import Hardness, Rate
 from backend.store import Answer, AskRole
-from backend.store.insight import Asked
-from backend.web.dashboard.findings import _accuracy, _agreement, _hardness, _left_out, _one_class
+from backend.store.dashboard_queries import Asked
 
 
 @pytest.mark.parametrize(

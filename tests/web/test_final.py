@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from backend.files import Files
-from backend.loop.rest import open_rest
+from backend.autolabel.preview import open_rest
+from backend.project_files import Files
 from backend.store import Answer, Store
 from backend.store.tasks import TaskChange
-from model.calibration import fit_temperature
+from model.evaluation.calibration import fit_temperature
 
 CAT, DOG = "cat", "<b>dog</b>"
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -180,7 +180,7 @@ def rows_of(answer) -> list[dict[str, str]]:
 
 
 def test_losses_are_a_line_an_image(client, fresh: Store, monkeypatch) -> None:
-    monkeypatch.setattr("backend.store.insight.LINES", 5)  # several transactions
+    monkeypatch.setattr("backend.store.dashboard_queries.LINES", 5)  # several transactions
     rows = rows_of(client.get("/api/projects/3/losses.csv"))
     assert [int(row["task"]) for row in rows] == list(range(1, 13))
     assert [row["pretext_batch"] for row in rows] == ["0"] * 6 + ["1"] * 6

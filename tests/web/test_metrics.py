@@ -3,8 +3,8 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend.meters import JOB_METER, STUDIO_METER
-from backend.queueing import QUEUES, Queueing
+from backend.queueing.meters import JOB_METER, STUDIO_METER
+from backend.queueing.queues import QUEUES, Queueing
 from backend.store import Store
 
 

@@ -4,9 +4,9 @@ import threading
 import time
 from types import SimpleNamespace
 
-from e2e_harness import wait_for
+from support.e2e_harness import wait_for
 
-from backend.queueing import Queueing
+from backend.queueing.queues import Queueing
 from backend.store import Store
 from backend.web import predict
 

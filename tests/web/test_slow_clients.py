@@ -14,25 +14,25 @@ from contextlib import ExitStack
 from itertools import pairwise
 
 import pytest
-from e2e_harness import wait_for
-from labelstudio import free_port
+from support.e2e_harness import wait_for
+from support.labelstudio import free_port
 
-from backend import web_server, web_worker
-from backend.web import sending
-from backend.web.dashboard.assets import plotly_version
-from backend.web_intake import HEAD_BYTES, KEPT_BYTES, Intake, Progress
+from backend.dashboard.assets import plotly_version
+from backend.server import gunicorn, gunicorn_worker
+from backend.server.request_buffer import HEAD_BYTES, KEPT_BYTES, Intake, Progress
+from backend.web.security import response_limits
 
-MANY = 3 * web_server.WORKERS * web_server.THREADS
+MANY = 3 * gunicorn.WORKERS * gunicorn.THREADS
 HALF_HEAD = b"GET /health HTTP/1.1\r\nX-a: "
 BODY = json.dumps({"action": "ANNOTATION_CREATED", "project": {"id": 3}}).encode()
 HEAD = b"POST /webhook HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 CHUNKED = HEAD.replace(b"Content-Length: %d", b"Transfer-Encoding: chunked")
 QUICK = """
 import sys
-from backend import web_worker
-from backend.web_server import WebServer
-web_worker.REQUEST_S = web_worker.LARGE_S = web_worker.LARGE_WAIT_S = 2.0
-web_worker.SEND_BUFFER = 64 * 1024
+from backend.server import gunicorn_worker
+from backend.server.gunicorn import WebServer
+gunicorn_worker.REQUEST_S = gunicorn_worker.LARGE_S = gunicorn_worker.LARGE_WAIT_S = 2.0
+gunicorn_worker.SEND_BUFFER = 64 * 1024
 WebServer("127.0.0.1", int(sys.argv[1])).run()
 """
 
@@ -126,7 +126,7 @@ def test_clients_that_do_not_take_large_answers_hold_nobody_up(port: int, slow: 
     path = f"/dashboard/plotly-{plotly_version()}.js"
     for _ in range(20):  # each process compresses it once
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
-            assert len(answer.read()) > 2 * sending.LARGE
+            assert len(answer.read()) > 2 * response_limits.LARGE
     answers = [connect(slow, port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()).recv for _ in range(MANY)]
     assert max(health(port) for _ in range(20)) < 1.0
     codes = {answer(12) for answer in answers}
@@ -134,7 +134,7 @@ def test_clients_that_do_not_take_large_answers_hold_nobody_up(port: int, slow: 
 
 
 def test_more_connections_than_are_kept_cost_the_oldest(port: int, slow: ExitStack) -> None:
-    many = 2 * web_worker.PENDING + 100
+    many = 2 * gunicorn_worker.PENDING + 100
     clients = [connect(slow, port, HALF_HEAD) for _ in range(many)]
     assert max(health(port) for _ in range(5)) < 1.0
     assert sum(is_closed(client) for client in clients) >= 50
@@ -152,7 +152,7 @@ def test_a_body_in_pieces_arrives_whole(port: int, slow: ExitStack, size: int) -
 
 
 def test_large_bodies_wait_for_their_turn(port: int, slow: ExitStack) -> None:
-    many = 2 * web_server.WORKERS * web_worker.LARGE + 1
+    many = 2 * gunicorn.WORKERS * gunicorn_worker.LARGE + 1
     clients = [connect(slow, port, HEAD % 1_000_000) for _ in range(many)]
     for client in clients:
         client.sendall(BODY + b" " * (1_000_000 - len(BODY)))

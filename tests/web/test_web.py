@@ -13,8 +13,8 @@ import pytest
 from flask import Request
 
 from backend.config import SECRET_HEADER, Settings
-from backend.files import Files
-from backend.queueing import ADVANCE
+from backend.project_files import Files
+from backend.queueing.queues import ADVANCE
 from backend.store import AskRole, AskState, Store
 from backend.store.rounds import Ask
 from backend.store.tables import Answer

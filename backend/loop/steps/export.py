@@ -1,8 +1,8 @@
 """The export job: the newest model as files for other programs."""
 
+from backend.autolabel.preview import open_rest
 from backend.loop.context import Work
 from backend.loop.heartbeat import Progress
-from backend.loop.rest import open_rest
 
 
 def export(work: Work, progress: Progress) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 from backend.loop.context import Work
 from backend.loop.facts import pretext_key
 from backend.store import RoundRow
-from model.files import save_array
-from model.outputs import OUTPUTS, FloatArray, Outputs, pool_axis
+from model.data.atomic_files import save_array
+from model.querying.outputs import OUTPUTS, FloatArray, Outputs, pool_axis
 
 logger = logging.getLogger(__name__)
 

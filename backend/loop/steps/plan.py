@@ -14,11 +14,11 @@ from backend.loop.steps.pretext import check_current
 from backend.store import AskRole, AskState, RoundRow, RoundState
 from backend.store.rounds import Ask
 from backend.store.tasks import PoolView
-from model.outputs import Outputs, sizes_of
-from model.queries import first_query
-from model.query import Pool, QuerySettings, extend_reserve, plan_round
-from model.samplers import sampler
-from model.selection import Query
+from model.querying.first_queries import first_query
+from model.querying.outputs import Outputs, sizes_of
+from model.querying.plan import Pool, QuerySettings, extend_reserve, plan_round
+from model.querying.samplers import sampler
+from model.querying.selection import Query
 
 logger = logging.getLogger(__name__)
 

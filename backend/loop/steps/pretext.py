@@ -9,12 +9,12 @@ from backend.loop.context import Work
 from backend.loop.facts import pretext_key, split_key, wanted_side
 from backend.loop.heartbeat import Progress
 from backend.loop.steps.sync import open_bank
-from backend.queueing import IO, Turn
-from model.bank import ImageBank
-from model.batches import place, split
-from model.files import save_array
-from model.outputs import FEATURES
-from model.queries import first_query
+from backend.queueing.queues import IO, Turn
+from model.data.atomic_files import save_array
+from model.data.bank import ImageBank
+from model.querying.batches import place, split
+from model.querying.first_queries import first_query
+from model.querying.outputs import FEATURES
 
 TRAIN_SHARE = 0.9  # of the progress bar
 SPLIT_AT_ONCE = 25_000  # images whose batches are written within a second or two

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 
 from backend.errors import ImageError, ProjectGone, StudioMissing
+from backend.labeling.choices import aggregate, image_ref
 from backend.loop.context import Work
 from backend.loop.facts import Observation
 from backend.store import ProjectRow
 from backend.store.tables import Answer
 from backend.store.tasks import TaskChange
 from backend.studio.client import LabelStudio, ProjectInfo, TaskRecord
-from backend.studio.labels import aggregate, image_ref
 
 INLINE_IDS = 10_000  # tasks whose ids ``advance`` lists by itself
 INLINE_PAGES = 2  # what ``advance`` reads by itself; more is a sync job's work

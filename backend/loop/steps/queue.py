@@ -6,12 +6,12 @@ from math import isclose
 from typing import Any
 
 from backend.errors import StudioError
+from backend.labeling.choices import prediction_result
 from backend.loop.context import Work
 from backend.loop.decide import low_water
 from backend.loop.facts import UNCERTAINTY
 from backend.store import AskRole, AskRow, AskState, RoundRow
 from backend.studio.client import Prediction
-from backend.studio.labels import prediction_result
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from math import copysign, floor, log10
 
 from backend.loop.context import Work
 from backend.loop.heartbeat import Progress
-from backend.queueing import IO, Turn
+from backend.queueing.queues import IO, Turn
 from backend.store.tasks import Unrecorded
 
 LOSS_FIELD, BATCH_FIELD = "pretext_loss", "pretext_batch"

@@ -19,11 +19,11 @@ from backend.loop.steps.outputs import load_probs, save_outputs, seen_by
 from backend.loop.steps.plan import plan
 from backend.loop.steps.sync import open_bank
 from backend.store import RoundRow, RoundState
-from model.bank import ImageBank
-from model.files import write_atomically
-from model.metrics import cohen_kappa
-from model.outputs import BoolArray, FloatArray, IntArray
-from model.samplers import sampler
+from model.data.atomic_files import write_atomically
+from model.data.bank import ImageBank
+from model.evaluation.metrics import cohen_kappa
+from model.querying.outputs import BoolArray, FloatArray, IntArray
+from model.querying.samplers import sampler
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def retrain(work: Work, progress: Progress) -> None:
 
 
 def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: Progress) -> None:
-    from model.learner import Learner
+    from model.learners.own_network import Learner
 
     bank = open_bank(work)
     number, device = current.number, work.context.settings.device
@@ -87,7 +87,7 @@ def _train(work: Work, number: int, bank: ImageBank, labels: LabelSet, progress:
     Those of a job that was killed after its training, while it scored, are taken as they are if they belong to exactly
     these labels and this configuration.
     """
-    from model.learner import fit
+    from model.learners.own_network import fit
 
     identity, note, out = _identity(work, labels), work.files.trained(number), work.files.model(number)
     known = _read_note(note)

@@ -9,10 +9,10 @@ import numpy as np
 
 from backend.config import MOST_UNSEEN
 from backend.errors import ImageError
+from backend.items.fetching import FetchedImage, download_images
+from backend.labeling.choices import image_ref
 from backend.loop.context import Work
-from backend.studio.images import FetchedImage, download_images
-from backend.studio.labels import image_ref
-from model.bank import ImageBank
+from model.data.bank import ImageBank
 
 
 def score_tasks(work: Work, task_ids: Sequence[int], until: float) -> dict[int, list[float]]:
@@ -20,7 +20,7 @@ def score_tasks(work: Work, task_ids: Sequence[int], until: float) -> dict[int, 
 
     Nobody waits for them after ``until`` (as ``time.time`` counts): then it ends, with nothing.
     """
-    from model.learner import Learner
+    from model.learners.own_network import Learner
 
     model = work.store.rounds.newest_model(work.key)
     if model is None or not work.files.model(model.number).exists():

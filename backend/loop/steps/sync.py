@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from backend.errors import Superseded
+from backend.items.fetching import FetchedImage, download_images
 from backend.loop.context import Work
 from backend.loop.facts import wanted_side
 from backend.loop.heartbeat import Progress
 from backend.loop.steps.pull import look, pull, reconcile
-from backend.queueing import IO, Turn
-from backend.store.tally import TaskCounts
+from backend.queueing.queues import IO, Turn
+from backend.store.task_counts import TaskCounts
 from backend.store.tasks import Failure
-from backend.studio.images import FetchedImage, download_images
-from model.bank import ImageBank
+from model.data.bank import ImageBank
+from model.data.decoding import auto_side
 from model.errors import BankError
-from model.images import auto_side
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,87 @@
+"""The page on which the rest is labeled: what a confidence would give, and the button that writes it."""
+
+from collections.abc import Mapping
+
+from flask import Blueprint, Response, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest, Conflict
+
+from backend.autolabel import routes
+from backend.autolabel.preview import final_version
+from backend.dashboard.pages import prepare, render
+from backend.dashboard.project_page import ProjectView
+from backend.dashboard.text import percent_of
+from backend.store import ProjectRow
+from backend.web.routes.project_status import find_project
+from backend.web.security import csrf
+from backend.web.services import services
+
+blueprint = Blueprint("rest", __name__, template_folder="templates")
+prepare(blueprint)
+
+STEPS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # confidences that are compared
+DIGITS = 9  # of a round's number
+
+
+@blueprint.get("/projects/<int:studio_id>/final")
+def preview(studio_id: int) -> ResponseReturnValue:
+    """Show what would be written above ``?percent=``, or ``?confidence=`` as the API has it."""
+    project = find_project(studio_id)
+    try:
+        confidence, wrong = _read(request.args), None
+    except BadRequest as error:
+        confidence, wrong = routes.DEFAULT, error.description
+    return _page(project, confidence, wrong)
+
+
+@blueprint.post("/projects/<int:studio_id>/final")
+def write(studio_id: int) -> ResponseReturnValue:
+    """Order what was shown, and show how far it has come."""
+    csrf.check_same_origin("POST /api/projects/<id>/final")
+    project, confidence = find_project(studio_id), routes.DEFAULT
+    number = request.form.get("round", "")
+    known = number.isdecimal() and len(number) <= DIGITS
+    try:
+        confidence = _read(request.form)
+        routes.order(project, routes.rest_of(project), confidence, int(number) if known else None)
+    except (BadRequest, Conflict) as error:
+        return _page(project, confidence, error.description, error.code)
+    return redirect(url_for("rest.preview", studio_id=studio_id, percent=percent_of(confidence)), 303)
+
+
+def _page(project: ProjectRow, confidence: float, wrong: str | None, code: int | None = None) -> Response:
+    """Show the form: with a sentence on what was ``wrong`` with what was sent, if anything."""
+    view = ProjectView(services(), project)
+    rest = routes.rest_of(view.project)
+    # What is compared is true of this ``rest``: that of another version is another object.
+    steps = view.keep("rest steps", rest, lambda: [rest.prospect(confidence) for confidence in STEPS])
+    found = next((step for step in steps if step.confidence == confidence), None) or rest.prospect(confidence)
+    version, order = final_version(rest.row.number), routes.last_order(view.project)
+    ordered = order is not None and (order["model_version"], order["confidence"]) == (version, found.confidence)
+    return render(
+        "dashboard/routes.html",
+        view=view,
+        data=view.data,
+        rest=rest,
+        version=version,
+        found=found,
+        steps=steps,
+        order=order,
+        ordered=ordered,
+        wrong=wrong,
+        code=200 if wrong is None else code or 400,
+    )
+
+
+def _read(given: Mapping[str, str]) -> float:
+    """Read the confidence from a form: 0 to 1, where people write percent.
+
+    Raises:
+        BadRequest: it is none; with a sentence for people.
+    """
+    if "percent" not in given:
+        return routes.read_confidence(given.get("confidence", routes.DEFAULT))
+    try:
+        return routes.read_confidence(float(given["percent"].replace("%", "").replace(",", ".")) / 100)
+    except (ValueError, BadRequest):
+        raise BadRequest("Write how sure the model has to be in percent, from 0 to 100, such as 90.") from None

@@ -1,0 +1,54 @@
+"""Files that pages load: Plotly's script from its Python package, and images from the bank."""
+
+import gzip
+import io
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from model.data.bank import ImageBank
+
+PLOTLY_SCRIPT = "plotly/package_data/plotly.min.js"
+THUMBNAIL = 96  # pixels
+
+
+@dataclass(frozen=True)
+class Script:
+    """Plotly's script, compressed once a process: a third of its 5 MB travels."""
+
+    version: str
+    compressed: bytes
+
+
+@cache
+def plotly() -> Script | None:
+    """Read the script without importing the package, which would take a second; None if it is not installed."""
+    try:
+        package = distribution("plotly")
+        path = Path(str(package.locate_file(PLOTLY_SCRIPT)))
+        return Script(package.version, gzip.compress(path.read_bytes(), 6, mtime=0))
+    except (PackageNotFoundError, FileNotFoundError):
+        return None
+
+
+@cache
+def plotly_version() -> str:
+    """Give the version of the installed package, which names the script for the browser's cache."""
+    try:
+        return distribution("plotly").version
+    except PackageNotFoundError:
+        return "none"
+
+
+def png(bank: ImageBank, pool_index: int, *, small: bool) -> bytes:
+    """Give an image of the bank as PNG, at most ``THUMBNAIL`` pixels wide if ``small``."""
+    image = Image.fromarray(bank.gather(np.array([pool_index]))[0])
+    if small:
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()

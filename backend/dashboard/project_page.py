@@ -1,0 +1,204 @@
+"""One project as the pages and figures see it: read once a request, dear parts kept while they stay true."""
+
+import hashlib
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.project_files import Files
+from backend.status.query_error_rate import hardness
+from backend.status.status import Status, read_status
+from backend.status.summary import as_json, asked_in_full
+from backend.store import JobState, ProjectRow, RoundRow
+from backend.store.dashboard_queries import Asked, LossTable, QueuedImage
+from backend.store.jobs import is_alive
+from backend.web.cache import cache_of
+from backend.web.services import Services
+from model.data.bank import ImageBank
+from model.errors import BankError
+from model.querying.outputs import FloatArray, IntArray
+
+T = TypeVar("T")
+
+MIN_MAPPED = 3  # images that lie in a plane
+MANY_IMAGES = 200_000  # figures of more are drawn from a part of them
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The newest model on the labeled holdout: images that it was never trained on.
+
+    Shapes: probs (n, C), truth (n,) class ids.
+    """
+
+    classes: list[str]
+    probs: FloatArray
+    truth: IntArray
+
+    @property
+    def guesses(self) -> IntArray:
+        """The predicted class ids (n,)."""
+        found: IntArray = self.probs.argmax(axis=1)
+        return found
+
+
+class ProjectView:
+    """What is shown of one project."""
+
+    def __init__(self, here: Services, project: ProjectRow) -> None:
+        """Show ``project``."""
+        self.here = here
+        self.project = project
+        self._cache = cache_of(here.store)
+
+    @cached_property
+    def status(self) -> Status:
+        """The project's condition."""
+        return read_status(self.here.store, self.project)
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The condition in the form that scripts get as well."""
+        return as_json(self.status, hardness(self.asked_in_full))
+
+    @cached_property
+    def version(self) -> str:
+        """A text that is another one when what the figures show may be."""
+        status, project = self.status, self.project
+        rounds = [(row.number, row.state, row.has_model, row.labels, row.holdout_correct) for row in status.rounds]
+        parts = (project.id, self.pool_version, status.tasks.answered, status.tasks.labeled, status.asks, rounds)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    @property
+    def title(self) -> str:
+        """What people call the project."""
+        return self.project.title or f"Project {self.project.studio_id}"
+
+    @property
+    def studio(self) -> str:
+        """The address of the project's tasks in Label Studio, as people reach it."""
+        return f"{self.project.hostname or self.project.server}/projects/{self.project.studio_id}/data"
+
+    @property
+    def waiting(self) -> str | None:
+        """What the running step waits for, in words; None when it runs."""
+        if not self.status.waits:
+            return None
+        store, now = self.here.store, time.time()
+        jobs = (job for row in store.projects.all() if row.id != self.project.id for job in store.jobs.all(row.id))
+        busy = any(job.state == JobState.RUNNING and is_alive(job, now) for job in jobs)
+        return "waiting for another project's work" if busy else "waiting for a free worker"
+
+    @property
+    def filled(self) -> set[str]:
+        """The parts of the page that have anything to show; a new project has hardly any."""
+        tasks, history = self.status.tasks, self.data["history"]
+        parts = {
+            "curve": any(entry["holdout_size"] for entry in history),
+            "fruit": bool(history),
+            "queue": self.status.live is not None,
+            "losses": tasks.ok > tasks.unscored,
+            "balance": bool(self.asked),
+            "confusion": self.holdout is not None,
+            "reliability": self.holdout is not None,
+            "map": self.project.image_side is not None and tasks.ok >= MIN_MAPPED,
+            "rounds": bool(history or self.asked),
+            "broken": tasks.broken > 0,
+        }
+        return {name for name, shown in parts.items() if shown}
+
+    @property
+    def pool_version(self) -> tuple[Hashable, ...]:
+        """What the losses and batches depend on."""
+        project, tasks = self.project, self.status.tasks
+        return project.pretext_key, project.split_key, project.image_side, tasks.ok, tasks.unscored, tasks.unsplit
+
+    @property
+    def files(self) -> Files:
+        """The project's files."""
+        return Files.of(self.here.settings.data_dir, self.project.id)
+
+    @property
+    def model(self) -> RoundRow | None:
+        """The newest round with a model."""
+        trained = [row for row in self.status.rounds if row.has_model and row.classes]
+        return trained[-1] if trained else None
+
+    @cached_property
+    def asked(self) -> list[Asked]:
+        """What was asked, by round, role and class."""
+        return self.keep("asked", self.version, lambda: self.here.store.insight.asked(self.project.id))
+
+    @property
+    def asked_in_full(self) -> list[Asked]:
+        """The same of closed rounds only."""
+        return asked_in_full(self.status, self.asked)
+
+    @cached_property
+    def losses(self) -> LossTable:
+        """Losses and batches of the living pool, or of every ``step``-th image of a very large one."""
+        return self.keep(
+            "losses", self.pool_version, lambda: self.here.store.insight.losses(self.project.id, self.step)
+        )
+
+    @property
+    def step(self) -> int:
+        """How many images of the pool stand behind one of ``losses``."""
+        return 1 + self.status.tasks.ok // MANY_IMAGES
+
+    @cached_property
+    def labeled(self) -> NDArray[np.int64]:
+        """Pool indices (n,) of the labeled images."""
+        return self.keep("labeled", self.version, lambda: self.here.store.insight.labeled(self.project.id))
+
+    @cached_property
+    def holdout(self) -> Holdout | None:
+        """The newest model on the holdout, or None without a model or an answer."""
+        return self.keep("holdout", self.version, self._holdout)
+
+    def queue(self, limit: int) -> list[QueuedImage]:
+        """List the next images that annotators get, at most ``limit``."""
+        live = self.status.live
+        return self.here.store.insight.queue(self.project.id, live.number, limit) if live else []
+
+    def bank(self) -> ImageBank | None:
+        """Open the image bank; None while there is none."""
+        if self.project.image_side is None:
+            return None
+        try:
+            return ImageBank.open(self.files.bank(self.project.image_side))
+        except BankError:
+            return None
+
+    def probs(self, row: RoundRow | None) -> FloatArray | None:
+        """Map the posteriors (N, C) of a round's model; None without them."""
+        path = self.files.probs(row.number) if row else None
+        if path is None or not path.exists():
+            return None
+        found: FloatArray = np.load(path, mmap_mode="r")
+        return found
+
+    def keep(self, name: str, version: Hashable, make: Callable[[], T]) -> T:
+        """Give a value of this project from the cache, or make it."""
+        return self._cache.get((self.project.id, name), version, make)
+
+    def _holdout(self) -> Holdout | None:
+        probs = self.probs(self.model)
+        if self.model is None or self.model.classes is None or probs is None:
+            return None
+        classes = self.model.classes
+        ids = {name: number for number, name in enumerate(classes)}
+        rows = [
+            (index, ids[label])
+            for index, label in self.here.store.insight.holdout(self.project.id)
+            if label in ids and index < len(probs)
+        ]
+        if not rows or probs.shape[1] != len(classes):
+            return None
+        table = np.array(rows, np.int64)
+        return Holdout(classes, np.asarray(probs[table[:, 0]], np.float32), table[:, 1])

@@ -1,0 +1,137 @@
+"""The routes of the pages."""
+
+import logging
+import time
+
+from flask import Blueprint, Response, jsonify, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import NotFound
+
+from backend.autolabel import routes
+from backend.autolabel.page import STEPS
+from backend.dashboard import assets, text
+from backend.dashboard.figures import FIGURES
+from backend.dashboard.figures.balance import class_table
+from backend.dashboard.figures.confusion import worst
+from backend.dashboard.findings import findings
+from backend.dashboard.pages import bank_name, fresh, prepare, render
+from backend.dashboard.project_page import ProjectView
+from backend.errors import QueueUnavailable
+from backend.status.query_error_rate import hardness_by_round
+from backend.store import ProjectRow
+from backend.web.routes.downloads import exported_model
+from backend.web.routes.project_status import find_project
+from backend.web.security import csrf
+from backend.web.services import services
+
+logger = logging.getLogger(__name__)
+
+blueprint = Blueprint(
+    "dashboard", __name__, static_folder="static", static_url_path="/dashboard/static", template_folder="templates"
+)
+blueprint.add_app_template_filter(text.percent, "percent")
+blueprint.add_app_template_filter(text.percent_of, "percent_of")
+blueprint.add_app_template_filter(text.sentence, "sentence")
+blueprint.add_app_template_test(text.few, "few")
+prepare(blueprint)
+
+QUEUE_PHONE, QUEUE_SHOWN, QUEUE_ALL = 12, 48, 2000  # thumbnails; the stylesheet knows the first
+BROKEN_SHOWN = 200
+FOREVER_S = 365 * 24 * 3600
+
+
+@blueprint.get("/projects")
+def index() -> ResponseReturnValue:
+    """List the projects."""
+    store = services().store
+    # A project that was deleted and made anew under the same id has left an old row, which nobody can open.
+    newest = [row for row in store.projects.all() if _is_newest(row)]
+    return render("dashboard/index.html", views=[ProjectView(services(), row) for row in newest], text=text)
+
+
+@blueprint.get("/projects/<int:studio_id>")
+def project(studio_id: int) -> ResponseReturnValue:
+    """Show a project, by Label Studio's id."""
+    view = ProjectView(services(), find_project(studio_id))
+    status = view.status
+    show_all = request.args.get("queue") == "all"
+    return render(
+        "dashboard/project.html",
+        view=view,
+        data=view.data,
+        figures=FIGURES,
+        stage=text.stage_title(status),
+        error=text.what_is_wrong(status),
+        happens=text.what_happens(status),
+        time_left=text.time_left(status.working, time.time()),
+        findings=findings(view),
+        hardness=hardness_by_round(view.asked_in_full),
+        classes=class_table(view.asked),
+        confusions=worst(view.holdout) if view.holdout else [],
+        queue=view.queue(QUEUE_ALL if show_all else QUEUE_SHOWN),
+        show_all=show_all,
+        broken=view.here.store.tasks.broken(view.project.id, BROKEN_SHOWN),
+        exported=exported_model(view.project),
+        order=routes.last_order(view.project),
+        phone=QUEUE_PHONE,
+        steps=STEPS,
+        confidence=routes.DEFAULT,
+    )
+
+
+@blueprint.get("/projects/<int:studio_id>/figures/<name>.json")
+def figure(studio_id: int, name: str) -> ResponseReturnValue:
+    """Give a figure as Plotly's JSON, or a sentence on what it waits for."""
+    if name not in FIGURES:
+        raise NotFound(f"there is no figure '{name}': choose from {', '.join(FIGURES)}")
+    drawn = FIGURES[name].draw(ProjectView(services(), find_project(studio_id)))
+    return fresh(jsonify({"waiting": drawn} if isinstance(drawn, str) else drawn))
+
+
+@blueprint.get("/projects/<int:studio_id>/images/<int:pool_index>.png")
+def image(studio_id: int, pool_index: int) -> ResponseReturnValue:
+    """Give an image of the pool as the model sees it; ``?small`` gives a thumbnail.
+
+    An index of a bank always means the same image, so that an address that names the bank may be kept for ever.
+    """
+    view = ProjectView(services(), find_project(studio_id))
+    bank = view.bank()
+    if bank is None or pool_index >= len(bank):
+        raise NotFound(f"project {studio_id} has no image {pool_index}")
+    response = Response(assets.png(bank, pool_index, small="small" in request.args), mimetype="image/png")
+    if request.args.get("bank") == bank_name(view.project):
+        response.cache_control.max_age, response.cache_control.immutable = FOREVER_S, True
+    response.cache_control.private = True
+    return response
+
+
+@blueprint.post("/projects/<int:studio_id>/retry")
+def retry(studio_id: int) -> ResponseReturnValue:
+    """Try failed work and quarantined images again now, and show the page."""
+    csrf.check_same_origin("POST /api/projects/<id>/advance")
+    found, here = find_project(studio_id), services()
+    here.store.jobs.retry_now(found.id)
+    here.store.tasks.retry_broken(found.id)
+    try:
+        here.queueing.hint(found.id)
+    except QueueUnavailable as error:
+        logger.warning("%s; the timer will advance project %s", error, studio_id)
+    return redirect(url_for("dashboard.project", studio_id=studio_id), 303)
+
+
+@blueprint.get("/dashboard/plotly-<version>.js")
+def plotly(version: str) -> ResponseReturnValue:
+    """Give Plotly's script; its address changes with its version, so that it may be kept for ever."""
+    script = assets.plotly()
+    if script is None or script.version != version:
+        raise NotFound("this version of Plotly is not installed")
+    response = Response(script.compressed, mimetype="text/javascript")
+    response.content_encoding = "gzip"
+    response.cache_control.max_age, response.cache_control.immutable = FOREVER_S, True
+    response.cache_control.public = True
+    return response
+
+
+def _is_newest(row: ProjectRow) -> bool:
+    newest = services().store.projects.find(row.studio_id)
+    return newest is not None and newest.id == row.id

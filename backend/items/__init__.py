@@ -1,0 +1,1 @@
+"""What is shown to annotators: the image of a task."""

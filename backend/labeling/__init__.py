@@ -1,0 +1,1 @@
+"""Label Studio's label configurations and annotations, turned into targets and back."""

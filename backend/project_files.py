@@ -1,0 +1,117 @@
+"""Where a project keeps what is too large for the store."""
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+FULL_BYTES = 1 << 20  # of free room, below which a disk may take no note any more
+LEFTOVER_AGE_S = 3600.0  # what is written now is younger
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a project keeps what is too large for the store."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, data_dir: Path, key: int) -> Self:
+        """Give the files of the project with our ``key``, making their folder."""
+        folder = data_dir / "projects" / str(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder)
+
+    def bank(self, side: int) -> Path:
+        """Give the folder of the image bank of that side (pixels)."""
+        return self.folder / f"bank-{side}"
+
+    def pretext(self, key: str) -> Path:
+        """Give the weights of the pretext model for a pretext key."""
+        return self.folder / f"pretext-{key}.pt"
+
+    def pretext_embeddings(self, key: str) -> Path:
+        """Give the features (N, D) of the pretext model for a pretext key, if the first query wanted them."""
+        return self.folder / f"pretext-{key}-embeddings.npy"
+
+    def drop_banks(self) -> None:
+        """Delete all image banks that are in use or were; one that was damaged stays to be looked at."""
+        for folder in self.folder.glob("bank-*[0-9]"):
+            shutil.rmtree(folder)
+
+    def drop_pretext(self, key: str) -> None:
+        """Delete the pretext model for a pretext key, and its features."""
+        self.pretext(key).unlink(missing_ok=True)
+        self.pretext_embeddings(key).unlink(missing_ok=True)
+
+    def drop_other_pretext(self, key: str) -> None:
+        """Delete what pretext models of former configurations have left, but for that of ``key``."""
+        for path in [*self.folder.glob("pretext-*"), *self.folder.glob("checkpoint-pretext-*")]:
+            if key not in path.name:
+                path.unlink(missing_ok=True)
+
+    def checkpoint(self, name: str) -> Path:
+        """Give the training checkpoint of a job."""
+        return self.folder / f"checkpoint-{name}.pt"
+
+    def model(self, number: int) -> Path:
+        """Give the weights of the model trained after round ``number``."""
+        return self.folder / f"round-{number:03d}.pt"
+
+    def trained(self, number: int) -> Path:
+        """Give the note of what the weights of a round were trained on, there only while they are finished."""
+        return self.folder / f"round-{number:03d}.trained"
+
+    def output(self, number: int, name: str) -> Path:
+        """Give an output of the model trained after round ``number``: a field of ``model.querying.outputs.Outputs``."""
+        return self.folder / f"round-{number:03d}-{name}.npy"
+
+    def onnx(self, number: int) -> Path:
+        """Give that model for other programs, with its preprocessing and label names."""
+        return self.folder / f"round-{number:03d}.onnx"
+
+    def safetensors(self, number: int) -> Path:
+        """Give that model's bare weights for other programs."""
+        return self.folder / f"round-{number:03d}.safetensors"
+
+    def probs(self, number: int) -> Path:
+        """Give the posteriors (N, C), float32 by pool index, of the model trained after round ``number``."""
+        return self.output(number, "probs")
+
+    def drop_outputs(self) -> None:
+        """Delete all posteriors and features, and have no model taken for one of the present pool indices."""
+        for pattern in ("round-*.npy", "round-*.trained", "pretext-*-embeddings.npy"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+
+    def embeddings(self, number: int) -> Path:
+        """Give the features (N, D) of the model trained after round ``number``, if a sampler wanted them."""
+        return self.output(number, "embeddings")
+
+
+def full_disk(data_dir: Path) -> str | None:
+    """Say that the disk of the data folder is full, if it is: nothing could be noted there that says so later."""
+    try:
+        disk = os.statvfs(data_dir)
+    except OSError:
+        return None
+    free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail  # the rest is kept for root
+    return no_room(data_dir) if disk.f_blocks and free * disk.f_frsize < FULL_BYTES else None
+
+
+def no_room(where: object) -> str:
+    """Say that something did not fit on its disk."""
+    return f"the disk is full ({where}): make room, and the work goes on by itself"
+
+
+def drop_leftovers(data_dir: Path, now: float) -> int:
+    """Delete what killed processes have left of files that they were writing; give how many there were."""
+    gone = 0
+    for path in (data_dir / "projects").glob("**/*.tmp"):
+        with suppress(FileNotFoundError):  # its writer lives, and has just given it its name
+            if now - path.stat().st_mtime > LEFTOVER_AGE_S:
+                path.unlink()
+                gone += 1
+    return gone

@@ -1,0 +1,246 @@
+"""RQ and Redis: hints that a project should advance, long jobs, locks, and the workers.
+
+Redis holds nothing that cannot be found again: what has to be done follows from the store and from Label Studio.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.exceptions import LockError, RedisError, ResponseError
+from rq import Queue
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
+
+from backend.config import Settings
+from backend.errors import ConfigError, QueueUnavailable
+from backend.queueing.meters import Meters
+
+logger = logging.getLogger(__name__)
+
+ADVANCE, IO, TRAIN = "advance", "io", "train"
+QUEUES = (ADVANCE, IO, TRAIN)
+
+PREFIX = "pt4al:"
+HINT_TTL_S = 30  # a waiting hint that was lost with its worker blocks new ones no longer than this
+LOCK_TTL_S = 15.0  # renewed while held, so that a killed holder blocks nobody for long
+LOCK_WAIT_S = 30.0
+FAILURE_TTL_S = 3600
+RESULT_TTL_S = 120
+CONNECT_TIMEOUT_S = 2.0
+TURN_S = 5.0
+POLL_S = 0.05
+
+
+class Queueing:
+    """Our queues on one Redis."""
+
+    def __init__(self, url: str) -> None:
+        """Take the Redis at ``url``; nothing is sent yet.
+
+        Raises:
+            ConfigError: it is not the address of a Redis.
+        """
+        try:
+            self.connection = redis.Redis.from_url(
+                url, socket_connect_timeout=CONNECT_TIMEOUT_S, health_check_interval=30, client_name="pt4al"
+            )
+        except ValueError as error:
+            raise ConfigError(f"REDIS_URL: {error}; write redis://host:6379/0 or unix:///path") from None
+        self.meters = Meters(self.connection)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Queueing":
+        """Take REDIS_URL, or the private Redis that runs for this data folder."""
+        return cls(redis_url(settings))
+
+    def ping(self) -> bool:
+        """Tell whether Redis answers."""
+        try:
+            return bool(self.connection.ping())
+        except RedisError:
+            return False
+
+    def hint(self, key: int) -> bool:
+        """Ask for ``advance(key)`` soon; False if that is already waiting.
+
+        Raises:
+            QueueUnavailable: Redis does not answer or is full; the timer will advance the project later.
+        """
+        with _translated():
+            if not self.connection.set(f"{PREFIX}hint:{key}", 1, nx=True, ex=HINT_TTL_S):
+                return False
+            self._queue(ADVANCE).enqueue(
+                "backend.loop.jobs.advance", key, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_S
+            )
+        return True
+
+    def hint_taken(self, key: int) -> None:
+        """Note that ``advance(key)`` has begun: from now on a new hint has something to say."""
+        with _translated():
+            self.connection.delete(f"{PREFIX}hint:{key}")
+
+    def is_hinted(self, key: int) -> bool:
+        """Tell whether another ``advance(key)`` waits already."""
+        with _translated():
+            return bool(self.connection.exists(f"{PREFIX}hint:{key}"))
+
+    def enqueue(self, queue: str, kind: str, key: int, token: str) -> None:
+        """Queue the long job ``kind``; its token is its RQ id.
+
+        Raises:
+            QueueUnavailable: Redis does not answer or is full.
+        """
+        with _translated():
+            self._queue(queue).enqueue(
+                "backend.loop.jobs.run",
+                kind,
+                key,
+                token,
+                job_id=token,
+                job_timeout=-1,
+                result_ttl=0,
+                failure_ttl=FAILURE_TTL_S,
+            )
+
+    def is_queued(self, token: str) -> bool:
+        """Tell whether the job still waits for a worker; if Redis does not answer, believe that it does."""
+        try:
+            job = Job.fetch(token, connection=self.connection, serializer=JSONSerializer)
+            return job.get_status(refresh=False) == JobStatus.QUEUED
+        except NoSuchJobError:
+            return False
+        except RedisError:
+            return True
+
+    def ask(self, queue: str, function: str, *args: Any, timeout_s: float) -> Any:
+        """Have a worker run ``function`` before all that waits, and give its result; None if it took too long.
+
+        Raises:
+            QueueUnavailable: Redis does not answer or is full.
+        """
+        with _translated():
+            job = self._queue(queue).enqueue(
+                function, *args, at_front=True, job_timeout=-1, ttl=int(timeout_s), result_ttl=RESULT_TTL_S,
+                failure_ttl=RESULT_TTL_S,
+            )  # fmt: skip
+            deadline = time.monotonic() + timeout_s
+            while time.monotonic() < deadline:
+                try:
+                    status = job.get_status()
+                    if status == JobStatus.FINISHED:
+                        return job.return_value()
+                except (NoSuchJobError, InvalidJobOperation):  # Redis was emptied
+                    return None
+                if status == JobStatus.FAILED:
+                    return None
+                time.sleep(POLL_S)
+        return None
+
+    @contextmanager
+    def lock(self, key: int) -> Iterator[bool]:
+        """Hold the project's lock during the block; gives False, not holding it, if another held it for too long."""
+        with _translated():
+            lock = self.connection.lock(
+                f"{PREFIX}lock:{key}",
+                timeout=LOCK_TTL_S,
+                blocking_timeout=LOCK_WAIT_S,
+                thread_local=False,  # another thread renews it
+            )
+            held = lock.acquire()
+        if not held:
+            yield False
+            return
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(LOCK_TTL_S / 3):
+                try:
+                    lock.reacquire()
+                except (RedisError, LockError):
+                    logger.debug("the lock of project %s could not be renewed", key)
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield True
+        finally:
+            done.set()
+            thread.join()
+            try:
+                lock.release()
+            except (RedisError, LockError):
+                logger.debug("the lock of project %s had expired", key)
+
+    def full(self) -> str | None:
+        """Say in Redis's own words why it takes no data, or None if it does; raises QueueUnavailable without Redis."""
+        try:
+            self.connection.set(f"{PREFIX}probe", "x" * 1000, ex=1)
+        except ResponseError as error:
+            return str(error)
+        except RedisError as error:
+            raise QueueUnavailable(f"Redis does not answer: {error}") from error
+        return None
+
+    def memory(self) -> tuple[int, int]:
+        """Give the bytes that Redis uses and its limit, 0 for none; raises QueueUnavailable without Redis."""
+        with _translated():
+            info: dict[str, int] = self.connection.info("memory")
+        return int(info["used_memory"]), int(info.get("maxmemory", 0))
+
+    def depth(self, queue: str) -> int:
+        """Give the number of waiting jobs."""
+        with _translated():
+            return int(self._queue(queue).count)
+
+    def _queue(self, name: str) -> Queue:
+        return Queue(PREFIX + name, connection=self.connection, serializer=JSONSerializer)
+
+
+class Turn:
+    """How long a job may keep a worker while others wait for it: the rest of its work comes after theirs."""
+
+    def __init__(self, queueing: Queueing, queue: str) -> None:
+        """Begin now."""
+        self._queueing, self._queue = queueing, queue
+        self._until = time.monotonic() + TURN_S
+
+    def is_over(self) -> bool:
+        """Tell whether the job should end here and be queued again."""
+        if time.monotonic() < self._until:
+            return False
+        try:
+            return self._queueing.depth(self._queue) > 0
+        except QueueUnavailable:
+            return False
+
+
+def redis_url(settings: Settings) -> str:
+    """Give REDIS_URL, else the address that the private Redis of this data folder has left.
+
+    Raises:
+        QueueUnavailable: neither is there.
+    """
+    if settings.redis_url:
+        return settings.redis_url.get_secret_value()
+    address = settings.data_dir / "redis" / "url"
+    try:
+        return address.read_text().strip()
+    except OSError:
+        raise QueueUnavailable(
+            f"no Redis: REDIS_URL is not set and no private one runs for {settings.data_dir}; "
+            "start everything with 'python -m backend serve', or set REDIS_URL"
+        ) from None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        raise QueueUnavailable(f"Redis does not take jobs: {error}") from error

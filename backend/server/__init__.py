@@ -1,0 +1,1 @@
+"""The processes: supervisor, private Redis, web server, workers."""

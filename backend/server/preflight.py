@@ -1,0 +1,53 @@
+"""What has to be there before anything starts, each said in one sentence if it is not."""
+
+import socket
+from importlib.util import find_spec
+
+from backend.config import Settings
+from backend.errors import ConfigError
+from backend.queueing.queues import Queueing
+
+
+def check_packages() -> None:
+    """See that the second step of the installation was done.
+
+    Raises:
+        ConfigError: it was not; names the command.
+    """
+    if find_spec("label_studio_ml") is None or find_spec("label_studio_tools") is None:
+        raise ConfigError(
+            "label-studio-ml is not installed: run 'pip install --no-deps -r requirements-nodeps.txt' "
+            "(its own requirements are outdated, so that requirements.txt cannot bring it along)"
+        )
+
+
+def check_addresses(settings: Settings) -> None:
+    """See that REDIS_URL and DATABASE_URL are addresses at all; whoever they name may come up later.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    if settings.redis_url:
+        Queueing.from_settings(settings)
+    if settings.database_url:
+        from backend.store.database import open_engine  # what only sets up processes has no other use for it
+
+        open_engine(settings.database).dispose()
+
+
+def check_port(host: str, port: int, variable: str = "PORT") -> None:
+    """See that a server can listen there.
+
+    Raises:
+        ConfigError: it cannot; says why, and which environment variable moves it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port} ({error.strerror}): end what does, or set {variable} to another port"
+            ) from None

@@ -1,0 +1,122 @@
+"""Everything in one process tree: Redis, web and workers."""
+
+import fcntl
+import logging
+import os
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from backend.config import Settings
+from backend.errors import ConfigError
+from backend.queueing.queues import QUEUES, TRAIN
+from backend.server.preflight import check_addresses, check_packages, check_port
+from backend.server.progress import bars
+from backend.server.redis_server import PrivateRedis
+from backend.server.supervisor import Child, Supervisor
+
+logger = logging.getLogger(__name__)
+
+TRAIN_NICENESS = 5  # training takes what the web and the annotators leave
+HEALTH_S = 1.0
+
+
+def serve(settings: Settings, host: str) -> int:
+    """Run Redis (unless REDIS_URL is set), web and workers until told to stop; give the exit code.
+
+    Raises:
+        ConfigError: the port is taken, the data folder is in use, or a program is missing.
+    """
+    check_packages()
+    check_addresses(settings)
+    check_port(host, settings.port)
+    with _only_one(settings.data_dir):
+        if settings.redis_url:
+            return _run([], settings, host, {})
+        redis = PrivateRedis(settings.data_dir)
+        command = redis.prepare()
+        try:
+            child = Child("redis", command, ready=redis.ready, mend=redis.mend, stops_last=True)
+            return _run([child], settings, host, {"REDIS_URL": redis.url})
+        finally:
+            redis.clean_up()
+
+
+def work(settings: Settings) -> int:
+    """Run a worker for each queue until told to stop; give the exit code."""
+    check_packages()
+    check_addresses(settings)
+    return Supervisor(_workers(_environment(settings))).run()
+
+
+def _run(before: list[Child], settings: Settings, host: str, env: Mapping[str, str]) -> int:
+    env = {**_environment(settings), **env}
+    url = f"http://localhost:{settings.port}"
+    web = Child("web", _command("web", "--host", host), env, ready=lambda: _healthy(host, settings.port))
+    logger.info("data in %s", settings.data_dir.resolve())
+    with bars(settings):
+        return Supervisor([*before, *_workers(env), web]).run(lambda: logger.info("ready: connect %s", url))
+
+
+def _workers(env: Mapping[str, str]) -> list[Child]:
+    return [
+        Child(
+            queue,
+            _command("worker", "--queues", queue),
+            {**env, **(_train_environment() if queue == TRAIN else {})},
+            niceness=TRAIN_NICENESS if queue == TRAIN else 0,
+        )
+        for queue in QUEUES
+    ]
+
+
+def _train_environment() -> dict[str, str]:
+    """Leave one core to the others, unless OMP_NUM_THREADS says otherwise.
+
+    The threads of one operation wait for the slowest: one that has to share its core with Label Studio holds up all of
+    them, and small networks then train ten times slower on two threads than on one.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max((os.cpu_count() or 1) - 1, 1))
+    return {"OMP_NUM_THREADS": threads}
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Give what the command line may have changed."""
+    return {
+        "DATA_DIR": str(settings.data_dir.resolve()),
+        "PORT": str(settings.port),
+        "LOG_LEVEL": settings.log_level,
+    }
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "backend", *arguments]
+
+
+def _healthy(host: str, port: int) -> bool:
+    address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    try:
+        with urllib.request.urlopen(f"http://{address}:{port}/health", timeout=HEALTH_S) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder: two trees on one would write the same files."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file = (data_dir / "serve.lock").open("a")
+    except OSError as error:
+        raise ConfigError(f"cannot write into DATA_DIR {data_dir.resolve()}: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"another 'serve' runs on {data_dir.resolve()}: stop it, or set DATA_DIR to another folder"
+            ) from None
+        yield

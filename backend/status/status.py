@@ -1,0 +1,187 @@
+"""A project's condition, read from the store alone."""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+from backend.config import ProjectConfig
+from backend.errors import ConfigError
+from backend.loop.decide import MIN_IMAGES
+from backend.loop.facts import JobKind
+from backend.project_files import full_disk
+from backend.status.forecast_text import NextRound, outlook_of, what_comes
+from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
+from backend.store.jobs import is_alive
+from backend.store.rounds import AskCounts
+from backend.store.task_counts import TaskCounts
+from model.evaluation.forecast import Outlook
+
+NO_TASKS = "The project has no tasks yet: import images into it, and the work begins by itself."
+
+JOB_OF_STAGE = {
+    "syncing": JobKind.SYNC,
+    "pretext": JobKind.PRETEXT,
+    "recording": JobKind.RECORD,
+    "training": JobKind.RETRAIN,
+}
+
+
+@dataclass(frozen=True)
+class Status:
+    """A project's condition, as read in one go."""
+
+    project: ProjectRow
+    config: ProjectConfig
+    tasks: TaskCounts
+    rounds: list[RoundRow]
+    asks: AskCounts
+    task_ids: list[int]
+    jobs: list[JobRow]
+    first_broken: str | None = None  # why the first of the quarantined images is there
+    full_disk: str | None = None  # where nothing could be noted
+
+    @property
+    def current(self) -> RoundRow | None:
+        """The newest round."""
+        return self.rounds[-1] if self.rounds else None
+
+    @property
+    def live(self) -> RoundRow | None:
+        """The round that Label Studio serves."""
+        served = [row for row in self.rounds if row.live_at is not None]
+        return served[-1] if served else None
+
+    @property
+    def running(self) -> dict[str, JobRow]:
+        """Jobs at work or waiting for a worker, by kind."""
+        now = time.time()
+        return {job.kind: job for job in self.jobs if is_alive(job, now)}
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong, in words that a person can act on."""
+        if self.full_disk or self.project.error:
+            return ". ".join(filter(None, (self.full_disk, self.project.error)))
+        for job in self.jobs:
+            if job.state == JobState.FAILED:
+                return f"{job.kind} failed {job.failures} time(s) and will be tried again: {job.error}"
+        if self.tasks.tasks == 0:
+            return NO_TASKS
+        if self.tasks.ok < MIN_IMAGES and self.tasks.new == 0 and JobKind.SYNC not in self.running:
+            return (
+                f"Of {self.tasks.tasks} task(s) {self.tasks.ok} have a usable image, and at least {MIN_IMAGES} are "
+                f"needed. The first one without: {self.first_broken or 'its image is still being tried'}."
+            )
+        return None
+
+    @property
+    def notice(self) -> str | None:
+        """What people should know, although nothing is wrong."""
+        broken = f"{self.tasks.broken} image(s) could not be used and are set aside." if self.tasks.broken else None
+        return " ".join(filter(None, (self.project.notice, self.project.put_back, broken))) or None
+
+    @property
+    def round_of(self) -> str | None:
+        """The round that is served, in words: "2 of 10"; None before the first."""
+        if self.live is None:
+            return None
+        number, last = self.live.number + 1, self.config.rounds
+        if self.done:
+            return f"{number}, the last"
+        return f"{number} of {last}" if number <= last else f"{number}, after the last batch"
+
+    @property
+    def answered(self) -> int:
+        """Answers of the round that is served, up to what it asks for."""
+        return min(self.asks.answered, self.live.asked) if self.live else 0
+
+    @property
+    def ahead(self) -> int:
+        """Answers beyond that: people go on while a model trains, with what the next round may ask."""
+        return max(self.asks.answered - self.live.asked, 0) if self.live else 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every image is answered and learned from, so that nothing is left to ask."""
+        closed = self.current is not None and self.current.state == RoundState.CLOSED
+        return closed and self.tasks.available == 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether all batches are asked; rounds of what is left follow, unless it is also ``done``."""
+        return self.done or (self.current is not None and self.current.number >= self.config.rounds)
+
+    @cached_property
+    def outlook(self) -> Outlook | None:
+        """What another round as large as the configured ones would add; None while nothing can be said."""
+        labels = min(self.config.labels_of_round(self.tasks.ok), self.tasks.available)
+        return outlook_of(self.rounds, labels)
+
+    @property
+    def next_round(self) -> NextRound:
+        """What another round as large as the configured ones costs and measures."""
+        labels = self.config.labels_of_round(self.tasks.ok)
+        random = self.config.holdout_of_round(labels)
+        measured = next((row.holdout_size or 0 for row in reversed(self.rounds) if row.has_model), 0)
+        return NextRound(min(labels + random, self.tasks.available), random, measured)
+
+    @property
+    def coming(self) -> str | None:
+        """What another round would add, in a sentence or two; None while nothing can be said."""
+        return what_comes(self.outlook, self.next_round) if self.outlook else None
+
+    @property
+    def stage(self) -> str:
+        """One of syncing, pretext, recording, labeling, training, finished, failed."""
+        running = self.running
+        if not running and self.error and self.error != NO_TASKS:
+            return "failed"
+        if JobKind.RETRAIN in running:
+            return "training"
+        if self.live is None:
+            return "pretext" if self._wants_pretext(running) else "syncing"
+        if self.live.number == 0 and (JobKind.RECORD in running or self.tasks.unrecorded):
+            return "recording"
+        return "finished" if self.finished else "labeling"
+
+    def _wants_pretext(self, running: dict[str, JobRow]) -> bool:
+        if JobKind.PRETEXT in running or self.rounds:
+            return True
+        return JobKind.SYNC not in running and self.tasks.new == 0 and self.tasks.ok > 0
+
+    @property
+    def working(self) -> JobRow | None:
+        """The job of the running step."""
+        return self.running.get(JOB_OF_STAGE.get(self.stage, ""))
+
+    @property
+    def progress(self) -> float | None:
+        """The share of the running step that is done, 0 to 1."""
+        return round(self.working.progress, 3) if self.working else None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the running step has not begun, because no worker is free for it yet."""
+        return self.working is not None and self.working.state == JobState.QUEUED
+
+
+def read_status(store: Store, project: ProjectRow) -> Status:
+    """Read a project's status from the store alone."""
+    try:
+        config = ProjectConfig.from_extra_params(project.extra_params)
+    except ConfigError:
+        config = ProjectConfig()
+    rounds = store.rounds.all(project.id)
+    served = [row for row in rounds if row.live_at is not None]
+    live = served[-1] if served else None
+    return Status(
+        project=project,
+        config=config,
+        tasks=store.tasks.counts(project.id, time.time()),
+        rounds=rounds,
+        asks=store.rounds.counts(project.id, live.number) if live else AskCounts(),
+        task_ids=[ask.task_id for ask in store.rounds.queue(project.id, live.number)] if live else [],
+        jobs=store.jobs.all(project.id),
+        first_broken=next((reason for _, reason in store.tasks.broken(project.id, 1)), None),
+        full_disk=full_disk(store.data_dir),
+    )

@@ -1,0 +1,100 @@
+"""``python -m backend status``: all projects as a table, from the store alone, whether or not a server runs."""
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from backend.config import Settings
+from backend.status.forecast_text import FEW_RANDOM
+from backend.status.status import Status, read_status
+from backend.status.summary import advice_of
+from backend.store import Store
+from model.evaluation.metrics import wilson_interval
+
+COLOURS = {"failed": "red", "training": "cyan", "pretext": "cyan", "syncing": "cyan", "finished": "green"}
+NARROW = ("stage", "answered", "labels", "accuracy", "advice")
+WIDE = ("stage", "round", "answered", "ahead", "labels", "images", "accuracy", "advice")
+LEFT = {"stage", "advice"}
+SHORTEST_NAME = 8
+WIDE_FROM = 120  # columns of the terminal that all of these need
+
+
+def show_status(settings: Settings, console: Console | None = None) -> int:
+    """Print the table; give the exit code, 1 if a project has an error."""
+    console = console or Console()
+    found = _read(settings)
+    if not found:
+        console.print(f"No project is connected yet ({settings.data_dir.resolve()}).")
+        return 0
+    console.print(_table(found, console.width))
+    for status in found:
+        for tone, text in (("red", status.error), ("yellow", status.notice)):
+            if text:
+                console.print(Text(f"{_name(status)}: {text}", style=tone))
+    return int(any(status.error for status in found if status.project.active))
+
+
+def _read(settings: Settings) -> list[Status]:
+    if settings.database_url is None and not (settings.data_dir / "pt4al.sqlite3").exists():
+        return []  # opening it would make one
+    store = Store(settings.database, settings.data_dir)
+    try:
+        return [read_status(store, project) for project in store.projects.all()]
+    finally:
+        store.close()
+
+
+def _table(found: list[Status], width: int) -> Table:
+    titles = WIDE if width >= WIDE_FROM else NARROW
+    rows = [_cells(status) for status in found]
+    taken = sum(max(cell_len(str(text)) for text in (title, *(row[title] for row in rows))) for title in titles)
+    # The names alone give way; three columns a cell are its border and padding.
+    left = max(width - taken - 3 * (len(titles) + 1) - 1, SHORTEST_NAME)
+    table = Table()
+    table.add_column("project", no_wrap=True)
+    for title in titles:
+        table.add_column(title, justify="left" if title in LEFT else "right", no_wrap=True)
+    for status, row in zip(found, rows, strict=True):
+        name = Text(_name(status))
+        name.truncate(left, overflow="ellipsis")
+        table.add_row(name, *(row[title] for title in titles), style=None if status.project.active else "dim")
+    return table
+
+
+def _cells(status: Status) -> dict[str, Text | str]:
+    modelled = any(row.has_model for row in status.rounds)
+    return {
+        "stage": _stage(status),
+        "round": status.round_of or "-",
+        "answered": f"{status.answered:,} of {status.live.asked:,}" if status.live else "-",
+        "ahead": f"{status.ahead:,}" if status.ahead else "-",
+        "labels": f"{status.tasks.labeled:,}",
+        "images": f"{status.tasks.ok:,}",
+        "accuracy": _accuracy(status),
+        "advice": advice_of(status) if status.project.active and modelled else "-",
+    }
+
+
+def _name(status: Status) -> str:
+    project = status.project
+    return f"{project.studio_id} {project.title}" if project.title else str(project.studio_id)
+
+
+def _stage(status: Status) -> Text:
+    if not status.project.active:
+        return Text("disconnected")
+    share = "" if status.progress is None else f" {status.progress:.0%}"
+    share = " waits" if status.waits else share
+    return Text(status.stage + share, style=COLOURS.get(status.stage, ""))
+
+
+def _accuracy(status: Status) -> str:
+    measured = [row for row in status.rounds if row.has_model and row.holdout_size]
+    if not measured:
+        return "-"
+    size, correct = measured[-1].holdout_size or 1, measured[-1].holdout_correct or 0
+    if size < FEW_RANDOM:
+        return f"{correct} of {size} right"
+    low, high = wilson_interval(correct, size)
+    return f"{correct / size:.0%} ({low:.0%} to {high:.0%})"

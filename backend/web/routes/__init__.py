@@ -1,0 +1,1 @@
+"""Our own routes, by subject."""

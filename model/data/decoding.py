@@ -1,0 +1,217 @@
+"""From the bytes of an image file to a square of uint8 RGB that a network takes."""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+
+from model.data.bank import ImageBank
+from model.errors import BadImage, BadInput
+
+__all__ = ["ImageBank", "auto_side", "decode", "measure"]
+
+MAX_PIXELS = 89_000_000  # pixels; the default of Pillow, which takes twice as many with a warning
+SIDES = (16, 32, 64, 96)  # pixels
+# Pillow opens more than these, among them formats that start other programs (EPS), that no browser shows, or that it
+# decodes whole, of a size that their header does not say, in order to open them (ICO, ICNS).
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA")
+# Scans of a JPEG: each takes as long as a picture of one and may be of a few bytes. A progressive one has about ten.
+MAX_SCANS, MAX_SCANNED_PIXELS = 100, 20 * MAX_PIXELS
+MAX_SEGMENTS = 10_000  # of a JPEG: metadata come in pieces of 64 KiB
+MAX_TILE_PIXELS = 2048 * 2048  # of a TIFF that is smaller itself
+GAP = 3.0  # how many times larger than the square a picture is made by averaging, before it is resampled
+TILE = 1024  # pixels; side of the pieces in which it is converted, so that there are no copies of the whole of it
+
+# What is above our limit makes Pillow itself stop, whenever it learns of it; the warning from half of it on is its own.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+_EXIF_ORIENTATION = 0x0112
+# How a picture of each orientation is turned upright (EXIF 2.3, section 4.6.4). Pillow's own function for it writes
+# the metadata anew as well, and fails on damaged ones.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_SIDE = (5, 6, 7, 8)
+_ICON, _JPEG = b"\0\0\1\0", b"\xff\xd8\xff"
+# What follows FF is a marker unless it is 00 (a stuffed byte), FF (filling) or that of a restart within a scan.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_MARKUP = (b"<svg", b"<?xml", b"<!doctype", b"<html", b"<head", b"<body")
+
+
+def decode(data: bytes, side: int) -> npt.NDArray[np.uint8]:
+    """Decode an image file into (side, side, 3) uint8 RGB, upright, transparency over white.
+
+    The whole picture is squeezed into the square, as the paper does with Caltech-101: an object near the edge of a
+    wide photo stays, a bar of padding would give a rotated image away, and so would nothing else. An animation gives
+    its first frame. Colour profiles are ignored. Raises BadImage with the reason in one line.
+    """
+    if side < 1:
+        raise BadInput(f"an image side has to be at least 1 pixel, found {side}")
+    with _open(data) as image:
+        try:
+            # JPEG decodes at 1/2, 1/4 or 1/8 for a fraction of the time and memory.
+            image.draft(None, (2 * side, 2 * side))
+            image.load()
+            turn = _TURNS.get(_orientation(image))
+            square = _squeezed(image, side)
+            upright = square if turn is None else square.transpose(turn)
+        except Exception as error:  # whatever a decoder makes of a damaged file: the file is to blame
+            raise BadImage(f"the {image.format} image is truncated or damaged: {_one_line(error)}") from error
+        return np.array(upright, dtype=np.uint8)
+
+
+def measure(data: bytes) -> tuple[int, int]:
+    """Return width and height in pixels as shown (after EXIF rotation), from the file's header. Raises BadImage."""
+    with _open(data) as image:
+        width, height = image.size
+        lies = _orientation(image) in _ON_SIDE
+    return (height, width) if lies else (width, height)
+
+
+def auto_side(sizes: Sequence[tuple[int, int]]) -> int:
+    """Choose the side of a bank from a sample of (width, height) in pixels: the median shorter side, rounded to SIDES.
+
+    A third beyond a step is still rounded down: 40 px images lose little at 32, and cost a quarter of 64.
+    """
+    if len(sizes) == 0:
+        raise BadInput("no image size to choose the side from")
+    shorter = float(np.median([min(size) for size in sizes]))
+    return next((side for side in SIDES if shorter <= side * 4 / 3), SIDES[-1])
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1, upright, where there is none or the metadata are damaged."""
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - damaged metadata say nothing about the picture
+        return 1
+
+
+def _open(data: bytes) -> Image.Image:
+    """Open without decoding; refuse what is no image, empty, or too large to decode."""
+    if not data:
+        raise BadImage("the file is empty")
+    if data.startswith(_ICON):
+        raise BadImage("the file is an icon (ICO), not an image: convert it to PNG")
+    scans = _count_scans(data) if data.startswith(_JPEG) else 1
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        tile = _tile_pixels(image)
+    except Image.DecompressionBombError as error:
+        raise BadImage(f"the image has more than {MAX_PIXELS / 1e6:.0f} megapixels") from error
+    except UnidentifiedImageError as error:
+        raise BadImage(_what_it_is(data)) from error
+    except Exception as error:  # whatever a decoder makes of it
+        raise BadImage(f"the image's header is damaged: {_one_line(error)}") from error
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise BadImage(f"the image is {width} x {height} pixels")
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"the image has {width * height / 1e6:.0f} megapixels, more than {MAX_PIXELS / 1e6:.0f}")
+    if scans * width * height > MAX_SCANNED_PIXELS:
+        raise BadImage(f"the JPEG image has {scans} scans, which would take too long to decode at its size")
+    if tile > max(width * height, MAX_TILE_PIXELS):
+        raise BadImage(f"the image of {width} x {height} pixels is stored as tiles of {tile / 1e6:.0f} megapixels")
+    return image
+
+
+def _tile_pixels(image: Image.Image) -> int:
+    """Return the pixels of a tile of a TIFF, which is decoded whole, whatever the size of the picture; 0 for others."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0
+    tags = image.tag_v2
+    return int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
+
+
+def _count_scans(data: bytes) -> int:
+    """Count the scans of a JPEG; refuse more than any camera or program makes.
+
+    Goes from marker to marker as the decoder does, so that thumbnails and what follows the image do not count.
+    """
+    at, scans = 2, 0
+    for _ in range(MAX_SEGMENTS):
+        found = _MARKER.search(data, at)
+        marker = _END_OF_IMAGE if found is None else data[found.start() + 1]
+        if found is None or marker == _END_OF_IMAGE:
+            return scans
+        at = found.end()
+        if marker >= 0xC0:  # below, none has a length, and the decoder looks for the next one from here
+            at += int.from_bytes(data[at : at + 2])
+        scans += marker == _START_OF_SCAN
+        if scans > MAX_SCANS:
+            raise BadImage(f"the JPEG image has more than {MAX_SCANS} scans, which would take too long to decode")
+    raise BadImage(f"the JPEG image has more than {MAX_SEGMENTS} segments, which would take too long to read")
+
+
+def _what_it_is(data: bytes) -> str:
+    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if b"<svg" in start:
+        return "the file is an SVG drawing, not a pixel image"
+    if start.startswith(_MARKUP):
+        return "the file is a web page, not an image (a login or error page of the image's server?)"
+    if start.startswith(b"%pdf"):
+        return "the file is a PDF document, not an image"
+    return "the file is not an image in a known format"
+
+
+def _squeezed(image: Image.Image, side: int) -> Image.Image:
+    """Squeeze into a square of RGB, as ``resize(..., reducing_gap=GAP)`` of the converted whole would, tile by tile."""
+    across, down = (max(int(length / side / GAP), 1) for length in image.size)
+    span = _range(image)
+    small = Image.new("RGB", (-(-image.width // across), -(-image.height // down)))
+    for left, top, tile in _tiles(image, across, down):
+        small.paste(_to_rgb(tile, span).reduce((across, down)), (left // across, top // down))
+    box = (0.0, 0.0, image.width / across, image.height / down)
+    return small.resize((side, side), Image.Resampling.BICUBIC, box=box)
+
+
+def _tiles(image: Image.Image, across: int = 1, down: int = 1) -> Iterator[tuple[int, int, Image.Image]]:
+    """Cut into tiles with their left and top; their sides are multiples of these but at the right and below."""
+    wide, high = (max(TILE // step, 1) * step for step in (across, down))
+    for top, left in product(range(0, image.height, high), range(0, image.width, wide)):
+        yield left, top, image.crop((left, top, min(left + wide, image.width), min(top + high, image.height)))
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """Return the values that become black and white in an image of more than 8 bits."""
+    if image.mode not in ("I", "F"):
+        return 0.0, 65535.0
+    # There is no agreed range: that of the picture itself.
+    ends = [(values.min(), values.max()) for values in (_values(tile) for _, _, tile in _tiles(image))]
+    return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
+
+
+def _values(image: Image.Image) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(np.asarray(image, np.float64))
+
+
+def _to_rgb(image: Image.Image, span: tuple[float, float]) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return Image.fromarray(_scaled(_values(image), *span)).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scaled(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.uint8]:
+    """Map [low, high] to 0..255, rounding to the nearest."""
+    unit = (values - low) / max(high - low, 1e-12)
+    return np.rint(unit * 255).astype(np.uint8)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

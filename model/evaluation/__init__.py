@@ -1,0 +1,1 @@
+"""How good a model is, how honest its confidence, and what more labels would add."""

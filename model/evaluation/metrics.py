@@ -1,0 +1,100 @@
+"""Numbers that say how good a model, a split or a pair of annotators is."""
+
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+
+from model.errors import BadInput
+from model.querying.outputs import FloatArray, IntArray
+
+
+def accuracy(predicted: IntArray, truth: IntArray) -> float | None:
+    """Return the share of ``predicted`` that equals ``truth``; None without any image."""
+    _same_length(predicted, truth)
+    return float((np.asarray(predicted) == np.asarray(truth)).mean()) if len(truth) else None
+
+
+def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the Wilson score interval of a share of ``correct`` in ``n``; (0, 1) without any image.
+
+    Source: Wilson 1927. It stays inside [0, 1] and is honest for the few images of a holdout.
+    """
+    if not (0 <= correct <= n and 0 < confidence < 1):
+        raise BadInput(f"no interval for {correct} of {n} at confidence {confidence}")
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = correct / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return (0.0 if correct == 0 else centre - half), (1.0 if correct == n else centre + half)
+
+
+def cohen_kappa(a: IntArray, b: IntArray) -> float | None:
+    """Return Cohen's kappa of two annotators' class ids (n,): 1 agreement, 0 chance.
+
+    None where it is not defined: no image, or both gave one and the same class throughout.
+    """
+    _same_length(a, b)
+    if len(a) == 0:
+        return None
+    _, ids = np.unique(np.concatenate([a, b]), return_inverse=True)
+    table = confusion_matrix(ids[len(a) :], ids[: len(a)], int(ids.max()) + 1) / len(a)
+    chance = float(table.sum(axis=0) @ table.sum(axis=1))
+    return None if chance == 1.0 else (float(np.trace(table)) - chance) / (1 - chance)
+
+
+def spearman(a: FloatArray, b: FloatArray) -> float | None:
+    """Return Spearman's rank correlation of two (n,) arrays, ties at their mean rank; None where one is constant."""
+    _same_length(a, b)
+    if len(a) < 2:
+        return None
+    x, y = _mean_ranks(a), _mean_ranks(b)
+    x, y = x - x.mean(), y - y.mean()
+    scale = sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / scale if scale > 0 else None
+
+
+def expected_calibration_error(probs: FloatArray, truth: IntArray, bins: int = 15) -> float | None:
+    """Return the mean gap between confidence and accuracy over equal bins of confidence, weighted by their images.
+
+    probs: (n, C). Source: Naeini et al. 2015; Guo et al. 2017, Eq. 3. None without any image.
+    """
+    _same_length(probs, truth)
+    if len(truth) == 0:
+        return None
+    confidence = probs.max(axis=1).astype(np.float64)
+    hit = (probs.argmax(axis=1) == truth).astype(np.float64)
+    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gap = np.bincount(bin_of, weights=hit - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(truth))
+
+
+def confusion_matrix(predicted: IntArray, truth: IntArray, classes: int) -> IntArray:
+    """Return the (C, C) counts: row true class, column predicted class."""
+    _same_length(predicted, truth)
+    for ids in (predicted, truth):
+        if len(ids) and not 0 <= int(np.min(ids)) <= int(np.max(ids)) < classes:
+            raise BadInput(f"class ids {np.min(ids)} to {np.max(ids)} do not fit {classes} classes")
+    cell = np.asarray(truth, np.int64) * classes + np.asarray(predicted, np.int64)
+    return np.bincount(cell, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_histogram(labels: IntArray, classes: int) -> IntArray:
+    """Return the number of images of each class, (C,); negative ids stand for no label and are not counted."""
+    labels = np.asarray(labels, np.int64)
+    if len(labels) and int(labels.max()) >= classes:
+        raise BadInput(f"class id {labels.max()} does not fit {classes} classes")
+    return np.bincount(labels[labels >= 0], minlength=classes)
+
+
+def _mean_ranks(values: FloatArray) -> FloatArray:
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return ((last - counts + last - 1) / 2)[group]
+
+
+def _same_length(a: FloatArray | IntArray, b: FloatArray | IntArray) -> None:
+    if len(a) != len(b):
+        raise BadInput(f"found {len(a)} and {len(b)} values where there has to be one pair per image")

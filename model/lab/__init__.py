@@ -1,0 +1,1 @@
+"""The laboratory: simulations and studies. The product never imports it."""

@@ -1,0 +1,90 @@
+"""The command line that the studies share: ``python -m model.simulate`` and ``python -m model.h1``."""
+
+import argparse
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from model.errors import BadInput, UnknownName
+from model.lab.experiment import Setting
+from model.names import INITS, NETWORKS, RECIPES
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 on; argparse says that it is none."""
+    return _whole(text, 1)
+
+
+def natural(text: str) -> int:
+    """Read a whole number from 0 on; argparse says that it is none."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, lowest: int) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < lowest:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from {lowest} on")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """Read a number from 0 to 1; argparse says that it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
+    return value
+
+
+def study_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with what every study takes: images, seeds, networks, and the file of its results."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog="A run that was stopped goes on where it was when it is started again with the same arguments.",
+    )
+    add = parser.add_argument
+    add("--data", required=True, help="digits, a set under PT4AL_DATA, or a folder with a subfolder per class")
+    add("--test", type=positive, help="test images, the same for all seeds (default: all)")
+    add("--seeds", type=positive, required=True, help="number of seeds")
+    add("--first-seed", type=natural, default=0)
+    add("--json", type=Path, required=True, help="file of the results, written as they come")
+    add("--network", default="auto")
+    add("--recipe", default="auto")
+    add("--epochs", type=positive, help="epochs of the main model (default: the recipe's)")
+    add("--pretext-epochs", type=positive, help="epochs of the pretext networks (default: the recipe's)")
+    add("--device", default="auto")
+    add("--threads", type=positive, help="CPU threads (default: all)")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> tuple[argparse.Namespace, range]:
+    """Return the options and the seeds, and keep PyTorch to the threads that were asked for."""
+    given = parser.parse_args(arguments)
+    if given.threads is not None:
+        import torch
+
+        torch.set_num_threads(given.threads)
+    return given, range(given.first_seed, given.first_seed + given.seeds)
+
+
+def check(setting: Setting, inits: Collection[str], device: str) -> None:
+    """Raise UnknownName or BadInput for what would fail only after the first networks are trained.
+
+    inits: every one that will be used. ``pretrained`` downloads its weights now.
+    """
+    from model.device import pick_device
+    from model.networks.backbones import build_backbone, load_imagenet
+
+    pick_device(device)
+    for kind, name, choices in (
+        ("network", setting.network, NETWORKS),
+        ("recipe", setting.recipe, RECIPES),
+        *(("init", init, INITS) for init in inits),
+    ):
+        if name not in choices:
+            raise UnknownName(kind, name, choices)
+    if "pretrained" in inits:
+        if setting.network not in ("auto", "resnet18"):
+            raise BadInput(f"init: 'pretrained' weights are those of resnet18, not of network '{setting.network}'")
+        load_imagenet(build_backbone("resnet18", 32, seed=0))

@@ -1,0 +1,237 @@
+"""Image sets by name, for benchmarks, simulation and the command lines: arrays, labels and a test split.
+
+``digits`` comes with scikit-learn; ``fashion-mnist``, ``cifar10`` and ``photos`` lie in the folder that the environment
+variable PT4AL_DATA names; any other name is a folder of images, each subfolder a class.
+"""
+
+import csv
+import gzip
+import io
+import os
+import tarfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from model.data.decoding import auto_side, decode, measure
+from model.errors import BadImage, BadInput
+from model.querying.outputs import IntArray
+
+DATA_FOLDER = "PT4AL_DATA"
+DEFAULT_FOLDER = Path("../shared/data")
+SIZE_SAMPLE = 200  # images whose size decides the side
+SUFFIXES = frozenset(
+    f".{end}" for end in ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif", "jp2", "ppm")
+)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images as arrays, with a pool (``train``) and a test part that no decision is ever taken on.
+
+    train, test: (N, side, side, 3). train_labels, test_labels: (N,) class ids, -1 where an image has none. paths: where
+    each image of the pool comes from. broken: path and reason of those that could not be decoded.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: npt.NDArray[np.uint8]
+    train_labels: IntArray
+    test: npt.NDArray[np.uint8]
+    test_labels: IntArray
+    paths: tuple[str, ...]
+    broken: tuple[tuple[str, str], ...] = ()
+
+
+def load_images(data: str, *, side: int | None = None, test_share: float = 0.25) -> ImageSet:
+    """Load the set of that name, or the folder, decoded to ``side`` pixels (None: what suits its images).
+
+    test_share: the part that becomes the test split of a set without one of its own (digits, folders), the same on
+    every call. Raises BadInput where there is no such set.
+    """
+    loaders: dict[str, Callable[[int | None, float], ImageSet]] = {
+        "digits": _digits,
+        "fashion-mnist": _fashion_mnist,
+        "cifar10": _cifar10,
+        "photos": _photos,
+    }
+    if not 0 <= test_share < 1:
+        raise BadInput(f"the test split has to be a share in [0, 1), found {test_share}")
+    if data in loaders:
+        return loaders[data](side, test_share)
+    if not Path(data).is_dir():
+        raise BadInput(f"'{data}' is neither a folder nor one of the sets {', '.join(sorted(loaders))}")
+    return _folder(Path(data), side, test_share)
+
+
+# -- where the images are -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Item:
+    """An image file before decoding."""
+
+    path: str
+    data: bytes
+    label: int
+    test: bool
+
+
+def _digits(side: int | None, test_share: float) -> ImageSet:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    labels = digits.target.astype(np.int64)
+    test = _draw_test(labels, test_share)
+    paths = [f"digits/{number:04d}" for number in range(len(grey))]
+    return _from_grey("digits", [str(digit) for digit in range(10)], grey, labels, test, paths, side)
+
+
+def _fashion_mnist(side: int | None, test_share: float) -> ImageSet:
+    folder = _set_folder("fashion-mnist")
+    images, labels = [], []
+    for part in ("train", "t10k"):
+        images.append(_idx(folder / f"{part}-images-idx3-ubyte.gz", header=16).reshape(-1, 28, 28))
+        labels.append(_idx(folder / f"{part}-labels-idx1-ubyte.gz", header=8).astype(np.int64))
+    test = np.repeat([False, True], [len(part) for part in labels])
+    paths = [
+        f"{part}/{number:05d}" for part, n in zip(("train", "test"), labels, strict=True) for number in range(len(n))
+    ]
+    classes = (folder / "classes.txt").read_text().splitlines()
+    return _from_grey("fashion-mnist", classes, np.concatenate(images), np.concatenate(labels), test, paths, side)
+
+
+def _cifar10(side: int | None, test_share: float) -> ImageSet:
+    folder = _set_folder("cifar10")
+    items: list[_Item] = []
+    for part in ("train", "test"):
+        label_of = {row["path"]: int(row["label"]) for row in _rows(folder / f"{part}-labels.csv")}
+        files = _tar(folder / f"cifar10-{part}.tar.gz")
+        items += [_Item(path, content, label_of[path], part == "test") for path, content in files if path in label_of]
+    return _from_files("cifar10", (folder / "classes.txt").read_text().splitlines(), items, side)
+
+
+def _photos(side: int | None, test_share: float) -> ImageSet:
+    folder = _set_folder("photos")
+    about = {row["path"]: row for row in _rows(folder / "labels.csv")}
+    items = [
+        _Item(path, content, int(about[path]["label"]), about[path]["split"] == "test")
+        for path, content in _tar(folder / "photos.tar")
+        if path in about
+    ]
+    return _from_files("photos", (folder / "classes.txt").read_text().splitlines(), items, side)
+
+
+def _folder(folder: Path, side: int | None, test_share: float) -> ImageSet:
+    """Load every image below a folder; its class is the first folder on the way, and without one it has none."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise BadInput(f"there are no images in {folder}")
+    parts = [path.relative_to(folder).parts for path in files]
+    classes = sorted({part[0] for part in parts if len(part) > 1})
+    labels = np.array([classes.index(part[0]) if len(part) > 1 else -1 for part in parts], np.int64)
+    test = _draw_test(labels, test_share)
+    items = [
+        _Item(str(path.relative_to(folder)), path.read_bytes(), int(label), bool(out))
+        for path, label, out in zip(files, labels, test, strict=True)
+    ]
+    return _from_files(folder.name, classes, items, side)
+
+
+# -- from files and arrays to an ImageSet -------------------------------------------------------------------------
+
+
+def _from_files(name: str, classes: Sequence[str], items: list[_Item], side: int | None) -> ImageSet:
+    side = side or _side_of(items)
+    images, kept, broken = [], [], []
+    for item in items:
+        try:
+            images.append(decode(item.data, side))
+            kept.append(item)
+        except BadImage as error:
+            broken.append((item.path, str(error)))
+    if not images:
+        raise BadInput(f"none of the {len(items)} images of {name} can be decoded: {broken[0][1]}")
+    labels = np.array([item.label for item in kept], np.int64)
+    test = np.array([item.test for item in kept])
+    return _split(name, classes, np.stack(images), labels, test, [item.path for item in kept], tuple(broken))
+
+
+def _from_grey(
+    name: str,
+    classes: Sequence[str],
+    grey: npt.NDArray[np.uint8],
+    labels: IntArray,
+    test: npt.NDArray[np.bool_],
+    paths: Sequence[str],
+    side: int | None,
+) -> ImageSet:
+    """Resize (N, H, W) by the same code that an image file of them would meet, without the file."""
+    from PIL import Image
+
+    side = side or auto_side([grey.shape[2:0:-1]])
+    small = [Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC) for picture in grey]
+    images = np.repeat(np.stack([np.asarray(picture) for picture in small])[..., None], 3, axis=3)
+    return _split(name, classes, images, labels, test, paths, ())
+
+
+def _split(
+    name: str,
+    classes: Sequence[str],
+    images: npt.NDArray[np.uint8],
+    labels: IntArray,
+    test: npt.NDArray[np.bool_],
+    paths: Sequence[str],
+    broken: tuple[tuple[str, str], ...],
+) -> ImageSet:
+    pool_paths = tuple(path for path, out in zip(paths, test, strict=True) if not out)
+    pool = ~test
+    return ImageSet(name, tuple(classes), images[pool], labels[pool], images[test], labels[test], pool_paths, broken)
+
+
+def _side_of(items: Sequence[_Item]) -> int:
+    sizes = []
+    for item in items[:: max(len(items) // SIZE_SAMPLE, 1)]:
+        try:
+            sizes.append(measure(item.data))
+        except BadImage:
+            continue  # reported when it is decoded
+    return auto_side(sizes or [(32, 32)])
+
+
+def _draw_test(labels: IntArray, share: float) -> npt.NDArray[np.bool_]:
+    """Choose the same share of every class, with a draw of its own that no seed of an experiment changes."""
+    generator = np.random.default_rng(0)
+    test = np.zeros(len(labels), np.bool_)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        test[generator.permutation(members)[: round(share * len(members))]] = True
+    return test
+
+
+def _set_folder(name: str) -> Path:
+    folder = Path(os.environ.get(DATA_FOLDER) or DEFAULT_FOLDER) / name
+    if not folder.is_dir():
+        raise BadInput(f"the image set '{name}' is not at {folder}: set {DATA_FOLDER} to the folder that holds it")
+    return folder
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _idx(path: Path, header: int) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(gzip.decompress(path.read_bytes())[header:], np.uint8)
+
+
+def _tar(path: Path) -> Iterable[tuple[str, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file is not None:
+                yield member.name, file.read()

@@ -1,0 +1,186 @@
+"""What the strategies of a simulation share: the images and labels of a seed, and its pretext networks."""
+
+import json
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from model.data.atomic_files import save_array, write_atomically
+from model.data.bank import ImageBank
+from model.errors import BadInput, UnknownName
+from model.evaluation.metrics import class_histogram
+from model.lab.sources import Source
+from model.names import PRETEXT_TASKS, RECIPES
+from model.querying.outputs import FloatArray, IntArray
+
+# Streams of random numbers: the draw of one thing does not depend on how much was drawn for another.
+POOL_STREAM, TEST_STREAM, QUERY_STREAM, MIX_STREAM = 0, 1, 2, 3
+
+CLASS_NAMES = "classes.json"  # in the folder of a seed, for the report
+MOST_NAMED = 20  # classes whose images are counted one by one in words
+CHECKED = 512  # images of a pool that pretext tasks are asked about
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all strategies of a results file share; the file goes on only under the same setting.
+
+    pool, test: number of images, None for all that the set has. k: images a round asks. holdout: share of k that is
+    asked on top at random, to measure with. imbalance: the paper's 1:10 ramp over the classes of the pool. epochs,
+    pretext_epochs: None for the recipe's own. mix: another set whose images are put into the pool, ``name`` or
+    ``name:N`` for N of them.
+    """
+
+    data: str
+    rounds: int
+    k: int
+    pool: int | None = None
+    test: int | None = None
+    imbalance: bool = False
+    network: str = "auto"
+    init: str = "pretext"
+    recipe: str = "auto"
+    epochs: int | None = None
+    pretext_epochs: int | None = None
+    holdout: float = 0.0
+    mix: str | None = None
+
+
+class World:
+    """The pool of one seed with its true labels, the test set, and the pretext networks, kept in a folder."""
+
+    def __init__(self, folder: Path, source: Source, setting: Setting, seed: int, device: str) -> None:
+        self.folder, self.setting, self.seed, self.device = folder, setting, seed, device
+        images = source.images
+        pool, self.truth = pool_of(source, setting, seed)
+        tested = np.flatnonzero(images.test_labels >= 0)
+        # The test set is the same for all seeds: what differs between them is the pool and the training.
+        tested = np.random.default_rng([0, TEST_STREAM]).permutation(tested)[: setting.test]
+        self.test_truth = images.test_labels[tested]
+        self.bank = _bank(folder / "pool", pool)
+        self.test_bank = _bank(folder / "test", images.test[tested])
+        self.class_names = images.classes
+        write_atomically(folder / CLASS_NAMES, json.dumps(images.classes).encode())
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    def __str__(self) -> str:
+        """Say what the pool really is, which set, ramp and class sizes may have made smaller than was asked for."""
+        counts = class_histogram(self.truth, self.classes)
+        own, wanted = int(counts.sum()), self.setting.pool
+        short = f" (of {wanted} asked for)" if wanted is not None and own < wanted else ""
+        foreign = len(self.truth) - own
+        more = f" and {foreign} of {self.setting.mix}" if foreign else ""
+        if self.classes > MOST_NAMED:
+            spread = f"{counts.min()} to {counts.max()} of each of {self.classes} classes"
+        else:
+            spread = ", ".join(f"{name} {count}" for name, count in zip(self.class_names, counts, strict=True))
+        return f"pool of {own} images{short}{more}: {spread}; {len(self.test_truth)} test images"
+
+    def pretext(self, name: str) -> tuple[Path, FloatArray]:
+        """Return the weights of a pretext network and its losses (N,) of the pool, trained where they are not yet.
+
+        name: a task, trained as the setting says, or ``task@recipe`` for that recipe and its own network.
+        """
+        from model.pretext import extract_losses, train_pretext
+
+        task, recipe = pretext_of(name)
+        folder = self.folder / f"pretext-{name}"
+        weights, losses = folder / "weights.pt", folder / "losses.npy"
+        if not losses.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            train_pretext(
+                task,
+                self.bank,
+                out=weights,
+                checkpoint=folder / "checkpoint.pt",
+                network=self.setting.network if recipe is None else "auto",
+                recipe=recipe or self.setting.recipe,
+                epochs=self.setting.pretext_epochs,
+                seed=self.seed,
+                device=self.device,
+            )
+            save_array(losses, extract_losses(self.bank, weights, device=self.device, seed=self.seed))
+        return weights, np.load(losses)
+
+    def pretext_embeddings(self, name: str) -> FloatArray:
+        """Return the features (N, D) of a pretext network, extracted where they are not yet."""
+        from model.pretext import extract_embeddings
+
+        weights, _ = self.pretext(name)
+        path = weights.with_name("embeddings.npy")
+        if not path.exists():
+            save_array(path, extract_embeddings(self.bank, weights, device=self.device))
+        features: FloatArray = np.load(path)
+        return features
+
+
+def pretext_of(name: str) -> tuple[str, str | None]:
+    """Return task and recipe of ``task`` or ``task@recipe``; raise UnknownName where one is in no registry."""
+    task, _, recipe = name.partition("@")
+    if task not in PRETEXT_TASKS:
+        raise UnknownName("pretext task", task, PRETEXT_TASKS)
+    if recipe and recipe not in RECIPES:
+        raise UnknownName("recipe", recipe, RECIPES)
+    return task, recipe or None
+
+
+def draw_pool(labels: IntArray, size: int | None, generator: np.random.Generator, *, imbalance: bool) -> IntArray:
+    """Return the training images that make the pool, ascending: a uniform draw, or the ramp of the paper.
+
+    labels: (N,) of the training set. With ``imbalance`` class c of C gets a share that rises evenly from a tenth of
+    the last class's to all of it (PT4AL's imbalanced CIFAR-10: 500, 1000, ..., 5000), as many as ``size`` and the
+    smallest class allow.
+    """
+    size = min(size or len(labels), len(labels))
+    if not imbalance:
+        return np.sort(generator.permutation(len(labels))[:size])
+    counts = np.bincount(labels)
+    ramp = np.linspace(0.1, 1.0, len(counts))
+    keep = np.floor(min(size / ramp.sum(), (counts / ramp).min()) * ramp + 1e-9).astype(np.int64)
+    picks = [generator.permutation(np.flatnonzero(labels == c))[: keep[c]] for c in range(len(counts))]
+    return np.sort(np.concatenate(picks))
+
+
+def pool_of(source: Source, setting: Setting, seed: int) -> tuple[npt.NDArray[np.uint8], IntArray]:
+    """Return the images of a seed's pool and their classes (N,): -1 for one of another set, which nobody can label."""
+    images, labels = source.images.train, source.images.train_labels
+    known = np.flatnonzero(labels >= 0)  # the oracle has no answer for the others
+    generator = np.random.default_rng([seed, POOL_STREAM])
+    chosen = known[draw_pool(labels[known], setting.pool, generator, imbalance=setting.imbalance)]
+    if not len(chosen):
+        raise BadInput(f"a pool of {setting.pool} images has none of each class of '{setting.data}'")
+    drawn = np.random.default_rng([seed, MIX_STREAM]).permutation(len(source.foreign))[: source.mixed]
+    others = source.foreign[np.sort(drawn)]
+    return np.concatenate([images[chosen], others]), np.concatenate([labels[chosen], np.full(len(others), -1)])
+
+
+def check_pretext(source: Source, setting: Setting, seed: int, names: Iterable[str]) -> None:
+    """Raise BadInput where a pretext task refuses (a sample of) the pool, before any of them is trained."""
+    from model.pretext.registry import pretext_task
+
+    images, _ = pool_of(source, setting, seed)
+    sample = np.unique(np.linspace(0, max(len(images) - 1, 0), CHECKED).astype(np.int64))[: len(images)]
+    with tempfile.TemporaryDirectory() as folder:
+        bank = _bank(Path(folder) / "sample", images[sample])
+        for name in names:
+            pretext_task(pretext_of(name)[0]).check(bank)
+
+
+def _bank(folder: Path, images: npt.NDArray[np.uint8]) -> ImageBank:
+    """Return the bank of these images, written where it is not yet there or was left half-written."""
+    if (folder / "complete").exists():
+        return ImageBank.open(folder)
+    for part in folder.glob("*"):
+        part.unlink()
+    bank = ImageBank.create(folder, images.shape[1])
+    bank.append(images)
+    write_atomically(folder / "complete", b"")
+    return bank

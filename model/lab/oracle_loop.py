@@ -1,0 +1,166 @@
+"""One strategy on one pool with an oracle instead of annotators, round after round."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from model.data.atomic_files import save_array
+from model.evaluation.metrics import class_histogram, cohen_kappa
+from model.lab.experiment import QUERY_STREAM, World
+from model.lab.learning_curves import Row
+from model.querying.batches import split
+from model.querying.outputs import BoolArray, IntArray, Outputs
+from model.querying.plan import Pool, QuerySettings, plan_round
+from model.querying.selection import mask_of
+
+if TYPE_CHECKING:
+    from model.learners.own_network import Learner
+
+
+class OracleLoop:
+    """Ask, label by the truth, train from these labels, measure, score.
+
+    It asks by ``query.plan_round`` and trains by ``learner.fit``, the code that the backend runs. What was asked stands
+    in the folder of the strategy, so that a stopped run goes on.
+    """
+
+    def __init__(
+        self, world: World, name: str, settings: QuerySettings, pretext: str, joint: str, init: str | None = None
+    ) -> None:
+        self.world, self.name, self.settings, self.task, self.joint = world, name, settings, pretext, joint
+        self.init = init or world.setting.init
+        self.folder = world.folder / name.replace("/", "+")
+        self.weights, self.losses = world.pretext(pretext)
+        self.batch_of = split(self.losses, world.setting.rounds, settings.order)
+        self.asked = np.empty(0, np.int64)
+        self.holdout = np.empty(0, np.int64)
+        self.model = self.folder / "model.pt"
+
+    @property
+    def labeled(self) -> IntArray:
+        """Pool indices that got a label: an image of another set is answered, but there is no class for it."""
+        return np.sort(self.asked[self.world.truth[self.asked] >= 0])
+
+    @property
+    def left(self) -> int:
+        """Number of images that nobody was asked for."""
+        return len(self.losses) - len(self.asked) - len(self.holdout)
+
+    def resume(self, done: int) -> int:
+        """Take up what was asked in the rounds before ``done`` and return the next round; 0 where it is lost."""
+        if not all(self._asked_in(number).exists() for number in range(done)):
+            return 0
+        for number in range(done):
+            self._take(number)
+        if len(self.labeled) and not self.model.exists():
+            self.asked, self.holdout = self.asked[:0], self.holdout[:0]
+            return 0
+        return done
+
+    def round(self, number: int) -> Row:
+        """Ask, train on all answers, and measure on the test set."""
+        if not self._asked_in(number).exists():
+            self._ask(number)
+        asked = self._take(number)
+        row = Row(
+            strategy=self.name,
+            seed=self.world.seed,
+            round=number,
+            labels=len(self.asked),
+            accuracy=self._train_and_measure(number),
+            asked=class_histogram(self.world.truth[asked], self.world.classes).tolist(),
+        )
+        if self.world.setting.mix:
+            row["foreign"] = float((self.world.truth[asked] < 0).mean()) if len(asked) else 0.0
+        return row | self._known(number)
+
+    def _asked_in(self, number: int) -> Path:
+        return self.folder / f"asked-{number:03d}.npy"
+
+    def _take(self, number: int) -> IntArray:
+        """Note what a round asked and held out, and return what it asked."""
+        asked: IntArray = np.load(self._asked_in(number))
+        self.asked = np.concatenate([self.asked, asked])
+        held = self.folder / f"holdout-{number:03d}.npy"
+        if held.exists():
+            self.holdout = np.concatenate([self.holdout, np.load(held)])
+        return asked
+
+    def _ask(self, number: int) -> None:
+        size, labeled = len(self.losses), self.labeled
+        labels = np.full(size, -1, np.int64)
+        labels[labeled] = self.world.truth[labeled]
+        outputs: Outputs | None = None
+        if number > 0 and len(labeled):
+            outputs = self._learner().predict(self.world.bank, needs=self.settings.needs(number))
+        features = None
+        if outputs is None and "pretext_embeddings" in self.settings.needs(0):
+            features = self.world.pretext_embeddings(self.task)
+        free = ~mask_of(np.concatenate([self.asked, self.holdout]), size)
+        generator = np.random.default_rng([self.world.seed, QUERY_STREAM, number])
+        pool = Pool(self.losses, self.batch_of, free, labels, features, mask_of(self.asked, size))
+        plan = plan_round(number, pool, outputs, self.settings, generator)
+        if self.settings.holdout:
+            save_array(self.folder / f"holdout-{number:03d}.npy", plan.indices[plan.holdout])
+        save_array(self._asked_in(number), plan.indices[~plan.holdout])
+
+    def _train_and_measure(self, number: int) -> float:
+        from model.learners.own_network import fit
+
+        world, setting, labeled = self.world, self.world.setting, self.labeled
+        if not len(labeled):
+            return 1 / world.classes  # no label, no model: a guess
+        fit(
+            world.bank,
+            labeled,
+            world.truth[labeled],
+            classes=world.classes,
+            out=self.model,
+            checkpoint=self.folder / f"checkpoint-{number:03d}.pt",
+            network=setting.network,
+            init=self.init,
+            pretext_weights=self.weights,
+            recipe=setting.recipe,
+            joint=self.joint,
+            needs=self.settings.needs(number + 1),
+            epochs=setting.epochs,
+            seed=world.seed,
+            device=world.device,
+        )
+        return self._learner().evaluate(world.test_bank, np.arange(len(world.test_truth)), world.test_truth)
+
+    def _known(self, number: int) -> Row:
+        """Return what a project would know of this model: from its holdout, and from the model before."""
+        holdout = self.holdout[self.world.truth[self.holdout] >= 0]
+        if not len(holdout) or not len(self.labeled):
+            return cast(Row, {})
+        probs = self._learner().predict(self.world.bank).probs
+        guesses = np.empty(0, np.int64) if probs is None else probs.argmax(axis=1)
+        save_array(self.folder / f"guesses-{number:03d}.npy", guesses)
+        before = self.folder / f"guesses-{number - 1:03d}.npy"
+        unlabeled = ~mask_of(np.concatenate([self.asked, self.holdout]), len(self.losses))
+        return known_of(guesses, np.load(before) if before.exists() else None, self.world.truth, holdout, unlabeled)
+
+    def _learner(self) -> "Learner":
+        from model.learners.own_network import Learner
+
+        return Learner.load(self.model, device=self.world.device)
+
+
+def known_of(
+    guesses: IntArray, before: IntArray | None, truth: IntArray, holdout: IntArray, unlabeled: BoolArray
+) -> Row:
+    """Return what a holdout, and the model before, say about a model.
+
+    guesses, before: (N,) class ids that this model and the last one give. truth: (N,). holdout: (h,) pool indices.
+    unlabeled: (N,) images on which the two are compared.
+    """
+    right = guesses[holdout] == truth[holdout]
+    known: dict[str, float] = {"holdout_size": len(holdout), "holdout_correct": int(right.sum())}
+    if before is not None:
+        was_right = before[holdout] == truth[holdout]
+        known |= {"gained": int((right & ~was_right).sum()), "lost": int((was_right & ~right).sum())}
+        agreement = cohen_kappa(before[unlabeled], guesses[unlabeled])
+        known |= {} if agreement is None else {"agreement": agreement}
+    return cast(Row, known)

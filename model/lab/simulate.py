@@ -1,0 +1,178 @@
+"""The active-learning loop with an oracle instead of annotators: ``python -m model.simulate --help``.
+
+What is finished stands in the JSON file, what a stopped run goes on from in the work folder beside it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.errors import BadInput, ModelError, UnknownName
+from model.lab.arguments import check, parse, positive, share, study_parser
+from model.lab.experiment import Setting, World, check_pretext, pretext_of
+from model.lab.learning_curves import CONTROL, Row, summarize, table
+from model.lab.oracle_loop import OracleLoop
+from model.lab.results import Results, Say
+from model.lab.sources import load_source
+from model.names import INITS, JOINTS
+from model.querying.plan import QuerySettings
+
+FORM = "pretext/batch_order/first_query/sampler"
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What is compared, written ``pretext/batch_order/first_query/sampler``; an empty part is the default here.
+
+    The pretext task may be ``task@recipe``. A fifth part is the joint training of the main model, a sixth where its
+    weights start (None: where the setting says).
+    """
+
+    name: str
+    pretext: str = "rotation"
+    order: str = QuerySettings.order
+    first_query: str = QuerySettings.first_query
+    sampler: str = QuerySettings.sampler
+    joint: str = "none"
+    init: str | None = None
+
+    def settings(self, setting: Setting, classes: int) -> QuerySettings:
+        """Return how this strategy asks; raise UnknownName for a part that is in no registry."""
+        pretext_of(self.pretext)
+        if self.joint not in JOINTS:
+            raise UnknownName("joint training", self.joint, JOINTS)
+        if self.init is not None and self.init not in INITS:
+            raise UnknownName("init", self.init, INITS)
+        return QuerySettings(
+            batches=setting.rounds,
+            k=setting.k,
+            holdout=round(setting.holdout * setting.k),
+            first_query=self.first_query,
+            sampler=self.sampler,
+            order=self.order,
+            classes=classes,
+        )
+
+
+def parse_strategy(name: str) -> Strategy:
+    """Return the strategy of that name: its parts, ``default``, or ``random`` (the whole pool in every round)."""
+    if name == "default":
+        return Strategy(name)
+    if name == CONTROL:
+        return Strategy(name, order="none", first_query="random", sampler="random")
+    parts = name.split("/")
+    if not 4 <= len(parts) <= 6:
+        raise BadInput(f"strategy '{name}': write {FORM}, with /joint or /joint/init behind it if you like, "
+                       "default or random")  # fmt: skip
+    given = zip(("pretext", "order", "first_query", "sampler", "joint", "init"), parts, strict=False)
+    return Strategy(name, **{field: part for field, part in given if part})
+
+
+def simulate(
+    setting: Setting,
+    strategies: Sequence[Strategy],
+    seeds: Sequence[int],
+    results: Results[Row],
+    *,
+    device: str,
+    say: Say,
+    stop_after: int | None = None,
+) -> None:
+    """Run every strategy with every seed, adding to ``results`` what it does not have yet.
+
+    What is wrong with names or images is found before hours of work, not after them. stop_after: number of rounds to
+    run of the setting's; another call without it goes on from there.
+    """
+    rounds = min(setting.rounds, stop_after or setting.rounds)
+    check(setting, {strategy.init or setting.init for strategy in strategies}, device)
+    source = load_source(setting.data, setting.mix, say)
+    for strategy in strategies:
+        strategy.settings(setting, len(source.images.classes))
+    missing = [seed for seed in seeds if any(_done(results.rows, one.name, seed) < rounds for one in strategies)]
+    if missing:
+        check_pretext(source, setting, missing[0], {strategy.pretext for strategy in strategies})
+        results.begin()
+    for seed in missing:
+        world = World(results.work / f"seed-{seed}", source, setting, seed, device)
+        say(f"seed {seed}  {world}")
+        for strategy in strategies:
+            _run(world, strategy, rounds, results, say)
+
+
+def _run(world: World, strategy: Strategy, rounds: int, results: Results[Row], say: Say) -> None:
+    """Go on with one strategy and seed after the last round that is measured, until ``rounds`` are or all is asked."""
+    setting, seed = world.setting, world.seed
+    done = _done(results.rows, strategy.name, seed)
+    if done >= rounds:
+        return
+    settings = strategy.settings(setting, world.classes)
+    loop = OracleLoop(world, strategy.name, settings, strategy.pretext, strategy.joint, strategy.init)
+    for number in range(loop.resume(done), rounds):
+        if not loop.left:
+            break
+        row = loop.round(number)
+        if number >= done:
+            results.add(row)
+        say(f"{strategy.name}  seed {seed}  round {number}  {row['labels']} labels  accuracy {_in_words(row)}")
+    if not loop.left:
+        say(f"{strategy.name}  seed {seed}  the pool is exhausted: all its images are asked, {len(loop.asked)} labels")
+
+
+def _in_words(row: Row) -> str:
+    foreign = row.get("foreign")
+    return f"{100 * row['accuracy']:.2f} %" + (f"  foreign {100 * foreign:.1f} %" if foreign is not None else "")
+
+
+def _done(rows: Sequence[Row], strategy: str, seed: int) -> int:
+    """Return how many rounds of a strategy and seed, from the first on, are measured."""
+    rounds = {row["round"] for row in rows if row["strategy"] == strategy and row["seed"] == seed}
+    return next(number for number in range(len(rounds) + 1) if number not in rounds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    given, seeds = parse(_parser(), arguments)
+    setting = Setting(**{name: getattr(given, name) for name in Setting.__dataclass_fields__})
+    try:
+        strategies = [parse_strategy(name) for name in given.strategies.split(",")]
+        with Results[Row](given.json, setting) as results:
+            simulate(
+                setting,
+                strategies,
+                seeds,
+                results,
+                device=given.device,
+                say=lambda line: print(line, file=sys.stderr),
+                stop_after=given.stop_after,
+            )
+    except ModelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(summarize(results.rows)))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = study_parser(
+        "python -m model.simulate", "Run active-learning strategies with an oracle and compare them with random."
+    )
+    add = parser.add_argument
+    add("--pool", type=positive, help="images in the pool, drawn anew for each seed (default: all)")
+    add("--rounds", type=positive, required=True)
+    add("--stop-after", type=positive, help="rounds to run of these; a further call without it goes on (default: all)")
+    add("--k", type=positive, required=True, help="images asked per round")
+    add(
+        "--strategies",
+        required=True,
+        help="comma list of pretext/batch_order/first_query/sampler[/joint[/init]], default, random",
+    )
+    add("--holdout", type=share, default=0.0, help="images on top at random to measure with, as a share of k")
+    add("--imbalance", action="store_true", help="the paper's 1:10 ramp over the classes of the pool")
+    add("--mix", help="NAME or NAME:N: put (N of) another set's images into the pool, which nobody can label")
+    add("--init", default="pretext", help="pretext, scratch or pretrained, where a strategy names none")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

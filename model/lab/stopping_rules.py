@@ -1,0 +1,159 @@
+"""Rules for stopping, and what each would have saved and cost in a simulation."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.errors import BadInput
+from model.evaluation.forecast import Measured, Outlook, outlook
+from model.lab.learning_curves import Row
+
+Rule = Callable[[Sequence[Measured], Outlook | None], bool]
+
+
+def _agrees(kappa: float, rounds: int) -> Rule:
+    """Stop after ``rounds`` rounds in a row whose model agrees with the one before. Bloodgood, Vijay-Shanker 2009."""
+
+    def stop(history: Sequence[Measured], _: Outlook | None) -> bool:
+        last = [entry.agreement for entry in history[-rounds:]]
+        return len(last) == rounds and all(value is not None and value >= kappa for value in last)
+
+    return stop
+
+
+def _plateau(rounds: int) -> Rule:
+    """Stop when the holdout accuracy is no higher than ``rounds`` rounds before."""
+
+    def share(entry: Measured) -> float:
+        return entry.correct / entry.size if entry.size else 0.0
+
+    return lambda history, _: len(history) > rounds and share(history[-1]) <= share(history[-1 - rounds])
+
+
+def _expected(gain: float) -> Rule:
+    """Stop when another round is expected to add less than ``gain``."""
+    return lambda _, seen: seen is not None and seen.gain < gain
+
+
+def _surely(gain: float) -> Rule:
+    """Stop when even the upper end of the interval of another round's gain is less than ``gain``."""
+    return lambda _, seen: seen is not None and seen.high < gain
+
+
+RULES: dict[str, Rule] = {
+    "advice": lambda _, seen: seen is not None and seen.advice == "stop",
+    "expected gain < 1": _expected(0.01),
+    "expected gain < 0.5": _expected(0.005),
+    "expected gain < 0.25": _expected(0.0025),
+    "gain surely < 2": _surely(0.02),
+    "gain surely < 1.5": _surely(0.015),
+    "gain surely < 1": _surely(0.01),
+    "kappa 0.90 twice": _agrees(0.90, 2),
+    "kappa 0.95 twice": _agrees(0.95, 2),
+    "kappa 0.97 thrice": _agrees(0.97, 3),
+    "holdout no better than 2 rounds ago": _plateau(2),
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A rule over ``runs``: how many it ended early, and the means over all of them.
+
+    saved: labels that it left unasked, as a share of all. cost: test accuracy given up against asking all.
+    worst: the highest cost of a run.
+    """
+
+    rule: str
+    runs: int
+    ended: int
+    saved: float
+    cost: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How the outlook compares with what came: the next model's gain on the test set.
+
+    inside: share of gains within the interval. error: mean of expected minus real gain. absolute: mean size of that.
+    width: mean width of the interval.
+    """
+
+    rounds: int
+    inside: float
+    error: float
+    absolute: float
+    width: float
+
+
+def runs_of(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return the rows of each strategy and seed, by round; raise BadInput where they were run without a holdout."""
+    runs: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["round"]):
+        if "holdout_size" not in row:
+            raise BadInput("these results have no holdout: simulate with --holdout 0.1")
+        runs[row["strategy"], row["seed"]].append(row)
+    return [run for run in runs.values() if len(run) > 1]
+
+
+def judge(runs: Sequence[Sequence[Row]], rules: dict[str, Rule] | None = None) -> list[Verdict]:
+    """Return what each rule would have saved and cost."""
+    return [_verdict(name, rule, runs) for name, rule in (rules or RULES).items()]
+
+
+def cover(runs: Sequence[Sequence[Row]]) -> Coverage:
+    """Compare every outlook with what the next round really brought."""
+    pairs = []
+    for run in runs:
+        for number, seen in enumerate(_outlooks(run)[:-1]):
+            if seen is not None:
+                pairs.append((seen.low, seen.gain, seen.high, run[number + 1]["accuracy"] - run[number]["accuracy"]))
+    if not pairs:
+        raise BadInput("no round of these results can be forecast: there are too few")
+    low, gain, high, real = np.array(pairs).T
+    return Coverage(
+        rounds=len(pairs),
+        inside=float(((low <= real) & (real <= high)).mean()),
+        error=float((gain - real).mean()),
+        absolute=float(np.abs(gain - real).mean()),
+        width=float((high - low).mean()),
+    )
+
+
+def measured(row: Row) -> Measured:
+    """Return what a project would know after this round."""
+    return Measured(
+        row["labels"],
+        row["holdout_size"],
+        row["holdout_correct"],
+        row.get("gained"),
+        row.get("lost"),
+        row.get("agreement"),
+    )
+
+
+def _verdict(name: str, rule: Rule, runs: Sequence[Sequence[Row]]) -> Verdict:
+    saved, cost = [], []
+    for run in runs:
+        end = _end(rule, run)
+        saved.append(1 - run[end]["labels"] / run[-1]["labels"])
+        cost.append(run[-1]["accuracy"] - run[end]["accuracy"])
+    ended = sum(share > 0 for share in saved)
+    return Verdict(name, len(runs), ended, float(np.mean(saved)), float(np.mean(cost)), float(np.max(cost)))
+
+
+def _end(rule: Rule, run: Sequence[Row]) -> int:
+    """Return the first round after which the rule stops; the last one where it never does."""
+    history = [measured(row) for row in run]
+    for number, seen in enumerate(_outlooks(run)):
+        if rule(history[: number + 1], seen):
+            return number
+    return len(run) - 1
+
+
+def _outlooks(run: Sequence[Row]) -> list[Outlook | None]:
+    history = [measured(row) for row in run]
+    more = run[1]["labels"] - run[0]["labels"]
+    return [outlook(history[: number + 1], more) for number in range(len(run))]

@@ -1,0 +1,1 @@
+"""How the main task is learned."""

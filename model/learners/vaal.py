@@ -1,0 +1,114 @@
+"""Which images look as if nothing like them were labeled: the autoencoder and the discriminator of VAAL.
+
+Sinha, Ebrahimi and Darrell 2019, section 3. Theirs encodes images by a convolutional network of its own, which takes a
+hundred times as long as the rest of a round; here a small one encodes the features of the main model, so that the cost
+does not grow with the images' size.
+"""
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.networks.backbones import seeded
+from model.querying.outputs import FloatArray, IntArray
+
+LATENT, WIDTH = 32, 128
+STEPS, MINIBATCH, LEARNING_RATE = 400, 128, 1e-3
+ADVERSARY_WEIGHT = 1.0  # of fooling the discriminator, against drawing the features again (section 4: lambda)
+OUTLIER = 10.0  # deviations from the mean beyond which a feature is cut
+KL_WEIGHT = 1e-2  # against the mean error of a feature
+CHUNK = 8192  # features that are judged at once
+
+
+def labeledness(embeddings: FloatArray, labeled: IntArray, *, seed: int, device: torch.device) -> FloatArray:
+    """Return the probability that each image is among the labeled, as a discriminator sees its latent code, (N,).
+
+    embeddings: (N, D). labeled: (m,) pool indices. Where everything is labeled, or nothing, there is nothing to tell
+    apart, and all are as likely.
+    """
+    unlabeled = np.setdiff1d(np.arange(len(embeddings)), labeled)
+    if not len(labeled) or not len(unlabeled):
+        return np.full(len(embeddings), 0.5, np.float32)
+    scale = _Scale(embeddings)
+    game = seeded(lambda: _Game(embeddings.shape[1]), seed).to(device)
+    generator = torch.Generator().manual_seed(seed)
+    drawing = torch.optim.Adam([*game.encoder.parameters(), *game.decoder.parameters()], LEARNING_RATE)
+    judging = torch.optim.Adam(game.discriminator.parameters(), LEARNING_RATE)
+    for _ in range(STEPS):
+        known, unknown = (_minibatch(embeddings, rows, scale, generator, device) for rows in (labeled, unlabeled))
+        _step(drawing, game.drawing_loss(known, unknown, generator))
+        _step(judging, game.judging_loss(known, unknown))
+    return _judge(game, embeddings, scale, device)
+
+
+class _Game(nn.Module):
+    """A variational autoencoder that hides from a discriminator which of its codes are of labeled images."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(width, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 2 * LATENT))
+        self.decoder = nn.Sequential(nn.Linear(LATENT, WIDTH), nn.ReLU(), nn.Linear(WIDTH, width))
+        self.discriminator = nn.Sequential(
+            nn.Linear(LATENT, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1)
+        )
+
+    def drawing_loss(self, known: Tensor, unknown: Tensor, generator: torch.Generator) -> Tensor:
+        """Return reconstruction, divergence, and how badly all codes pass for labeled ones (Eq. 1, 2 and 4)."""
+        features = torch.cat([known, unknown])
+        mean, log_variance = self.encoder(features).chunk(2, dim=1)
+        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+        drawn = self.decoder(mean + (log_variance / 2).exp() * noise)
+        divergence = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()
+        fooled = functional.softplus(-self.discriminator(mean)).mean()
+        total: Tensor = functional.mse_loss(drawn, features) + KL_WEIGHT * divergence + ADVERSARY_WEIGHT * fooled
+        return total
+
+    def judging_loss(self, known: Tensor, unknown: Tensor) -> Tensor:
+        """Return the cross-entropy of the discriminator (Eq. 3)."""
+        with torch.no_grad():
+            codes = [self.code(part) for part in (known, unknown)]
+        right, wrong = (cast(Tensor, self.discriminator(code)) for code in codes)
+        return functional.softplus(-right).mean() + functional.softplus(wrong).mean()
+
+    def code(self, features: Tensor) -> Tensor:
+        """Return the mean of the code, (B, D) -> (B, LATENT)."""
+        return cast(Tensor, self.encoder(features)[:, :LATENT])
+
+
+class _Scale:
+    """Mean and deviation of the features, of a sample of the pool."""
+
+    def __init__(self, embeddings: FloatArray) -> None:
+        part = np.asarray(embeddings[:: max(len(embeddings) // CHUNK, 1)], np.float32)
+        spread = part.std(axis=0)
+        # A feature that is dead in the sample may be alive elsewhere: its scale is that of the others.
+        self._mean, self._deviation = part.mean(axis=0), np.maximum(spread, max(0.1 * float(spread.mean()), 1e-6))
+
+    def __call__(self, rows: FloatArray) -> Tensor:
+        scaled = (np.asarray(rows, np.float32) - self._mean) / self._deviation
+        return torch.from_numpy(np.clip(scaled, -OUTLIER, OUTLIER))
+
+
+def _minibatch(
+    embeddings: FloatArray, rows: IntArray, scale: _Scale, generator: torch.Generator, device: torch.device
+) -> Tensor:
+    drawn = torch.randint(len(rows), (MINIBATCH,), generator=generator).numpy()
+    return scale(embeddings[rows[drawn]]).to(device)
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+@torch.no_grad()
+def _judge(game: _Game, embeddings: FloatArray, scale: _Scale, device: torch.device) -> FloatArray:
+    judged = np.empty(len(embeddings), np.float32)
+    for start in range(0, len(embeddings), CHUNK):
+        codes = game.code(scale(embeddings[start : start + CHUNK]).to(device))
+        judged[start : start + CHUNK] = game.discriminator(codes).squeeze(1).sigmoid().cpu().numpy()
+    return judged

@@ -1,0 +1,1 @@
+"""What a round asks: batches, first queries, samplers, and the plan of a round."""

@@ -1,0 +1,20 @@
+"""The contract of a first query: what is asked before there is any label."""
+
+from typing import Protocol
+
+import numpy as np
+
+from model.querying.selection import Candidates, Query
+
+
+class FirstQuery(Protocol):
+    """A choice among the images of a batch from what self-supervision knows of them.
+
+    needs: the outputs of the pool that it reads (fields of ``model.querying.outputs.Outputs``).
+    """
+
+    needs: frozenset[str]
+
+    def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
+        """Return the ``k`` candidates to ask, or all where there are fewer, most wanted first."""
+        ...

@@ -1,0 +1,238 @@
+"""What a round asks: the query, the holdout mixed into it, and the reserve behind it.
+
+The backend and the simulation both call ``plan_round``. It only computes: no clock, no network, no global randomness.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from model.errors import BadInput
+from model.querying.batches import batch_order, in_order
+from model.querying.first_queries import first_query
+from model.querying.first_queries.base import FirstQuery
+from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs, sizes_of
+from model.querying.samplers import sampler
+from model.querying.samplers.base import Sampler
+from model.querying.selection import Candidates, Query, lowest, mask_of, strictly_rising
+
+ROOM = 1e-9  # what a plan leaves free below a score of 1: float64 steps for millions of images that extend its reserve
+EDGE = 1e-6  # how far a holdout image's score keeps off the query's when it comes before the first or after the last
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What is known of every image, by pool index.
+
+    losses: (N,) float32 pretext losses.
+    batch_of: (N,) batch numbers, negative where an image has none yet: it is not asked.
+    available: (N,) True where an image has no label, no one is asked for it and it is usable.
+    labels: (N,) class ids, -1 where there is none. None where nobody keeps them: samplers that need labels refuse then.
+    pretext_embeddings: (N, D) features of the pretext network, None where the first query reads none.
+    answered: (N,) True where somebody gave an answer to learn from, or one that there is none (a skipped image):
+    strategies that spread their picks keep off these. None: where there is a label.
+    """
+
+    losses: FloatArray
+    batch_of: IntArray
+    available: BoolArray
+    labels: IntArray | None = None
+    pretext_embeddings: FloatArray | None = None
+    answered: BoolArray | None = None
+
+
+@dataclass(frozen=True)
+class QuerySettings:
+    """How a project asks.
+
+    batches: rounds that have a batch of their own (I). k: images a round asks (K). holdout, reserve: counts, on top
+    of k. first_query, sampler, order: names of their registries. classes: of the main task, None where not known.
+    """
+
+    batches: int
+    k: int
+    holdout: int = 0
+    reserve: int = 0
+    first_query: str = "typical"
+    sampler: str = "uncertainty_herding"
+    order: str = "interleaved"
+    classes: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for counts that make no round, UnknownName for a name that is in no registry."""
+        if self.batches < 1 or self.k < 1 or self.holdout < 0 or self.reserve < 0:
+            raise BadInput(
+                "a round needs at least one batch and one image, and no negative counts: found "
+                f"batches={self.batches}, k={self.k}, holdout={self.holdout}, reserve={self.reserve}"
+            )
+        batch_order(self.order), first_query(self.first_query), sampler(self.sampler)
+
+    def needs(self, number: int) -> frozenset[str]:
+        """Return the outputs of the pool that the query of round ``number`` reads, so that only they are computed."""
+        return (first_query(self.first_query) if number == 0 else sampler(self.sampler)).needs
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """A round in serving order.
+
+    indices: (m,) int64, query and holdout together. scores: (m,) float64, strictly rising, in [0, 1).
+    holdout: (m,) True where the image only measures the model.
+    reserve, reserve_scores: (r,) what comes next, scores above those of the queue, strictly rising, in [0, 1).
+    """
+
+    indices: IntArray
+    scores: FloatArray
+    holdout: BoolArray
+    reserve: IntArray
+    reserve_scores: FloatArray
+
+
+def plan_round(
+    number: int, pool: Pool, outputs: Outputs | None, settings: QuerySettings, generator: np.random.Generator
+) -> RoundPlan:
+    """Choose what round ``number`` asks: k images, the holdout on top, and the reserve.
+
+    Round 0, or any round without ``outputs``, is asked by the first query inside batch 0; round i by the sampler inside
+    batch i; after the last batch by the sampler over all that is left. Where a batch has too few images left, the
+    following batches fill in, then the earlier ones. The holdout is a uniform draw from everything that the query
+    left, so that it measures the model on the pool. All parts are shorter only where the pool is exhausted.
+    Raises BadInput where arrays do not fit together or an output that the strategy needs is missing.
+    """
+    _check(pool, outputs)
+    desk = _Desk(number, pool, outputs, settings, generator)
+    free = pool.available & (pool.batch_of >= 0)
+    query = desk.ask(settings.k, free, covered=np.empty(0, np.int64))
+    left = np.flatnonzero(free & ~mask_of(query.indices, len(free)))
+    holdout = generator.choice(left, min(settings.holdout, len(left)), replace=False)
+    taken = np.concatenate([query.indices, holdout])
+    reserve = desk.ask(settings.reserve, free & ~mask_of(taken, len(free)), covered=query.indices)
+    return _serve(query, holdout, reserve, desk.ranked, generator)
+
+
+def extend_reserve(
+    number: int,
+    pool: Pool,
+    outputs: Outputs | None,
+    settings: QuerySettings,
+    generator: np.random.Generator,
+    *,
+    asked: IntArray,
+    above: float,
+) -> Query:
+    """Choose ``settings.reserve`` further images for round ``number`` behind those that it asks already.
+
+    They are what ``plan_round`` would have put next: the same strategy, the same batch first. asked: pool indices of
+    the round so far, whatever became of them. above: their highest score; the new ones lie between it and 1.
+    """
+    _check(pool, outputs)
+    desk = _Desk(number, pool, outputs, settings, generator)
+    free = pool.available & (pool.batch_of >= 0) & ~mask_of(asked, len(pool.losses))
+    more = desk.ask(settings.reserve, free, covered=asked)
+    # Half of what is left below 1 stays free for the next extension.
+    ramp = above + (1 - above) / 2 * np.arange(len(more.indices)) / max(len(more.indices), 1)
+    values = np.minimum(ramp if desk.ranked else more.scores, max(above, 1 - ROOM))
+    scores = strictly_rising(np.concatenate([[above], values]))
+    if scores[0] < above:
+        raise BadInput(f"no scores are left between {above} and 1 for {len(more.indices)} more images")
+    return Query(more.indices, scores[1:])
+
+
+class _Desk:
+    """Asks the strategy of one round, batch after batch, until there are enough images."""
+
+    def __init__(
+        self, number: int, pool: Pool, outputs: Outputs | None, settings: QuerySettings, generator: np.random.Generator
+    ) -> None:
+        self.pool, self.settings, self.generator = pool, settings, generator
+        self.outputs = replace(outputs or Outputs(), pretext_embeddings=pool.pretext_embeddings)
+        self.strategy: FirstQuery | Sampler
+        if number == 0 or outputs is None:
+            self.strategy, self.ranked = first_query(settings.first_query), True
+            self.batches = _spill(0, settings.batches)
+        else:
+            self.strategy = sampler(settings.sampler)
+            self.ranked = self.strategy.ranked
+            self.batches = _spill(number, settings.batches)
+        self.answered = _answered(pool)
+
+    def ask(self, count: int, free: BoolArray, covered: IntArray) -> Query:
+        """Return ``count`` of the ``free`` images, most wanted first; fewer where there are not as many."""
+        covered = np.concatenate([self.answered, covered])
+        parts: list[Query] = [Query(np.empty(0, np.int64), np.empty(0))]
+        for batch in self.batches:
+            missing = count - sum(len(part.indices) for part in parts)
+            if missing <= 0:
+                break
+            members = np.flatnonzero(free if batch is None else free & (self.pool.batch_of == batch))
+            if len(members):
+                parts.append(self._select(members, missing, covered))
+                covered = np.concatenate([covered, parts[-1].indices])
+        return Query(np.concatenate([p.indices for p in parts]), np.concatenate([p.scores for p in parts]))
+
+    def _select(self, members: IntArray, count: int, covered: IntArray) -> Query:
+        pool, settings = self.pool, self.settings
+        candidates = Candidates(
+            indices=in_order(members, pool.losses, settings.order),
+            losses=pool.losses,
+            outputs=self.outputs,
+            labels=pool.labels,
+            covered=covered,
+            classes=settings.classes,
+        )
+        return self.strategy.select(candidates, count, self.generator)
+
+
+def _answered(pool: Pool) -> IntArray:
+    """Return the pool indices that were answered, ascending."""
+    if pool.answered is not None:
+        return np.flatnonzero(pool.answered)
+    return np.flatnonzero(pool.labels >= 0) if pool.labels is not None else np.empty(0, np.int64)
+
+
+def _spill(batch: int, batches: int) -> Sequence[int | None]:
+    """Return the batches to ask in turn, from ``batch`` on; None stands for the whole pool at once."""
+    if batch >= batches:
+        return [None]
+    return [*range(batch, batches), *range(batch)]
+
+
+def _serve(query: Query, holdout: IntArray, reserve: Query, ranked: bool, generator: np.random.Generator) -> RoundPlan:
+    """Mix the holdout into the query at random places and give everything its score."""
+    size = len(query.indices) + len(holdout)
+    is_holdout = mask_of(generator.choice(size, len(holdout), replace=False), size)
+    indices = np.empty(size, np.int64)
+    asked, values = query.indices, query.scores
+    if not ranked:  # batches that filled in bring scores of their own: the lowest is still served first
+        asked, values = lowest(asked, values, len(asked))
+    indices[~is_holdout], indices[is_holdout] = asked, holdout
+    total = size + len(reserve.indices)
+    scores: FloatArray = np.arange(total) / max(total, 1)
+    if not ranked:
+        scores = strictly_rising(np.concatenate([_between(values, is_holdout), reserve.scores]), below=1 - ROOM)
+    return RoundPlan(indices, scores[:size], is_holdout, reserve.indices, scores[size:])
+
+
+def _between(values: FloatArray, is_holdout: BoolArray) -> FloatArray:
+    """Return ``values`` at the places of the query, and values between their neighbours' at the others."""
+    if len(values) == 0:
+        return np.empty(0)
+    low, high = values[0] * (1 - EDGE), values[-1] + (1 - values[-1]) * EDGE
+    places = np.concatenate([[-1], np.flatnonzero(~is_holdout), [len(is_holdout)]])
+    scores: FloatArray = np.interp(np.arange(len(is_holdout)), places, np.concatenate([[low], values, [high]]))
+    return scores
+
+
+def _check(pool: Pool, outputs: Outputs | None) -> None:
+    size = len(pool.losses)
+    arrays: dict[str, Any] = {name: getattr(pool, name) for name in ("batch_of", "available", "labels", "answered")}
+    sizes = {name: len(array) for name, array in arrays.items() if array is not None}
+    sizes |= sizes_of(replace(outputs or Outputs(), pretext_embeddings=pool.pretext_embeddings))
+    for name, rows in sizes.items():
+        if rows != size:
+            raise BadInput(f"'{name}' has {rows} rows for a pool of {size} images")
+    lost = int((pool.available & (pool.batch_of >= 0) & ~np.isfinite(pool.losses)).sum())
+    if lost:
+        raise BadInput(f"{lost} available images have a batch but no finite loss: extract the losses first")

@@ -1,0 +1,16 @@
+"""BALD by dropout (Gal, Islam and Ghahramani 2017; the DBAL of the initial-pools paper)."""
+
+import numpy as np
+
+from model.querying.selection import Candidates, Query, lowest, ranked
+
+
+class Bald:
+    """Ask the images on which stochastic passes are each sure and disagree: mutual information of label and model."""
+
+    needs = frozenset({"mutual_information"})
+    ranked = True
+
+    def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
+        """Return the ``k`` candidates of the highest mutual information."""
+        return ranked(lowest(candidates.indices, -candidates.rows("mutual_information"), k)[0])

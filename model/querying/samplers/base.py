@@ -1,0 +1,23 @@
+"""The contract of a sampler: what is asked inside a batch once there is a main model."""
+
+from typing import Protocol
+
+import numpy as np
+
+from model.querying.selection import Candidates, Query
+
+
+class Sampler(Protocol):
+    """A query strategy.
+
+    needs: the outputs of the pool that it reads (fields of ``model.querying.outputs.Outputs``, or ``labels``); the
+    learner computes only those.
+    ranked: its scores carry only the order, and may be spread anew; False where a score has a meaning of its own.
+    """
+
+    needs: frozenset[str]
+    ranked: bool
+
+    def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
+        """Return the ``k`` candidates to ask, or all where there are fewer, most wanted first."""
+        ...

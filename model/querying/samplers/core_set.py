@@ -1,0 +1,30 @@
+"""Core-set by greedy k-center (Sener and Savarese 2018, Algorithm 1)."""
+
+import numpy as np
+
+from model.querying.distances import to_nearest
+from model.querying.selection import Candidates, Query, ranked
+
+
+class CoreSet:
+    """Ask, one after the other, the image farthest from everything that is labeled or asked.
+
+    Memory grows with the number of candidates, never with pairs of them.
+    """
+
+    needs = frozenset({"embeddings"})
+    ranked = True
+
+    def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
+        """Return ``k`` candidates that cover the embedding space; the first is drawn where nothing is covered yet."""
+        x = np.asarray(candidates.rows("embeddings"), np.float32)
+        norms = np.einsum("nd,nd->n", x, x)
+        nearest = to_nearest(x, np.asarray(candidates.rows("embeddings", candidates.covered), np.float32))
+        picks: list[int] = []
+        for _ in range(min(k, len(x))):
+            blank = not picks and not len(candidates.covered)
+            pick = int(generator.integers(len(x))) if blank else int(nearest.argmax())
+            picks.append(pick)
+            nearest = np.minimum(nearest, np.maximum(norms + norms[pick] - 2 * (x @ x[pick]), 0))
+            nearest[picks] = -1  # below every distance: never again, not even among copies of one image
+        return ranked(candidates.indices[picks])

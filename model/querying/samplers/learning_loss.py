@@ -1,0 +1,20 @@
+"""Learning loss (Yoo and Kweon 2019), attached and detached (PT4AL, section 5.1)."""
+
+import numpy as np
+
+from model.querying.selection import Candidates, Query, lowest, ranked
+
+
+class LearningLoss:
+    """Ask the images whose loss a small module beside the main model predicts to be the highest."""
+
+    ranked = True
+
+    def __init__(self, *, detached: bool) -> None:
+        """Choose whether the module's training leaves the main model alone (``detached``) or shapes it too."""
+        self.need = "detached_losses" if detached else "predicted_losses"
+        self.needs = frozenset({self.need})
+
+    def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
+        """Return the ``k`` candidates of the highest predicted loss."""
+        return ranked(lowest(candidates.indices, -candidates.rows(self.need), k)[0])

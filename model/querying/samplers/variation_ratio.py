@@ -1,0 +1,23 @@
+"""Variation ratio of a committee (Freeman 1965; Beluch et al. 2018)."""
+
+import numpy as np
+
+from model.querying.selection import Candidates, Query, ranked
+
+
+class VariationRatio:
+    """Ask the images on which the fewest members of an ensemble agree.
+
+    With three members there are three values only, so that ties are the rule: the least confident mean comes first.
+    """
+
+    needs = frozenset({"ensemble_probs"})
+    ranked = True
+
+    def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
+        """Return the ``k`` candidates of the highest share of votes that are not for the most voted class."""
+        passes = candidates.rows("ensemble_probs")  # (T, n, C)
+        votes = passes.argmax(axis=2)
+        agreeing = np.max([(votes == c).sum(axis=0) for c in range(passes.shape[2])], axis=0)
+        order = np.lexsort((candidates.indices, passes.mean(axis=0).max(axis=1), agreeing))
+        return ranked(candidates.indices[order[:k]])

@@ -1,0 +1,67 @@
+"""Outliers under per-class Weibull distributions (DALBT, Algorithm 1; Mandivarapu, Camp and Estrada 2020)."""
+
+import numpy as np
+
+from model.querying.outputs import FloatArray, IntArray
+from model.querying.selection import Candidates, Query, lowest, ranked
+
+LOWEST_SHAPE, HIGHEST_SHAPE = 1e-2, 1e4  # between which a Weibull shape is looked for
+FEWEST = 3  # distances that a fit takes: two images always lie equally far from their mean
+SPREAD = 1e-3  # share of the largest distance by which they have to differ: less is rounding
+
+
+class Weibull:
+    """Ask the images farthest out in the latent distribution of the class whose mean is nearest.
+
+    Per class: the mean latent of the labeled images that the model gets right, and a Weibull fitted to their distances
+    from it. A class with too few of them for a fit shares the fit over all classes' distances.
+    """
+
+    needs = frozenset({"probs", "embeddings", "labels"})
+    ranked = True
+
+    def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
+        """Return the ``k`` candidates of the highest outlier probability; the order of a batch where no label helps."""
+        labeled, labels = candidates.labeled()
+        right = candidates.rows("probs", labeled).argmax(axis=1) == labels
+        if not right.any():  # no class has a mean yet
+            return ranked(candidates.indices[:k])
+        means, fits = _classes(candidates.rows("embeddings", labeled[right]), labels[right])
+        latents = candidates.rows("embeddings")
+        distances = np.stack([np.linalg.norm(latents - mean, axis=1) for mean in means])  # (classes, n)
+        nearest = distances.argmin(axis=0)
+        shape, scale = np.array(fits).T[:, nearest]
+        # The probability is 1 - exp(-(d / scale) ** shape): its exponent has the same order and never saturates.
+        exponent = shape * np.log(np.maximum(distances.min(axis=0), np.finfo(np.float32).tiny) / scale)
+        return ranked(lowest(candidates.indices, -exponent, k)[0])
+
+
+def _classes(latents: FloatArray, labels: IntArray) -> tuple[FloatArray, list[tuple[float, float]]]:
+    """Return the mean latent (classes, D) and the Weibull (shape, scale) of each class that occurs."""
+    groups = [np.asarray(latents[labels == c], np.float64) for c in np.unique(labels)]
+    means = np.stack([group.mean(axis=0) for group in groups])
+    distances = [np.linalg.norm(group - mean, axis=1) for group, mean in zip(groups, means, strict=True)]
+    shared = fit_weibull(np.concatenate(distances)) or (1.0, 1.0)
+    return means, [fit_weibull(d) or shared for d in distances]
+
+
+def fit_weibull(values: FloatArray) -> tuple[float, float] | None:
+    """Return shape and scale of the two-parameter Weibull of highest likelihood; None where too few values differ.
+
+    The shape c solves mean(x^c log x) / mean(x^c) - 1 / c = mean(log x), whose left side rises in c.
+    """
+    values = np.asarray(values, np.float64)
+    values = values[values > 0]
+    if len(values) < FEWEST or values.max() - values.min() <= SPREAD * values.max():
+        return None
+    top = values.max()  # scaled by it, no power overflows
+    logs = np.log(values / top)
+    low, high = LOWEST_SHAPE, HIGHEST_SHAPE
+    while high / low > 1 + 1e-10:
+        shape = float(np.sqrt(low * high))
+        powers = np.exp(shape * logs)
+        if (powers * logs).sum() / powers.sum() - 1 / shape < logs.mean():
+            low = shape
+        else:
+            high = shape
+    return low, float(top * np.exp(low * logs).mean() ** (1 / low))

@@ -1,0 +1,104 @@
+"""How the main model is trained: recipes by name, and what they become for the images and labels at hand."""
+
+from dataclasses import dataclass, replace
+from math import ceil, sqrt
+
+import numpy as np
+
+from model.data import flip_check
+from model.data.augment import NONE, Augmentation
+from model.data.bank import ImageBank
+from model.errors import BadInput, UnknownName
+from model.pretext.run import TINY
+from model.querying.outputs import IntArray
+from model.training.loop import Plan
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way to train the main model.
+
+    fit_mirror: mirror images only where the pool itself looks mirror-symmetric. recalibrate: unlabeled images of the
+    pool that batch normalisation is measured on at the end. steps: minibatches for 100 labels, instead of the plan's
+    epochs; 0: the plan's epochs. joint_augmented: whether joint training augments labeled images (DALBT's classifier
+    sees images as they are). gamma, redundancy: weights of the joint training (DALBT, Eq. 2: gamma and lambda).
+    """
+
+    plan: Plan
+    augmentation: Augmentation
+    label_smoothing: float
+    fit_mirror: bool
+    recalibrate: int = 0
+    steps: int = 0
+    joint_augmented: bool = True
+    gamma: float = 4e-3  # about 1 / width of the projections: an untrained network's share of the loss is about 1
+    redundancy: float = 5e-3  # Barlow Twins, section 3.3
+
+    def epochs(self, labels: int, side: int) -> int:
+        """Return the passes that a number of labels gets: minibatches grow with its root, from 100 labels on.
+
+        A tiny picture costs a quarter of the time, and gets half as many again.
+        """
+        if not self.steps:
+            return self.plan.epochs
+        wanted = self.steps * sqrt(max(labels, 100) / 100) * (1.5 if side <= TINY else 1.0)
+        return ceil(wanted / self.plan.steps(labels))
+
+
+RECIPES = {
+    # PT4AL, section 5.1: random crop (of the picture in a black frame) and flip, 200 epochs, lr 0.1 -> 0.01 at 160.
+    "paper": Recipe(
+        Plan(200, 128, lr=0.1, nesterov=False, schedule="two_steps", checkpoint_s=2.0, fill=False),
+        Augmentation(flip=True, shift=0.125, edge="zeros"),
+        label_smoothing=0.0,
+        fit_mirror=False,
+        joint_augmented=False,
+    ),
+    "auto": Recipe(
+        Plan(1, 64, lr=0.1, min_steps=4, checkpoint_s=2.0),
+        Augmentation(flip=True, shift=0.125),
+        label_smoothing=0.1,
+        fit_mirror=True,
+        recalibrate=1024,
+        steps=120,
+    ),
+}
+
+
+def adapted(
+    name: str,
+    bank: ImageBank,
+    indices: IntArray,
+    labels: IntArray,
+    *,
+    epochs: int | None,
+    joint: bool,
+    seed: int,
+) -> Recipe:
+    """Fit a recipe to the images: epochs on request, no mirroring where the pool has no mirror images.
+
+    joint: whether the classifier is trained together with Barlow Twins.
+    """
+    if name not in RECIPES:
+        raise UnknownName("recipe", name, RECIPES)
+    recipe = RECIPES[name]
+    plan = replace(recipe.plan, epochs=recipe.epochs(len(indices), bank.side) if epochs is None else epochs)
+    if plan.epochs < 1:
+        raise BadInput(f"a training needs at least 1 epoch, found {plan.epochs}")
+    augmentation = NONE if joint and not recipe.joint_augmented else recipe.augmentation
+    if recipe.fit_mirror and augmentation.flip:
+        augmentation = replace(augmentation, flip=_may_mirror(bank, indices, labels, seed))
+    return replace(recipe, plan=plan, augmentation=augmentation)
+
+
+def sample(bank: ImageBank, n: int, seed: int) -> IntArray:
+    """Draw images that stand for the pool, at most ``n``."""
+    return np.sort(np.random.default_rng(seed).permutation(len(bank))[:n])
+
+
+def _may_mirror(bank: ImageBank, indices: IntArray, labels: IntArray, seed: int) -> bool:
+    """Say whether neither the pool nor the labels speak against mirror images."""
+    if flip_check.mirror_share(bank.gather(sample(bank, flip_check.SAMPLE, seed)), seed) >= flip_check.LIMIT:
+        return False
+    few = np.random.default_rng(seed).permutation(len(indices))[: flip_check.SAMPLE]
+    return not flip_check.mirror_changes_class(bank.gather(indices[few]), labels[few], seed)
