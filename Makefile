@@ -33,7 +33,7 @@ serve: $(RUNTIME)  ## run the backend [PORT=9090 DATA_DIR=folder]
 status: $(RUNTIME)  ## all projects as a table, whether or not a server runs [DATA_DIR=folder]
 	@$(BIN)/python -m backend status
 
-doctor: $(RUNTIME)  ## what is wrong in this installation, and how to mend it [DATA_DIR=folder]
+doctor: $(RUNTIME)  ## what is wrong in this installation, and how to fix it [DATA_DIR=folder]
 	@$(BIN)/python -m backend doctor
 
 test: $(DEV) $(SERVER)/.installed  ## run all tests [ARGS="-k name"]

@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="the whole loop on scikit-learn's digits; see the Makefile")
     demo.set_defaults(run=_demo)
 
-    doctor = commands.add_parser("doctor", help="what is wrong in this installation, and how to mend it")
+    doctor = commands.add_parser("doctor", help="what is wrong in this installation, and how to fix it")
     doctor.set_defaults(run=_doctor)
     doctor.add_argument("-p", "--port", help="port of the web server (default: PORT, else 9090)")
 

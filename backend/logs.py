@@ -23,7 +23,7 @@ _about: ContextVar[dict[str, Any]] = ContextVar("about", default={})  # noqa: B0
 
 
 @contextmanager
-def about(**fields: Any) -> Iterator[None]:
+def log_context(**fields: Any) -> Iterator[None]:
     """Say what the block is about: ``project`` by Label Studio's id, ``round``, ``step``."""
     token = _about.set({**_about.get(), **{name: value for name, value in fields.items() if value is not None}})
     try:

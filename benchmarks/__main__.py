@@ -16,7 +16,7 @@ from backend.demo import servers
 from backend.demo.annotator import Annotator
 from backend.store import Store
 from benchmarks import growth, pretext, readme, recording, turnaround, warm, web
-from benchmarks.measure import Measure, Say, limit, print_table, read, write
+from benchmarks.measure import Log, Measure, limit, print_table, read, write
 from benchmarks.ports import free_port
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -30,20 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=200 if not sys.stdout.isatty() else None)
     started = time.perf_counter()
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         console.print(f"[dim]{time.perf_counter() - started:5.0f} s[/]  {line}", highlight=False)
 
-    runs: dict[str, Callable[[Say], list[Measure]]] = {
+    runs: dict[str, Callable[[Log], list[Measure]]] = {
         "pretext": pretext.run,
         "warm": warm.run,
-        "growth": lambda say: growth.run(say, full=given.full),
+        "growth": lambda log: growth.run(log, full=given.full),
         "turnaround": _turnaround,
         "recording": _recording,
     }
     measures = []
     for name in given.only or PARTS:
         begun = time.perf_counter()
-        found = runs[name](say)
+        found = runs[name](log)
         write(RESULTS, name, found, time.perf_counter() - begun)
         measures += found
     print_table(measures, console)
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if missed else 0
 
 
-def _turnaround(say: Say) -> list[Measure]:
+def _turnaround(log: Log) -> list[Measure]:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         startup = web.startup_seconds(free_port(), str(folder / "startup"))
@@ -67,11 +67,11 @@ def _turnaround(say: Say) -> list[Measure]:
         store = stack.enter_context(closing(Store(settings.database, settings.data_dir)))
         return [
             limit("start of the web process to its first answer", "s", startup, STARTUP_S),
-            *turnaround.run(person, backend.url, store, say),
+            *turnaround.run(person, backend.url, store, log),
         ]
 
 
-def _recording(say: Say) -> list[Measure]:
+def _recording(log: Log) -> list[Measure]:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         studio = stack.enter_context(servers.label_studio(folder, free_port()))
@@ -84,7 +84,7 @@ def _recording(say: Say) -> list[Measure]:
             redis_url=SecretStr((folder / "backend" / "redis" / "url").read_text().strip()),
             data_dir=folder / "store",
         )
-        return recording.run(person, person.create_access_token(), settings, say)
+        return recording.run(person, person.create_access_token(), settings, log)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import Measure, Say, limit
+from benchmarks.measure import Log, Measure, limit
 
 SIZES = (2_000, 10_000, 100_000)
 LARGEST = 1_000_000
@@ -24,12 +24,12 @@ MEMORY_GIB = 2.0
 PARTS = ("sync", "extraction", "split", "noting", "predict", "query", "core_set", "kmeans")
 
 
-def run(say: Say, *, full: bool) -> list[Measure]:
+def run(log: Log, *, full: bool) -> list[Measure]:
     """Measure all sizes, and a million where ``full``."""
     sizes = (*SIZES, LARGEST) if full else SIZES
     found = {}
     for size in sizes:
-        say(f"growth: a pool of {size:,}")
+        log(f"growth: a pool of {size:,}")
         found[size] = _in_a_process(size)
     small, measures = found[SIZES[1]], []
     for part in PARTS:
@@ -104,15 +104,16 @@ def _sync(size: int, folder: Path) -> tuple[Any, int, float]:
 
     store = Store(f"sqlite:///{folder / 'growth.sqlite3'}", folder)
     row, _ = store.projects.connect(
-        studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config="<View/>",
+        studio_project_id=1, created_ts="1", server="http://studio", token=None, backend_url=None,
+        label_config="<View/>",
         extra_params={},
     )  # fmt: skip
 
     def note() -> None:
         for start in range(0, size, 500):
             ids = range(start + 1, min(start + 500, size) + 1)
-            store.tasks.apply(row.id, [TaskChange(i, f"{i}.png", None, Answer.NONE, None) for i in ids])
-            store.tasks.images_fetched(row.id, {i: i - 1 for i in ids})
+            store.of(row.id).tasks.apply([TaskChange(i, f"{i}.png", None, Answer.NONE, None) for i in ids])
+            store.of(row.id).tasks.images_fetched({i: i - 1 for i in ids})
 
     return store, row.id, _timed(note)[1]
 
@@ -146,8 +147,8 @@ def _split(losses: Any) -> tuple[Any, float]:
 
 def _note(store: Any, key: int, losses: Any, batches: Any) -> float:
     def note() -> None:
-        store.tasks.set_losses(key, {i: float(loss) for i, loss in enumerate(losses)})
-        store.tasks.set_batches(key, {i: int(batch) for i, batch in enumerate(batches)})
+        store.of(key).tasks.set_losses({i: float(loss) for i, loss in enumerate(losses)})
+        store.of(key).tasks.set_batches({i: int(batch) for i, batch in enumerate(batches)})
 
     return _timed(note)[1]
 
@@ -163,15 +164,15 @@ def serve_rounds(store: Any, key: int) -> None:
         ids = range(start, start + ASKED)
         asks = [Ask(i, i / 1e4, AskRole.QUERY if i % 10 else AskRole.HOLDOUT, "c0", 0.5) for i in ids]
         reserve = range(ids.stop, ids.stop + ASKED)
-        store.rounds.plan(key, number, f"r{number}", asks + [Ask(i, i / 1e4, AskRole.RESERVE) for i in reserve])
-        store.rounds.mark(key, number, list(ids), AskState.POSTED)
-        store.rounds.go_live(key, number)
+        store.of(key).rounds.plan(number, f"r{number}", asks + [Ask(i, i / 1e4, AskRole.RESERVE) for i in reserve])
+        store.of(key).rounds.mark(number, list(ids), AskState.POSTED)
+        store.of(key).rounds.go_live(number)
         said = ids if number < ROUNDS else ids[: ASKED // 2]
-        store.tasks.apply(key, [TaskChange(i, f"{i}.png", None, Answer.LABELED, f"c{i % CLASSES}") for i in said])
+        store.of(key).tasks.apply([TaskChange(i, f"{i}.png", None, Answer.LABELED, f"c{i % CLASSES}") for i in said])
         if number < ROUNDS:
             held = (number + 1) * ASKED // 10
-            store.rounds.set(
-                key, number, state=RoundState.CLOSED, closed_at=time.time(), has_model=True, cleaned=True,
+            store.of(key).rounds.set(number, state=RoundState.CLOSED, closed_at=time.time(), has_model=True,
+                cleaned=True,
                 classes=[f"c{i}" for i in range(CLASSES)], labels=9 * held, holdout_size=held,
                 holdout_correct=held // 2, holdout_gained=held // 10, holdout_lost=0, agreement=0.5,
             )  # fmt: skip
@@ -181,7 +182,7 @@ def _predict(store: Any, key: int, bank: Any, folder: Path) -> tuple[Any, float]
     """Train on the labels, briefly, and say of the pool what the default sampler reads."""
     from model.learners.own_network import Learner, fit
 
-    rows = [(index, int(label[1:])) for index, label, holdout in store.tasks.labels(key) if not holdout]
+    rows = [(index, int(label[1:])) for index, label, holdout in store.of(key).tasks.labels() if not holdout]
     indices, labels = np.array(rows).T
     out = folder / "main.pt"
     fit(bank, indices, labels, classes=CLASSES, out=out, checkpoint=folder / "main.part", epochs=1, device="cpu")
@@ -196,9 +197,9 @@ def _query(store: Any, key: int, outputs: Any) -> float:
     settings = _settings()
 
     def ask() -> None:
-        view = store.tasks.pool(key, store.tasks.pool_size(key))
+        view = store.of(key).tasks.pool(store.of(key).tasks.pool_size())
         labels = np.full(len(view.task_id), -1, np.int64)
-        for index, label, _ in store.tasks.labels(key):
+        for index, label, _ in store.of(key).tasks.labels():
             labels[index] = int(label[1:])
         pool = Pool(view.loss, view.batch, view.available, labels)
         plan_round(ROUNDS, pool, outputs, settings, np.random.default_rng(0))

@@ -14,7 +14,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 NAMED = ("torch", "torchvision", "numpy", "SQLAlchemy", "redis", "rq", "Flask", "gunicorn")
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks import reference
 from benchmarks.images import colour_images
-from benchmarks.measure import Measure, Say, ratio
+from benchmarks.measure import Log, Measure, ratio
 from model.data.bank import ImageBank
 from model.pretext import extract_losses, train_pretext
 from model.pretext.run import RECIPES
@@ -19,17 +19,17 @@ STEPS, EXTRACTED = 2, 64  # of the reference, which takes an hour for the whole 
 SAME_NETWORK_IMAGES = 256  # of ours with the reference's network, for two epochs
 
 
-def run(say: Say) -> list[Measure]:
+def run(log: Log) -> list[Measure]:
     """Compare the default and the paper's network with the paper's loop."""
     with tempfile.TemporaryDirectory() as folder:
         files = _files(Path(folder))
         bank = ImageBank.create(Path(folder) / "bank", SIDE)
         bank.append(np.stack([np.asarray(Image.open(file)) for file in files]))
-        say(f"pretext: the paper's loop, {STEPS} steps of {reference.BATCH} images and {EXTRACTED} extractions")
+        log(f"pretext: the paper's loop, {STEPS} steps of {reference.BATCH} images and {EXTRACTED} extractions")
         pace = reference.measure_pace(files, steps=STEPS, extracted=EXTRACTED)
-        say(f"pretext: {IMAGES} images with the default network, whole training and extraction")
+        log(f"pretext: {IMAGES} images with the default network, whole training and extraction")
         default = _default(bank, Path(folder))
-        say(f"pretext: {SAME_NETWORK_IMAGES} images with ResNet-18, two epochs and the extraction")
+        log(f"pretext: {SAME_NETWORK_IMAGES} images with ResNet-18, two epochs and the extraction")
         same = _same_network(files, Path(folder))
         epochs = RECIPES["auto"].plan.epochs
     theirs = pace.seconds(IMAGES)

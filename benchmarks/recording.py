@@ -11,11 +11,11 @@ import numpy as np
 from backend.config import Settings
 from backend.demo.annotator import Annotator
 from backend.loop.context import Context, Work
-from backend.loop.steps.pull import pull
+from backend.loop.steps.pull import pull_changes
 from backend.loop.steps.record import record
 from backend.queueing.queues import Queueing
 from backend.store import Store
-from benchmarks.measure import Measure, Say, limit, ratio
+from benchmarks.measure import Log, Measure, limit, ratio
 
 TASKS = 50_000
 IMPORTED = 5_000  # tasks an import
@@ -41,21 +41,21 @@ class Recorded:
     again: int
 
 
-def run(person: Annotator, token: str, settings: Settings, say: Say) -> list[Measure]:
+def run(person: Annotator, token: str, settings: Settings, log: Log) -> list[Measure]:
     """Measure on an empty Label Studio; leaves the project there."""
     project = person.create_project("Recording", CONFIG)
-    say(f"recording: importing {TASKS:,} tasks")
+    log(f"recording: importing {TASKS:,} tasks")
     for start in range(0, TASKS, IMPORTED):
         tasks = [{"data": {"image": f"http://images.invalid/{i}.png"}} for i in range(start, start + IMPORTED)]
         person.import_tasks(project, tasks)
     work = _work(person, token, project, settings)
     started = time.perf_counter()
-    pull(work)
+    pull_changes(work)
     read = time.perf_counter() - started
     _give_losses(work)
-    say(f"recording: {PATCHED} tasks by PATCH")
+    log(f"recording: {PATCHED} tasks by PATCH")
     theirs = _patch(person, work) * TASKS
-    say(f"recording: {TASKS:,} tasks, killed in the middle and taken up again")
+    log(f"recording: {TASKS:,} tasks, killed in the middle and taken up again")
     ours = _record(work)
     again = _read_back(person, work)
     share = ours.again / TASKS
@@ -70,15 +70,15 @@ def run(person: Annotator, token: str, settings: Settings, say: Say) -> list[Mea
 
 def _read_back(person: Annotator, work: Work) -> float:
     """Return the seconds that reading takes after some answers."""
-    pull(work)  # what the recording has changed
-    before = work.store.tasks.counts(work.key, 0).labeled
+    pull_changes(work)  # what the recording has changed
+    before = work.project_store.tasks.counts(0).labeled
     result = [{"from_name": "class", "to_name": "image", "type": "choices", "value": {"choices": ["a"]}}]
-    for task_id in sorted(work.store.tasks.known(work.key))[:CHANGED]:
+    for task_id in sorted(work.project_store.tasks.known())[:CHANGED]:
         person.annotate(task_id, result)
     started = time.perf_counter()
-    pull(work)
+    pull_changes(work)
     seconds = time.perf_counter() - started
-    found = work.store.tasks.counts(work.key, 0).labeled - before
+    found = work.project_store.tasks.counts(0).labeled - before
     if found != CHANGED:
         raise RuntimeError(f"{CHANGED} tasks were answered, and {found} answers found")
     return seconds
@@ -88,7 +88,7 @@ def _work(person: Annotator, token: str, project: int, settings: Settings) -> Wo
     store = Store(settings.database, settings.data_dir)
     created = datetime.fromisoformat(person.call("GET", f"/api/projects/{project}/")["created_at"])
     row, _ = store.projects.connect(
-        studio_id=project, created_ts=str(int(created.timestamp())), server=person.server, token=token,
+        studio_project_id=project, created_ts=str(int(created.timestamp())), server=person.server, token=token,
         backend_url=None, label_config=CONFIG, extra_params={},
     )  # fmt: skip
     return Work(Context(settings, store, Queueing.from_settings(settings)), row)
@@ -100,14 +100,14 @@ def _give_losses(work: Work) -> None:
         ids = [row[0] for row in session.connection().exec_driver_sql("SELECT task_id FROM task ORDER BY task_id")]
     losses = np.random.default_rng(0).lognormal(-1.2, 1.0, len(ids)).astype(np.float32)
     ranks = np.argsort(np.argsort(-losses))
-    work.store.tasks.images_fetched(work.key, {task: i for i, task in enumerate(ids)})
-    work.store.tasks.set_losses(work.key, {i: float(loss) for i, loss in enumerate(losses)})
-    work.store.tasks.set_batches(work.key, {i: int(rank * BATCHES // len(ids)) for i, rank in enumerate(ranks)})
+    work.project_store.tasks.images_fetched({task: i for i, task in enumerate(ids)})
+    work.project_store.tasks.set_losses({i: float(loss) for i, loss in enumerate(losses)})
+    work.project_store.tasks.set_batches({i: int(rank * BATCHES // len(ids)) for i, rank in enumerate(ranks)})
 
 
 def _patch(person: Annotator, work: Work) -> float:
     """Return the seconds a task that one PATCH takes, as a script without this project would write it."""
-    rows = work.store.tasks.unrecorded(work.key, PATCHED)
+    rows = work.project_store.tasks.unrecorded(PATCHED)
     started = time.perf_counter()
     for task_id, loss, batch, _, _ in rows:
         data: dict[str, Any] = {"image": f"http://images.invalid/{task_id}.png"}
@@ -135,5 +135,5 @@ def _record(work: Work) -> Recorded:
     except Killed:
         record(work, lambda _: None)
     seconds = time.perf_counter() - started
-    left = len(work.store.tasks.unrecorded(work.key, TASKS))
+    left = len(work.project_store.tasks.unrecorded(TASKS))
     return Recorded(seconds, TASKS - left, sum(written) - 2 * TASKS)

@@ -35,14 +35,14 @@ class Timeline:
 
     def look(self) -> None:
         """Note what is there now; what leaves a time of its own in the store is taken from that."""
-        for job in self._store.jobs.all(self._key):
+        for job in self._store.of(self._key).jobs.all():
             if job.kind == JobKind.RETRAIN:  # off the books when it is finished
                 self._seen.setdefault("noticed", job.queued_at)
-        following = self._store.rounds.get(self._key, self._number + 1)
+        following = self._store.of(self._key).rounds.get(self._number + 1)
         if following is None:
             return
         self._seen.setdefault("plan", time.time())
-        if self._store.rounds.counts(self._key, self._number + 1).unposted == 0:
+        if self._store.of(self._key).rounds.counts(self._number + 1).unposted == 0:
             self._seen.setdefault("post", time.time())
         if following.live_at is not None:
             self._seen.setdefault("switch", following.live_at)
@@ -52,7 +52,7 @@ class Timeline:
 
         They add up. taken up: until the worker has the labels and begins; seen: until Label Studio shows the queue.
         """
-        row = self._store.rounds.get(self._key, self._number)
+        row = self._store.of(self._key).rounds.get(self._number)
         if row is None or row.closed_at is None:
             raise ValueError(f"round {self._number} is not trained on yet")
         predicted = row.closed_at

@@ -14,7 +14,7 @@ from PIL import Image
 from backend.demo.annotator import Annotator
 from backend.store import Store
 from benchmarks.images import colour_images
-from benchmarks.measure import Measure, Say, limit
+from benchmarks.measure import Log, Measure, limit
 from benchmarks.timeline import Timeline
 from benchmarks.web import Load, calls_of, web_load
 
@@ -28,7 +28,7 @@ CONFIG = (
 PATIENCE_S = 600.0
 
 
-def run(person: Annotator, backend: str, store: Store, say: Say) -> list[Measure]:
+def run(person: Annotator, backend: str, store: Store, log: Log) -> list[Measure]:
     """Connect, load the web side during the pretext training, answer a round, and time the next queue.
 
     ``store`` is the backend's, to be looked into.
@@ -36,18 +36,18 @@ def run(person: Annotator, backend: str, store: Store, say: Say) -> list[Measure
     with _image_server() as address:
         project = person.create_project("Turnaround", CONFIG)
         person.import_tasks(project, [{"data": {"image": f"{address}/{i}.png"}} for i in range(IMAGES)])
-        say(f"turnaround: {IMAGES:,} images of {SIDE} px; connecting")
+        log(f"turnaround: {IMAGES:,} images of {SIDE} px; connecting")
         started = time.perf_counter()
         person.connect_backend(project, backend, {"rounds": 10, "labels_per_round": K})
         _wait(backend, project, lambda status: status["pool"]["images"] == IMAGES)
         synced = time.perf_counter() - started
         _wait(backend, project, lambda status: status["stage"] == "pretext" and status["progress"])
-        say("web: 100 requests a second while the pretext network trains")
+        log("web: 100 requests a second while the pretext network trains")
         loads = web_load(backend, calls_of(person, project))
         status = _wait(backend, project, lambda status: status["queue"]["model_version"] == "pt4al-r000")
         first = time.perf_counter() - started
         recorded = status["stage"] != "recording"
-        say(f"turnaround: first queue after {first:.0f} s; answering {status['queue']['size']} tasks")
+        log(f"turnaround: first queue after {first:.0f} s; answering {status['queue']['size']} tasks")
         for task in status["queue"]["task_ids"][: status["queue"]["size"]]:
             person.annotate(task, _result(CLASSES[task % len(CLASSES)]))
         last = time.time()

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Measure, Say
+from benchmarks.measure import Log, Measure
 
 LABELS, EPOCHS, SIDE, CLASSES = 100, 4, 32, 4
 
 
-def run(say: Say) -> list[Measure]:
+def run(log: Log) -> list[Measure]:
     """Compare the first job of a process, its start included, with the next one."""
-    say("warm: a small training in a fresh process, and again in the same one")
+    log("warm: a small training in a fresh process, and again in the same one")
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.warm"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -8,7 +8,7 @@ import pytest
 
 from backend import logs
 from backend.config import Settings
-from backend.logs import about
+from backend.logs import log_context
 
 logger = logging.getLogger("backend.somewhere")
 
@@ -31,8 +31,8 @@ def written(form: str, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 
 def test_a_line_says_what_it_is_about(written: io.StringIO, form: str) -> None:
-    with about(project=3, step="retrain", round=None):
-        with about(round=2):
+    with log_context(project=3, step="retrain", round=None):
+        with log_context(round=2):
             logger.info("done in %.1f s", 1.25)
         logger.debug("too fine")
     logger.warning("of nothing special")

@@ -21,14 +21,14 @@ def queueing(private_redis: str) -> Queueing:
 
 
 def test_a_hint_waits_once_until_it_is_taken(queueing: Queueing) -> None:
-    assert queueing.hint(7)
-    assert not queueing.hint(7)
-    assert queueing.hint(8)
+    assert queueing.wake(7)
+    assert not queueing.wake(7)
+    assert queueing.wake(8)
     assert queueing.depth(ADVANCE) == 2
-    assert queueing.is_hinted(7)
-    queueing.hint_taken(7)
-    assert not queueing.is_hinted(7)
-    assert queueing.hint(7)
+    assert queueing.is_woken(7)
+    queueing.wake_received(7)
+    assert not queueing.is_woken(7)
+    assert queueing.wake(7)
 
 
 def test_a_job_is_known_by_its_token_until_redis_is_emptied(queueing: Queueing) -> None:
@@ -93,7 +93,7 @@ def test_an_unreachable_redis_is_one_clear_error(tmp_path: Path) -> None:
     queueing = Queueing(f"unix://{tmp_path}/nothing.sock")
     assert not queueing.ping()
     with pytest.raises(QueueUnavailable, match="Redis"):
-        queueing.hint(1)
+        queueing.wake(1)
     assert queueing.is_queued("abc"), "a job must not be thought lost because Redis is away"
 
 

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, Conflict
 
 from backend.autolabel import routes
-from backend.autolabel.preview import final_version
+from backend.autolabel.preview import autolabel_version
 from backend.dashboard.pages import prepare, render
 from backend.dashboard.project_page import ProjectView
 from backend.dashboard.text import percent_of
@@ -23,10 +23,10 @@ STEPS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # confidences that are compared
 DIGITS = 9  # of a round's number
 
 
-@blueprint.get("/projects/<int:studio_id>/final")
-def preview(studio_id: int) -> ResponseReturnValue:
+@blueprint.get("/projects/<int:studio_project_id>/final")
+def preview(studio_project_id: int) -> ResponseReturnValue:
     """Show what would be written above ``?percent=``, or ``?confidence=`` as the API has it."""
-    project = find_project(studio_id)
+    project = find_project(studio_project_id)
     try:
         confidence, wrong = _read(request.args), None
     except BadRequest as error:
@@ -34,11 +34,11 @@ def preview(studio_id: int) -> ResponseReturnValue:
     return _page(project, confidence, wrong)
 
 
-@blueprint.post("/projects/<int:studio_id>/final")
-def write(studio_id: int) -> ResponseReturnValue:
+@blueprint.post("/projects/<int:studio_project_id>/final")
+def write(studio_project_id: int) -> ResponseReturnValue:
     """Order what was shown, and show how far it has come."""
     csrf.check_same_origin("POST /api/projects/<id>/final")
-    project, confidence = find_project(studio_id), routes.DEFAULT
+    project, confidence = find_project(studio_project_id), routes.DEFAULT
     number = request.form.get("round", "")
     known = number.isdecimal() and len(number) <= DIGITS
     try:
@@ -46,7 +46,7 @@ def write(studio_id: int) -> ResponseReturnValue:
         routes.order(project, routes.rest_of(project), confidence, int(number) if known else None)
     except (BadRequest, Conflict) as error:
         return _page(project, confidence, error.description, error.code)
-    return redirect(url_for("rest.preview", studio_id=studio_id, percent=percent_of(confidence)), 303)
+    return redirect(url_for("rest.preview", studio_project_id=studio_project_id, percent=percent_of(confidence)), 303)
 
 
 def _page(project: ProjectRow, confidence: float, wrong: str | None, code: int | None = None) -> Response:
@@ -56,10 +56,10 @@ def _page(project: ProjectRow, confidence: float, wrong: str | None, code: int |
     # What is compared is true of this ``rest``: that of another version is another object.
     steps = view.keep("rest steps", rest, lambda: [rest.prospect(confidence) for confidence in STEPS])
     found = next((step for step in steps if step.confidence == confidence), None) or rest.prospect(confidence)
-    version, order = final_version(rest.row.number), routes.last_order(view.project)
+    version, order = autolabel_version(rest.row.number), routes.last_order(view.project)
     ordered = order is not None and (order["model_version"], order["confidence"]) == (version, found.confidence)
     return render(
-        "dashboard/routes.html",
+        "dashboard/autolabel.html",
         view=view,
         data=view.data,
         rest=rest,

@@ -18,7 +18,7 @@ from model.querying.outputs import BoolArray, FloatArray, IntArray
 FINAL = "pt4al-final-r"  # what every version of final predictions begins with; the queue's never does
 
 
-def final_version(number: int) -> str:
+def autolabel_version(number: int) -> str:
     """Give the version that the predictions of a round's model are written under."""
     return f"{FINAL}{number:03d}"
 
@@ -46,12 +46,14 @@ class Rest:
         """Take the posteriors (N, C) of the model of ``row``; see ``open_rest``."""
         self.row, self.probs = row, probs
         self.classes = row.classes or []
-        pool = store.insight.pool(project.id, len(probs))
+        pool = store.of(project.id).dashboard.pool(len(probs))
         self.task_id: IntArray = pool.task_id
         self.unlabeled: BoolArray = pool.unlabeled
-        self.unseen = store.tasks.counts(project.id, 0).available - int(self.unlabeled.sum())
+        self.unseen = store.of(project.id).tasks.counts(0).available - int(self.unlabeled.sum())
         ids = {name: number for number, name in enumerate(self.classes)}
-        held = [(i, ids[label]) for i, label in store.insight.holdout(project.id) if label in ids and i < len(probs)]
+        held = [
+            (i, ids[label]) for i, label in store.of(project.id).dashboard.holdout() if label in ids and i < len(probs)
+        ]
         table = np.array(held, np.int64).reshape(-1, 2)
         self.held, self.truth = table[:, 0], table[:, 1]
 
@@ -79,7 +81,7 @@ class Rest:
 
 def open_rest(store: Store, data_dir: Path, project: ProjectRow, row: RoundRow | None = None) -> Rest | None:
     """Open what the newest model, or that of ``row``, says of the pool; None without a model or its posteriors."""
-    row = row or store.rounds.newest_model(project.id)
+    row = row or store.of(project.id).rounds.newest_model()
     path = Files.of(data_dir, project.id).probs(row.number) if row is not None else None
     if row is None or path is None or not path.exists():
         return None
@@ -94,11 +96,11 @@ def rest_version(store: Store, data_dir: Path, project: ProjectRow) -> tuple[Has
 
     It costs the same in a pool of any size. An answer that becomes another one moves no count, but the cursor.
     """
-    row = store.rounds.newest_model(project.id)
+    row = store.of(project.id).rounds.newest_model()
     if row is None:
         return ()
     path = Files.of(data_dir, project.id).probs(row.number)
     written = path.stat().st_mtime_ns if path.exists() else None
-    tasks = store.tasks.counts(project.id, 0)
+    tasks = store.of(project.id).tasks.counts(0)
     counts = tasks.ok, tasks.available, tasks.labeled, tasks.trainable
     return row.number, tuple(row.classes or ()), written, project.cursor, project.image_side, counts

@@ -8,10 +8,10 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, Conflict, NotFound
 
-from backend.autolabel.preview import Prospect, Rest, final_version, open_rest, rest_version
+from backend.autolabel.preview import Prospect, Rest, autolabel_version, open_rest, rest_version
 from backend.errors import QueueUnavailable
 from backend.loop.facts import JobKind
-from backend.store import FinalRow, ProjectRow
+from backend.store import AutolabelOrderRow, ProjectRow
 from backend.web.cache import cache_of
 from backend.web.routes.project_status import find_project
 from backend.web.services import services
@@ -23,18 +23,18 @@ blueprint = Blueprint("final", __name__)
 DEFAULT = 0.9  # confidence
 
 
-@blueprint.get("/api/projects/<int:studio_id>/final")
-def preview(studio_id: int) -> ResponseReturnValue:
+@blueprint.get("/api/projects/<int:studio_project_id>/final")
+def preview(studio_project_id: int) -> ResponseReturnValue:
     """Say what would be written above ``?confidence=``."""
-    project = find_project(studio_id)
+    project = find_project(studio_project_id)
     rest = rest_of(project)
     return jsonify(_as_json(project, rest, rest.prospect(read_confidence(request.args.get("confidence", DEFAULT)))))
 
 
-@blueprint.post("/api/projects/<int:studio_id>/final")
-def write(studio_id: int) -> ResponseReturnValue:
+@blueprint.post("/api/projects/<int:studio_project_id>/final")
+def write(studio_project_id: int) -> ResponseReturnValue:
     """Order the predictions: ``{"confidence": 0.9}``, and ``"round"`` to be sure whose they are."""
-    project = find_project(studio_id)
+    project = find_project(studio_project_id)
     body = request.get_json(silent=True)
     if not isinstance(body, dict) or "confidence" not in body:
         raise BadRequest('write JSON such as {"confidence": 0.9}')
@@ -55,19 +55,18 @@ def order(project: ProjectRow, rest: Rest, confidence: float, number: object) ->
         raise Conflict("the project is disconnected: connect this backend again in Label Studio")
     here = services()
     found = rest.prospect(confidence)
-    here.store.finals.order(
-        project.id,
+    here.store.of(project.id).autolabel.order(
         number=rest.row.number,
         confidence=confidence,
         temperature=rest.temperature.value,
         images=found.images,
         errors=found.errors.expected,
     )
-    here.store.jobs.retry_now(project.id)
+    here.store.of(project.id).jobs.retry_now()
     try:
-        here.queueing.hint(project.id)
+        here.queueing.wake(project.id)
     except QueueUnavailable as error:
-        logger.warning("%s; the timer will advance project %s", error, project.studio_id)
+        logger.warning("%s; the timer will advance project %s", error, project.studio_project_id)
     return found
 
 
@@ -103,12 +102,12 @@ def read_confidence(value: object) -> float:
 def last_order(project: ProjectRow) -> dict[str, Any] | None:
     """Give the last order and how far it has come, or None."""
     here = services()
-    row: FinalRow | None = here.store.finals.get(project.id)
+    row: AutolabelOrderRow | None = here.store.of(project.id).autolabel.get()
     if row is None:
         return None
-    job = next((job for job in here.store.jobs.all(project.id) if job.kind == JobKind.FINAL), None)
+    job = next((job for job in here.store.of(project.id).jobs.all() if job.kind == JobKind.FINAL), None)
     return {
-        "model_version": final_version(row.round),
+        "model_version": autolabel_version(row.round),
         "confidence": row.confidence,
         "images": row.images,
         "expected_errors": round(row.errors, 1),
@@ -120,7 +119,7 @@ def last_order(project: ProjectRow) -> dict[str, Any] | None:
 def _as_json(project: ProjectRow, rest: Rest, found: Prospect) -> dict[str, Any]:
     return {
         "round": rest.row.number,
-        "model_version": final_version(rest.row.number),
+        "model_version": autolabel_version(rest.row.number),
         "confidence": found.confidence,
         "temperature": round(rest.temperature.value, 3),
         "images": found.images,

@@ -9,12 +9,12 @@ from math import isclose
 
 import numpy as np
 
-from backend.autolabel.preview import FINAL, final_version, open_rest
+from backend.autolabel.preview import FINAL, autolabel_version, open_rest
 from backend.chunks import chunks
 from backend.labeling.choices import LabelSpec, prediction_result
 from backend.loop.context import Work
 from backend.loop.heartbeat import Progress
-from backend.store import FinalRow
+from backend.store import AutolabelOrderRow
 from backend.studio.client import Prediction
 from backend.studio.predictions import DELETED, IMPORTED
 from model.evaluation.calibration import guess
@@ -42,18 +42,18 @@ def final(work: Work, progress: Progress) -> None:
 
     Superseded final predictions go last: until then people have the old ones.
     """
-    order = work.store.finals.get(work.key)
+    order = work.project_store.autolabel.get()
     if order is None or order.written_at is not None:
         return
     wanted = _wanted(work, order)
     if wanted is None:
         logger.warning("the model of round %d is gone; order its predictions again", order.round)
-        work.store.finals.drop(work.key)
+        work.project_store.autolabel.drop()
         return
-    version = final_version(order.round)
+    version = autolabel_version(order.round)
     missing, wrong = _compare(work, wanted, version)
     if len(wrong) > MANY:  # one by one would take hours, and have each of the tasks read again
-        work.studio.delete_predictions(work.project.studio_id, version, beat=lambda: progress(0.0))
+        work.studio.delete_predictions(work.project.studio_project_id, version, beat=lambda: progress(0.0))
         missing, wrong = list(wanted.tasks), []
     total = max(len(missing) + len(wrong), 1)
     for number, ids in enumerate(chunks(wrong, DELETED)):
@@ -62,15 +62,15 @@ def final(work: Work, progress: Progress) -> None:
     for number, tasks in enumerate(chunks(missing, IMPORTED)):
         progress((len(wrong) + number * IMPORTED) / total)
         part = [wanted.prediction(task, version, work.spec) for task in tasks]
-        work.studio.import_predictions(work.project.studio_id, part)
+        work.studio.import_predictions(work.project.studio_project_id, part)
     _drop_superseded(work, version, progress)
-    work.store.finals.written(work.key, order.ordered_at, len(wanted.tasks))
+    work.project_store.autolabel.written(order.ordered_at, len(wanted.tasks))
     logger.info("%d final predictions written as %s", len(wanted.tasks), version)
 
 
-def _wanted(work: Work, order: FinalRow) -> _Wanted | None:
+def _wanted(work: Work, order: AutolabelOrderRow) -> _Wanted | None:
     """Give the ordered predictions; None if the model's posteriors are not there any more."""
-    row = work.store.rounds.get(work.key, order.round)
+    row = work.project_store.rounds.get(order.round)
     rest = open_rest(work.store, work.context.settings.data_dir, work.project, row) if row is not None else None
     if rest is None:
         return None
@@ -87,7 +87,7 @@ def _wanted(work: Work, order: FinalRow) -> _Wanted | None:
 def _compare(work: Work, wanted: _Wanted, version: str) -> tuple[list[int], list[int]]:
     """Give the tasks whose prediction is missing in Label Studio, and the predictions there that are wrong."""
     there, wrong = set[int](), list[int]()
-    for one in work.studio.stored_predictions(work.project.studio_id, version):
+    for one in work.studio.stored_predictions(work.project.studio_project_id, version):
         place = wanted.tasks.get(one.task)
         fits = place is not None and one.score is not None and isclose(one.score, wanted.scores[place], abs_tol=1e-6)
         if fits and one.task not in there:
@@ -98,6 +98,6 @@ def _compare(work: Work, wanted: _Wanted, version: str) -> tuple[list[int], list
 
 
 def _drop_superseded(work: Work, version: str, progress: Progress) -> None:
-    for old in work.studio.model_versions(work.project.studio_id):
+    for old in work.studio.model_versions(work.project.studio_project_id):
         if old.startswith(FINAL) and old != version:
-            work.studio.delete_predictions(work.project.studio_id, old, beat=lambda: progress(1.0))
+            work.studio.delete_predictions(work.project.studio_project_id, old, beat=lambda: progress(1.0))

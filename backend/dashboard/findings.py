@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from backend.dashboard.project_page import ProjectView
 from backend.dashboard.text import count, few, percent, points
-from backend.status.forecast_text import verdict
-from backend.status.query_error_rate import Hardness, Rate, hardness
+from backend.status.forecast_text import query_verdict
+from backend.status.query_error_rate import ErrorRateDifference, Rate, error_rate_difference
 from backend.status.status import Status
 from backend.store import Answer
 from backend.store.dashboard_queries import Asked
@@ -37,12 +37,12 @@ def findings(view: ProjectView) -> list[Finding]:
     history, status = view.data["history"], view.status
     found = [
         *_one_class(view.asked, status.tasks.labeled),
-        *_outlook(status),
+        *_forecast(status),
         *_accuracy(history, status.tasks.labeled, status.config.holdout_fraction, _missing(status)),
-        *_hardness(hardness(view.asked_in_full), bool(history)),
+        *_error_rates(error_rate_difference(view.asked_in_full), bool(history)),
     ]
     found += _agreement(history)
-    found += _left_out(view.here.store.insight.answers(view.project.id))
+    found += _left_out(view.here.store.of(view.project.id).dashboard.answers())
     return found
 
 
@@ -54,13 +54,13 @@ def _one_class(asked: Iterable[Asked], labeled: int) -> Iterable[Finding]:
         yield Finding("warning", f"All labels are '{names.pop()}': nothing to tell apart yet.")
 
 
-def _outlook(status: Status) -> Iterable[Finding]:
-    outlook, coming = status.outlook, status.coming
-    if outlook is None or coming is None:
+def _forecast(status: Status) -> Iterable[Finding]:
+    forecast, coming = status.forecast, status.coming
+    if forecast is None or coming is None:
         return
-    errors = round(outlook.gain * status.tasks.available)
+    errors = round(forecast.gain * status.tasks.available)
     meaning = f" On the {status.tasks.available:,} images without a label that is about {count(errors, 'error')} fewer."
-    tone: Tone = "good" if outlook.advice == "stop" else "plain"
+    tone: Tone = "good" if forecast.advice == "stop" else "plain"
     yield Finding(tone, coming + (meaning if errors > 0 else ""))
 
 
@@ -95,13 +95,13 @@ def _accuracy(history: list[dict[str, Any]], labeled: int, holdout_fraction: flo
 
 
 def _missing(status: Status) -> str:
-    """Say what an advice still needs, with a space before it; nothing if the outlook has said so."""
+    """Say what an advice still needs, with a space before it; nothing if the forecast has said so."""
     missing = status.next_round.missing
-    said = status.outlook is not None and status.outlook.advice == "unknown"
+    said = status.forecast is not None and status.forecast.advice == "unknown"
     return f" {missing}." if missing and not said and not status.done else ""
 
 
-def _hardness(found: Hardness | None, has_model: bool) -> Iterable[Finding]:
+def _error_rates(found: ErrorRateDifference | None, has_model: bool) -> Iterable[Finding]:
     if found is None:
         if has_model:
             yield Finding(
@@ -115,7 +115,7 @@ def _hardness(found: Hardness | None, has_model: bool) -> Iterable[Finding]:
         f"{_rate(found.random, 'random one')}, a difference of {points(found.difference)} points "
         f"({points(found.interval[0])} to {points(found.interval[1])})."
     )
-    said = verdict(found)
+    said = query_verdict(found)
     if said == "harder":
         yield Finding("good", f"Asked images are harder than random ones: {numbers} Choosing pays.")
     elif said == "worse":

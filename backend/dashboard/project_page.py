@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.project_files import Files
-from backend.status.query_error_rate import hardness
+from backend.status.query_error_rate import error_rate_difference
 from backend.status.status import Status, read_status
 from backend.status.summary import as_json, asked_in_full
 from backend.store import JobState, ProjectRow, RoundRow
@@ -64,7 +64,7 @@ class ProjectView:
     @cached_property
     def data(self) -> dict[str, Any]:
         """The condition in the form that scripts get as well."""
-        return as_json(self.status, hardness(self.asked_in_full))
+        return as_json(self.status, error_rate_difference(self.asked_in_full))
 
     @cached_property
     def version(self) -> str:
@@ -77,12 +77,12 @@ class ProjectView:
     @property
     def title(self) -> str:
         """What people call the project."""
-        return self.project.title or f"Project {self.project.studio_id}"
+        return self.project.title or f"Project {self.project.studio_project_id}"
 
     @property
     def studio(self) -> str:
         """The address of the project's tasks in Label Studio, as people reach it."""
-        return f"{self.project.hostname or self.project.server}/projects/{self.project.studio_id}/data"
+        return f"{self.project.hostname or self.project.server}/projects/{self.project.studio_project_id}/data"
 
     @property
     def waiting(self) -> str | None:
@@ -90,7 +90,7 @@ class ProjectView:
         if not self.status.waits:
             return None
         store, now = self.here.store, time.time()
-        jobs = (job for row in store.projects.all() if row.id != self.project.id for job in store.jobs.all(row.id))
+        jobs = (job for row in store.projects.all() if row.id != self.project.id for job in store.of(row.id).jobs.all())
         busy = any(job.state == JobState.RUNNING and is_alive(job, now) for job in jobs)
         return "waiting for another project's work" if busy else "waiting for a free worker"
 
@@ -100,7 +100,7 @@ class ProjectView:
         tasks, history = self.status.tasks, self.data["history"]
         parts = {
             "curve": any(entry["holdout_size"] for entry in history),
-            "fruit": bool(history),
+            "use_model": bool(history),
             "queue": self.status.live is not None,
             "losses": tasks.ok > tasks.unscored,
             "balance": bool(self.asked),
@@ -132,7 +132,7 @@ class ProjectView:
     @cached_property
     def asked(self) -> list[Asked]:
         """What was asked, by round, role and class."""
-        return self.keep("asked", self.version, lambda: self.here.store.insight.asked(self.project.id))
+        return self.keep("asked", self.version, lambda: self.here.store.of(self.project.id).dashboard.asked())
 
     @property
     def asked_in_full(self) -> list[Asked]:
@@ -143,7 +143,7 @@ class ProjectView:
     def losses(self) -> LossTable:
         """Losses and batches of the living pool, or of every ``step``-th image of a very large one."""
         return self.keep(
-            "losses", self.pool_version, lambda: self.here.store.insight.losses(self.project.id, self.step)
+            "losses", self.pool_version, lambda: self.here.store.of(self.project.id).dashboard.losses(self.step)
         )
 
     @property
@@ -154,7 +154,7 @@ class ProjectView:
     @cached_property
     def labeled(self) -> NDArray[np.int64]:
         """Pool indices (n,) of the labeled images."""
-        return self.keep("labeled", self.version, lambda: self.here.store.insight.labeled(self.project.id))
+        return self.keep("labeled", self.version, lambda: self.here.store.of(self.project.id).dashboard.labeled())
 
     @cached_property
     def holdout(self) -> Holdout | None:
@@ -164,7 +164,7 @@ class ProjectView:
     def queue(self, limit: int) -> list[QueuedImage]:
         """List the next images that annotators get, at most ``limit``."""
         live = self.status.live
-        return self.here.store.insight.queue(self.project.id, live.number, limit) if live else []
+        return self.here.store.of(self.project.id).dashboard.queue(live.number, limit) if live else []
 
     def bank(self) -> ImageBank | None:
         """Open the image bank; None while there is none."""
@@ -195,7 +195,7 @@ class ProjectView:
         ids = {name: number for number, name in enumerate(classes)}
         rows = [
             (index, ids[label])
-            for index, label in self.here.store.insight.holdout(self.project.id)
+            for index, label in self.here.store.of(self.project.id).dashboard.holdout()
             if label in ids and index < len(probs)
         ]
         if not rows or probs.shape[1] != len(classes):

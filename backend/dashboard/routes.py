@@ -17,7 +17,7 @@ from backend.dashboard.findings import findings
 from backend.dashboard.pages import bank_name, fresh, prepare, render
 from backend.dashboard.project_page import ProjectView
 from backend.errors import QueueUnavailable
-from backend.status.query_error_rate import hardness_by_round
+from backend.status.query_error_rate import error_rates_by_round
 from backend.store import ProjectRow
 from backend.web.routes.downloads import exported_model
 from backend.web.routes.project_status import find_project
@@ -49,10 +49,10 @@ def index() -> ResponseReturnValue:
     return render("dashboard/index.html", views=[ProjectView(services(), row) for row in newest], text=text)
 
 
-@blueprint.get("/projects/<int:studio_id>")
-def project(studio_id: int) -> ResponseReturnValue:
+@blueprint.get("/projects/<int:studio_project_id>")
+def project(studio_project_id: int) -> ResponseReturnValue:
     """Show a project, by Label Studio's id."""
-    view = ProjectView(services(), find_project(studio_id))
+    view = ProjectView(services(), find_project(studio_project_id))
     status = view.status
     show_all = request.args.get("queue") == "all"
     return render(
@@ -65,12 +65,12 @@ def project(studio_id: int) -> ResponseReturnValue:
         happens=text.what_happens(status),
         time_left=text.time_left(status.working, time.time()),
         findings=findings(view),
-        hardness=hardness_by_round(view.asked_in_full),
+        error_rate_difference=error_rates_by_round(view.asked_in_full),
         classes=class_table(view.asked),
         confusions=worst(view.holdout) if view.holdout else [],
         queue=view.queue(QUEUE_ALL if show_all else QUEUE_SHOWN),
         show_all=show_all,
-        broken=view.here.store.tasks.broken(view.project.id, BROKEN_SHOWN),
+        broken=view.here.store.of(view.project.id).tasks.broken(BROKEN_SHOWN),
         exported=exported_model(view.project),
         order=routes.last_order(view.project),
         phone=QUEUE_PHONE,
@@ -79,25 +79,25 @@ def project(studio_id: int) -> ResponseReturnValue:
     )
 
 
-@blueprint.get("/projects/<int:studio_id>/figures/<name>.json")
-def figure(studio_id: int, name: str) -> ResponseReturnValue:
+@blueprint.get("/projects/<int:studio_project_id>/figures/<name>.json")
+def figure(studio_project_id: int, name: str) -> ResponseReturnValue:
     """Give a figure as Plotly's JSON, or a sentence on what it waits for."""
     if name not in FIGURES:
         raise NotFound(f"there is no figure '{name}': choose from {', '.join(FIGURES)}")
-    drawn = FIGURES[name].draw(ProjectView(services(), find_project(studio_id)))
+    drawn = FIGURES[name].draw(ProjectView(services(), find_project(studio_project_id)))
     return fresh(jsonify({"waiting": drawn} if isinstance(drawn, str) else drawn))
 
 
-@blueprint.get("/projects/<int:studio_id>/images/<int:pool_index>.png")
-def image(studio_id: int, pool_index: int) -> ResponseReturnValue:
+@blueprint.get("/projects/<int:studio_project_id>/images/<int:pool_index>.png")
+def image(studio_project_id: int, pool_index: int) -> ResponseReturnValue:
     """Give an image of the pool as the model sees it; ``?small`` gives a thumbnail.
 
     An index of a bank always means the same image, so that an address that names the bank may be kept for ever.
     """
-    view = ProjectView(services(), find_project(studio_id))
+    view = ProjectView(services(), find_project(studio_project_id))
     bank = view.bank()
     if bank is None or pool_index >= len(bank):
-        raise NotFound(f"project {studio_id} has no image {pool_index}")
+        raise NotFound(f"project {studio_project_id} has no image {pool_index}")
     response = Response(assets.png(bank, pool_index, small="small" in request.args), mimetype="image/png")
     if request.args.get("bank") == bank_name(view.project):
         response.cache_control.max_age, response.cache_control.immutable = FOREVER_S, True
@@ -105,18 +105,18 @@ def image(studio_id: int, pool_index: int) -> ResponseReturnValue:
     return response
 
 
-@blueprint.post("/projects/<int:studio_id>/retry")
-def retry(studio_id: int) -> ResponseReturnValue:
+@blueprint.post("/projects/<int:studio_project_id>/retry")
+def retry(studio_project_id: int) -> ResponseReturnValue:
     """Try failed work and quarantined images again now, and show the page."""
     csrf.check_same_origin("POST /api/projects/<id>/advance")
-    found, here = find_project(studio_id), services()
-    here.store.jobs.retry_now(found.id)
-    here.store.tasks.retry_broken(found.id)
+    found, here = find_project(studio_project_id), services()
+    here.store.of(found.id).jobs.retry_now()
+    here.store.of(found.id).tasks.retry_broken()
     try:
-        here.queueing.hint(found.id)
+        here.queueing.wake(found.id)
     except QueueUnavailable as error:
-        logger.warning("%s; the timer will advance project %s", error, studio_id)
-    return redirect(url_for("dashboard.project", studio_id=studio_id), 303)
+        logger.warning("%s; the timer will advance project %s", error, studio_project_id)
+    return redirect(url_for("dashboard.project", studio_project_id=studio_project_id), 303)
 
 
 @blueprint.get("/dashboard/plotly-<version>.js")
@@ -133,5 +133,5 @@ def plotly(version: str) -> ResponseReturnValue:
 
 
 def _is_newest(row: ProjectRow) -> bool:
-    newest = services().store.projects.find(row.studio_id)
+    newest = services().store.projects.find(row.studio_project_id)
     return newest is not None and newest.id == row.id

@@ -79,7 +79,7 @@ class Kept:
             return None
         except OSError as error:
             raise ConfigError(
-                f"{folder / KEPT} cannot be read ({error.strerror}): mend that, and run it again"
+                f"{folder / KEPT} cannot be read ({error.strerror}): fix that, and run it again"
             ) from None
         except (ValueError, TypeError):
             usable = False

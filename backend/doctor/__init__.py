@@ -1,4 +1,4 @@
-"""``python -m backend doctor``: what is wrong in an installation, and how to mend it."""
+"""``python -m backend doctor``: what is wrong in an installation, and how to fix it."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -38,5 +38,5 @@ def report(findings: Iterable[Finding]) -> int:
         wrong += not finding.ok
         print(finding)
         sys.stdout.flush()
-    print(f"\n{wrong} thing(s) to mend." if wrong else "\nNothing is wrong.")
+    print(f"\n{wrong} thing(s) to fix." if wrong else "\nNothing is wrong.")
     return 1 if wrong else 0

@@ -31,8 +31,8 @@ def open_store(settings: Settings) -> tuple[Store | None, Finding]:
             file.flush()
         store = Store(settings.database, settings.data_dir)
     except OSError as error:
-        mend = f"make {settings.data_dir.resolve()} writable for this user and see that its disk has room"
-        return None, Finding(name, f"the data folder takes no files ({error.strerror})", mend)
+        fix = f"make {settings.data_dir.resolve()} writable for this user and see that its disk has room"
+        return None, Finding(name, f"the data folder takes no files ({error.strerror})", fix)
     except BackendError as error:
         return None, Finding(name, str(error), "mend DATABASE_URL, or restore the database from a backup")
     resting = len(store.projects.all(active=False))
@@ -63,8 +63,8 @@ def _disk(settings: Settings) -> Finding:
     except OSError as error:
         return Finding("disk", f"cannot be looked at ({error.strerror})", "check that DATA_DIR is mounted")
     text = f"{free / 2**30:.1f} GiB free for {settings.data_dir.resolve()}"
-    mend = f"make room, or set DATA_DIR to a larger disk: below {LOW_BYTES / 2**30:g} GiB checkpoints may not fit"
-    return Finding("disk", text, mend if free < LOW_BYTES else None)
+    fix = f"make room, or set DATA_DIR to a larger disk: below {LOW_BYTES / 2**30:g} GiB checkpoints may not fit"
+    return Finding("disk", text, fix if free < LOW_BYTES else None)
 
 
 def _redis(settings: Settings) -> Finding:
@@ -87,8 +87,8 @@ def _workers(settings: Settings) -> Finding:
     idle = [queue for queue in QUEUES if not has_worker(settings.data_dir, queue)]
     if not idle:
         return Finding("workers", f"one at least for each of {', '.join(QUEUES)}")
-    mend = f"{START}; 'python -m backend worker' starts the workers alone. On another machine than this, look there"
-    return Finding("workers", f"none for {', '.join(idle)}: nothing will be done", mend)
+    fix = f"{START}; 'python -m backend worker' starts the workers alone. On another machine than this, look there"
+    return Finding("workers", f"none for {', '.join(idle)}: nothing will be done", fix)
 
 
 def _web(settings: Settings) -> Finding:
@@ -97,8 +97,8 @@ def _web(settings: Settings) -> Finding:
         with urllib.request.urlopen(url, timeout=ANSWER_S):
             return Finding("web", f"answers on port {settings.port}")
     except OSError as error:
-        mend = f"{START}, or set PORT to where it listens. In another container than this, look there"
-        return Finding("web", f"no answer at {url} ({error})", mend)
+        fix = f"{START}, or set PORT to where it listens. In another container than this, look there"
+        return Finding("web", f"no answer at {url} ({error})", fix)
 
 
 def _gpu(settings: Settings) -> Finding:
@@ -112,11 +112,11 @@ def _gpu(settings: Settings) -> Finding:
             "device", str(error), "set DEVICE to one that is there, or install PyTorch with CUDA and its driver"
         )
     if device == "cpu" and settings.device == "auto" and expects_gpu():
-        mend = (
+        fix = (
             "install a PyTorch with CUDA that fits the driver (docker/compose.gpu.yml does), and see that nvidia-smi "
             "works; DEVICE=cpu says that the CPU is meant"
         )
-        return Finding("device", "this machine has an NVIDIA GPU, and PyTorch does not see it", mend)
+        return Finding("device", "this machine has an NVIDIA GPU, and PyTorch does not see it", fix)
     return Finding("device", device)
 
 

@@ -14,7 +14,7 @@ from backend.errors import BackendError, ProjectGone, StudioRefused, StudioUnrea
 from backend.loop.context import Context, studio_of, withheld_key
 from backend.loop.facts import UNCERTAINTY
 from backend.loop.steps.maintain_connection import ours_among
-from backend.loop.steps.pull import look
+from backend.loop.steps.pull import fetch_settings
 from backend.queueing.queues import Queueing
 from backend.store import JobState, ProjectRow, Store
 from backend.studio.client import LabelStudio, MlBackend, NamedToken, ProjectInfo
@@ -62,7 +62,7 @@ def check_projects(settings: Settings, store: Store, queueing: Queueing | None) 
             down[server] += 1
             continue
         for finding in _check_project(here, project):
-            yield replace(finding, name=f"project {project.studio_id}, {finding.name}")
+            yield replace(finding, name=f"project {project.studio_project_id}, {finding.name}")
             if finding.down:
                 down[server] = 0
     for server, others in down.items():
@@ -73,8 +73,8 @@ def check_projects(settings: Settings, store: Store, queueing: Queueing | None) 
 def _check_project(here: Context, project: ProjectRow) -> Iterator[Finding]:
     studio = studio_of(here, project)
     try:
-        info = look(studio, project)
-        backends = studio.ml_backends(project.studio_id)
+        info = fetch_settings(studio, project)
+        backends = studio.ml_backends(project.studio_project_id)
     except StudioUnreachable as error:
         yield Finding("Label Studio", str(error), REACH, down=True)
         return
@@ -108,31 +108,31 @@ def _reached(ours: MlBackend) -> Finding:
     if ours.state == CONNECTED:
         return Finding("connection", f"Label Studio reaches {ours.url}")
     private = is_private(ours.url)
-    mend = (
+    fix = (
         f"{PRIVATE}; and see that {ours.url} answers from there"
         if private
         else f"see that {ours.url} answers from there"
     )
-    return Finding("connection", f"Label Studio does not reach {ours.url} (state '{ours.state}')", mend)
+    return Finding("connection", f"Label Studio does not reach {ours.url} (state '{ours.state}')", fix)
 
 
 def _webhook(here: Context, studio: LabelStudio, project: ProjectRow, ours: MlBackend) -> Finding:
     url = f"{ours.url.rstrip('/')}/webhook"
-    mend = f"{SOON}. {PRIVATE}" if is_private(url) else SOON
+    fix = f"{SOON}. {PRIVATE}" if is_private(url) else SOON
     try:
-        hooks = [hook for hook in studio.webhooks(project.studio_id) if hook.url.rstrip("/") == url]
+        hooks = [hook for hook in studio.webhooks(project.studio_project_id) if hook.url.rstrip("/") == url]
     except BackendError as error:
-        return Finding("webhook", str(error), mend)
+        return Finding("webhook", str(error), fix)
     if not hooks:
-        return Finding("webhook", f"there is none to {url}: answers are noticed by the timer alone", mend)
+        return Finding("webhook", f"there is none to {url}: answers are noticed by the timer alone", fix)
     secret = here.store.projects.webhook_secret(project)
     if not any(hook.is_active and hook.headers.get(SECRET_HEADER) == secret for hook in hooks):
-        return Finding("webhook", "it is switched off, or does not send our secret", mend)
+        return Finding("webhook", "it is switched off, or does not send our secret", fix)
     return Finding("webhook", f"there, with its secret, to {url}")
 
 
 def _served(here: Context, project: ProjectRow, info: ProjectInfo) -> Iterator[Finding]:
-    current = here.store.rounds.current(project.id)
+    current = here.store.of(project.id).rounds.current()
     if current is None or current.live_at is None:
         yield Finding("queue", "no round is served yet")
         return
@@ -147,10 +147,10 @@ def _served(here: Context, project: ProjectRow, info: ProjectInfo) -> Iterator[F
 def _noted(here: Context, project: ProjectRow) -> Iterator[Finding]:
     if project.error:
         yield Finding("state", project.error, "see the text; 'try again' on the dashboard once it is mended")
-    for job in here.store.jobs.all(project.id):
+    for job in here.store.of(project.id).jobs.all():
         if job.state == JobState.FAILED:
-            mend = "it is tried again by itself; the worker's log has the details"
-            yield Finding(f"job {job.kind}", f"failed {job.failures} time(s): {job.error}", mend)
+            fix = "it is tried again by itself; the worker's log has the details"
+            yield Finding(f"job {job.kind}", f"failed {job.failures} time(s): {job.error}", fix)
 
 
 def is_private(url: str) -> bool:

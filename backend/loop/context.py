@@ -44,6 +44,7 @@ class Work:
         self.context = context
         self.store = context.store
         self.key = project.id
+        self.project_store = context.store.of(project.id)
         self._read(project)
 
     def reload(self) -> None:

@@ -71,15 +71,15 @@ class Facts:
 def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Observation) -> Facts:
     """Read the facts of ``project`` from the store and from what Label Studio said."""
     now = time.time()
-    tasks, split_current = store.tasks.counts(project.id, now), project.split_key == split_key(config)
+    tasks, split_current = store.of(project.id).tasks.counts(now), project.split_key == split_key(config)
     if not split_current:  # the batches are not whole yet, and the first queue comes before what Label Studio is told
         tasks = replace(tasks, unrecorded=0)
-    current = store.rounds.current(project.id)
-    asks = store.rounds.counts(project.id, current.number) if current else AskCounts()
+    current = store.of(project.id).rounds.current()
+    asks = store.of(project.id).rounds.counts(current.number) if current else AskCounts()
     live = current is not None and current.state == RoundState.LIVE
     pretext_current = project.pretext_key == pretext_key(config, project.image_side)
-    newest, order = store.rounds.newest_model(project.id), store.finals.get(project.id)
-    jobs = store.jobs.all(project.id)
+    newest, order = store.of(project.id).rounds.newest_model(), store.of(project.id).autolabel.get()
+    jobs = store.of(project.id).jobs.all()
     return Facts(
         tasks=tasks,
         asks=asks,
@@ -89,7 +89,7 @@ def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Obser
         served=current is not None and current.live_at is not None,
         version_right=current is not None and seen.model_version == current.model_version,
         sampling_right=seen.sampling == UNCERTAINTY,
-        superseded=len(store.rounds.to_clean(project.id)),
+        superseded=len(store.of(project.id).rounds.to_clean()),
         extendable=split_current and tasks.askable > asks.waiting + asks.reserve,
         unsynced=seen.unsynced,
         pretext_current=pretext_current,

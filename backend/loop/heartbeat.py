@@ -65,6 +65,6 @@ class Heartbeat:
     def _beat(self) -> None:
         while not self._done.wait(HEARTBEAT_S):
             try:
-                self._ours = self._store.jobs.beat(self._key, self._kind, self._token, self._share)
+                self._ours = self._store.of(self._key).jobs.beat(self._kind, self._token, self._share)
             except Exception:
                 logger.warning("could not note that '%s' of project %s lives", self._kind, self._key, exc_info=True)

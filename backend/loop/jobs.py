@@ -15,15 +15,15 @@ from backend.errors import (
     StudioUnreachable,
     Superseded,
 )
-from backend.logs import about
+from backend.logs import log_context
 from backend.loop.context import Context, Work, context, studio_of, withheld_key
 from backend.loop.decide import JOB_OF_STEP, Step, next_step, unwanted
 from backend.loop.facts import JobKind, Observation, gather
 from backend.loop.heartbeat import Heartbeat, Stopped
 from backend.loop.steps import export, pretext, queue, record, retrain, score, sync
-from backend.loop.steps.maintain_connection import ours_among, upkeep, write_card
+from backend.loop.steps.maintain_connection import maintain_connection, ours_among, write_card
 from backend.loop.steps.plan import extend, plan
-from backend.loop.steps.pull import look, observe
+from backend.loop.steps.pull import fetch_settings, read_changes
 from backend.project_files import drop_leftovers, no_room
 from backend.queueing import queues
 from backend.queueing.meters import JOB_METER
@@ -62,18 +62,18 @@ LONG_STEPS = {
 def advance(key: int) -> None:
     """Bring a project one or more steps further; always short."""
     here = context()
-    here.queueing.hint_taken(key)
+    here.queueing.wake_received(key)
     with here.queueing.lock(key) as held:
         project = here.store.projects.get(key)
         if not held or project is None or not (project.active or _is_back(here, project)):
             return
-        with about(project=project.studio_id, step="advance"):
+        with log_context(project=project.studio_project_id, step="advance"):
             error = _advance(here, project)
         text = None if error is None else _words(error)
         if text != project.error:
             here.store.projects.set(key, error=text)
         if not isinstance(error, StudioUnreachable):
-            write_card(here, key, in_haste=here.queueing.is_hinted(key))
+            write_card(here, key, in_haste=here.queueing.is_woken(key))
 
 
 def _is_back(here: Context, project: ProjectRow) -> bool:
@@ -83,12 +83,12 @@ def _is_back(here: Context, project: ProjectRow) -> bool:
     """
     try:
         studio = studio_of(here, project)
-        look(studio, project)
-        back = bool(ours_among(studio.ml_backends(project.studio_id), project))
+        fetch_settings(studio, project)
+        back = bool(ours_among(studio.ml_backends(project.studio_project_id), project))
     except BackendError:
         return False
     if back:
-        logger.info("project %s is there again", project.studio_id)
+        logger.info("project %s is there again", project.studio_project_id)
         here.store.projects.set(project.id, active=True)
     return back
 
@@ -97,8 +97,8 @@ def _advance(here: Context, project: ProjectRow) -> Exception | None:
     """Do what can be done; give what is wrong."""
     try:
         work = Work(here, project)
-        seen = observe(work)
-        if not upkeep(work):
+        seen = read_changes(work)
+        if not maintain_connection(work):
             here.store.projects.set(project.id, active=False)
             return ProjectError("This backend was disconnected in Label Studio; connect it again to go on.")
         return _walk(work, seen)
@@ -118,7 +118,7 @@ def _advance(here: Context, project: ProjectRow) -> Exception | None:
 
 def _walk(work: Work, seen: Observation) -> Exception | None:
     """Take steps until nothing is missing now; a step that fails or has no effect does not hold up the others."""
-    work.store.jobs.drop_lost(work.key, work.context.queueing.is_queued)
+    work.project_store.jobs.drop_lost(work.context.queueing.is_queued)
     if work.project.notice != work.spec.notice:
         work.store.projects.set(work.key, notice=work.spec.notice)
     deadline = time.monotonic() + ADVANCE_S
@@ -130,13 +130,13 @@ def _walk(work: Work, seen: Observation) -> Exception | None:
             last, passing = facts, set()
         step = next_step(facts, passing)
         if step == Step.WAIT:
-            work.store.jobs.forget_failed(work.key, unwanted(facts))
+            work.project_store.jobs.forget_failed(unwanted(facts))
             if facts.training_requested and facts.live and facts.asks.answered == 0:
                 work.store.projects.set(work.key, training_requested=False)  # there is nothing new to train on
             return failed
         if step != Step.CLEAN:
             passing.add(step)
-        with about(step=str(step), round=_round(work.store, work.key)):
+        with log_context(step=str(step), round=_round(work.store, work.key)):
             try:
                 seen = _take(work, step, seen)
             except (StudioUnreachable, StudioRefused, Superseded, ProjectError, ConfigError):
@@ -145,7 +145,7 @@ def _walk(work: Work, seen: Observation) -> Exception | None:
                 _log(error)
                 passing.add(step)
                 failed = failed or error
-    work.context.queueing.hint(work.key)  # look at what has happened meanwhile, then go on
+    work.context.queueing.wake(work.key)  # look at what has happened meanwhile, then go on
     return failed
 
 
@@ -158,19 +158,19 @@ def _take(work: Work, step: Step, seen: Observation) -> Observation:
         _split(work)
     else:
         SHORT_STEPS[step](work)
-    return observe(work) if step == Step.SWITCH else seen
+    return read_changes(work) if step == Step.SWITCH else seen
 
 
 def _split(work: Work) -> None:
     """Split a small pool here; have a job split a large one, whose writes would hold up everybody else's steps."""
-    jobs, now = work.store.jobs, time.time()
-    counts = work.store.tasks.counts(work.key, now)
+    jobs, now = work.project_store.jobs, time.time()
+    counts = work.project_store.tasks.counts(now)
     # Until a split is whole, one image more or less shifts the ranks, and with them the batches, of nearly all.
     if (counts.ok if work.project.split_key is None else counts.unsplit) > pretext.SPLIT_AT_ONCE:
         _start(work, JobKind.SPLIT)
-    elif not any(job.kind == JobKind.SPLIT and is_alive(job, now) for job in jobs.all(work.key)):
+    elif not any(job.kind == JobKind.SPLIT and is_alive(job, now) for job in jobs.all()):
         pretext.split_pool(work)  # what an ended job has left of it, too
-        jobs.forget_failed(work.key, {JobKind.SPLIT})
+        jobs.forget_failed({JobKind.SPLIT})
 
 
 def _words(error: Exception) -> str:
@@ -178,7 +178,7 @@ def _words(error: Exception) -> str:
 
 
 def _known(error: Exception) -> str | None:
-    """Say what is wrong, if it is something that a person can mend or wait for."""
+    """Say what is wrong, if it is something that a person can fix or wait for."""
     if isinstance(error, BackendError | ModelError):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -194,12 +194,12 @@ def _log(error: Exception) -> None:
 
 
 def _round(store: Store, key: int) -> int | None:
-    current = store.rounds.current(key)
+    current = store.of(key).rounds.current()
     return current.number if current else None
 
 
 def _start(work: Work, kind: JobKind) -> None:
-    token = work.store.jobs.start(work.key, kind)
+    token = work.project_store.jobs.start(kind)
     if token is not None:
         work.context.queueing.enqueue(LONG_STEPS[kind][1], kind, work.key, token)
 
@@ -207,30 +207,30 @@ def _start(work: Work, kind: JobKind) -> None:
 def run(kind: str, key: int, token: str) -> None:
     """Run a long job, if this attempt is still the one that may; then ask for the next step."""
     here = context()
-    if not here.store.jobs.take(key, kind, token, identity()):
+    if not here.store.of(key).jobs.take(kind, token, identity()):
         return
     step = LONG_STEPS[JobKind(kind)][0]
     project = here.store.projects.get(key)
     if project is None:
         return
     started = time.monotonic()
-    aware = about(project=project.studio_id, step=kind, round=_round(here.store, key))
+    aware = log_context(project=project.studio_project_id, step=kind, round=_round(here.store, key))
     with aware, Heartbeat(here.store, key, kind, token) as heart:
         try:
             step(Work(here, project), heart.progress)
-            here.store.jobs.finish(key, kind, token)
+            here.store.of(key).jobs.finish(kind, token)
             here.queueing.meters.note(JOB_METER, kind, time.monotonic() - started)
             logger.info("done in %.1f s", time.monotonic() - started)
         except (Superseded, Stopped) as error:
             logger.info("%s", error)
-            here.store.jobs.finish(key, kind, token)
+            here.store.of(key).jobs.finish(kind, token)
         except Exception as error:
             message = _known(error) or f"{type(error).__name__}: {error}"
             here.queueing.meters.note(JOB_METER, kind, time.monotonic() - started, ok=False)
             logger.warning("failed", exc_info=True)
             longest_s = OUTAGE_RETRY_S if isinstance(error, StudioUnreachable) else LAST_RETRY_S
-            here.store.jobs.fail(key, kind, token, message, longest_s)
-    here.queueing.hint(key)
+            here.store.of(key).jobs.fail(kind, token, message, longest_s)
+    here.queueing.wake(key)
 
 
 def score_tasks(key: int, task_ids: list[int], until: float) -> dict[str, list[float]]:
@@ -255,7 +255,7 @@ def tick() -> None:
     all_too = time.time() % REST_S < TICK_S
     try:
         for project in here.store.projects.all(active=None if all_too else True):
-            here.queueing.hint(project.id)
+            here.queueing.wake(project.id)
     except QueueUnavailable as error:
         logger.warning("%s", error)
         text = f"Work waits, and goes on by itself once it can be given to the workers again. {error}"
@@ -268,7 +268,7 @@ def on_worker_start(identity: str) -> None:
     """Free what a dead predecessor of this worker was doing."""
     here = context()
     drop_leftovers(here.settings.data_dir, time.time())
-    freed = here.store.jobs.release_worker(identity)
+    freed = here.store.release_worker(identity)
     if freed:
         logger.warning("%d job(s) of a worker that died will be taken up again", freed)
 
@@ -276,7 +276,7 @@ def on_worker_start(identity: str) -> None:
 def _watch_for_mending(here: Context, project: ProjectRow, error: Exception) -> Exception:
     """Look at a project that cannot be worked on: its labeling interface may have been mended meanwhile."""
     try:
-        info = look(studio_of(here, project), project)
+        info = fetch_settings(studio_of(here, project), project)
     except ProjectGone as gone:
         here.store.projects.set(project.id, active=False)
         return gone
@@ -284,5 +284,5 @@ def _watch_for_mending(here: Context, project: ProjectRow, error: Exception) -> 
         return unreachable
     if info.label_config != project.label_config:
         here.store.projects.set(project.id, label_config=info.label_config, cursor=None)
-        here.queueing.hint(project.id)
+        here.queueing.wake(project.id)
     return error

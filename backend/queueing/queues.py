@@ -27,13 +27,13 @@ ADVANCE, IO, TRAIN = "advance", "io", "train"
 QUEUES = (ADVANCE, IO, TRAIN)
 
 PREFIX = "pt4al:"
-HINT_TTL_S = 30  # a waiting hint that was lost with its worker blocks new ones no longer than this
+WAKE_TTL_S = 30  # a waiting hint that was lost with its worker blocks new ones no longer than this
 LOCK_TTL_S = 15.0  # renewed while held, so that a killed holder blocks nobody for long
 LOCK_WAIT_S = 30.0
 FAILURE_TTL_S = 3600
 RESULT_TTL_S = 120
 CONNECT_TIMEOUT_S = 2.0
-TURN_S = 5.0
+TIME_SLICE_S = 5.0
 POLL_S = 0.05
 
 
@@ -66,26 +66,26 @@ class Queueing:
         except RedisError:
             return False
 
-    def hint(self, key: int) -> bool:
+    def wake(self, key: int) -> bool:
         """Ask for ``advance(key)`` soon; False if that is already waiting.
 
         Raises:
             QueueUnavailable: Redis does not answer or is full; the timer will advance the project later.
         """
         with _translated():
-            if not self.connection.set(f"{PREFIX}hint:{key}", 1, nx=True, ex=HINT_TTL_S):
+            if not self.connection.set(f"{PREFIX}hint:{key}", 1, nx=True, ex=WAKE_TTL_S):
                 return False
             self._queue(ADVANCE).enqueue(
                 "backend.loop.jobs.advance", key, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_S
             )
         return True
 
-    def hint_taken(self, key: int) -> None:
+    def wake_received(self, key: int) -> None:
         """Note that ``advance(key)`` has begun: from now on a new hint has something to say."""
         with _translated():
             self.connection.delete(f"{PREFIX}hint:{key}")
 
-    def is_hinted(self, key: int) -> bool:
+    def is_woken(self, key: int) -> bool:
         """Tell whether another ``advance(key)`` waits already."""
         with _translated():
             return bool(self.connection.exists(f"{PREFIX}hint:{key}"))
@@ -202,15 +202,15 @@ class Queueing:
         return Queue(PREFIX + name, connection=self.connection, serializer=JSONSerializer)
 
 
-class Turn:
+class TimeSlice:
     """How long a job may keep a worker while others wait for it: the rest of its work comes after theirs."""
 
     def __init__(self, queueing: Queueing, queue: str) -> None:
         """Begin now."""
         self._queueing, self._queue = queueing, queue
-        self._until = time.monotonic() + TURN_S
+        self._until = time.monotonic() + TIME_SLICE_S
 
-    def is_over(self) -> bool:
+    def expired(self) -> bool:
         """Tell whether the job should end here and be queued again."""
         if time.monotonic() < self._until:
             return False

@@ -54,7 +54,7 @@ def bars(settings: Settings, stream: TextIO | None = None) -> Iterator[None]:
 def running(store: Store) -> list[tuple[ProjectRow, JobRow]]:
     """List the jobs that have begun and say how far they are."""
     projects = store.projects.all(active=True)
-    jobs = [(project, job) for project in projects for job in store.jobs.all(project.id)]
+    jobs = [(project, job) for project in projects for job in store.of(project.id).jobs.all()]
     return [(project, job) for project, job in jobs if job.state == "running" and job.paced_at is not None]
 
 
@@ -64,5 +64,5 @@ def line_of(jobs: list[tuple[ProjectRow, JobRow]], width: int) -> str:
     for project, job in jobs:
         full = round(WIDTH * min(max(job.progress, 0.0), 1.0))
         bar = "\N{FULL BLOCK}" * full + "\N{LIGHT SHADE}" * (WIDTH - full)
-        parts.append(f"project {project.studio_id} {NAMES.get(job.kind, job.kind)} {bar} {job.progress:.0%}")
+        parts.append(f"project {project.studio_project_id} {NAMES.get(job.kind, job.kind)} {bar} {job.progress:.0%}")
     return "   ".join(parts)[:width]

@@ -67,7 +67,7 @@ class PrivateRedis:
         """Tell whether it answers and has read its file."""
         return _ask(self._socket, b"PING\r\n").startswith(b"+PONG")
 
-    def mend(self) -> bool:
+    def fix(self) -> bool:
         """After a start that failed: set a damaged file aside and tell whether there was one.
 
         To start empty is better than not at all: Redis holds nothing that cannot be found again.

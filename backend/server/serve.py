@@ -38,7 +38,7 @@ def serve(settings: Settings, host: str) -> int:
         redis = PrivateRedis(settings.data_dir)
         command = redis.prepare()
         try:
-            child = Child("redis", command, ready=redis.ready, mend=redis.mend, stops_last=True)
+            child = Child("redis", command, ready=redis.ready, fix=redis.fix, stops_last=True)
             return _run([child], settings, host, {"REDIS_URL": redis.url})
         finally:
             redis.clean_up()

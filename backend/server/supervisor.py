@@ -35,7 +35,7 @@ LINUX = platform.system() == "Linux"
 class Child:
     """What to run, and what to wait for before the next one starts.
 
-    ``mend`` is called when it does not start, and tells whether to try once more. Those that stop last stop after all
+    ``fix`` is called when it does not start, and tells whether to try once more. Those that stop last stop after all
     others have.
     """
 
@@ -44,7 +44,7 @@ class Child:
     env: Mapping[str, str] = field(default_factory=dict)
     niceness: int = 0
     ready: Callable[[], bool] = lambda: True
-    mend: Callable[[], bool] = lambda: False
+    fix: Callable[[], bool] = lambda: False
     stops_last: bool = False
 
 
@@ -92,7 +92,7 @@ class Supervisor:
                 return False
             run.kill()
             logger.error("%s did not start", run.child.name)
-            if attempt == 2 or not run.child.mend():
+            if attempt == 2 or not run.child.fix():
                 return False
         return False
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from backend.status.query_error_rate import Hardness
+from backend.status.query_error_rate import ErrorRateDifference
 from backend.store import RoundRow
-from model.evaluation.forecast import MIN_HOLDOUT, SURE, Measured, Outlook, outlook
+from model.evaluation.forecast import MIN_HOLDOUT, SURE, GainForecast, RoundResult, forecast
 
 FEW_RANDOM = 10  # random images below which their share is no number to show: one more would move it by ten points
 ENOUGH_RANDOM = 50  # random images after which "still no sign" deserves a warning
@@ -37,12 +37,12 @@ class NextRound:
         return f"{have}; about {rounds:,} more {'round' if rounds == 1 else 'rounds'}"
 
 
-def outlook_of(rounds: Iterable[RoundRow], labels: int) -> Outlook | None:
+def forecast_of(rounds: Iterable[RoundRow], labels: int) -> GainForecast | None:
     """Give what ``labels`` more labels would add to the newest model; None while nothing can be said."""
-    return outlook([_measured(row) for row in rounds if row.has_model], labels)
+    return forecast([_measured(row) for row in rounds if row.has_model], labels)
 
 
-def what_comes(found: Outlook, ahead: NextRound) -> str:
+def what_comes(found: GainForecast, ahead: NextRound) -> str:
     """Say what another round would add, and what follows from it."""
     gain, low, high = (_points(share) for share in (found.gain, found.low, found.high))
     unit = "point" if gain == "1.0" else "points"
@@ -66,7 +66,7 @@ def how_good(correct: int, size: int, interval: tuple[float, float]) -> str:
     return f"{correct / size:.0%} ({interval[0]:.0%} to {interval[1]:.0%})"
 
 
-def verdict(found: Hardness | None) -> Verdict:
+def query_verdict(found: ErrorRateDifference | None) -> Verdict:
     """Tell whether the images that were asked are harder for the model than random ones."""
     if found is None:
         return "unknown"
@@ -78,8 +78,8 @@ def verdict(found: Hardness | None) -> Verdict:
     return "no better" if found.random.images >= ENOUGH_RANDOM else "unknown"
 
 
-def _measured(row: RoundRow) -> Measured:
-    return Measured(
+def _measured(row: RoundRow) -> RoundResult:
+    return RoundResult(
         labels=row.labels or 0,
         size=row.holdout_size or 0,
         correct=row.holdout_correct or 0,

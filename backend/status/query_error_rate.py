@@ -28,7 +28,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Hardness:
+class ErrorRateDifference:
     """The model's errors on the images that it asked, and on random ones, both before it had seen the answers."""
 
     asked: Rate
@@ -48,7 +48,7 @@ class Hardness:
         return self.difference - below, self.difference + above
 
 
-def hardness(rows: Iterable[Asked]) -> Hardness | None:
+def error_rate_difference(rows: Iterable[Asked]) -> ErrorRateDifference | None:
     """Compare the query with the holdout; None while either has no answered image with a guess.
 
     Reserve images were chosen like the query, and count as such.
@@ -60,13 +60,13 @@ def hardness(rows: Iterable[Asked]) -> Hardness | None:
         sums[1] += row.predicted
     if not (asked[1] and random[1]):
         return None
-    return Hardness(Rate(*asked), Rate(*random))
+    return ErrorRateDifference(Rate(*asked), Rate(*random))
 
 
-def hardness_by_round(rows: Iterable[Asked]) -> dict[int, Hardness]:
+def error_rates_by_round(rows: Iterable[Asked]) -> dict[int, ErrorRateDifference]:
     """Compare query and holdout round by round, where that is possible."""
     by_round: dict[int, list[Asked]] = {}
     for row in rows:
         by_round.setdefault(row.round, []).append(row)
-    found = {number: hardness(of_round) for number, of_round in by_round.items()}
+    found = {number: error_rate_difference(of_round) for number, of_round in by_round.items()}
     return {number: value for number, value in found.items() if value is not None}

@@ -9,12 +9,12 @@ from backend.errors import ConfigError
 from backend.loop.decide import MIN_IMAGES
 from backend.loop.facts import JobKind
 from backend.project_files import full_disk
-from backend.status.forecast_text import NextRound, outlook_of, what_comes
+from backend.status.forecast_text import NextRound, forecast_of, what_comes
 from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive
 from backend.store.rounds import AskCounts
 from backend.store.task_counts import TaskCounts
-from model.evaluation.forecast import Outlook
+from model.evaluation.forecast import GainForecast
 
 NO_TASKS = "The project has no tasks yet: import images into it, and the work begins by itself."
 
@@ -112,10 +112,10 @@ class Status:
         return self.done or (self.current is not None and self.current.number >= self.config.rounds)
 
     @cached_property
-    def outlook(self) -> Outlook | None:
+    def forecast(self) -> GainForecast | None:
         """What another round as large as the configured ones would add; None while nothing can be said."""
         labels = min(self.config.labels_of_round(self.tasks.ok), self.tasks.available)
-        return outlook_of(self.rounds, labels)
+        return forecast_of(self.rounds, labels)
 
     @property
     def next_round(self) -> NextRound:
@@ -128,7 +128,7 @@ class Status:
     @property
     def coming(self) -> str | None:
         """What another round would add, in a sentence or two; None while nothing can be said."""
-        return what_comes(self.outlook, self.next_round) if self.outlook else None
+        return what_comes(self.forecast, self.next_round) if self.forecast else None
 
     @property
     def stage(self) -> str:
@@ -171,17 +171,17 @@ def read_status(store: Store, project: ProjectRow) -> Status:
         config = ProjectConfig.from_extra_params(project.extra_params)
     except ConfigError:
         config = ProjectConfig()
-    rounds = store.rounds.all(project.id)
+    rounds = store.of(project.id).rounds.all()
     served = [row for row in rounds if row.live_at is not None]
     live = served[-1] if served else None
     return Status(
         project=project,
         config=config,
-        tasks=store.tasks.counts(project.id, time.time()),
+        tasks=store.of(project.id).tasks.counts(time.time()),
         rounds=rounds,
-        asks=store.rounds.counts(project.id, live.number) if live else AskCounts(),
-        task_ids=[ask.task_id for ask in store.rounds.queue(project.id, live.number)] if live else [],
-        jobs=store.jobs.all(project.id),
-        first_broken=next((reason for _, reason in store.tasks.broken(project.id, 1)), None),
+        asks=store.of(project.id).rounds.counts(live.number) if live else AskCounts(),
+        task_ids=[ask.task_id for ask in store.of(project.id).rounds.queue(live.number)] if live else [],
+        jobs=store.of(project.id).jobs.all(),
+        first_broken=next((reason for _, reason in store.of(project.id).tasks.broken(1)), None),
         full_disk=full_disk(store.data_dir),
     )

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from backend.status.forecast_text import how_good, verdict
-from backend.status.query_error_rate import Hardness, Rate, hardness
+from backend.status.forecast_text import how_good, query_verdict
+from backend.status.query_error_rate import ErrorRateDifference, Rate, error_rate_difference
 from backend.status.status import Status
 from backend.store import RoundRow, RoundState, Store
 from backend.store.dashboard_queries import Asked
-from model.evaluation.forecast import Outlook
+from model.evaluation.forecast import GainForecast
 from model.evaluation.metrics import wilson_interval
 
 CARD_VERDICTS = {
@@ -25,24 +25,24 @@ def asked_in_full(status: Status, asked: list[Asked]) -> list[Asked]:
     return [row for row in asked if row.round in closed]
 
 
-def hardness_of(store: Store, status: Status) -> Hardness | None:
+def read_error_rates(store: Store, status: Status) -> ErrorRateDifference | None:
     """Compare the images that a model has asked with random ones; None before there are any."""
     if sum(row.state == RoundState.CLOSED for row in status.rounds) < 2:
         return None  # the first round is asked without a model
-    return hardness(asked_in_full(status, store.insight.asked(status.project.id)))
+    return error_rate_difference(asked_in_full(status, store.of(status.project.id).dashboard.asked()))
 
 
 def dashboard_url(status: Status, public_url: str | None = None) -> str | None:
     """Give the address of a project's page: under ``public_url``, else where Label Studio reaches this backend."""
     base = public_url or status.project.backend_url
-    return f"{base.rstrip('/')}/projects/{status.project.studio_id}" if base else None
+    return f"{base.rstrip('/')}/projects/{status.project.studio_project_id}" if base else None
 
 
-def as_json(status: Status, hard: Hardness | None = None) -> dict[str, Any]:
-    """Give the status in the form that scripts depend on; ``hard`` is what ``hardness_of`` says."""
+def as_json(status: Status, hard: ErrorRateDifference | None = None) -> dict[str, Any]:
+    """Give the status in the form that scripts depend on; ``hard`` is what ``read_error_rates`` says."""
     live, tasks = status.live, status.tasks
     return {
-        "project": status.project.studio_id,
+        "project": status.project.studio_project_id,
         "title": status.project.title,
         "stage": status.stage,
         "progress": status.progress,
@@ -63,7 +63,7 @@ def as_json(status: Status, hard: Hardness | None = None) -> dict[str, Any]:
         "history": [_entry(row) for row in status.rounds if row.has_model],
         "config": status.config.model_dump(),
         "advice": advice_of(status),
-        "outlook": _outlook(status, status.outlook) if status.outlook else None,
+        "outlook": _forecast(status, status.forecast) if status.forecast else None,
         "query": _query(hard),
     }
 
@@ -75,10 +75,10 @@ def advice_of(status: Status) -> str:
     """
     if status.done:
         return "finished"
-    return status.outlook.advice if status.outlook else "continue"
+    return status.forecast.advice if status.forecast else "continue"
 
 
-def as_line(status: Status, hard: Hardness | None = None, dashboard: str | None = None) -> str:
+def as_line(status: Status, hard: ErrorRateDifference | None = None, dashboard: str | None = None) -> str:
     """Give the status in one line, for the model card."""
     live = status.live
     parts = [f"Active learning: {status.stage}"]
@@ -98,12 +98,12 @@ def as_line(status: Status, hard: Hardness | None = None, dashboard: str | None 
     text = "; ".join(parts) + "."
     coming = None if status.done else status.coming
     where = f"More: {dashboard}" if dashboard else None
-    for more in (status.error, status.notice, coming, CARD_VERDICTS.get(verdict(hard)), where):
+    for more in (status.error, status.notice, coming, CARD_VERDICTS.get(query_verdict(hard)), where):
         text += f" {more}" if more else ""
     return text
 
 
-def _outlook(status: Status, found: Outlook) -> dict[str, Any]:
+def _forecast(status: Status, found: GainForecast) -> dict[str, Any]:
     return {
         "labels": found.labels,
         "gain": round(found.gain, 4),
@@ -112,13 +112,13 @@ def _outlook(status: Status, found: Outlook) -> dict[str, Any]:
     }
 
 
-def _query(hard: Hardness | None) -> dict[str, Any]:
+def _query(hard: ErrorRateDifference | None) -> dict[str, Any]:
     """Say whether asked images are harder than random ones: how often the model was wrong before it saw the answers."""
     if hard is None:
-        return {"verdict": verdict(hard), "asked": None, "random": None, "difference": None, "interval": None}
+        return {"verdict": query_verdict(hard), "asked": None, "random": None, "difference": None, "interval": None}
     low, high = hard.interval
     return {
-        "verdict": verdict(hard),
+        "verdict": query_verdict(hard),
         "asked": _rate(hard.asked),
         "random": _rate(hard.random),
         "difference": round(hard.difference, 4),

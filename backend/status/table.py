@@ -78,7 +78,7 @@ def _cells(status: Status) -> dict[str, Text | str]:
 
 def _name(status: Status) -> str:
     project = status.project
-    return f"{project.studio_id} {project.title}" if project.title else str(project.studio_id)
+    return f"{project.studio_project_id} {project.title}" if project.title else str(project.studio_project_id)
 
 
 def _stage(status: Status) -> Text:

@@ -1,12 +1,12 @@
 """The one place that writes SQL: projects, tasks, rounds, asks and jobs."""
 
-from backend.store.database import Store
+from backend.store.database import ProjectStore, Store
 from backend.store.tables import (
     Answer,
     AskRole,
     AskRow,
     AskState,
-    FinalRow,
+    AutolabelOrderRow,
     ImageState,
     JobRow,
     JobState,
@@ -21,11 +21,12 @@ __all__ = [
     "AskRole",
     "AskRow",
     "AskState",
-    "FinalRow",
+    "AutolabelOrderRow",
     "ImageState",
     "JobRow",
     "JobState",
     "ProjectRow",
+    "ProjectStore",
     "RoundRow",
     "RoundState",
     "Store",

@@ -5,20 +5,18 @@ import time
 from sqlalchemy import delete, update
 
 from backend.store.base import Repository
-from backend.store.tables import FinalRow
+from backend.store.tables import AutolabelOrderRow
 
 
-class Finals(Repository):
-    """Queries over orders for final predictions, named by our project ``key``."""
+class AutolabelOrders(Repository):
+    """Queries over orders for final predictions."""
 
-    def order(
-        self, key: int, *, number: int, confidence: float, temperature: float, images: int, errors: float
-    ) -> None:
+    def order(self, *, number: int, confidence: float, temperature: float, images: int, errors: float) -> None:
         """Order predictions of round ``number``'s model; takes the place of an earlier order."""
         with self._write() as session:
             session.merge(
-                FinalRow(
-                    project_id=key,
+                AutolabelOrderRow(
+                    project_id=self.project_id,
                     round=number,
                     confidence=confidence,
                     temperature=temperature,
@@ -29,21 +27,21 @@ class Finals(Repository):
                 )
             )
 
-    def get(self, key: int) -> FinalRow | None:
+    def get(self) -> AutolabelOrderRow | None:
         """Give the last order, or None."""
         with self._read() as session:
-            return session.get(FinalRow, key)
+            return session.get(AutolabelOrderRow, self.project_id)
 
-    def drop(self, key: int) -> None:
+    def drop(self) -> None:
         """Forget the last order."""
         with self._write() as session:
-            session.execute(delete(FinalRow).where(FinalRow.project_id == key))
+            session.execute(delete(AutolabelOrderRow).where(AutolabelOrderRow.project_id == self.project_id))
 
-    def written(self, key: int, ordered_at: float, images: int) -> None:
+    def written(self, ordered_at: float, images: int) -> None:
         """Note that the order of that time is carried out: ``images`` have a prediction."""
         with self._write() as session:
             session.execute(
-                update(FinalRow)
-                .where(FinalRow.project_id == key, FinalRow.ordered_at == ordered_at)
+                update(AutolabelOrderRow)
+                .where(AutolabelOrderRow.project_id == self.project_id, AutolabelOrderRow.ordered_at == ordered_at)
                 .values(written_at=time.time(), images=images)
             )

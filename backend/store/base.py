@@ -15,10 +15,14 @@ IN_LIMIT = 500  # bound parameters in one IN (...): SQLite's oldest limit is 999
 
 
 class Repository:
-    """A subject of the store; every public method is one transaction."""
+    """Queries over one subject of one project; every public method is one transaction.
 
-    def __init__(self, read: Transaction, write: Transaction) -> None:
-        """Take the ways to begin a transaction."""
+    project_id: our own id of the project.
+    """
+
+    def __init__(self, read: Transaction, write: Transaction, project_id: int) -> None:
+        """Take the ways to begin a transaction, and the project."""
+        self.project_id = project_id
         self._read = read
         self._write = write
 

@@ -74,17 +74,17 @@ class PoolAnswers:
     unlabeled: NDArray[np.bool_]
 
 
-class Insight(Repository):
-    """Aggregates over one project, named by our ``key``."""
+class DashboardQueries(Repository):
+    """Aggregates over one project."""
 
-    def asked(self, key: int) -> list[Asked]:
+    def asked(self) -> list[Asked]:
         """Count what was asked and labeled, and the model's errors about it at that time.
 
         A task that nobody got to in one round may be asked again in a later one: its answer belongs to that one alone.
         """
         last = (
             select(AskRow.task_id, func.max(AskRow.round).label("round"))
-            .where(AskRow.project_id == key, AskRow.state == AskState.POSTED)
+            .where(AskRow.project_id == self.project_id, AskRow.state == AskState.POSTED)
             .group_by(AskRow.task_id)
             .subquery()
         )
@@ -96,7 +96,7 @@ class Insight(Repository):
             .join(last, (last.c.task_id == AskRow.task_id) & (last.c.round == AskRow.round))
             .join(TaskRow, _same_task())
             .where(
-                AskRow.project_id == key,
+                AskRow.project_id == self.project_id,
                 AskRow.state == AskState.POSTED,
                 TaskRow.answer == Answer.LABELED,
                 TaskRow.label.is_not(None),
@@ -110,24 +110,24 @@ class Insight(Repository):
                 for number, role, label, images, predicted, wrong in session.execute(query)
             ]
 
-    def answers(self, key: int) -> dict[Answer, int]:
+    def answers(self) -> dict[Answer, int]:
         """Count the tasks that have an answer, by its kind; deleted tasks have none."""
         query = (
             select(TaskRow.answer, func.count())
-            .where(TaskRow.project_id == key, TaskRow.answer.in_(GIVEN))
+            .where(TaskRow.project_id == self.project_id, TaskRow.answer.in_(GIVEN))
             .group_by(TaskRow.answer)
         )
         with self._read() as session:
             return {Answer(answer): images for answer, images in session.execute(query)}
 
-    def queue(self, key: int, number: int, limit: int) -> list[QueuedImage]:
+    def queue(self, number: int, limit: int) -> list[QueuedImage]:
         """List the first images of a round's queue, in serving order."""
         columns = (TaskRow.task_id, TaskRow.pool_index, AskRow.label, AskRow.confidence, TaskRow.loss, TaskRow.batch)
         query = (
             select(*columns, AskRow.role)
             .join(AskRow, _same_task())
             .where(
-                AskRow.project_id == key,
+                AskRow.project_id == self.project_id,
                 AskRow.round == number,
                 AskRow.state == AskState.POSTED,
                 TaskRow.state == ImageState.OK,
@@ -144,11 +144,13 @@ class Insight(Repository):
                 if index is not None
             ]
 
-    def losses(self, key: int, step: int = 1) -> LossTable:
+    def losses(self, step: int = 1) -> LossTable:
         """Give loss and batch of every image in the bank, or of every ``step``-th."""
         query = (
             select(TaskRow.pool_index, TaskRow.loss, TaskRow.batch)
-            .where(TaskRow.project_id == key, TaskRow.state == ImageState.OK, TaskRow.pool_index % step == 0)
+            .where(
+                TaskRow.project_id == self.project_id, TaskRow.state == ImageState.OK, TaskRow.pool_index % step == 0
+            )
             .order_by(TaskRow.pool_index)
         )
         with self._read() as session:
@@ -160,30 +162,30 @@ class Insight(Repository):
             np.array([-1 if value is None else value for value in batch], np.int64),
         )
 
-    def pool(self, key: int, size: int) -> PoolAnswers:
+    def pool(self, size: int) -> PoolAnswers:
         """Give the first ``size`` indices of the pool, without holding its rows in memory."""
         found = PoolAnswers(np.full(size, -1, np.int64), np.zeros(size, np.bool_))
         query = select(TaskRow.pool_index, TaskRow.task_id, (TaskRow.answer == Answer.NONE) & ~TaskRow.holdout).where(
-            TaskRow.project_id == key, TaskRow.state == ImageState.OK, TaskRow.pool_index < size
+            TaskRow.project_id == self.project_id, TaskRow.state == ImageState.OK, TaskRow.pool_index < size
         )
         with self._read() as session:
             scatter(session, query, LINES, found.task_id, found.unlabeled)
         return found
 
-    def lines(self, key: int) -> Iterator[ImageLine]:
+    def lines(self) -> Iterator[ImageLine]:
         """Yield the images of the pool by task id, some at a time, so that memory does not grow with their number."""
         last: int | None = -1
         while last is not None:
-            part = self._lines_after(key, last)
+            part = self._lines_after(last)
             yield from part
             last = part[-1].task_id if len(part) == LINES else None
 
-    def _lines_after(self, key: int, task_id: int) -> list[ImageLine]:
+    def _lines_after(self, task_id: int) -> list[ImageLine]:
         columns = (TaskRow.task_id, TaskRow.image, TaskRow.pool_index, TaskRow.loss, TaskRow.batch, TaskRow.answer)
         query = (
             select(*columns, TaskRow.label)
             .where(
-                TaskRow.project_id == key,
+                TaskRow.project_id == self.project_id,
                 TaskRow.task_id > task_id,
                 TaskRow.state == ImageState.OK,
                 TaskRow.pool_index.is_not(None),
@@ -198,35 +200,41 @@ class Insight(Repository):
                 if index is not None
             ]
 
-    def labeled(self, key: int) -> NDArray[np.int64]:
+    def labeled(self) -> NDArray[np.int64]:
         """Give the pool indices (n,) of all labeled images, rising."""
         with self._read() as session:
-            rows = session.scalars(_labeled(key, TaskRow.pool_index).order_by(unindexed(TaskRow.pool_index))).all()
+            rows = session.scalars(
+                _labeled(self.project_id, TaskRow.pool_index).order_by(unindexed(TaskRow.pool_index))
+            ).all()
         return np.array(rows, np.int64)
 
-    def holdout(self, key: int) -> list[tuple[int, str]]:
+    def holdout(self) -> list[tuple[int, str]]:
         """List (pool_index, label) of the labeled holdout."""
-        query = _labeled(key, TaskRow.pool_index, TaskRow.label).where(TaskRow.holdout, TaskRow.label.is_not(None))
+        query = _labeled(self.project_id, TaskRow.pool_index, TaskRow.label).where(
+            TaskRow.holdout, TaskRow.label.is_not(None)
+        )
         with self._read() as session:
             return [(index, label) for index, label in session.execute(query.order_by(unindexed(TaskRow.pool_index)))]
 
-    def task_ids(self, key: int, pool_indices: Sequence[int]) -> dict[int, int]:
+    def task_ids(self, pool_indices: Sequence[int]) -> dict[int, int]:
         """Give the task id by pool index, for those that have one."""
         found: dict[int, int] = {}
         with self._read() as session:
             for part in chunks(pool_indices, IN_LIMIT):
                 rows = session.execute(
                     select(TaskRow.pool_index, TaskRow.task_id).where(
-                        TaskRow.project_id == key, TaskRow.pool_index.in_(part), TaskRow.state == ImageState.OK
+                        TaskRow.project_id == self.project_id,
+                        TaskRow.pool_index.in_(part),
+                        TaskRow.state == ImageState.OK,
                     )
                 )
                 found.update({index: task_id for index, task_id in rows if index is not None})
         return found
 
 
-def _labeled(key: int, *columns: Any) -> Any:
+def _labeled(project_id: int, *columns: Any) -> Any:
     return select(*columns).where(
-        TaskRow.project_id == key,
+        TaskRow.project_id == project_id,
         TaskRow.answer == Answer.LABELED,
         unindexed(TaskRow.state) == ImageState.OK,
         unindexed(TaskRow.pool_index).is_not(None),

@@ -13,13 +13,14 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from backend.errors import ConfigError, StoreUnavailable
-from backend.store.autolabel_orders import Finals
-from backend.store.dashboard_queries import Insight
-from backend.store.jobs import Jobs
+from backend.errors import ConfigError, StoreUnavailable, Superseded
+from backend.store.autolabel_orders import AutolabelOrders
+from backend.store.dashboard_queries import DashboardQueries
+from backend.store.jobs import Jobs, release_worker
 from backend.store.projects import Projects
 from backend.store.rounds import Rounds
 from backend.store.schema import bring_up_to_date
+from backend.store.tables import ProjectRow
 from backend.store.tasks import Tasks
 from model.data.atomic_files import replacing
 
@@ -82,11 +83,16 @@ class Store:
             raise ConfigError(f"DATA_DIR: the data folder {data_dir.resolve()} takes no files ({error})") from error
         self._session = sessionmaker(self.engine, expire_on_commit=False)
         self.projects = Projects(self.read, self.write, cipher.encrypt, cipher.decrypt)
-        self.tasks = Tasks(self.read, self.write)
-        self.rounds = Rounds(self.read, self.write)
-        self.jobs = Jobs(self.read, self.write)
-        self.finals = Finals(self.read, self.write)
-        self.insight = Insight(self.read, self.write)
+        self._of: dict[int, ProjectStore] = {}
+
+    def of(self, project_id: int) -> "ProjectStore":
+        """Return the part of the store that belongs to the project with our id ``project_id``."""
+        return self._of.setdefault(project_id, ProjectStore(self, project_id))
+
+    def release_worker(self, worker: str) -> int:
+        """Free the jobs, of any project, that a worker of that name was running when it died; return how many."""
+        with self.write() as session:
+            return release_worker(session, worker)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -112,6 +118,36 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+class ProjectStore:
+    """One project's part of the store, by subject; each call of a subject is one transaction."""
+
+    def __init__(self, store: Store, project_id: int) -> None:
+        """Use ``Store.of``."""
+        self.project_id = project_id
+        self._projects = store.projects
+        bound = (store.read, store.write, project_id)
+        self.tasks = Tasks(*bound)
+        self.rounds = Rounds(*bound)
+        self.jobs = Jobs(*bound)
+        self.autolabel = AutolabelOrders(*bound)
+        self.dashboard = DashboardQueries(*bound)
+
+    def row(self) -> ProjectRow:
+        """Return the project's row as it is now.
+
+        Raises:
+            Superseded: the project is not in the store any more.
+        """
+        row = self._projects.get(self.project_id)
+        if row is None:
+            raise Superseded(f"project {self.project_id} is not in the store any more")
+        return row
+
+    def set(self, **values: Any) -> None:
+        """Set columns of the project's row."""
+        self._projects.set(self.project_id, **values)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection
 
 from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from backend.store.base import Repository
 from backend.store.tables import JobRow, JobState
@@ -20,29 +21,29 @@ OUTAGE_RETRY_S = 20.0  # the longest wait where the cause is a server that will 
 class Jobs(Repository):
     """Queries over jobs; a project has at most one of a kind."""
 
-    def start(self, key: int, kind: str) -> str | None:
+    def start(self, kind: str) -> str | None:
         """Claim the right to queue a job; give its token, or None if one lives or a failed one has to wait."""
         now = time.time()
         with self._write() as session:
-            row = session.get(JobRow, (key, kind))
+            row = session.get(JobRow, (self.project_id, kind))
             if row is not None and (is_alive(row, now) or is_waiting(row, now)):
                 return None
             token = secrets.token_hex(16)
             if row is None:
-                row = JobRow(project_id=key, kind=kind)
+                row = JobRow(project_id=self.project_id, kind=kind)
                 session.add(row)
             row.token, row.state, row.worker, row.progress = token, JobState.QUEUED, None, 0.0
             row.queued_at = row.heartbeat_at = now
             row.paced_at = row.paced_from = None
             return token
 
-    def take(self, key: int, kind: str, token: str, worker: str) -> bool:
+    def take(self, kind: str, token: str, worker: str) -> bool:
         """Begin a queued job; False if another attempt has taken its place or begun it."""
         with self._write() as session:
             result = session.execute(
                 update(JobRow)
                 .where(
-                    JobRow.project_id == key,
+                    JobRow.project_id == self.project_id,
                     JobRow.kind == kind,
                     JobRow.token == token,
                     JobRow.state == JobState.QUEUED,
@@ -51,7 +52,7 @@ class Jobs(Repository):
             )
             return bool(result.rowcount)  # type: ignore[attr-defined]
 
-    def beat(self, key: int, kind: str, token: str, progress: float) -> bool:
+    def beat(self, kind: str, token: str, progress: float) -> bool:
         """Say that the job lives; False if it is no longer the one that may go on."""
         now = time.time()
         pace = {
@@ -61,25 +62,25 @@ class Jobs(Repository):
         with self._write() as session:
             result = session.execute(
                 update(JobRow)
-                .where(JobRow.project_id == key, JobRow.kind == kind, JobRow.token == token)
+                .where(JobRow.project_id == self.project_id, JobRow.kind == kind, JobRow.token == token)
                 .values(progress=progress, heartbeat_at=now, **(pace if progress > 0 else {}))
             )
             return bool(result.rowcount)  # type: ignore[attr-defined]
 
-    def finish(self, key: int, kind: str, token: str) -> None:
+    def finish(self, kind: str, token: str) -> None:
         """Take a finished job off the books."""
         with self._write() as session:
-            row = session.get(JobRow, (key, kind))
+            row = session.get(JobRow, (self.project_id, kind))
             if row is not None and row.token == token:
                 session.delete(row)
 
-    def fail(self, key: int, kind: str, token: str, error: str, longest_s: float = LAST_RETRY_S) -> float | None:
+    def fail(self, kind: str, token: str, error: str, longest_s: float = LAST_RETRY_S) -> float | None:
         """Note a failure; give the seconds until the next try, or None if the job is not ours any more.
 
         They double with each failure, up to ``longest_s``.
         """
         with self._write() as session:
-            row = session.get(JobRow, (key, kind))
+            row = session.get(JobRow, (self.project_id, kind))
             if row is None or row.token != token:
                 return None
             row.failures += 1
@@ -87,41 +88,45 @@ class Jobs(Repository):
             row.state, row.error, row.retry_at = JobState.FAILED, error, time.time() + wait
             return wait
 
-    def drop_lost(self, key: int, is_queued: Callable[[str], bool]) -> int:
+    def drop_lost(self, is_queued: Callable[[str], bool]) -> int:
         """Drop queued jobs that Redis does not know (any more), so that they can be started again; give how many."""
         now = time.time()
         lost = [
             row
-            for row in self.all(key)
+            for row in self.all()
             if row.state == JobState.QUEUED and now - row.queued_at > QUEUE_GRACE_S and not is_queued(row.token)
         ]
         for row in lost:
-            self.finish(key, row.kind, row.token)
+            self.finish(row.kind, row.token)
         return len(lost)
 
-    def forget_failed(self, key: int, kinds: Collection[str]) -> None:
+    def forget_failed(self, kinds: Collection[str]) -> None:
         """Drop failed jobs of these kinds: nobody is to be told of a failure that does not matter any more."""
-        for row in self.all(key):
+        for row in self.all():
             if row.state == JobState.FAILED and row.kind in kinds:
-                self.finish(key, row.kind, row.token)
+                self.finish(row.kind, row.token)
 
-    def release_worker(self, worker: str) -> int:
-        """Free the jobs that a worker of that name was running when it died; give how many."""
-        with self._write() as session:
-            result = session.execute(
-                update(JobRow).where(JobRow.worker == worker, JobRow.state == JobState.RUNNING).values(heartbeat_at=0.0)
-            )
-            return int(result.rowcount)  # type: ignore[attr-defined]
-
-    def retry_now(self, key: int) -> None:
+    def retry_now(self) -> None:
         """Let failed jobs run again at once, as when a person presses "try again"."""
         with self._write() as session:
-            session.execute(update(JobRow).where(JobRow.project_id == key).values(retry_at=None, failures=0))
+            session.execute(
+                update(JobRow).where(JobRow.project_id == self.project_id).values(retry_at=None, failures=0)
+            )
 
-    def all(self, key: int) -> list[JobRow]:
+    def all(self) -> list[JobRow]:
         """List a project's jobs."""
         with self._read() as session:
-            return list(session.scalars(select(JobRow).where(JobRow.project_id == key).order_by(JobRow.kind)))
+            return list(
+                session.scalars(select(JobRow).where(JobRow.project_id == self.project_id).order_by(JobRow.kind))
+            )
+
+
+def release_worker(session: Session, worker: str) -> int:
+    """Have the running jobs of a worker look dead, so that others take them up; return how many there were."""
+    result = session.execute(
+        update(JobRow).where(JobRow.worker == worker, JobRow.state == JobState.RUNNING).values(heartbeat_at=0.0)
+    )
+    return int(result.rowcount)  # type: ignore[attr-defined]
 
 
 def is_alive(row: JobRow, now: float) -> bool:

@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import aliased
 
-from backend.store.base import Repository, Transaction
+from backend.store.base import Transaction
 from backend.store.tables import ProjectRow
 
 LARGEST = 2**31 - 1  # that a column takes in every database; a stranger's id may be larger
 
 
-class Projects(Repository):
-    """Queries over projects. ``key`` is our own id, ``studio_id`` is Label Studio's."""
+class Projects:
+    """Queries over projects. ``project_id`` is our own id, ``studio_project_id`` is Label Studio's."""
 
     def __init__(
         self,
@@ -25,14 +25,15 @@ class Projects(Repository):
         decrypt: Callable[[str], str | None],
     ) -> None:
         """Take the transactions and the cipher for tokens."""
-        super().__init__(read, write)
+        self._read = read
+        self._write = write
         self._encrypt = encrypt
         self._decrypt = decrypt
 
     def connect(
         self,
         *,
-        studio_id: int,
+        studio_project_id: int,
         created_ts: str,
         server: str,
         hostname: str | None = None,
@@ -46,7 +47,9 @@ class Projects(Repository):
         Nothing is done to other projects: that this one is there is what a caller says, see ``settle``.
         """
         with self._write() as session:
-            same = select(ProjectRow).where(ProjectRow.studio_id == studio_id, ProjectRow.created_ts == created_ts)
+            same = select(ProjectRow).where(
+                ProjectRow.studio_project_id == studio_project_id, ProjectRow.created_ts == created_ts
+            )
             row = session.scalar(same.where(ProjectRow.server == server))
             if row is None and hostname is not None and server != hostname:
                 # The same Label Studio, which the operator has us reach by another address now.
@@ -62,7 +65,7 @@ class Projects(Repository):
             }
             if row is None:
                 row = ProjectRow(
-                    studio_id=studio_id,
+                    studio_project_id=studio_project_id,
                     created_ts=created_ts,
                     token=self._encrypt(token) if token else None,
                     webhook_secret=self._encrypt(secrets.token_urlsafe(32)),
@@ -85,7 +88,7 @@ class Projects(Repository):
                 setattr(row, name, value)
             return row, bool(changed)
 
-    def settle(self, key: int) -> None:
+    def deactivate_replaced(self, project_id: int) -> None:
         """Put to rest what the project has taken the place of, once Label Studio has confirmed it.
 
         That is an older project of its id on its server, and itself by the address it was connected from before.
@@ -93,10 +96,10 @@ class Projects(Repository):
         this, former = aliased(ProjectRow), aliased(ProjectRow)
         replaced = (
             select(former.id)
-            .join(this, this.studio_id == former.studio_id)
+            .join(this, this.studio_project_id == former.studio_project_id)
             .where(
-                this.id == key,
-                former.id != key,
+                this.id == project_id,
+                former.id != project_id,
                 former.active,
                 former.connected_at <= this.connected_at,
                 (former.server == this.server) | (former.created_ts == this.created_ts),
@@ -108,7 +111,7 @@ class Projects(Repository):
             with self._write() as session:
                 session.execute(update(ProjectRow).where(ProjectRow.id.in_(found)).values(active=False))
 
-    def read_to(self, key: int, cursor: str | None, label_config: str) -> bool:
+    def read_to(self, project_id: int, cursor: str | None, label_config: str) -> bool:
         """Move the cursor of what was read of Label Studio; not if other labels were set up meanwhile.
 
         Then all is to be read again, and False is given.
@@ -116,44 +119,44 @@ class Projects(Repository):
         with self._write() as session:
             result = session.execute(
                 update(ProjectRow)
-                .where(ProjectRow.id == key, ProjectRow.label_config == label_config)
+                .where(ProjectRow.id == project_id, ProjectRow.label_config == label_config)
                 .values(cursor=cursor)
             )
             return bool(result.rowcount)  # type: ignore[attr-defined]
 
-    def get(self, key: int) -> ProjectRow | None:
+    def get(self, project_id: int) -> ProjectRow | None:
         """Give the project, or None."""
         with self._read() as session:
-            return session.get(ProjectRow, key)
+            return session.get(ProjectRow, project_id)
 
-    def find(self, studio_id: int, created_ts: str | None = None) -> ProjectRow | None:
+    def find(self, studio_project_id: int, created_ts: str | None = None) -> ProjectRow | None:
         """Give the project of that Label Studio id that was connected last; the active ones come first."""
-        if abs(studio_id) > LARGEST:
+        if abs(studio_project_id) > LARGEST:
             return None
         with self._read() as session:
-            query = select(ProjectRow).where(ProjectRow.studio_id == studio_id)
+            query = select(ProjectRow).where(ProjectRow.studio_project_id == studio_project_id)
             if created_ts is not None:
                 query = query.where(ProjectRow.created_ts == created_ts)
             return session.scalar(
                 query.order_by(ProjectRow.active.desc(), ProjectRow.connected_at.desc(), ProjectRow.id.desc()).limit(1)
             )
 
-    def all(self, *, active: bool | None = None, studio_id: int | None = None) -> list[ProjectRow]:
+    def all(self, *, active: bool | None = None, studio_project_id: int | None = None) -> list[ProjectRow]:
         """List projects by key."""
         query = select(ProjectRow).order_by(ProjectRow.id)
         if active is not None:
             query = query.where(ProjectRow.active == active)
-        if studio_id is not None:
-            if abs(studio_id) > LARGEST:
+        if studio_project_id is not None:
+            if abs(studio_project_id) > LARGEST:
                 return []
-            query = query.where(ProjectRow.studio_id == studio_id)
+            query = query.where(ProjectRow.studio_project_id == studio_project_id)
         with self._read() as session:
             return list(session.scalars(query))
 
-    def set(self, key: int, **values: Any) -> None:
+    def set(self, project_id: int, **values: Any) -> None:
         """Set columns of a project."""
         with self._write() as session:
-            session.execute(update(ProjectRow).where(ProjectRow.id == key).values(**values))
+            session.execute(update(ProjectRow).where(ProjectRow.id == project_id).values(**values))
 
     def token(self, project: ProjectRow) -> str | None:
         """Give the token that Label Studio sent to ``/setup``, in clear."""

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT, Repository, unindexed
 from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, RoundRow, RoundState, TaskRow
-from backend.store.task_counts import keep_tally
+from backend.store.task_counts import updating_counts
 
 
 @dataclass(frozen=True)
@@ -37,101 +37,113 @@ class AskCounts:
 
 
 class Rounds(Repository):
-    """Queries over rounds of one project, named by our ``key``."""
+    """Queries over rounds of one project."""
 
-    def plan(self, key: int, number: int, model_version: str, asks: Sequence[Ask]) -> bool:
+    def plan(self, number: int, model_version: str, asks: Sequence[Ask]) -> bool:
         """Write a round and its asks, in serving order; False if the round exists already.
 
         Holdout images become holdout tasks. Those of earlier rounds that nobody answered are free again.
         """
         with self._write() as session:
-            if session.get(RoundRow, (key, number)) is not None:
+            if session.get(RoundRow, (self.project_id, number)) is not None:
                 return False
             asked = sum(ask.role != AskRole.RESERVE for ask in asks)
-            session.add(RoundRow(project_id=key, number=number, model_version=model_version, asked=asked))
-            session.add_all(_row(key, number, rank, ask) for rank, ask in enumerate(asks))
-            _draw_holdout(session, key, [ask.task_id for ask in asks if ask.role == AskRole.HOLDOUT])
+            session.add(RoundRow(project_id=self.project_id, number=number, model_version=model_version, asked=asked))
+            session.add_all(_row(self.project_id, number, rank, ask) for rank, ask in enumerate(asks))
+            _draw_holdout(session, self.project_id, [ask.task_id for ask in asks if ask.role == AskRole.HOLDOUT])
         return True
 
-    def extend_reserve(self, key: int, number: int, asks: Sequence[Ask]) -> None:
+    def extend_reserve(self, number: int, asks: Sequence[Ask]) -> None:
         """Append images to a round's reserve; those that it asks already are passed over."""
         with self._write() as session:
-            known = set(session.scalars(select(AskRow.task_id).where(AskRow.project_id == key, AskRow.round == number)))
+            known = set(
+                session.scalars(
+                    select(AskRow.task_id).where(AskRow.project_id == self.project_id, AskRow.round == number)
+                )
+            )
             rank = len(known)
             for ask in asks:
                 if ask.task_id not in known:
-                    session.add(_row(key, number, rank, ask))
+                    session.add(_row(self.project_id, number, rank, ask))
                     rank += 1
 
-    def current(self, key: int) -> RoundRow | None:
+    def current(self) -> RoundRow | None:
         """Give the newest round, or None."""
         with self._read() as session:
             return session.scalar(
-                select(RoundRow).where(RoundRow.project_id == key).order_by(RoundRow.number.desc()).limit(1)
+                select(RoundRow).where(RoundRow.project_id == self.project_id).order_by(RoundRow.number.desc()).limit(1)
             )
 
-    def get(self, key: int, number: int) -> RoundRow | None:
+    def get(self, number: int) -> RoundRow | None:
         """Give a round, or None."""
         with self._read() as session:
-            return session.get(RoundRow, (key, number))
+            return session.get(RoundRow, (self.project_id, number))
 
-    def newest_model(self, key: int) -> RoundRow | None:
+    def newest_model(self) -> RoundRow | None:
         """Give the newest round that has a trained model, or None."""
         with self._read() as session:
             return session.scalar(
                 select(RoundRow)
-                .where(RoundRow.project_id == key, RoundRow.has_model)
+                .where(RoundRow.project_id == self.project_id, RoundRow.has_model)
                 .order_by(RoundRow.number.desc())
                 .limit(1)
             )
 
-    def all(self, key: int) -> list[RoundRow]:
+    def all(self) -> list[RoundRow]:
         """List rounds by number."""
         with self._read() as session:
-            return list(session.scalars(select(RoundRow).where(RoundRow.project_id == key).order_by(RoundRow.number)))
+            return list(
+                session.scalars(
+                    select(RoundRow).where(RoundRow.project_id == self.project_id).order_by(RoundRow.number)
+                )
+            )
 
-    def set(self, key: int, number: int, **values: Any) -> None:
+    def set(self, number: int, **values: Any) -> None:
         """Set columns of a round."""
         with self._write() as session:
-            session.execute(_this(key, number).values(**values))
+            session.execute(_this(self.project_id, number).values(**values))
 
-    def add_seconds(self, key: int, number: int, **seconds: float) -> None:
+    def add_seconds(self, number: int, **seconds: float) -> None:
         """Note how long parts of a round took."""
         with self._write() as session:
-            row = session.get_one(RoundRow, (key, number))
+            row = session.get_one(RoundRow, (self.project_id, number))
             row.seconds = {**row.seconds, **{name: round(value, 2) for name, value in seconds.items()}}
 
-    def go_live(self, key: int, number: int) -> None:
+    def go_live(self, number: int) -> None:
         """Note that Label Studio serves the round; only the first time counts."""
         with self._write() as session:
             session.execute(
-                _this(key, number)
+                _this(self.project_id, number)
                 .where(RoundRow.state == RoundState.PLANNED)
                 .values(state=RoundState.LIVE, live_at=time.time())
             )
 
-    def to_clean(self, key: int) -> list[RoundRow]:
+    def to_clean(self) -> list[RoundRow]:
         """List superseded rounds whose predictions are still in Label Studio, while a newer one is live."""
         with self._read() as session:
             newest_live = session.scalar(
-                select(func.max(RoundRow.number)).where(RoundRow.project_id == key, RoundRow.state == RoundState.LIVE)
+                select(func.max(RoundRow.number)).where(
+                    RoundRow.project_id == self.project_id, RoundRow.state == RoundState.LIVE
+                )
             )
             if newest_live is None:
                 return []
             return list(
                 session.scalars(
-                    select(RoundRow).where(RoundRow.project_id == key, RoundRow.number < newest_live, ~RoundRow.cleaned)
+                    select(RoundRow).where(
+                        RoundRow.project_id == self.project_id, RoundRow.number < newest_live, ~RoundRow.cleaned
+                    )
                 )
             )
 
-    def asks(self, key: int, number: int, *, states: Sequence[AskState], limit: int | None = None) -> list[AskRow]:
+    def asks(self, number: int, *, states: Sequence[AskState], limit: int | None = None) -> list[AskRow]:
         """List a round's asks of alive tasks in serving order."""
         with self._read() as session:
             query = (
                 select(AskRow)
                 .join(TaskRow, _same_task())
                 .where(
-                    AskRow.project_id == key,
+                    AskRow.project_id == self.project_id,
                     AskRow.round == number,
                     AskRow.state.in_(states),
                     TaskRow.state == ImageState.OK,
@@ -140,25 +152,25 @@ class Rounds(Repository):
             )
             return list(session.scalars(query.limit(limit) if limit else query))
 
-    def queue(self, key: int, number: int) -> list[AskRow]:
+    def queue(self, number: int) -> list[AskRow]:
         """List the unanswered asks that are in Label Studio, in serving order."""
-        return self._unanswered(key, number, AskRow.state == AskState.POSTED)
+        return self._unanswered(number, AskRow.state == AskState.POSTED)
 
-    def next_reserve(self, key: int, number: int, limit: int) -> list[AskRow]:
+    def next_reserve(self, number: int, limit: int) -> list[AskRow]:
         """List the best unanswered asks of the reserve that are not in Label Studio."""
-        return self._unanswered(key, number, AskRow.state == AskState.PLANNED, AskRow.role == AskRole.RESERVE)[:limit]
+        return self._unanswered(number, AskRow.state == AskState.PLANNED, AskRow.role == AskRole.RESERVE)[:limit]
 
-    def mark(self, key: int, number: int, task_ids: Sequence[int], state: AskState) -> None:
+    def mark(self, number: int, task_ids: Sequence[int], state: AskState) -> None:
         """Note whether asks are in Label Studio."""
         with self._write() as session:
             for part in chunks(task_ids, IN_LIMIT):
                 session.execute(
                     update(AskRow)
-                    .where(AskRow.project_id == key, AskRow.round == number, AskRow.task_id.in_(part))
+                    .where(AskRow.project_id == self.project_id, AskRow.round == number, AskRow.task_id.in_(part))
                     .values(state=state)
                 )
 
-    def counts(self, key: int, number: int) -> AskCounts:
+    def counts(self, number: int) -> AskCounts:
         """Count a round's asks by condition, in one pass."""
         posted = AskRow.state == AskState.POSTED
         reserve = AskRow.role == AskRole.RESERVE
@@ -177,59 +189,59 @@ class Rounds(Repository):
                 select(*columns)
                 .select_from(AskRow)
                 .join(TaskRow, _same_task())
-                .where(AskRow.project_id == key, AskRow.round == number)
+                .where(AskRow.project_id == self.project_id, AskRow.round == number)
             ).one()
         return AskCounts(**{name: int(value) for name, value in zip(conditions, row, strict=True)})
 
-    def doubt(self, key: int, number: int) -> None:
+    def mark_unconfirmed(self, number: int) -> None:
         """Note that nobody knows which of the unanswered posted asks are in Label Studio."""
-        self.mark(key, number, [ask.task_id for ask in self.queue(key, number)], AskState.POSTING)
+        self.mark(number, [ask.task_id for ask in self.queue(number)], AskState.POSTING)
 
-    def drop(self, key: int, number: int) -> None:
+    def drop(self, number: int) -> None:
         """Forget a round that was planned and never served."""
         with self._write() as session:
-            _free_holdout(session, key, AskRow.round == number)
-            session.execute(delete(AskRow).where(AskRow.project_id == key, AskRow.round == number))
-            session.execute(delete(RoundRow).where(RoundRow.project_id == key, RoundRow.number == number))
+            _free_holdout(session, self.project_id, AskRow.round == number)
+            session.execute(delete(AskRow).where(AskRow.project_id == self.project_id, AskRow.round == number))
+            session.execute(delete(RoundRow).where(RoundRow.project_id == self.project_id, RoundRow.number == number))
 
-    def forget(self, key: int) -> None:
+    def forget(self) -> None:
         """Forget all rounds, as when the pool is split anew before anyone has answered."""
         with self._write() as session:
-            session.execute(delete(AskRow).where(AskRow.project_id == key))
-            session.execute(delete(RoundRow).where(RoundRow.project_id == key))
-            with keep_tally(session, key):
-                session.execute(update(TaskRow).where(TaskRow.project_id == key).values(holdout=False))
+            session.execute(delete(AskRow).where(AskRow.project_id == self.project_id))
+            session.execute(delete(RoundRow).where(RoundRow.project_id == self.project_id))
+            with updating_counts(session, self.project_id):
+                session.execute(update(TaskRow).where(TaskRow.project_id == self.project_id).values(holdout=False))
 
-    def _unanswered(self, key: int, number: int, *where: Any) -> list[AskRow]:
+    def _unanswered(self, number: int, *where: Any) -> list[AskRow]:
         with self._read() as session:
-            return _select_unanswered(session, key, number, where)
+            return _select_unanswered(session, self.project_id, number, where)
 
 
-def _draw_holdout(session: Session, key: int, task_ids: Sequence[int]) -> None:
+def _draw_holdout(session: Session, project_id: int, task_ids: Sequence[int]) -> None:
     """Free the holdout tasks that nobody answered, and take these; not those that were answered while we planned."""
-    _free_holdout(session, key)
+    _free_holdout(session, project_id)
     for part in chunks(task_ids, IN_LIMIT):
-        session.execute(_unanswered_tasks(key).where(TaskRow.task_id.in_(part)).values(holdout=True))
+        session.execute(_unanswered_tasks(project_id).where(TaskRow.task_id.in_(part)).values(holdout=True))
 
 
-def _free_holdout(session: Session, key: int, *where: Any) -> None:
+def _free_holdout(session: Session, project_id: int, *where: Any) -> None:
     # By the asks: nearly all of a pool is unanswered, and the writing transaction would look at each.
-    asked = select(AskRow.task_id).where(AskRow.project_id == key, AskRow.role == AskRole.HOLDOUT, *where)
-    mine = _unanswered_tasks(key).where(TaskRow.task_id.in_(asked), TaskRow.holdout)
+    asked = select(AskRow.task_id).where(AskRow.project_id == project_id, AskRow.role == AskRole.HOLDOUT, *where)
+    mine = _unanswered_tasks(project_id).where(TaskRow.task_id.in_(asked), TaskRow.holdout)
     session.execute(mine.values(holdout=False), execution_options={"synchronize_session": False})
 
 
-def _unanswered_tasks(key: int) -> Any:
-    return update(TaskRow).where(TaskRow.project_id == key, unindexed(TaskRow.answer) == Answer.NONE)
+def _unanswered_tasks(project_id: int) -> Any:
+    return update(TaskRow).where(TaskRow.project_id == project_id, unindexed(TaskRow.answer) == Answer.NONE)
 
 
-def _select_unanswered(session: Session, key: int, number: int, where: Sequence[Any]) -> list[AskRow]:
+def _select_unanswered(session: Session, project_id: int, number: int, where: Sequence[Any]) -> list[AskRow]:
     return list(
         session.scalars(
             select(AskRow)
             .join(TaskRow, _same_task())
             .where(
-                AskRow.project_id == key,
+                AskRow.project_id == project_id,
                 AskRow.round == number,
                 TaskRow.state == ImageState.OK,
                 TaskRow.answer == Answer.NONE,
@@ -240,9 +252,9 @@ def _select_unanswered(session: Session, key: int, number: int, where: Sequence[
     )
 
 
-def _row(key: int, number: int, rank: int, ask: Ask) -> AskRow:
+def _row(project_id: int, number: int, rank: int, ask: Ask) -> AskRow:
     return AskRow(
-        project_id=key,
+        project_id=project_id,
         round=number,
         task_id=ask.task_id,
         rank=rank,
@@ -257,5 +269,5 @@ def _same_task() -> Any:
     return (TaskRow.project_id == AskRow.project_id) & (TaskRow.task_id == AskRow.task_id)
 
 
-def _this(key: int, number: int) -> Any:
-    return update(RoundRow).where(RoundRow.project_id == key, RoundRow.number == number)
+def _this(project_id: int, number: int) -> Any:
+    return update(RoundRow).where(RoundRow.project_id == project_id, RoundRow.number == number)

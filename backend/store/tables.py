@@ -73,7 +73,7 @@ class ProjectRow(Base):
     __table_args__ = (UniqueConstraint("server", "studio_id", "created_ts"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    studio_id: Mapped[int] = mapped_column(index=True)
+    studio_project_id: Mapped[int] = mapped_column("studio_id", index=True)
     created_ts: Mapped[str] = mapped_column(String(32))
     server: Mapped[str] = mapped_column(String(500))  # Label Studio's address as we reach it
     hostname: Mapped[str | None] = mapped_column(Text)  # what it calls itself, which is how people reach it
@@ -139,7 +139,7 @@ class TaskRow(Base):
     recorded_batch: Mapped[int | None]
 
 
-class TallyRow(Base):
+class TaskCountsRow(Base):
     """How many tasks of a project are in which condition, see ``store.tally``."""
 
     __tablename__ = "tally"
@@ -221,7 +221,7 @@ class JobRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
 
 
-class FinalRow(Base):
+class AutolabelOrderRow(Base):
     """The last order to write predictions for all that nobody labels, and what became of it."""
 
     __tablename__ = "final"

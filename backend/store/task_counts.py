@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT
-from backend.store.tables import Answer, ImageState, TallyRow, TaskRow
+from backend.store.tables import Answer, ImageState, TaskCountsRow, TaskRow
 
 RECENT_S = 10.0  # span over which the annotators' pace is taken
 
@@ -56,39 +56,39 @@ def unrecorded() -> Any:
     )
 
 
-def read_counts(session: Session, key: int, now: float) -> TaskCounts:
+def read_counts(session: Session, project_id: int, now: float) -> TaskCounts:
     """Give the counts at ``now``: images that wait for a retry do not count as new."""
-    row = session.get(TallyRow, key)
-    totals = _count(session, key) if row is None else {name: getattr(row, name) for name in _conditions()}
+    row = session.get(TaskCountsRow, project_id)
+    totals = _count(session, project_id) if row is None else {name: getattr(row, name) for name in _conditions()}
     if totals["new"]:
-        totals["new"] -= _number(session, key, TaskRow.state == ImageState.NEW, TaskRow.retry_at > now)
-    recent = _number(session, key, TaskRow.answered_at > now - RECENT_S)
+        totals["new"] -= _number(session, project_id, TaskRow.state == ImageState.NEW, TaskRow.retry_at > now)
+    recent = _number(session, project_id, TaskRow.answered_at > now - RECENT_S)
     return TaskCounts(**totals, recent=recent)
 
 
 @contextmanager
-def keep_tally(session: Session, key: int, written: Sequence[int] | Span | None = None) -> Iterator[None]:
+def updating_counts(session: Session, project_id: int, written: Sequence[int] | Span | None = None) -> Iterator[None]:
     """Run a block that writes the rows ``written``, by task id or pool index (None: perhaps all); update the tally."""
     # Two writers of one project take turns: what one counts before, the other must not have changed after.
-    row = session.get(TallyRow, key, with_for_update=True)
+    row = session.get(TaskCountsRow, project_id, with_for_update=True)
     if row is None or written is None:
         yield
         session.flush()
-        totals = _count(session, key)
+        totals = _count(session, project_id)
         if row is None:
-            session.add(TallyRow(project_id=key, **totals))
+            session.add(TaskCountsRow(project_id=project_id, **totals))
         else:
-            session.execute(_this(key).values(**totals))
+            session.execute(_this(project_id).values(**totals))
         return
-    before = _count_of(session, key, written)
+    before = _count_of(session, project_id, written)
     yield
     session.flush()
-    after = _count_of(session, key, written)
+    after = _count_of(session, project_id, written)
     changed = {
-        name: getattr(TallyRow, name) + after[name] - before[name] for name in after if after[name] != before[name]
+        name: getattr(TaskCountsRow, name) + after[name] - before[name] for name in after if after[name] != before[name]
     }
     if changed:
-        session.execute(_this(key).values(**changed))
+        session.execute(_this(project_id).values(**changed))
 
 
 def _conditions() -> dict[str, Any]:
@@ -112,26 +112,28 @@ def _conditions() -> dict[str, Any]:
     }
 
 
-def _count(session: Session, key: int, *where: Any) -> dict[str, int]:
+def _count(session: Session, project_id: int, *where: Any) -> dict[str, int]:
     conditions = _conditions()
     columns = [func.coalesce(func.sum(case((test, 1), else_=0)), 0) for test in conditions.values()]
-    row = session.execute(select(*columns).where(TaskRow.project_id == key, *where)).one()
+    row = session.execute(select(*columns).where(TaskRow.project_id == project_id, *where)).one()
     return {name: int(value) for name, value in zip(conditions, row, strict=True)}
 
 
-def _count_of(session: Session, key: int, written: Sequence[int] | Span) -> dict[str, int]:
+def _count_of(session: Session, project_id: int, written: Sequence[int] | Span) -> dict[str, int]:
     if isinstance(written, Span):  # a ninth of what naming as many tasks costs
-        return _count(session, key, TaskRow.pool_index.between(written.first, written.last))
+        return _count(session, project_id, TaskRow.pool_index.between(written.first, written.last))
     totals = dict.fromkeys(_conditions(), 0)
     for part in chunks(written, IN_LIMIT):
-        for name, value in _count(session, key, TaskRow.task_id.in_(part)).items():
+        for name, value in _count(session, project_id, TaskRow.task_id.in_(part)).items():
             totals[name] += value
     return totals
 
 
-def _number(session: Session, key: int, *where: Any) -> int:
-    return int(session.scalar(select(func.count()).select_from(TaskRow).where(TaskRow.project_id == key, *where)) or 0)
+def _number(session: Session, project_id: int, *where: Any) -> int:
+    return int(
+        session.scalar(select(func.count()).select_from(TaskRow).where(TaskRow.project_id == project_id, *where)) or 0
+    )
 
 
-def _this(key: int) -> Any:
-    return update(TallyRow).where(TallyRow.project_id == key)
+def _this(project_id: int) -> Any:
+    return update(TaskCountsRow).where(TaskCountsRow.project_id == project_id)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT, Repository, scatter, unindexed
 from backend.store.tables import Answer, ImageState, TaskRow
-from backend.store.task_counts import Span, TaskCounts, keep_tally, read_counts, unrecorded
+from backend.store.task_counts import Span, TaskCounts, read_counts, unrecorded, updating_counts
 
 LINES = 2000  # read at once
 PART = 2_500  # pool indices written at once: some 40 ms, in which every other process has to wait
@@ -70,51 +70,53 @@ class PoolView:
 
 
 class Tasks(Repository):
-    """Queries over tasks of one project, named by our ``key``."""
+    """Queries over tasks of one project."""
 
-    def apply(self, key: int, changes: Sequence[TaskChange]) -> None:
+    def apply(self, changes: Sequence[TaskChange]) -> None:
         """Write what a synchronisation found; a task whose image reference is new or different is fetched (again)."""
         with self._write() as session:
             for part in chunks(changes, IN_LIMIT):
                 ids = [change.task_id for change in part]
-                with keep_tally(session, key, ids):
+                with updating_counts(session, self.project_id, ids):
                     known = {
                         row.task_id: row
                         for row in session.scalars(
-                            select(TaskRow).where(TaskRow.project_id == key, TaskRow.task_id.in_(ids))
+                            select(TaskRow).where(TaskRow.project_id == self.project_id, TaskRow.task_id.in_(ids))
                         )
                     }
                     for change in part:
                         row = known.get(change.task_id)
                         if row is None:
-                            row = known[change.task_id] = _new_row(key, change)
+                            row = known[change.task_id] = _new_row(self.project_id, change)
                             session.add(row)
                         else:
                             _apply(row, change)
 
-    def known(self, key: int) -> set[int]:
+    def known(self) -> set[int]:
         """Give the ids of all tasks that are not gone."""
         with self._read() as session:
             return set(
                 session.scalars(
-                    select(TaskRow.task_id).where(TaskRow.project_id == key, TaskRow.state != ImageState.GONE)
+                    select(TaskRow.task_id).where(
+                        TaskRow.project_id == self.project_id, TaskRow.state != ImageState.GONE
+                    )
                 )
             )
 
-    def mark_gone(self, key: int, missing: Sequence[int]) -> int:
+    def mark_gone(self, missing: Sequence[int]) -> int:
         """Mark tasks that were found missing in Label Studio as gone; give how many."""
         with self._write() as session:
             gone = {"state": ImageState.GONE, "pool_index": None, "answer": Answer.NONE, "label": None}
-            _set_columns(session, key, missing, gone)
+            _set_columns(session, self.project_id, missing, gone)
         return len(missing)
 
-    def to_fetch(self, key: int, now: float, limit: int) -> list[tuple[int, str]]:
+    def to_fetch(self, now: float, limit: int) -> list[tuple[int, str]]:
         """Give (task_id, image reference) of images that should be fetched now, at most ``limit``."""
         with self._read() as session:
             rows = session.execute(
                 select(TaskRow.task_id, TaskRow.image)
                 .where(
-                    TaskRow.project_id == key,
+                    TaskRow.project_id == self.project_id,
                     TaskRow.state == ImageState.NEW,
                     or_(TaskRow.retry_at.is_(None), TaskRow.retry_at <= now),
                 )
@@ -123,13 +125,12 @@ class Tasks(Repository):
             )
             return [(task_id, image or "") for task_id, image in rows]
 
-    def images_fetched(self, key: int, pool_indices: Mapping[int, int], refs: Mapping[int, str] | None = None) -> None:
+    def images_fetched(self, pool_indices: Mapping[int, int], refs: Mapping[int, str] | None = None) -> None:
         """Note that images are in the bank: ``pool_indices`` by task id, fetched from ``refs``.
 
         A task that was deleted or given another image meanwhile stays as it is.
         """
         self._update(
-            key,
             [
                 {"t": task_id, "pool_index": index, "state": ImageState.OK, "reason": None, "retry_at": None}
                 for task_id, index in pool_indices.items()
@@ -137,10 +138,9 @@ class Tasks(Repository):
             refs,
         )
 
-    def images_failed(self, key: int, failures: Mapping[int, Failure], refs: Mapping[int, str] | None = None) -> None:
+    def images_failed(self, failures: Mapping[int, Failure], refs: Mapping[int, str] | None = None) -> None:
         """Note failures by task id; ``refs`` as above."""
         self._update(
-            key,
             [
                 {
                     "t": task_id,
@@ -154,61 +154,65 @@ class Tasks(Repository):
             attempts=TaskRow.attempts + 1,
         )
 
-    def attempts(self, key: int, task_ids: Sequence[int]) -> dict[int, int]:
+    def attempts(self, task_ids: Sequence[int]) -> dict[int, int]:
         """Give how often each task's image has failed."""
         found = dict.fromkeys(task_ids, 0)
         with self._read() as session:
             for part in chunks(task_ids, IN_LIMIT):
                 rows = session.execute(
                     select(TaskRow.task_id, TaskRow.attempts).where(
-                        TaskRow.project_id == key, TaskRow.task_id.in_(part)
+                        TaskRow.project_id == self.project_id, TaskRow.task_id.in_(part)
                     )
                 )
                 found.update({int(task_id): int(attempts) for task_id, attempts in rows})
         return found
 
-    def retry_due(self, key: int, now: float) -> int:
+    def retry_due(self, now: float) -> int:
         """Take out of quarantine what is to be tried again by now; give how many."""
-        due = (TaskRow.project_id == key, TaskRow.state == ImageState.BROKEN, TaskRow.retry_at <= now)
+        due = (TaskRow.project_id == self.project_id, TaskRow.state == ImageState.BROKEN, TaskRow.retry_at <= now)
         with self._read() as session:
             found = session.scalars(select(TaskRow.task_id).where(*due)).all()
         if found:
-            self._set(key, found, state=ImageState.NEW, retry_at=None)
+            self._set(found, state=ImageState.NEW, retry_at=None)
         return len(found)
 
-    def retry_broken(self, key: int) -> int:
+    def retry_broken(self) -> int:
         """Take quarantined images out for another try; give how many."""
-        with self._write() as session, keep_tally(session, key):
+        with self._write() as session, updating_counts(session, self.project_id):
             result = session.execute(
                 update(TaskRow)
-                .where(TaskRow.project_id == key, TaskRow.state == ImageState.BROKEN, TaskRow.image.is_not(None))
+                .where(
+                    TaskRow.project_id == self.project_id,
+                    TaskRow.state == ImageState.BROKEN,
+                    TaskRow.image.is_not(None),
+                )
                 .values(state=ImageState.NEW, reason=None, retry_at=None, attempts=0)
             )
             return int(result.rowcount)  # type: ignore[attr-defined]
 
-    def broken(self, key: int, limit: int = 1000) -> list[tuple[int, str]]:
+    def broken(self, limit: int = 1000) -> list[tuple[int, str]]:
         """List (task_id, reason) of quarantined images."""
         with self._read() as session:
             rows = session.execute(
                 select(TaskRow.task_id, TaskRow.reason)
-                .where(TaskRow.project_id == key, TaskRow.state == ImageState.BROKEN)
+                .where(TaskRow.project_id == self.project_id, TaskRow.state == ImageState.BROKEN)
                 .order_by(unindexed(TaskRow.task_id))
                 .limit(limit)
             )
             return [(task_id, reason or "") for task_id, reason in rows]
 
-    def counts(self, key: int, now: float) -> TaskCounts:
+    def counts(self, now: float) -> TaskCounts:
         """Give how many tasks are in which condition; images that wait for a retry do not count as new."""
         with self._read() as session:
-            return read_counts(session, key, now)
+            return read_counts(session, self.project_id, now)
 
-    def pool_size(self, key: int) -> int:
+    def pool_size(self) -> int:
         """Give one more than the highest pool index in use."""
         with self._read() as session:
-            highest = session.scalar(select(func.max(TaskRow.pool_index)).where(TaskRow.project_id == key))
+            highest = session.scalar(select(func.max(TaskRow.pool_index)).where(TaskRow.project_id == self.project_id))
         return 0 if highest is None else int(highest) + 1
 
-    def pool(self, key: int, size: int) -> PoolView:
+    def pool(self, size: int) -> PoolView:
         """Give the pool as arrays of ``size`` rows, without holding its rows in memory."""
         view = PoolView(
             task_id=np.full(size, -1, np.int64),
@@ -226,20 +230,20 @@ class Tasks(Repository):
             TaskRow.answer == Answer.NONE,
             TaskRow.answer == Answer.LABELED,
             TaskRow.holdout,
-        ).where(TaskRow.project_id == key, TaskRow.state == ImageState.OK, TaskRow.pool_index < size)
+        ).where(TaskRow.project_id == self.project_id, TaskRow.state == ImageState.OK, TaskRow.pool_index < size)
         with self._read() as session:
             scatter(
                 session, query, LINES, view.task_id, view.loss, view.batch, view.available, view.labeled, view.holdout
             )
         return view
 
-    def labels(self, key: int) -> list[tuple[int, str, bool]]:
+    def labels(self) -> list[tuple[int, str, bool]]:
         """List (pool_index, label, holdout) of every labeled image, by pool index."""
         with self._read() as session:
             rows = session.execute(
                 select(TaskRow.pool_index, TaskRow.label, TaskRow.holdout)
                 .where(
-                    TaskRow.project_id == key,
+                    TaskRow.project_id == self.project_id,
                     unindexed(TaskRow.state) == ImageState.OK,
                     TaskRow.answer == Answer.LABELED,
                     TaskRow.label.is_not(None),
@@ -250,47 +254,49 @@ class Tasks(Repository):
                 (index, label, holdout) for index, label, holdout in rows if index is not None and label is not None
             ]
 
-    def pool_indices(self, key: int, task_ids: Sequence[int]) -> dict[int, int]:
+    def pool_indices(self, task_ids: Sequence[int]) -> dict[int, int]:
         """Give the pool index by task id, for those that have one."""
         found: dict[int, int] = {}
         with self._read() as session:
             for part in chunks(task_ids, IN_LIMIT):
                 rows = session.execute(
                     select(TaskRow.task_id, TaskRow.pool_index).where(
-                        TaskRow.project_id == key, TaskRow.task_id.in_(part), TaskRow.pool_index.is_not(None)
+                        TaskRow.project_id == self.project_id,
+                        TaskRow.task_id.in_(part),
+                        TaskRow.pool_index.is_not(None),
                     )
                 )
                 found.update({task_id: index for task_id, index in rows if index is not None})
         return found
 
-    def set_losses(self, key: int, losses: Mapping[int, float]) -> None:
+    def set_losses(self, losses: Mapping[int, float]) -> None:
         """Write pretext losses by pool index."""
-        self._update_by_index(key, "loss", {index: float(loss) for index, loss in losses.items()})
+        self._update_by_index("loss", {index: float(loss) for index, loss in losses.items()})
 
-    def set_batches(self, key: int, batches: Mapping[int, int]) -> None:
+    def set_batches(self, batches: Mapping[int, int]) -> None:
         """Write batch numbers by pool index."""
-        self._update_by_index(key, "batch", {index: int(batch) for index, batch in batches.items()})
+        self._update_by_index("batch", {index: int(batch) for index, batch in batches.items()})
 
-    def clear_losses(self, key: int) -> None:
+    def clear_losses(self) -> None:
         """Forget all losses and batches, as when another pretext task is configured."""
-        with self._write() as session, keep_tally(session, key):
-            session.execute(update(TaskRow).where(TaskRow.project_id == key).values(loss=None, batch=None))
+        with self._write() as session, updating_counts(session, self.project_id):
+            session.execute(update(TaskRow).where(TaskRow.project_id == self.project_id).values(loss=None, batch=None))
 
-    def clear_batches(self, key: int) -> None:
+    def clear_batches(self) -> None:
         """Forget all batches, as when another order or number of them is configured."""
-        with self._write() as session, keep_tally(session, key):
-            session.execute(update(TaskRow).where(TaskRow.project_id == key).values(batch=None))
+        with self._write() as session, updating_counts(session, self.project_id):
+            session.execute(update(TaskRow).where(TaskRow.project_id == self.project_id).values(batch=None))
 
-    def refetch_all(self, key: int) -> None:
+    def refetch_all(self) -> None:
         """Have every image fetched again, as when another image size is configured."""
-        with self._write() as session, keep_tally(session, key):
+        with self._write() as session, updating_counts(session, self.project_id):
             session.execute(
                 update(TaskRow)
-                .where(TaskRow.project_id == key, TaskRow.state == ImageState.OK)
+                .where(TaskRow.project_id == self.project_id, TaskRow.state == ImageState.OK)
                 .values(state=ImageState.NEW, pool_index=None, loss=None, batch=None, retry_at=None, attempts=0)
             )
 
-    def unrecorded(self, key: int, limit: int) -> list[Unrecorded]:
+    def unrecorded(self, limit: int) -> list[Unrecorded]:
         """Give the ``limit`` tasks of the highest losses that Label Studio knows wrongly; the cost is that of these.
 
         Those of one loss come together, so that few of them are parted from others of its value by ``limit``.
@@ -299,48 +305,52 @@ class Tasks(Repository):
         query = (
             select(*columns)
             # Literally 'ok': SQLite compares the text of a condition with that of a partial index.
-            .where(TaskRow.project_id == key, TaskRow.state == literal_column(f"'{ImageState.OK}'"), unrecorded())
+            .where(
+                TaskRow.project_id == self.project_id,
+                TaskRow.state == literal_column(f"'{ImageState.OK}'"),
+                unrecorded(),
+            )
             .order_by(TaskRow.loss.desc())
             .limit(limit)
         )
         with self._read() as session:
             return [Unrecorded._make(row) for row in session.connection().execute(query)]
 
-    def losses_recorded(self, key: int, losses: Mapping[int, float]) -> None:
+    def losses_recorded(self, losses: Mapping[int, float]) -> None:
         """Note that Label Studio has been told these (whole) losses, by task id, in rounded form."""
-        self._update(key, [{"t": task_id, "recorded_loss": loss} for task_id, loss in losses.items()])
+        self._update([{"t": task_id, "recorded_loss": loss} for task_id, loss in losses.items()])
 
-    def batch_recorded(self, key: int, task_ids: Sequence[int], batch: int) -> None:
+    def batch_recorded(self, task_ids: Sequence[int], batch: int) -> None:
         """Note that Label Studio has been told that these tasks are in ``batch``."""
-        self._set(key, task_ids, recorded_batch=batch)
+        self._set(task_ids, recorded_batch=batch)
 
-    def _set(self, key: int, task_ids: Sequence[int], **values: Any) -> None:
+    def _set(self, task_ids: Sequence[int], **values: Any) -> None:
         with self._write() as session:
-            _set_columns(session, key, task_ids, values)
+            _set_columns(session, self.project_id, task_ids, values)
 
-    def _update(self, key: int, rows: list[dict[str, Any]], refs: Mapping[int, str] | None = None, **more: Any) -> None:
+    def _update(self, rows: list[dict[str, Any]], refs: Mapping[int, str] | None = None, **more: Any) -> None:
         """Set columns by task id ("t"); with ``refs`` only where the image is still to be fetched from there."""
         if not rows:
             return
         statement = (
             update(TaskRow.__table__)  # type: ignore[arg-type]
-            .where(TaskRow.project_id == key, TaskRow.task_id == bindparam("t"))
+            .where(TaskRow.project_id == self.project_id, TaskRow.task_id == bindparam("t"))
             .values({name: bindparam(name) for name in rows[0] if name != "t"} | more)
         )
         if refs is not None:
             statement = statement.where(TaskRow.state == ImageState.NEW, TaskRow.image == bindparam("r"))
             rows = [{**row, "r": refs[row["t"]]} for row in rows]
-        with self._write() as session, keep_tally(session, key, [row["t"] for row in rows]):
+        with self._write() as session, updating_counts(session, self.project_id, [row["t"] for row in rows]):
             session.connection().execute(statement, rows)
 
-    def _update_by_index(self, key: int, column: str, values: Mapping[int, float]) -> None:
+    def _update_by_index(self, column: str, values: Mapping[int, float]) -> None:
         """Set a column by pool index, a part of the pool at a time: others that write have their turn in between.
 
         Whoever is killed in the middle leaves the rest as it was.
         """
         statement = (
             update(TaskRow.__table__)  # type: ignore[arg-type]
-            .where(TaskRow.project_id == key, TaskRow.pool_index == bindparam("i"))
+            .where(TaskRow.project_id == self.project_id, TaskRow.pool_index == bindparam("i"))
             .values({column: bindparam(column)})
         )
         parts = groupby(sorted(values), lambda index: index // PART)
@@ -348,20 +358,20 @@ class Tasks(Repository):
             if number:
                 time.sleep(PAUSE_S)
             rows = [{"i": index, column: values[index]} for index in part]
-            with self._write() as session, keep_tally(session, key, Span(part[0], part[-1])):
+            with self._write() as session, updating_counts(session, self.project_id, Span(part[0], part[-1])):
                 session.connection().execute(statement, rows)
 
 
-def _set_columns(session: Session, key: int, task_ids: Sequence[int], values: Mapping[str, Any]) -> None:
-    with keep_tally(session, key, task_ids):
+def _set_columns(session: Session, project_id: int, task_ids: Sequence[int], values: Mapping[str, Any]) -> None:
+    with updating_counts(session, project_id, task_ids):
         for part in chunks(task_ids, IN_LIMIT):
             session.execute(
-                update(TaskRow).where(TaskRow.project_id == key, TaskRow.task_id.in_(part)).values(**values)
+                update(TaskRow).where(TaskRow.project_id == project_id, TaskRow.task_id.in_(part)).values(**values)
             )
 
 
-def _new_row(key: int, change: TaskChange) -> TaskRow:
-    row = TaskRow(project_id=key, task_id=change.task_id, answer=change.answer, label=change.label)
+def _new_row(project_id: int, change: TaskChange) -> TaskRow:
+    row = TaskRow(project_id=project_id, task_id=change.task_id, answer=change.answer, label=change.label)
     _set_image(row, change)
     return row
 

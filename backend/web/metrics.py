@@ -148,4 +148,4 @@ def _jobs(found: list[Status]) -> Iterable[Metric]:
 
 
 def _name(status: Status) -> list[str]:
-    return [status.project.server, str(status.project.studio_id)]
+    return [status.project.server, str(status.project.studio_project_id)]

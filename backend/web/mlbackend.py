@@ -69,12 +69,12 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
     @classmethod
     def fetch(cls, project: Any = None, label_config: Any = None, force_reload: bool = False, **given: Any) -> Any:
         """Answer ``/setup``: note how to reach the project and ask for it to be advanced."""
-        studio_id, created_ts = _project_uid(project)
+        studio_project_id, created_ts = _project_uid(project)
         extra_params = _body().get("extra_params")
         ProjectConfig.from_extra_params(extra_params)  # refuse before anything is written
         here = services()
         row, changed = here.store.projects.connect(
-            studio_id=studio_id,
+            studio_project_id=studio_project_id,
             created_ts=created_ts,
             server=_server(here, given.get("hostname")),
             hostname=_address(given.get("hostname")),
@@ -84,7 +84,7 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
             extra_params=as_mapping(extra_params),
         )
         if changed:
-            _hint(here, row)
+            _wake(here, row)
         return cls._wrapped(here, row)
 
     @classmethod
@@ -103,45 +103,45 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
     def webhook(cls, event: Any, data: Any) -> dict[str, Any]:
         """Answer ``/webhook``: whatever happened, the project is looked at."""
         project = data.get("project")
-        studio_id = project.get("id") if isinstance(project, dict) else None
-        if not isinstance(studio_id, int) or isinstance(studio_id, bool):
+        studio_project_id = project.get("id") if isinstance(project, dict) else None
+        if not isinstance(studio_project_id, int) or isinstance(studio_project_id, bool):
             raise BadRequest("'project' has to be an object with a numeric 'id'")
         here = services()
-        rows = here.store.projects.all(active=True, studio_id=studio_id)
+        rows = here.store.projects.all(active=True, studio_project_id=studio_project_id)
         for row in rows:
             if event == START_TRAINING and _means(project, row):
                 here.store.projects.set(row.id, training_requested=True)
-            _hint(here, row)
+            _wake(here, row)
         return {"hinted": len(rows)}
 
     @classmethod
     def train(cls, tasks: Any, project: Any = None, label_config: Any = None, **_: Any) -> None:
         """Answer ``/train``, the older form of START_TRAINING."""
-        studio_id, created_ts = _project_uid(project)
+        studio_project_id, created_ts = _project_uid(project)
         here = services()
-        row = here.store.projects.find(studio_id, created_ts)
+        row = here.store.projects.find(studio_project_id, created_ts)
         if row is not None:
             here.store.projects.set(row.id, training_requested=True)
-            _hint(here, row)
+            _wake(here, row)
 
     @classmethod
     def is_training(cls, project: Any) -> dict[str, Any]:
         """Answer ``/is_training``."""
         here = services()
         row = here.store.projects.find(*_project_uid(project))
-        jobs = here.store.jobs.all(row.id) if row else []
+        jobs = here.store.of(row.id).jobs.all() if row else []
         return {"is_training": any(job.kind == "retrain" for job in jobs), "backend": "redis"}
 
     @classmethod
     def _get_models_from_workdir(cls, project: Any) -> list[str]:
         here = services()
         row = here.store.projects.find(*_project_uid(project))
-        return [served_version(entry) for entry in here.store.rounds.all(row.id) if entry.has_model] if row else []
+        return [served_version(entry) for entry in here.store.of(row.id).rounds.all() if entry.has_model] if row else []
 
     @classmethod
     def _wrapped(cls, here: Services, row: ProjectRow) -> Any:
         return ModelWrapper(
-            model=ActiveLearning(row), model_version=served_version(here.store.rounds.newest_model(row.id))
+            model=ActiveLearning(row), model_version=served_version(here.store.of(row.id).rounds.newest_model())
         )
 
 
@@ -188,12 +188,14 @@ def _body() -> dict[str, Any]:
 
 def _project_uid(project: Any) -> tuple[int, str]:
     """Read "<id>.<created timestamp>", which is how Label Studio names a project to us."""
-    studio_id, _, created_ts = str(project or "").partition(".")
-    if not (studio_id.isascii() and studio_id.isdigit() and created_ts.isascii() and created_ts.isdigit()):
+    studio_project_id, _, created_ts = str(project or "").partition(".")
+    if not (
+        studio_project_id.isascii() and studio_project_id.isdigit() and created_ts.isascii() and created_ts.isdigit()
+    ):
         raise BadRequest("'project' has to be '<id>.<creation time in seconds>'")
-    if len(studio_id) > 18 or len(created_ts) > 18:
+    if len(studio_project_id) > 18 or len(created_ts) > 18:
         raise BadRequest("'project' has numbers that are too long")
-    return int(studio_id), created_ts
+    return int(studio_project_id), created_ts
 
 
 def _server(here: Services, hostname: Any) -> str:
@@ -230,11 +232,11 @@ def _means(project: dict[str, Any], row: ProjectRow) -> bool:
     return str(int(created.timestamp())) == row.created_ts
 
 
-def _hint(here: Services, row: ProjectRow) -> None:
+def _wake(here: Services, row: ProjectRow) -> None:
     try:
-        here.queueing.hint(row.id)
+        here.queueing.wake(row.id)
     except QueueUnavailable as error:
-        logger.warning("%s; the timer will advance project %s", error, row.studio_id)
+        logger.warning("%s; the timer will advance project %s", error, row.studio_project_id)
 
 
 def _text(value: Any) -> str | None:

@@ -36,7 +36,7 @@ def predict_tasks(here: Services, project: ProjectRow, tasks: Sequence[dict[str,
 
     A task without one (no model yet, a broken image) gets an empty result and the score 0.
     """
-    model = here.store.rounds.newest_model(project.id)
+    model = here.store.of(project.id).rounds.newest_model()
     found = _posteriors(here, project, model, [_task_id(task) for task in tasks]) if model else {}
     config = ProjectConfig.from_extra_params(project.extra_params)
     try:
@@ -71,7 +71,7 @@ def _posteriors(
     found: dict[int, NDArray[np.float32]] = {}
     if path.exists():
         probs = np.load(path, mmap_mode="r")
-        indices = here.store.tasks.pool_indices(project.id, task_ids)
+        indices = here.store.of(project.id).tasks.pool_indices(task_ids)
         found = {task_id: np.asarray(probs[i]) for task_id, i in indices.items() if i < len(probs)}
     unseen = [task_id for task_id in task_ids if task_id not in found and task_id >= 0]
     if unseen:
@@ -83,19 +83,21 @@ def _scored(here: Services, project: ProjectRow, task_ids: list[int]) -> dict[in
     """Have a worker score the first of these tasks, unless as many requests wait for one already as may."""
     if not _waiting.acquire(blocking=False):
         logger.warning(
-            "%d tasks of project %s go without a prediction: too many wait", len(task_ids), project.studio_id
+            "%d tasks of project %s go without a prediction: too many wait", len(task_ids), project.studio_project_id
         )
         return {}
     if len(task_ids) > MOST_UNSEEN:
         logger.info(
-            "%d tasks of project %s go without a prediction now", len(task_ids) - MOST_UNSEEN, project.studio_id
+            "%d tasks of project %s go without a prediction now", len(task_ids) - MOST_UNSEEN, project.studio_project_id
         )
     until = time.time() + WAIT_S
     given = (project.id, task_ids[:MOST_UNSEEN], until)
     try:
         answer = here.queueing.ask(TRAIN, "backend.loop.jobs.score_tasks", *given, timeout_s=WAIT_S)
     except QueueUnavailable as error:
-        logger.warning("%s; %d tasks of project %s go without a prediction", error, len(task_ids), project.studio_id)
+        logger.warning(
+            "%s; %d tasks of project %s go without a prediction", error, len(task_ids), project.studio_project_id
+        )
         return {}
     finally:
         _waiting.release()

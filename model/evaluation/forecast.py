@@ -37,7 +37,7 @@ _Q = np.array([NormalDist().inv_cdf((i + 0.5) / 15) for i in range(15)])  # a no
 
 
 @dataclass(frozen=True)
-class Measured:
+class RoundResult:
     """A round's model: the labels it was trained on, and what the holdout says.
 
     size, correct: labeled holdout images, and those it is right about. gained, lost: of the same images, those about
@@ -59,7 +59,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class GainForecast:
     """What ``labels`` more labels would add to the accuracy: ``gain``, and its 95% interval ``low`` to ``high``."""
 
     labels: int
@@ -69,7 +69,7 @@ class Outlook:
     advice: Advice
 
 
-def outlook(history: Sequence[Measured], labels: int) -> Outlook | None:
+def forecast(history: Sequence[RoundResult], labels: int) -> GainForecast | None:
     """Return what a round of ``labels`` more would add after the last model; None while nothing can be said.
 
     That is so without two models that were compared. history: one entry a model, in their order.
@@ -84,7 +84,7 @@ def outlook(history: Sequence[Measured], labels: int) -> Outlook | None:
     gains = grid.error(1.0) - grid.error((now + labels) / now)
     mean = float((weight * gains).sum() / weight.sum())
     low, high = _interval(gains, np.sqrt(grid.noise), weight)
-    return Outlook(labels, mean, low, high, _advice(known[-1].size, mean, high))
+    return GainForecast(labels, mean, low, high, _advice(known[-1].size, mean, high))
 
 
 def _advice(size: int, gain: float, high: float) -> Advice:
@@ -104,7 +104,7 @@ class _Step:
     changed: float | None  # 1 - kappa, about the share of images on which the two differ
 
 
-def _step(before: Measured, after: Measured) -> _Step | None:
+def _step(before: RoundResult, after: RoundResult) -> _Step | None:
     if after.labels <= before.labels or not after.size:
         return None
     changed = None if after.agreement is None else min(max(1 - after.agreement, 0.0), 1.0)
@@ -150,7 +150,7 @@ def _grid() -> _Grid:
     return _Grid(*(axis.ravel() for axis in axes))
 
 
-def _log_posterior(grid: _Grid, newest: Measured, steps: Sequence[_Step]) -> FloatArray:
+def _log_posterior(grid: _Grid, newest: RoundResult, steps: Sequence[_Step]) -> FloatArray:
     """Return the log posterior (G,), its largest value 0; the prior is even over the grid."""
     wrong = newest.size - newest.correct
     log = wrong * np.log(grid.now) + newest.correct * np.log1p(-grid.now)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from model.errors import BadInput, UnknownName
-from model.lab.experiment import Setting
+from model.lab.experiment import ExperimentConfig
 from model.names import INITS, NETWORKS, RECIPES
 
 
@@ -68,7 +68,7 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> t
     return given, range(given.first_seed, given.first_seed + given.seeds)
 
 
-def check(setting: Setting, inits: Collection[str], device: str) -> None:
+def check(setting: ExperimentConfig, inits: Collection[str], device: str) -> None:
     """Raise UnknownName or BadInput for what would fail only after the first networks are trained.
 
     inits: every one that will be used. ``pretrained`` downloads its weights now.

@@ -26,7 +26,7 @@ CHECKED = 512  # images of a pool that pretext tasks are asked about
 
 
 @dataclass(frozen=True)
-class Setting:
+class ExperimentConfig:
     """What all strategies of a results file share; the file goes on only under the same setting.
 
     pool, test: number of images, None for all that the set has. k: images a round asks. holdout: share of k that is
@@ -50,10 +50,10 @@ class Setting:
     mix: str | None = None
 
 
-class World:
+class Experiment:
     """The pool of one seed with its true labels, the test set, and the pretext networks, kept in a folder."""
 
-    def __init__(self, folder: Path, source: Source, setting: Setting, seed: int, device: str) -> None:
+    def __init__(self, folder: Path, source: Source, setting: ExperimentConfig, seed: int, device: str) -> None:
         self.folder, self.setting, self.seed, self.device = folder, setting, seed, device
         images = source.images
         pool, self.truth = pool_of(source, setting, seed)
@@ -149,7 +149,7 @@ def draw_pool(labels: IntArray, size: int | None, generator: np.random.Generator
     return np.sort(np.concatenate(picks))
 
 
-def pool_of(source: Source, setting: Setting, seed: int) -> tuple[npt.NDArray[np.uint8], IntArray]:
+def pool_of(source: Source, setting: ExperimentConfig, seed: int) -> tuple[npt.NDArray[np.uint8], IntArray]:
     """Return the images of a seed's pool and their classes (N,): -1 for one of another set, which nobody can label."""
     images, labels = source.images.train, source.images.train_labels
     known = np.flatnonzero(labels >= 0)  # the oracle has no answer for the others
@@ -162,7 +162,7 @@ def pool_of(source: Source, setting: Setting, seed: int) -> tuple[npt.NDArray[np
     return np.concatenate([images[chosen], others]), np.concatenate([labels[chosen], np.full(len(others), -1)])
 
 
-def check_pretext(source: Source, setting: Setting, seed: int, names: Iterable[str]) -> None:
+def check_pretext(source: Source, setting: ExperimentConfig, seed: int, names: Iterable[str]) -> None:
     """Raise BadInput where a pretext task refuses (a sample of) the pool, before any of them is trained."""
     from model.pretext.registry import pretext_task
 

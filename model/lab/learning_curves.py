@@ -17,7 +17,7 @@ class Row(TypedDict):
 
     labels: images asked so far. asked: of this round, how many of each class. foreign: share of this round's images
     that have no class, because they came from another set. With a holdout also what a project knows of itself, see
-    ``stopping.Measured``.
+    ``stopping.RoundResult``.
     """
 
     strategy: str

@@ -20,8 +20,8 @@ from model.data.atomic_files import write_atomically
 from model.errors import BadInput, ModelError
 from model.evaluation.metrics import spearman
 from model.lab.arguments import check, parse, positive, study_parser
-from model.lab.experiment import QUERY_STREAM, Setting, World, pool_of, pretext_of
-from model.lab.results import Results, Say
+from model.lab.experiment import QUERY_STREAM, Experiment, ExperimentConfig, pool_of, pretext_of
+from model.lab.results import Log, Results
 from model.lab.sources import load_source
 from model.names import PRETEXT_TASKS
 from model.querying.outputs import FloatArray, IntArray
@@ -49,7 +49,13 @@ class Row(TypedDict):
 
 
 def measure(
-    setting: Setting, tasks: Sequence[str], seeds: Sequence[int], results: Results[Row], *, device: str, say: Say
+    setting: ExperimentConfig,
+    tasks: Sequence[str],
+    seeds: Sequence[int],
+    results: Results[Row],
+    *,
+    device: str,
+    log: Log,
 ) -> None:
     """Measure every task with every seed, adding to ``results`` what it does not have yet."""
     for task in tasks:
@@ -59,19 +65,19 @@ def measure(
     to_do = {seed: missing for seed in seeds if (missing := [task for task in tasks if (task, seed) not in known])}
     if not to_do:
         return
-    source = load_source(setting.data, setting.mix, say)
+    source = load_source(setting.data, setting.mix, log)
     for seed, missing in to_do.items():
         truth = pool_of(source, setting, seed)[1]
         if len(truth) <= setting.k:
             raise BadInput(f"with {setting.k} labels of {len(truth)} images there is nothing left to measure on")
         results.begin()
-        world = World(results.work / f"seed-{seed}", source, setting, seed, device)
-        say(f"seed {seed}  {world}")
-        main_task = _main_losses(world)
+        experiment = Experiment(results.work / f"seed-{seed}", source, setting, seed, device)
+        log(f"seed {seed}  {experiment}")
+        main_task = _main_losses(experiment)
         for task in missing:
-            row = _measure(world, main_task, task)
+            row = _measure(experiment, main_task, task)
             results.add(row)
-            say(f"{task}  seed {seed}  rho {_number(row['rho'])}  on test images {_number(row['rho_test'])}")
+            log(f"{task}  seed {seed}  rho {_number(row['rho'])}  on test images {_number(row['rho_test'])}")
 
 
 @dataclass(frozen=True)
@@ -85,37 +91,37 @@ class _MainLosses:
     accuracy: float
 
 
-def _main_losses(world: World) -> _MainLosses:
+def _main_losses(experiment: Experiment) -> _MainLosses:
     from model.learners.own_network import Learner, fit
 
-    setting, model = world.setting, world.folder / "main.pt"
-    shuffled = np.random.default_rng([world.seed, QUERY_STREAM]).permutation(len(world.truth))
+    setting, model = experiment.setting, experiment.folder / "main.pt"
+    shuffled = np.random.default_rng([experiment.seed, QUERY_STREAM]).permutation(len(experiment.truth))
     labeled, unseen = np.sort(shuffled[: setting.k]), np.sort(shuffled[setting.k :])
     if not model.exists():
         fit(
-            world.bank,
+            experiment.bank,
             labeled,
-            world.truth[labeled],
-            classes=world.classes,
+            experiment.truth[labeled],
+            classes=experiment.classes,
             out=model,
-            checkpoint=world.folder / "main-checkpoint.pt",
+            checkpoint=experiment.folder / "main-checkpoint.pt",
             network=setting.network,
             init=setting.init,
             recipe=setting.recipe,
             epochs=setting.epochs,
-            seed=world.seed,
-            device=world.device,
+            seed=experiment.seed,
+            device=experiment.device,
         )
-    learner = Learner.load(model, device=world.device)
-    pool, test = learner.predict(world.bank, unseen).probs, learner.predict(world.test_bank).probs
+    learner = Learner.load(model, device=experiment.device)
+    pool, test = learner.predict(experiment.bank, unseen).probs, learner.predict(experiment.test_bank).probs
     if pool is None or test is None:
         raise ModelError("the main model gave no posteriors")
-    reached = float((test.argmax(axis=1) == world.test_truth).mean())
-    losses = cross_entropy(pool, world.truth[unseen]), cross_entropy(test, world.test_truth)
+    reached = float((test.argmax(axis=1) == experiment.test_truth).mean())
+    losses = cross_entropy(pool, experiment.truth[unseen]), cross_entropy(test, experiment.test_truth)
     return _MainLosses(len(labeled), unseen, *losses, reached)
 
 
-def _measure(world: World, main_task: _MainLosses, task: str) -> Row:
+def _measure(experiment: Experiment, main_task: _MainLosses, task: str) -> Row:
     from model.pretext import extract_losses
 
     started = time.monotonic()
@@ -123,15 +129,17 @@ def _measure(world: World, main_task: _MainLosses, task: str) -> Row:
     rho_test: float | None = None
     refused: str | None = None
     try:
-        weights, pool = world.pretext(task)
-        test = extract_losses(world.test_bank, weights, device=world.device, seed=world.seed)
+        weights, pool = experiment.pretext(task)
+        test = extract_losses(experiment.test_bank, weights, device=experiment.device, seed=experiment.seed)
         rho, rho_test = spearman(pool[main_task.unseen], main_task.pool), spearman(test, main_task.test)
-        _save_losses(world.folder / f"h1-{task}.npz", pool[main_task.unseen], main_task.pool, world, main_task)
+        _save_losses(
+            experiment.folder / f"h1-{task}.npz", pool[main_task.unseen], main_task.pool, experiment, main_task
+        )
     except BadInput as error:
         refused = str(error)
     return Row(
         task=task,
-        seed=world.seed,
+        seed=experiment.seed,
         labels=main_task.labels,
         images=len(main_task.unseen),
         rho=rho,
@@ -142,10 +150,12 @@ def _measure(world: World, main_task: _MainLosses, task: str) -> Row:
     )
 
 
-def _save_losses(path: Path, pretext: FloatArray, main_loss: FloatArray, world: World, about: _MainLosses) -> None:
+def _save_losses(
+    path: Path, pretext: FloatArray, main_loss: FloatArray, experiment: Experiment, about: _MainLosses
+) -> None:
     """Keep what the report draws: pretext loss, main loss and class of the unseen images."""
     buffer = io.BytesIO()
-    np.savez(buffer, pretext=pretext, main=main_loss, label=world.truth[about.unseen])
+    np.savez(buffer, pretext=pretext, main=main_loss, label=experiment.truth[about.unseen])
     write_atomically(path, buffer.getvalue())
 
 
@@ -187,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         setting = _setting(given)
         with Results[Row](given.json, setting) as results:
-            measure(setting, tasks, seeds, results, device=given.device, say=lambda line: print(line, file=sys.stderr))
+            measure(setting, tasks, seeds, results, device=given.device, log=lambda line: print(line, file=sys.stderr))
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -195,8 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _setting(given: argparse.Namespace) -> Setting:
-    return Setting(
+def _setting(given: argparse.Namespace) -> ExperimentConfig:
+    return ExperimentConfig(
         data=given.data,
         rounds=1,
         k=max(round(LABELED * given.pool), 1) if given.labels is None else given.labels,

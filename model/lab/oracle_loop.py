@@ -7,7 +7,7 @@ import numpy as np
 
 from model.data.atomic_files import save_array
 from model.evaluation.metrics import class_histogram, cohen_kappa
-from model.lab.experiment import QUERY_STREAM, World
+from model.lab.experiment import QUERY_STREAM, Experiment
 from model.lab.learning_curves import Row
 from model.querying.batches import split
 from model.querying.outputs import BoolArray, IntArray, Outputs
@@ -26,13 +26,19 @@ class OracleLoop:
     """
 
     def __init__(
-        self, world: World, name: str, settings: QuerySettings, pretext: str, joint: str, init: str | None = None
+        self,
+        experiment: Experiment,
+        name: str,
+        settings: QuerySettings,
+        pretext: str,
+        joint: str,
+        init: str | None = None,
     ) -> None:
-        self.world, self.name, self.settings, self.task, self.joint = world, name, settings, pretext, joint
-        self.init = init or world.setting.init
-        self.folder = world.folder / name.replace("/", "+")
-        self.weights, self.losses = world.pretext(pretext)
-        self.batch_of = split(self.losses, world.setting.rounds, settings.order)
+        self.experiment, self.name, self.settings, self.task, self.joint = experiment, name, settings, pretext, joint
+        self.init = init or experiment.setting.init
+        self.folder = experiment.folder / name.replace("/", "+")
+        self.weights, self.losses = experiment.pretext(pretext)
+        self.batch_of = split(self.losses, experiment.setting.rounds, settings.order)
         self.asked = np.empty(0, np.int64)
         self.holdout = np.empty(0, np.int64)
         self.model = self.folder / "model.pt"
@@ -40,7 +46,7 @@ class OracleLoop:
     @property
     def labeled(self) -> IntArray:
         """Pool indices that got a label: an image of another set is answered, but there is no class for it."""
-        return np.sort(self.asked[self.world.truth[self.asked] >= 0])
+        return np.sort(self.asked[self.experiment.truth[self.asked] >= 0])
 
     @property
     def left(self) -> int:
@@ -65,14 +71,14 @@ class OracleLoop:
         asked = self._take(number)
         row = Row(
             strategy=self.name,
-            seed=self.world.seed,
+            seed=self.experiment.seed,
             round=number,
             labels=len(self.asked),
             accuracy=self._train_and_measure(number),
-            asked=class_histogram(self.world.truth[asked], self.world.classes).tolist(),
+            asked=class_histogram(self.experiment.truth[asked], self.experiment.classes).tolist(),
         )
-        if self.world.setting.mix:
-            row["foreign"] = float((self.world.truth[asked] < 0).mean()) if len(asked) else 0.0
+        if self.experiment.setting.mix:
+            row["foreign"] = float((self.experiment.truth[asked] < 0).mean()) if len(asked) else 0.0
         return row | self._known(number)
 
     def _asked_in(self, number: int) -> Path:
@@ -90,15 +96,15 @@ class OracleLoop:
     def _ask(self, number: int) -> None:
         size, labeled = len(self.losses), self.labeled
         labels = np.full(size, -1, np.int64)
-        labels[labeled] = self.world.truth[labeled]
+        labels[labeled] = self.experiment.truth[labeled]
         outputs: Outputs | None = None
         if number > 0 and len(labeled):
-            outputs = self._learner().predict(self.world.bank, needs=self.settings.needs(number))
+            outputs = self._learner().predict(self.experiment.bank, needs=self.settings.needs(number))
         features = None
         if outputs is None and "pretext_embeddings" in self.settings.needs(0):
-            features = self.world.pretext_embeddings(self.task)
+            features = self.experiment.pretext_embeddings(self.task)
         free = ~mask_of(np.concatenate([self.asked, self.holdout]), size)
-        generator = np.random.default_rng([self.world.seed, QUERY_STREAM, number])
+        generator = np.random.default_rng([self.experiment.seed, QUERY_STREAM, number])
         pool = Pool(self.losses, self.batch_of, free, labels, features, mask_of(self.asked, size))
         plan = plan_round(number, pool, outputs, self.settings, generator)
         if self.settings.holdout:
@@ -108,14 +114,14 @@ class OracleLoop:
     def _train_and_measure(self, number: int) -> float:
         from model.learners.own_network import fit
 
-        world, setting, labeled = self.world, self.world.setting, self.labeled
+        experiment, setting, labeled = self.experiment, self.experiment.setting, self.labeled
         if not len(labeled):
-            return 1 / world.classes  # no label, no model: a guess
+            return 1 / experiment.classes  # no label, no model: a guess
         fit(
-            world.bank,
+            experiment.bank,
             labeled,
-            world.truth[labeled],
-            classes=world.classes,
+            experiment.truth[labeled],
+            classes=experiment.classes,
             out=self.model,
             checkpoint=self.folder / f"checkpoint-{number:03d}.pt",
             network=setting.network,
@@ -125,27 +131,31 @@ class OracleLoop:
             joint=self.joint,
             needs=self.settings.needs(number + 1),
             epochs=setting.epochs,
-            seed=world.seed,
-            device=world.device,
+            seed=experiment.seed,
+            device=experiment.device,
         )
-        return self._learner().evaluate(world.test_bank, np.arange(len(world.test_truth)), world.test_truth)
+        return self._learner().evaluate(
+            experiment.test_bank, np.arange(len(experiment.test_truth)), experiment.test_truth
+        )
 
     def _known(self, number: int) -> Row:
         """Return what a project would know of this model: from its holdout, and from the model before."""
-        holdout = self.holdout[self.world.truth[self.holdout] >= 0]
+        holdout = self.holdout[self.experiment.truth[self.holdout] >= 0]
         if not len(holdout) or not len(self.labeled):
             return cast(Row, {})
-        probs = self._learner().predict(self.world.bank).probs
+        probs = self._learner().predict(self.experiment.bank).probs
         guesses = np.empty(0, np.int64) if probs is None else probs.argmax(axis=1)
         save_array(self.folder / f"guesses-{number:03d}.npy", guesses)
         before = self.folder / f"guesses-{number - 1:03d}.npy"
         unlabeled = ~mask_of(np.concatenate([self.asked, self.holdout]), len(self.losses))
-        return known_of(guesses, np.load(before) if before.exists() else None, self.world.truth, holdout, unlabeled)
+        return known_of(
+            guesses, np.load(before) if before.exists() else None, self.experiment.truth, holdout, unlabeled
+        )
 
     def _learner(self) -> "Learner":
         from model.learners.own_network import Learner
 
-        return Learner.load(self.model, device=self.world.device)
+        return Learner.load(self.model, device=self.experiment.device)
 
 
 def known_of(

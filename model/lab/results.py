@@ -9,11 +9,11 @@ from typing import IO, Any, Generic, Self, TypeVar, cast
 
 from model.data.atomic_files import write_atomically
 from model.errors import BadInput
-from model.lab.experiment import Setting
+from model.lab.experiment import ExperimentConfig
 
 R = TypeVar("R")
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Results(Generic[R]):
@@ -22,7 +22,7 @@ class Results(Generic[R]):
     A context: nobody else writes them meanwhile.
     """
 
-    def __init__(self, path: Path, setting: Setting) -> None:
+    def __init__(self, path: Path, setting: ExperimentConfig) -> None:
         self.path, self.work, self.setting = path, path.with_suffix(".work"), setting
         self.rows: list[R] = []
         self._noted = self.work / "setting.json"
@@ -91,4 +91,4 @@ class Results(Generic[R]):
 
 def _defaults() -> dict[str, Any]:
     """Return what a setting that was noted before a field existed had in its place."""
-    return {field.name: field.default for field in fields(Setting) if field.default is not MISSING}
+    return {field.name: field.default for field in fields(ExperimentConfig) if field.default is not MISSING}

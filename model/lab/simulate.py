@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from model.errors import BadInput, ModelError, UnknownName
 from model.lab.arguments import check, parse, positive, share, study_parser
-from model.lab.experiment import Setting, World, check_pretext, pretext_of
+from model.lab.experiment import Experiment, ExperimentConfig, check_pretext, pretext_of
 from model.lab.learning_curves import CONTROL, Row, summarize, table
 from model.lab.oracle_loop import OracleLoop
-from model.lab.results import Results, Say
+from model.lab.results import Log, Results
 from model.lab.sources import load_source
 from model.names import INITS, JOINTS
 from model.querying.plan import QuerySettings
@@ -37,7 +37,7 @@ class Strategy:
     joint: str = "none"
     init: str | None = None
 
-    def settings(self, setting: Setting, classes: int) -> QuerySettings:
+    def settings(self, setting: ExperimentConfig, classes: int) -> QuerySettings:
         """Return how this strategy asks; raise UnknownName for a part that is in no registry."""
         pretext_of(self.pretext)
         if self.joint not in JOINTS:
@@ -70,13 +70,13 @@ def parse_strategy(name: str) -> Strategy:
 
 
 def simulate(
-    setting: Setting,
+    setting: ExperimentConfig,
     strategies: Sequence[Strategy],
     seeds: Sequence[int],
     results: Results[Row],
     *,
     device: str,
-    say: Say,
+    log: Log,
     stop_after: int | None = None,
 ) -> None:
     """Run every strategy with every seed, adding to ``results`` what it does not have yet.
@@ -86,7 +86,7 @@ def simulate(
     """
     rounds = min(setting.rounds, stop_after or setting.rounds)
     check(setting, {strategy.init or setting.init for strategy in strategies}, device)
-    source = load_source(setting.data, setting.mix, say)
+    source = load_source(setting.data, setting.mix, log)
     for strategy in strategies:
         strategy.settings(setting, len(source.images.classes))
     missing = [seed for seed in seeds if any(_done(results.rows, one.name, seed) < rounds for one in strategies)]
@@ -94,29 +94,29 @@ def simulate(
         check_pretext(source, setting, missing[0], {strategy.pretext for strategy in strategies})
         results.begin()
     for seed in missing:
-        world = World(results.work / f"seed-{seed}", source, setting, seed, device)
-        say(f"seed {seed}  {world}")
+        experiment = Experiment(results.work / f"seed-{seed}", source, setting, seed, device)
+        log(f"seed {seed}  {experiment}")
         for strategy in strategies:
-            _run(world, strategy, rounds, results, say)
+            _run(experiment, strategy, rounds, results, log)
 
 
-def _run(world: World, strategy: Strategy, rounds: int, results: Results[Row], say: Say) -> None:
+def _run(experiment: Experiment, strategy: Strategy, rounds: int, results: Results[Row], log: Log) -> None:
     """Go on with one strategy and seed after the last round that is measured, until ``rounds`` are or all is asked."""
-    setting, seed = world.setting, world.seed
+    setting, seed = experiment.setting, experiment.seed
     done = _done(results.rows, strategy.name, seed)
     if done >= rounds:
         return
-    settings = strategy.settings(setting, world.classes)
-    loop = OracleLoop(world, strategy.name, settings, strategy.pretext, strategy.joint, strategy.init)
+    settings = strategy.settings(setting, experiment.classes)
+    loop = OracleLoop(experiment, strategy.name, settings, strategy.pretext, strategy.joint, strategy.init)
     for number in range(loop.resume(done), rounds):
         if not loop.left:
             break
         row = loop.round(number)
         if number >= done:
             results.add(row)
-        say(f"{strategy.name}  seed {seed}  round {number}  {row['labels']} labels  accuracy {_in_words(row)}")
+        log(f"{strategy.name}  seed {seed}  round {number}  {row['labels']} labels  accuracy {_in_words(row)}")
     if not loop.left:
-        say(f"{strategy.name}  seed {seed}  the pool is exhausted: all its images are asked, {len(loop.asked)} labels")
+        log(f"{strategy.name}  seed {seed}  the pool is exhausted: all its images are asked, {len(loop.asked)} labels")
 
 
 def _in_words(row: Row) -> str:
@@ -133,7 +133,7 @@ def _done(rows: Sequence[Row], strategy: str, seed: int) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     given, seeds = parse(_parser(), arguments)
-    setting = Setting(**{name: getattr(given, name) for name in Setting.__dataclass_fields__})
+    setting = ExperimentConfig(**{name: getattr(given, name) for name in ExperimentConfig.__dataclass_fields__})
     try:
         strategies = [parse_strategy(name) for name in given.strategies.split(",")]
         with Results[Row](given.json, setting) as results:
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 seeds,
                 results,
                 device=given.device,
-                say=lambda line: print(line, file=sys.stderr),
+                log=lambda line: print(line, file=sys.stderr),
                 stop_after=given.stop_after,
             )
     except ModelError as error:

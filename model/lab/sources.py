@@ -26,14 +26,14 @@ class Source:
     mixed: int = 0
 
 
-def load_source(data: str, mix: str | None, say: Callable[[str], None]) -> Source:
+def load_source(data: str, mix: str | None, log: Callable[[str], None]) -> Source:
     """Load a set, and the one that is mixed into it: ``name``, or ``name:N`` for N of its images.
 
     Says which images cannot be decoded. Raises BadInput for a folder without classes, or with splits in
     place of them.
     """
     images = load_images(data)
-    _report_broken(images, say)
+    _report_broken(images, log)
     splits = [name for name in images.classes if name.lower() in SPLITS]
     if splits and len(splits) == len(images.classes):
         raise BadInput(
@@ -48,16 +48,16 @@ def load_source(data: str, mix: str | None, say: Callable[[str], None]) -> Sourc
     name, colon, number = mix.rpartition(":")
     counted = bool(colon) and number.isdecimal()
     other = load_images(name if counted else mix, side=images.train.shape[1])
-    _report_broken(other, say)
+    _report_broken(other, log)
     wanted = int(number) if counted else len(other.train)
     if wanted > len(other.train):
         raise BadInput(f"'{name}' has {len(other.train)} images, not {wanted} to mix in")
     return Source(images, other.train, wanted)
 
 
-def _report_broken(images: ImageSet, say: Callable[[str], None]) -> None:
+def _report_broken(images: ImageSet, log: Callable[[str], None]) -> None:
     for path, reason in images.broken[:MOST_BROKEN]:
-        say(f"left out {path}: {reason}")
+        log(f"left out {path}: {reason}")
     more = len(images.broken) - MOST_BROKEN
     if more > 0:
-        say(f"left out {more} more images of {images.name} that cannot be decoded")
+        log(f"left out {more} more images of {images.name} that cannot be decoded")

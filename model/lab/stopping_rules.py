@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.errors import BadInput
-from model.evaluation.forecast import Measured, Outlook, outlook
+from model.evaluation.forecast import GainForecast, RoundResult, forecast
 from model.lab.learning_curves import Row
 
-Rule = Callable[[Sequence[Measured], Outlook | None], bool]
+Rule = Callable[[Sequence[RoundResult], GainForecast | None], bool]
 
 
 def _agrees(kappa: float, rounds: int) -> Rule:
     """Stop after ``rounds`` rounds in a row whose model agrees with the one before. Bloodgood, Vijay-Shanker 2009."""
 
-    def stop(history: Sequence[Measured], _: Outlook | None) -> bool:
+    def stop(history: Sequence[RoundResult], _: GainForecast | None) -> bool:
         last = [entry.agreement for entry in history[-rounds:]]
         return len(last) == rounds and all(value is not None and value >= kappa for value in last)
 
@@ -26,7 +26,7 @@ def _agrees(kappa: float, rounds: int) -> Rule:
 def _plateau(rounds: int) -> Rule:
     """Stop when the holdout accuracy is no higher than ``rounds`` rounds before."""
 
-    def share(entry: Measured) -> float:
+    def share(entry: RoundResult) -> float:
         return entry.correct / entry.size if entry.size else 0.0
 
     return lambda history, _: len(history) > rounds and share(history[-1]) <= share(history[-1 - rounds])
@@ -75,7 +75,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How the outlook compares with what came: the next model's gain on the test set.
+    """How the forecast compares with what came: the next model's gain on the test set.
 
     inside: share of gains within the interval. error: mean of expected minus real gain. absolute: mean size of that.
     width: mean width of the interval.
@@ -104,7 +104,7 @@ def judge(runs: Sequence[Sequence[Row]], rules: dict[str, Rule] | None = None) -
 
 
 def cover(runs: Sequence[Sequence[Row]]) -> Coverage:
-    """Compare every outlook with what the next round really brought."""
+    """Compare every forecast with what the next round really brought."""
     pairs = []
     for run in runs:
         for number, seen in enumerate(_outlooks(run)[:-1]):
@@ -122,9 +122,9 @@ def cover(runs: Sequence[Sequence[Row]]) -> Coverage:
     )
 
 
-def measured(row: Row) -> Measured:
+def measured(row: Row) -> RoundResult:
     """Return what a project would know after this round."""
-    return Measured(
+    return RoundResult(
         row["labels"],
         row["holdout_size"],
         row["holdout_correct"],
@@ -153,7 +153,7 @@ def _end(rule: Rule, run: Sequence[Row]) -> int:
     return len(run) - 1
 
 
-def _outlooks(run: Sequence[Row]) -> list[Outlook | None]:
+def _outlooks(run: Sequence[Row]) -> list[GainForecast | None]:
     history = [measured(row) for row in run]
     more = run[1]["labels"] - run[0]["labels"]
-    return [outlook(history[: number + 1], more) for number in range(len(run))]
+    return [forecast(history[: number + 1], more) for number in range(len(run))]

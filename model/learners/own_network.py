@@ -16,7 +16,7 @@ from model.data.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, ModelError, UnknownName
 from model.evaluation.metrics import accuracy
-from model.learners.vaal import labeledness
+from model.learners.vaal import labeled_probability
 from model.names import JOINTS
 from model.networks.backbones import build_backbone, network_of
 from model.networks.initialization import choose_start
@@ -179,7 +179,7 @@ class Learner:
     ) -> Outputs:
         """Return the posteriors of these images or the whole bank, and what else of ``Outputs`` is needed.
 
-        ``labeledness`` is of the whole bank only. Raises BadInput for a need that the model was not fitted for.
+        ``labeled_probability`` is of the whole bank only. Raises BadInput for a need that the model was not fitted for.
         """
         if bank.side != self.side:
             raise BadInput(f"the main model is for images of {self.side} pixels, the bank has {bank.side}")
@@ -196,8 +196,8 @@ class Learner:
         progress(1.0)
         if not np.isfinite(arrays["probs"]).all():
             raise ModelError("the main model's posteriors are not finite numbers: it has diverged")
-        if "labeledness" in needs:
-            arrays["labeledness"] = self._labeledness(arrays["embeddings"])
+        if "labeled_probability" in needs:
+            arrays["labeled_probability"] = self._labeled_probability(arrays["embeddings"])
         return Outputs(**{name: np.moveaxis(a, 0, pool_axis(name)) for name, a in arrays.items()})
 
     @property
@@ -220,12 +220,12 @@ class Learner:
         there |= {"mutual_information"} if parts.dropout else set()
         there |= {"ensemble_probs"} if len(self._members) > 1 else set()
         there |= {"none": set(), "attached": {"predicted_losses"}, "detached": {"detached_losses"}}[parts.losses]
-        there |= {"labeledness"} if whole and self._labeled is not None else set()
+        there |= {"labeled_probability"} if whole and self._labeled is not None else set()
         if needs - there:
             raise BadInput(
                 f"the main model was not trained to give {', '.join(sorted(needs - there))}: fit it for that"
             )
-        return needs | {"embeddings"} if "labeledness" in needs else needs
+        return needs | {"embeddings"} if "labeled_probability" in needs else needs
 
     def _score(self, images: Tensor, wanted: frozenset[str]) -> dict[str, Tensor]:
         """Return the outputs of a minibatch, (B, ...) each."""
@@ -257,10 +257,10 @@ class Learner:
         kept = torch.rand(PASSES, self._module.backbone.dim, generator=generator) >= share
         return (kept / (1 - share)).to(self._device)
 
-    def _labeledness(self, embeddings: FloatArray) -> FloatArray:
+    def _labeled_probability(self, embeddings: FloatArray) -> FloatArray:
         labeled = np.empty(0, np.int64) if self._labeled is None else self._labeled
         with torch.inference_mode(mode=False), torch.enable_grad():
-            return labeledness(embeddings, labeled, seed=self._seed, device=self._device)
+            return labeled_probability(embeddings, labeled, seed=self._seed, device=self._device)
 
 
 def mutual_information(passes: Tensor) -> Tensor:

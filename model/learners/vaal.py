@@ -23,7 +23,7 @@ KL_WEIGHT = 1e-2  # against the mean error of a feature
 CHUNK = 8192  # features that are judged at once
 
 
-def labeledness(embeddings: FloatArray, labeled: IntArray, *, seed: int, device: torch.device) -> FloatArray:
+def labeled_probability(embeddings: FloatArray, labeled: IntArray, *, seed: int, device: torch.device) -> FloatArray:
     """Return the probability that each image is among the labeled, as a discriminator sees its latent code, (N,).
 
     embeddings: (N, D). labeled: (m,) pool indices. Where everything is labeled, or nothing, there is nothing to tell

@@ -24,7 +24,7 @@ class Outputs:
     ensemble_probs: (T, N, C) posteriors of T main models that were trained on the same labels.
     predicted_losses: (N,) loss of the main task as a module predicts it that was trained together with the main model.
     detached_losses: (N,) the same, of a module whose training left the main model alone.
-    labeledness: (N,) probability that an image is among the labeled ones, as a discriminator sees it.
+    labeled_probability: (N,) probability that an image is among the labeled ones, as a discriminator sees it.
     pretext_embeddings: (N, D') features of the pretext network, in FEATURES.
     """
 
@@ -34,7 +34,7 @@ class Outputs:
     ensemble_probs: FloatArray | None = None
     predicted_losses: FloatArray | None = None
     detached_losses: FloatArray | None = None
-    labeledness: FloatArray | None = None
+    labeled_probability: FloatArray | None = None
     pretext_embeddings: FloatArray | None = None
 
 

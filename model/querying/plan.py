@@ -102,14 +102,14 @@ def plan_round(
     Raises BadInput where arrays do not fit together or an output that the strategy needs is missing.
     """
     _check(pool, outputs)
-    desk = _Desk(number, pool, outputs, settings, generator)
+    planner = _RoundPlanner(number, pool, outputs, settings, generator)
     free = pool.available & (pool.batch_of >= 0)
-    query = desk.ask(settings.k, free, covered=np.empty(0, np.int64))
+    query = planner.ask(settings.k, free, covered=np.empty(0, np.int64))
     left = np.flatnonzero(free & ~mask_of(query.indices, len(free)))
     holdout = generator.choice(left, min(settings.holdout, len(left)), replace=False)
     taken = np.concatenate([query.indices, holdout])
-    reserve = desk.ask(settings.reserve, free & ~mask_of(taken, len(free)), covered=query.indices)
-    return _serve(query, holdout, reserve, desk.ranked, generator)
+    reserve = planner.ask(settings.reserve, free & ~mask_of(taken, len(free)), covered=query.indices)
+    return _serve(query, holdout, reserve, planner.ranked, generator)
 
 
 def extend_reserve(
@@ -128,19 +128,19 @@ def extend_reserve(
     the round so far, whatever became of them. above: their highest score; the new ones lie between it and 1.
     """
     _check(pool, outputs)
-    desk = _Desk(number, pool, outputs, settings, generator)
+    planner = _RoundPlanner(number, pool, outputs, settings, generator)
     free = pool.available & (pool.batch_of >= 0) & ~mask_of(asked, len(pool.losses))
-    more = desk.ask(settings.reserve, free, covered=asked)
+    more = planner.ask(settings.reserve, free, covered=asked)
     # Half of what is left below 1 stays free for the next extension.
     ramp = above + (1 - above) / 2 * np.arange(len(more.indices)) / max(len(more.indices), 1)
-    values = np.minimum(ramp if desk.ranked else more.scores, max(above, 1 - ROOM))
+    values = np.minimum(ramp if planner.ranked else more.scores, max(above, 1 - ROOM))
     scores = strictly_rising(np.concatenate([[above], values]))
     if scores[0] < above:
         raise BadInput(f"no scores are left between {above} and 1 for {len(more.indices)} more images")
     return Query(more.indices, scores[1:])
 
 
-class _Desk:
+class _RoundPlanner:
     """Asks the strategy of one round, batch after batch, until there are enough images."""
 
     def __init__(

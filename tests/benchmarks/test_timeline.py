@@ -14,30 +14,30 @@ from benchmarks.timeline import Timeline
 @pytest.fixture
 def store(store: Store) -> Store:
     """Have round 0 served."""
-    store.tasks.apply(1, [TaskChange(i, "x", None, Answer.NONE, None) for i in (1, 2)])
-    store.tasks.images_fetched(1, {1: 0, 2: 1})
-    store.rounds.plan(1, 0, "r0", [Ask(1, 0.1, AskRole.QUERY)])
-    store.rounds.mark(1, 0, [1], AskState.POSTED)
-    store.rounds.go_live(1, 0)
+    store.of(1).tasks.apply([TaskChange(i, "x", None, Answer.NONE, None) for i in (1, 2)])
+    store.of(1).tasks.images_fetched({1: 0, 2: 1})
+    store.of(1).rounds.plan(0, "r0", [Ask(1, 0.1, AskRole.QUERY)])
+    store.of(1).rounds.mark(0, [1], AskState.POSTED)
+    store.of(1).rounds.go_live(0)
     return store
 
 
 def test_the_steps_between_two_queues_add_up_and_have_the_stores_own_times(store: Store) -> None:
     timeline, answered = Timeline(store, 1, 0), time.time()
-    token = store.jobs.start(1, JobKind.RETRAIN)
-    queued = store.jobs.all(1)[0].queued_at
+    token = store.of(1).jobs.start(JobKind.RETRAIN)
+    queued = store.of(1).jobs.all()[0].queued_at
     timeline.look()
-    store.rounds.add_seconds(1, 0, retrain=0.5, score=0.25)
+    store.of(1).rounds.add_seconds(0, retrain=0.5, score=0.25)
     closed = queued + 1.0
-    store.rounds.set(1, 0, state=RoundState.CLOSED, closed_at=closed)
-    store.jobs.finish(1, JobKind.RETRAIN, token)
-    store.rounds.plan(1, 1, "r1", [Ask(2, 0.1, AskRole.QUERY)])
+    store.of(1).rounds.set(0, state=RoundState.CLOSED, closed_at=closed)
+    store.of(1).jobs.finish(JobKind.RETRAIN, token)
+    store.of(1).rounds.plan(1, "r1", [Ask(2, 0.1, AskRole.QUERY)])
     timeline.look()
     time.sleep(0.05)
     timeline.look()  # it was planned when it was seen first
-    store.rounds.mark(1, 1, [2], AskState.POSTED)
+    store.of(1).rounds.mark(1, [2], AskState.POSTED)
     timeline.look()
-    store.rounds.set(1, 1, live_at=closed + 60.0)
+    store.of(1).rounds.set(1, live_at=closed + 60.0)
     timeline.look()
     parts = timeline.parts(answered, closed + 62.0)
     assert list(parts) == ["noticed", "taken up", "fit", "predict", "plan", "post", "switch", "seen"]
@@ -56,10 +56,10 @@ def test_a_round_that_nobody_trained_on_has_no_steps(store: Store) -> None:
 
 def test_it_looks_by_itself_and_once_more_at_the_end(store: Store) -> None:
     with Timeline(store, 1, 0) as timeline:
-        store.jobs.start(1, JobKind.RETRAIN)
-        store.rounds.add_seconds(1, 0, retrain=0.5, score=0.25)
-        store.rounds.set(1, 0, state=RoundState.CLOSED, closed_at=time.time())
-        store.rounds.plan(1, 1, "r1", [Ask(2, 0.1, AskRole.QUERY)])
-        store.rounds.mark(1, 1, [2], AskState.POSTED)
-        store.rounds.go_live(1, 1)
+        store.of(1).jobs.start(JobKind.RETRAIN)
+        store.of(1).rounds.add_seconds(0, retrain=0.5, score=0.25)
+        store.of(1).rounds.set(0, state=RoundState.CLOSED, closed_at=time.time())
+        store.of(1).rounds.plan(1, "r1", [Ask(2, 0.1, AskRole.QUERY)])
+        store.of(1).rounds.mark(1, [2], AskState.POSTED)
+        store.of(1).rounds.go_live(1)
     assert sum(timeline.parts(100.0, 200.0).values()) == pytest.approx(100.0)

@@ -40,7 +40,7 @@ def test_the_setup_call_connects_the_project_and_then_changes_nothing(app: Any) 
     row = store.projects.find(3)
     assert (row.created_ts, row.server, row.extra_params) == ("1700000000", "http://localhost:8080", {"rounds": 4})
     again = store.projects.connect(
-        studio_id=3, created_ts="1700000000", server=row.server, hostname=row.server, token="t0ken",
+        studio_project_id=3, created_ts="1700000000", server=row.server, hostname=row.server, token="t0ken",
         backend_url=row.backend_url, label_config=CONFIG, extra_params={"rounds": 4},
     )  # fmt: skip
     assert not again[1]

@@ -56,7 +56,7 @@ def pool_of(backend, project: int) -> Any:
 
     store = Store(f"sqlite:///{backend.data_dir / 'pt4al.sqlite3'}", backend.data_dir)
     key = store.projects.find(project).id
-    view = store.tasks.pool(key, store.tasks.pool_size(key))
+    view = store.of(key).tasks.pool(store.of(key).tasks.pool_size())
     store.close()
     return view
 
@@ -66,7 +66,7 @@ def posted(backend, project: int, number: int) -> set[int]:
     from backend.store import AskState, Store
 
     store = Store(f"sqlite:///{backend.data_dir / 'pt4al.sqlite3'}", backend.data_dir)
-    asks = store.rounds.asks(store.projects.find(project).id, number, states=[AskState.POSTED])
+    asks = store.of(store.projects.find(project).id).rounds.asks(number, states=[AskState.POSTED])
     store.close()
     return {ask.task_id for ask in asks}
 

@@ -33,7 +33,7 @@ REQUESTS = int(os.environ.get("FAULTS_REQUESTS") or 400)
 HANG_S = 5.0
 # What stands in a route's place holders: something that is there. A new one has to be added here.
 HOLDERS = {
-    "studio_id": [3], "pool_index": [0], "name": ["curve", "confusion"], "kind": ["onnx", "safetensors"],
+    "studio_project_id": [3], "pool_index": [0], "name": ["curve", "confusion"], "kind": ["onnx", "safetensors"],
     "filename": ["live.js"], "version": [plotly_version()],
 }  # fmt: skip
 PASSWORD = {"Authorization": "Basic " + base64.b64encode(b"me:pass").decode()}
@@ -126,7 +126,7 @@ def export(store: Store, data_dir: Path) -> None:
     for path in (files.onnx(0), files.safetensors(0)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"weights")
-    store.rounds.set(key, 0, exported=True)
+    store.of(key).rounds.set(0, exported=True)
 
 
 def routes(app: Flask) -> list[str]:

@@ -34,7 +34,7 @@ def tasks(first: int, count: int) -> list[TaskChange]:
 def test_a_full_database_refuses_in_words_loses_nothing_and_goes_on(tmp_path: Path, figures) -> None:
     store = Store(Settings(data_dir=tmp_path).database, tmp_path)
     key = connect_project(store).id
-    store.tasks.apply(key, tasks(1, 500))
+    store.of(key).tasks.apply(tasks(1, 500))
 
     @event.listens_for(store.engine, "checkout")
     def limit(connection: sqlite3.Connection, *_: object) -> None:
@@ -44,17 +44,17 @@ def test_a_full_database_refuses_in_words_loses_nothing_and_goes_on(tmp_path: Pa
     refusals = []
     for start in range(1000, 6000, 100):
         try:
-            store.tasks.apply(key, tasks(start, 100))
+            store.of(key).tasks.apply(tasks(start, 100))
         except StoreUnavailable as error:
             refusals.append(str(error))
     assert all("database or disk is full" in text for text in refusals)
     assert not any("\n" in text or "INSERT" in text for text in refusals)
-    kept = store.tasks.counts(key, time.time()).tasks
+    kept = store.of(key).tasks.counts(time.time()).tasks
     assert len(refusals) >= 45
     assert kept % 100 == 0, "each call is whole or not there"
     pages = 2**30
-    store.tasks.apply(key, tasks(10_000, 100))
-    assert store.tasks.counts(key, time.time()).tasks == kept + 100
+    store.of(key).tasks.apply(tasks(10_000, 100))
+    assert store.of(key).tasks.counts(time.time()).tasks == kept + 100
     store.close()
     with sqlite3.connect(tmp_path / "pt4al.sqlite3") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)

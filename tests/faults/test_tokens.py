@@ -68,10 +68,10 @@ def test_no_secret_is_ever_written_or_said(
     figures(secrets=len(secrets), texts=len(texts), found=0)
 
 
-def webhook_secret(data_dir: Path, studio_id: int) -> str:
+def webhook_secret(data_dir: Path, studio_project_id: int) -> str:
     store = Store(Settings(data_dir=data_dir).database, data_dir)
     try:
-        row = store.projects.find(studio_id)
+        row = store.projects.find(studio_project_id)
         assert row is not None
         assert store.projects.token(row)
         return store.projects.webhook_secret(row) or ""

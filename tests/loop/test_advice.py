@@ -2,35 +2,35 @@
 
 import pytest
 
-from backend.status.forecast_text import NextRound, how_good, outlook_of, verdict, what_comes
-from backend.status.query_error_rate import Hardness, Rate
+from backend.status.forecast_text import NextRound, forecast_of, how_good, query_verdict, what_comes
+from backend.status.query_error_rate import ErrorRateDifference, Rate
 from backend.store import RoundRow
-from model.evaluation.forecast import Outlook
+from model.evaluation.forecast import GainForecast
 
 
 @pytest.mark.parametrize(
     ("found", "ahead", "words"),
     [
         (
-            Outlook(100, 0.004, -0.003, 0.011, "stop"),
+            GainForecast(100, 0.004, -0.003, 0.011, "stop"),
             NextRound(110, 10, 50),
             "Another round (110 answers, 100 of them to learn from) would add about 0.4 points "
             "(\N{MINUS SIGN}0.3 to 1.1). You can stop.",
         ),
         (
-            Outlook(1, 0.01, -0.0001, 0.02, "continue"),
+            GainForecast(1, 0.01, -0.0001, 0.02, "continue"),
             NextRound(1, 0, 0),
             "Another round (1 answer) would add about 1.0 point (0.0 to 2.0). Go on.",
         ),
         (
-            Outlook(1000, 0.001, -0.03, 0.05, "unknown"),
+            GainForecast(1000, 0.001, -0.03, 0.05, "unknown"),
             NextRound(1004, 4, 12),
             "Another round (1,004 answers, 1,000 of them to learn from) would add about 0.1 points "
             "(\N{MINUS SIGN}3.0 to 5.0). Too little is measured to say whether to stop: 12 of the 20 random images "
             "that an advice needs are labeled; about 2 more rounds.",
         ),
         (
-            Outlook(10, 0.001, -0.03, 0.05, "unknown"),
+            GainForecast(10, 0.001, -0.03, 0.05, "unknown"),
             NextRound(11, 1, 20),
             "Another round (11 answers, 10 of them to learn from) would add about 0.1 points "
             "(\N{MINUS SIGN}3.0 to 5.0). Too little is measured to say whether to stop: the interval has to end below "
@@ -38,7 +38,7 @@ from model.evaluation.forecast import Outlook
         ),
     ],
 )
-def test_one_sentence_says_what_comes_and_what_to_do(found: Outlook, ahead: NextRound, words: str) -> None:
+def test_one_sentence_says_what_comes_and_what_to_do(found: GainForecast, ahead: NextRound, words: str) -> None:
     assert what_comes(found, ahead) == words
 
 
@@ -63,9 +63,9 @@ def test_an_accuracy_on_few_images_is_written_as_counts() -> None:
 def test_rounds_without_a_model_do_not_count() -> None:
     asked = {"labels": 100, "holdout_size": 50, "holdout_correct": 40, "has_model": True}
     rows = [RoundRow(number=0, **asked), RoundRow(number=1, has_model=False)]
-    assert outlook_of(rows, 100) is None
+    assert forecast_of(rows, 100) is None
     rows.append(RoundRow(number=2, **asked | {"labels": 200, "holdout_gained": 3, "holdout_lost": 3}))
-    assert outlook_of(rows, 100).labels == 100
+    assert forecast_of(rows, 100).labels == 100
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_rounds_without_a_model_do_not_count() -> None:
     ],
 )
 def test_verdict_goes_by_the_interval_of_the_difference(asked: Rate, random: Rate, word: str) -> None:
-    assert verdict(Hardness(asked, random)) == word
+    assert query_verdict(ErrorRateDifference(asked, random)) == word
 
 
 def test_verdict_before_any_answer_is_unknown() -> None:
-    assert verdict(None) == "unknown"
+    assert query_verdict(None) == "unknown"

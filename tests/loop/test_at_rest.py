@@ -35,7 +35,7 @@ class Studio:
 def here(tmp_path: Path) -> Iterator[Context]:
     store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
     row, _ = store.projects.connect(
-        studio_id=3, created_ts="100", server="http://studio", token="t", backend_url="http://backend:9090",
+        studio_project_id=3, created_ts="100", server="http://studio", token="t", backend_url="http://backend:9090",
         label_config="<View/>", extra_params={},
     )  # fmt: skip
     store.projects.set(row.id, active=False, card="Round 1", card_id=7)

@@ -36,7 +36,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context
     monkeypatch.setattr(maintain_connection, "_next_card", {})
     store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
     store.projects.connect(
-        studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=URL, label_config=CONFIG,
+        studio_project_id=1, created_ts="1", server="http://studio", token=None, backend_url=URL, label_config=CONFIG,
         extra_params={},
     )  # fmt: skip
     yield Context(Settings(data_dir=tmp_path), store, SimpleNamespace())

@@ -19,7 +19,8 @@ def test_label_studio_url_wins_for_projects_that_are_connected_already(
 ) -> None:
     store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
     project, _ = store.projects.connect(
-        studio_id=1, created_ts="1", server="http://first:8080", token="t", backend_url=None, label_config="<View/>",
+        studio_project_id=1, created_ts="1", server="http://first:8080", token="t", backend_url=None,
+        label_config="<View/>",
         extra_params={},
     )  # fmt: skip
     settings = Settings(data_dir=tmp_path, label_studio_url=set_later, label_studio_api_key=SecretStr("k"))

@@ -34,7 +34,8 @@ class Killer:
 
     def __init__(self, project: Project, writes: int) -> None:
         self.left = writes
-        for subject in (project.store.projects, project.store.tasks, project.store.rounds):
+        ours = project.store.of(project.key)
+        for subject in (project.store.projects, ours.tasks, ours.rounds):
             self._guard(subject)
 
     def _guard(self, subject: Any) -> None:
@@ -59,7 +60,7 @@ def settle(project: Project) -> tuple[list[Step], dict[str, Any]]:
             break
         taken.append(step)
         STEPS[step](work)
-    pool = project.store.tasks.pool(project.key, IMAGES)
+    pool = project.store.of(project.key).tasks.pool(IMAGES)
     row = project.store.projects.get(project.key)
     return taken, {
         "loss": pool.loss.tolist(),

@@ -53,14 +53,14 @@ def work(tmp_path: Path, studio: Studio) -> Iterator[Work]:
     """A project of 40 tasks with losses and batches, for whose worker another project waits."""
     store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
     row, _ = store.projects.connect(
-        studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config=CONFIG,
+        studio_project_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config=CONFIG,
         extra_params={},
     )  # fmt: skip
     ids = range(1, TASKS + 1)
-    store.tasks.apply(row.id, [TaskChange(i, f"{i}.png", None, Answer.NONE, None) for i in ids])
-    store.tasks.images_fetched(row.id, {i: i - 1 for i in ids})
-    store.tasks.set_losses(row.id, {i: float(loss) for i, loss in enumerate(LOSSES)})
-    store.tasks.set_batches(row.id, {i: i % BATCHES for i in range(TASKS)})
+    store.of(row.id).tasks.apply([TaskChange(i, f"{i}.png", None, Answer.NONE, None) for i in ids])
+    store.of(row.id).tasks.images_fetched({i: i - 1 for i in ids})
+    store.of(row.id).tasks.set_losses({i: float(loss) for i, loss in enumerate(LOSSES)})
+    store.of(row.id).tasks.set_batches({i: i % BATCHES for i in range(TASKS)})
     yield Work(Context(Settings(data_dir=tmp_path), store, SimpleNamespace(depth=lambda queue: 1)), row)
     store.close()
 
@@ -80,7 +80,7 @@ def test_every_task_gets_its_batch_and_loss_in_however_many_parts(
     shares: list[float] = []
     record(work, shares.append)
     assert studio.told == WANTED
-    assert work.store.tasks.counts(work.key, 0).unrecorded == 0
+    assert work.project_store.tasks.counts(0).unrecorded == 0
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
@@ -101,12 +101,12 @@ def test_a_turn_reads_no_more_of_the_pool_than_a_part_and_the_next_goes_on(
     work: Work, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backend.loop.steps.record.AT_ONCE", 10)
-    monkeypatch.setattr("backend.queueing.queues.TURN_S", 0.0)
+    monkeypatch.setattr("backend.queueing.queues.TIME_SLICE_S", 0.0)
     read: list[int] = []
-    plain = work.store.tasks.unrecorded
-    monkeypatch.setattr(work.store.tasks, "unrecorded", lambda key, limit: read.append(limit) or plain(key, limit))
+    plain = work.project_store.tasks.unrecorded
+    monkeypatch.setattr(work.project_store.tasks, "unrecorded", lambda limit: read.append(limit) or plain(limit))
     turns = 0
-    while work.store.tasks.counts(work.key, 0).unrecorded:
+    while work.project_store.tasks.counts(0).unrecorded:
         record(work, ignore)
         turns += 1
         assert len(studio.calls) == turns, "another project waits after every call"
@@ -118,7 +118,7 @@ def test_a_turn_reads_no_more_of_the_pool_than_a_part_and_the_next_goes_on(
 def test_a_kill_at_any_call_costs_that_call_alone(work: Work, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backend.loop.steps.record.AT_ONCE", 15)
     kills = 0
-    while work.store.tasks.counts(work.key, 0).unrecorded:
+    while work.project_store.tasks.counts(0).unrecorded:
         studio.left = 2  # it dies in its second call, which is not noted
         try:
             record(work, ignore)

@@ -22,7 +22,9 @@ def status(
         for n in range(number + 1)
     ]
     rounds[-1].state = state
-    project = ProjectRow(id=1, studio_id=7, active=True, title="Birds", extra_params={}, backend_url="http://b:9090")
+    project = ProjectRow(
+        id=1, studio_project_id=7, active=True, title="Birds", extra_params={}, backend_url="http://b:9090"
+    )
     return Status(project, ProjectConfig(), tasks, rounds, AskCounts(answered=answered), [], [])
 
 

@@ -66,9 +66,9 @@ def test_only_scoring_is_repeated_where_the_weights_are_finished(
     weights = project.work().files.model(0).read_bytes()
     forbid_training(monkeypatch)
     retrain(project.work(), ignore)
-    closed = project.store.rounds.get(project.key, 0)
+    closed = project.store.of(project.key).rounds.get(0)
     assert closed.state == RoundState.CLOSED
-    assert closed.labels == len([row for row in project.store.tasks.labels(project.key) if not row[2]])
+    assert closed.labels == len([row for row in project.store.of(project.key).tasks.labels() if not row[2]])
     assert closed.seconds["retrain"] > 0, "what the training took, when it was run"
     assert len(project.asked(1)) == len(project.asked(0))
     found, undisturbed = np.load(project.work().files.probs(0)), scores(weights, project)
@@ -89,7 +89,7 @@ def test_being_told_to_stop_while_scoring_keeps_the_weights(project: Project, mo
     with pytest.raises(BackendError):
         retrain(project.work(), dying(Stopped("interrupted")))
     retrain(project.work(), ignore)
-    assert project.store.rounds.get(project.key, 0).state == RoundState.CLOSED
+    assert project.store.of(project.key).rounds.get(0).state == RoundState.CLOSED
 
 
 def answer_more(project: Project) -> None:
@@ -98,13 +98,13 @@ def answer_more(project: Project) -> None:
 
 
 def change_answer(project: Project) -> None:
-    index, label, _ = next(row for row in project.store.tasks.labels(project.key) if not row[2])
+    index, label, _ = next(row for row in project.store.of(project.key).tasks.labels() if not row[2])
     answer(project, index + 1, CLASSES[1 - CLASSES.index(label)])
 
 
 def answer(project: Project, task: int, label: str) -> None:
     change = TaskChange(task, f"{task}.png", None, Answer.LABELED, label)
-    project.store.tasks.apply(project.key, [change])
+    project.store.of(project.key).tasks.apply([change])
 
 
 def add_label(project: Project) -> None:

@@ -35,7 +35,7 @@ class Queue:
     def is_queued(self, token: str) -> bool:
         return any(job[3] == token for job in self.jobs)
 
-    def hint(self, key: int) -> None:
+    def wake(self, key: int) -> None:
         self.hints += 1
 
     def depth(self, queue: str) -> int:
@@ -53,7 +53,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queue: Queue) -> It
     made = Project(tmp_path)
     made.context = SimpleNamespace(settings=made.context.settings, store=made.store, queueing=queue)
     work = made.work()
-    made.store.tasks.set_losses(made.key, {i: float(loss) for i, loss in enumerate(LOSSES)})
+    made.store.of(made.key).tasks.set_losses({i: float(loss) for i, loss in enumerate(LOSSES)})
     made.store.projects.set(made.key, pretext_key=pretext_key(work.config, work.side), pretext_images=IMAGES)
     monkeypatch.setattr("backend.loop.steps.pretext.SPLIT_AT_ONCE", 30)
     monkeypatch.setattr(jobs, "context", lambda: made.context)
@@ -66,7 +66,7 @@ def take_split(project: Project) -> None:
 
 
 def batches(project: Project) -> list[int]:
-    return project.store.tasks.pool(project.key, IMAGES).batch.tolist()
+    return project.store.of(project.key).tasks.pool(IMAGES).batch.tolist()
 
 
 def wanted(project: Project) -> list[int]:
@@ -76,7 +76,7 @@ def wanted(project: Project) -> list[int]:
 def test_a_large_pool_is_split_by_a_job_that_makes_way_for_other_projects(
     project: Project, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backend.queueing.queues.TURN_S", 0.0)
+    monkeypatch.setattr("backend.queueing.queues.TIME_SLICE_S", 0.0)
     left = []
     while not left or left[-1]:
         take_split(project)
@@ -85,7 +85,7 @@ def test_a_large_pool_is_split_by_a_job_that_makes_way_for_other_projects(
             name, kind, key, token = queue.jobs.pop()
             assert (name, kind, key, queue.jobs) == (IO, JobKind.SPLIT, project.key, [])
             jobs.run(kind, key, token)
-        left.append(project.store.tasks.counts(project.key, 0).unsplit)
+        left.append(project.store.of(project.key).tasks.counts(0).unsplit)
     assert left == [50, 20, 0]
     assert queue.hints == 3
     assert batches(project) == wanted(project)
@@ -97,7 +97,7 @@ def test_a_job_that_is_not_disturbed_splits_the_whole_pool(project: Project, que
     jobs.run(*queue.jobs.pop()[1:])
     assert batches(project) == wanted(project)
     assert project.work().project.split_key == split_key(project.work().config)
-    assert project.store.jobs.all(project.key) == []
+    assert project.store.of(project.key).jobs.all() == []
 
 
 def test_the_rest_of_a_split_is_left_to_the_job_too_since_one_image_less_shifts_all_ranks(
@@ -114,7 +114,7 @@ def test_no_round_is_planned_while_only_a_part_of_the_pool_has_its_batch(project
     split_pool(project.work(), ignore, lambda: True)
     with pytest.raises(Superseded, match="batches of project"):
         plan(project.work())
-    assert project.store.rounds.current(project.key) is None
+    assert project.store.of(project.key).rounds.current() is None
     assert not gather(project.store, project.work().project, project.work().config, Observation()).extendable
 
 
@@ -139,7 +139,7 @@ def test_nothing_is_recorded_of_a_split_that_is_not_whole(project: Project) -> N
         return gather(project.store, work.project, work.config, Observation()).tasks.unrecorded
 
     split_pool(project.work(), ignore, lambda: True)
-    assert project.store.tasks.counts(project.key, 0).unrecorded == 30
+    assert project.store.of(project.key).tasks.counts(0).unrecorded == 30
     assert facts() == 0
     split_pool(project.work())
     assert facts() == IMAGES
@@ -150,9 +150,9 @@ def test_what_a_split_has_written_already_is_not_written_again(
 ) -> None:
     split_pool(project.work(), ignore, lambda: True)
     written: list[int] = []
-    plain: Callable[..., None] = project.store.tasks.set_batches
+    plain: Callable[..., None] = project.store.of(project.key).tasks.set_batches
     monkeypatch.setattr(
-        project.store.tasks, "set_batches", lambda key, values: written.extend(values) or plain(key, values)
+        project.store.of(project.key).tasks, "set_batches", lambda values: written.extend(values) or plain(values)
     )
     split_pool(project.work())
     assert sorted(written) == list(range(30, IMAGES))
@@ -166,11 +166,11 @@ def test_the_rest_of_a_failed_split_ends_its_failure(
     *_, kind, key, token = queue.jobs.pop()
     split_pool(project.work(), ignore, lambda: True)
     split_pool(project.work(), ignore, lambda: True)
-    project.store.jobs.take(key, kind, token, "w")
+    project.store.of(key).jobs.take(kind, token, "w")
     take_split(project)
-    assert project.store.tasks.counts(key, 0).unsplit == 20, "the job lives and will write them"
-    project.store.jobs.fail(key, kind, token, "disk full")
+    assert project.store.of(key).tasks.counts(0).unsplit == 20, "the job lives and will write them"
+    project.store.of(key).jobs.fail(kind, token, "disk full")
     monkeypatch.setattr("backend.loop.steps.pretext.SPLIT_AT_ONCE", IMAGES)  # as if most images were deleted meanwhile
     take_split(project)
     assert batches(project) == wanted(project)
-    assert project.store.jobs.all(key) == []
+    assert project.store.of(key).jobs.all() == []

@@ -47,11 +47,12 @@ class Project:
         self.store = Store(f"sqlite:///{folder / 'test.sqlite3'}", folder)
         self.context = Context(Settings(data_dir=folder, device="cpu"), self.store, SimpleNamespace())
         self.key = self.store.projects.connect(
-            studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config=CONFIG,
+            studio_project_id=1, created_ts="1", server="http://studio", token=None, backend_url=None,
+            label_config=CONFIG,
             extra_params=PARAMS,
         )[0].id  # fmt: skip
         self.truth = np.empty(0, np.int64)
-        if not self.store.tasks.pool_size(self.key):
+        if not self.store.of(self.key).tasks.pool_size():
             self.store.projects.set(self.key, image_side=SIDE)
             self.add(IMAGES)
         self.truth = pictures(IMAGES)[1]
@@ -62,8 +63,8 @@ class Project:
         first = open_bank(self.work()).append(images)
         self.truth = np.concatenate([self.truth, truth])
         ids = {first + i + 1: first + i for i in range(n)}  # task id: pool index
-        self.store.tasks.apply(self.key, [TaskChange(task, f"{task}.png", None, Answer.NONE, None) for task in ids])
-        self.store.tasks.images_fetched(self.key, ids)
+        self.store.of(self.key).tasks.apply([TaskChange(task, f"{task}.png", None, Answer.NONE, None) for task in ids])
+        self.store.of(self.key).tasks.images_fetched(ids)
 
     def work(self) -> Work:
         return Work(self.context, self.store.projects.get(self.key))
@@ -74,15 +75,15 @@ class Project:
 
     def asked(self, number: int) -> list[int]:
         """Return the task ids of the round's query and holdout."""
-        asks = self.store.rounds.asks(self.key, number, states=list(AskState))
+        asks = self.store.of(self.key).rounds.asks(number, states=list(AskState))
         return [ask.task_id for ask in asks if ask.role != AskRole.RESERVE]
 
     def answer(self, number: int) -> None:
         """Have the round served and all of its queue answered."""
-        self.store.rounds.go_live(self.key, number)
+        self.store.of(self.key).rounds.go_live(number)
         names = {task: CLASSES[self.truth[task - 1]] for task in self.asked(number)}
-        self.store.tasks.apply(
-            self.key, [TaskChange(task, f"{task}.png", None, Answer.LABELED, name) for task, name in names.items()]
+        self.store.of(self.key).tasks.apply(
+            [TaskChange(task, f"{task}.png", None, Answer.LABELED, name) for task, name in names.items()]
         )
 
 
@@ -123,7 +124,7 @@ def ignore(share: float) -> None:
 def test_every_first_query_of_the_extra_params_plans_round_zero(project: Project, caplog: pytest.LogCaptureFixture):
     queries = {}
     for name in CHOICES["first_query"]:
-        project.store.rounds.forget(project.key)
+        project.store.of(project.key).rounds.forget()
         work = project.configure(first_query=name)
         pretext(work, ignore)
         plan(work)
@@ -143,7 +144,7 @@ def test_every_sampler_of_the_extra_params_plans_the_round_after_a_training(
 ):
     shares: list[float] = []
     retrain(project.configure(sampler=name, joint=joint), shares.append)
-    current = project.store.rounds.current(project.key)
+    current = project.store.of(project.key).rounds.current()
     assert (current.number, current.state) == (1, RoundState.PLANNED)
     assert len(project.asked(1)) == K + 1
     assert not set(project.asked(1)) & set(project.asked(0))
@@ -157,13 +158,13 @@ def test_every_sampler_of_the_extra_params_plans_the_round_after_a_training(
 def test_a_sampler_chosen_after_the_training_waits_for_the_next(project: Project, caplog: pytest.LogCaptureFixture):
     retrain(project.configure(), ignore)
     extend(project.configure(sampler="vaal"))
-    assert "no labeledness for 'vaal' yet; asking by 'least_confidence'" in caplog.text
+    assert "no labeled_probability for 'vaal' yet; asking by 'least_confidence'" in caplog.text
 
 
 def test_a_first_query_chosen_after_the_pretext_training_waits_for_its_features(
     project: Project, caplog: pytest.LogCaptureFixture
 ):
-    project.store.rounds.forget(project.key)
+    project.store.of(project.key).rounds.forget()
     work = project.configure(first_query="kmeans")
     next(work.files.folder.glob("pretext-*-embeddings.npy")).unlink()  # an even first query would not have left them
     plan(work)
@@ -191,20 +192,20 @@ def test_two_models_are_compared_on_images_that_both_have_seen(project: Project)
     retrain(work, ignore)
     project.answer(1)
     retrain(project.work(), ignore)
-    both = project.store.rounds.get(project.key, 1)
+    both = project.store.of(project.key).rounds.get(1)
     assert both.holdout_size > 0
     assert both.holdout_gained - both.holdout_lost == both.holdout_correct - right_before(project, 0, both)
     project.add(IMAGES)
     pretext(project.work(), ignore)
     split_pool(project.work())
-    project.store.rounds.drop(project.key, 2)
+    project.store.of(project.key).rounds.drop(2)
     plan(project.work())
-    asks = project.store.rounds.asks(project.key, 2, states=list(AskState))
+    asks = project.store.of(project.key).rounds.asks(2, states=list(AskState))
     held = [ask.task_id for ask in asks if ask.role == AskRole.HOLDOUT]
     assert max(held) > IMAGES, "an image that the model before has not seen"
     project.answer(2)
     retrain(project.work(), ignore)
-    later = project.store.rounds.get(project.key, 2)
+    later = project.store.of(project.key).rounds.get(2)
     assert later.holdout_size > both.holdout_size
     assert (later.holdout_gained, later.holdout_lost) == (None, None)
 
@@ -212,7 +213,7 @@ def test_two_models_are_compared_on_images_that_both_have_seen(project: Project)
 def right_before(project: Project, number: int, row: RoundRow) -> int:
     """Count the holdout images of a round that an earlier round's model is right about."""
     probs = np.load(project.work().files.output(number, "probs"))
-    held = [index for index, _, holdout in project.store.tasks.labels(project.key) if holdout]
+    held = [index for index, _, holdout in project.store.of(project.key).tasks.labels() if holdout]
     assert len(held) == row.holdout_size
     return int((probs[held].argmax(axis=1) == project.truth[held]).sum())
 
@@ -221,12 +222,12 @@ def test_a_class_that_is_added_after_a_training_is_asked_like_any_other(project:
     retrain(project.configure(sampler="class_balanced"), ignore)
     wider = CONFIG.replace("</Choices>", '<Choice value="above"/></Choices>')
     project.store.projects.set(project.key, label_config=wider)
-    project.store.rounds.drop(project.key, 1)
+    project.store.of(project.key).rounds.drop(1)
     plan(project.work())
     assert len(project.asked(1)) == K + 1
     project.answer(1)
     retrain(project.work(), ignore)
-    assert project.store.rounds.get(project.key, 1).classes == [*CLASSES, "above"]
+    assert project.store.of(project.key).rounds.get(1).classes == [*CLASSES, "above"]
 
 
 @pytest.mark.parametrize("how", ["lost", "damaged", "older"])
@@ -245,7 +246,7 @@ def test_a_bank_that_does_not_hold_what_the_store_says_is_filled_again(tmp_path:
     with pytest.raises(Superseded, match="fetched again"):
         open_bank(project.work())
     images = IMAGES + 20 * (how == "older")
-    assert project.store.tasks.counts(project.key, 0).new == images
+    assert project.store.of(project.key).tasks.counts(0).new == images
     project.store.projects.set(project.key, image_side=SIDE)
     assert len(open_bank(project.work())) == 0
     project.store.close()

@@ -20,7 +20,7 @@ class Queue:
         self.hinted: list[int] = []
         self.broken: str | None = None
 
-    def hint(self, key: int) -> None:
+    def wake(self, key: int) -> None:
         if self.broken:
             raise QueueUnavailable(self.broken)
         self.hinted.append(key)
@@ -31,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
     for number in (1, 2, 3):
         store.projects.connect(
-            studio_id=number, created_ts="100", server="http://studio", token=None, backend_url=None,
+            studio_project_id=number, created_ts="100", server="http://studio", token=None, backend_url=None,
             label_config="<View/>", extra_params={},
         )  # fmt: skip
     store.projects.set(3, active=False)

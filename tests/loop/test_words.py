@@ -31,7 +31,8 @@ def test_a_file_that_cannot_be_written_for_want_of_room_is_named() -> None:
 def test_a_full_disk_is_told_although_nothing_can_be_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
     project, _ = store.projects.connect(
-        studio_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config="<View/>",
+        studio_project_id=1, created_ts="1", server="http://studio", token=None, backend_url=None,
+        label_config="<View/>",
         extra_params={},
     )  # fmt: skip
     assert "disk" not in str(read_status(store, project).error)

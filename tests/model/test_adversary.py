@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from model.learners.vaal import labeledness
+from model.learners.vaal import labeled_probability
 
 CPU = torch.device("cpu")
 
@@ -18,7 +18,7 @@ def features(n, seed=0):
 def test_images_unlike_everything_labeled_look_unlabeled():
     x, second = features(300)
     labeled = np.flatnonzero(~second)[:60]
-    found = labeledness(x, labeled, seed=0, device=CPU)
+    found = labeled_probability(x, labeled, seed=0, device=CPU)
     assert found.shape == (300,)
     assert ((found >= 0) & (found <= 1)).all()
     rest = np.setdiff1d(np.arange(300), labeled)
@@ -28,17 +28,17 @@ def test_images_unlike_everything_labeled_look_unlabeled():
 def test_labeledness_is_repeated_by_its_seed_and_touches_no_global_state():
     x, _ = features(80)
     state = torch.random.get_rng_state()
-    first, again = (labeledness(x, np.arange(10), seed=3, device=CPU) for _ in range(2))
+    first, again = (labeled_probability(x, np.arange(10), seed=3, device=CPU) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert not np.array_equal(first, labeledness(x, np.arange(10), seed=4, device=CPU))
+    assert not np.array_equal(first, labeled_probability(x, np.arange(10), seed=4, device=CPU))
 
 
 def test_nothing_and_everything_labeled_give_no_order():
     x, _ = features(20)
     for labeled in (np.empty(0, np.int64), np.arange(20)):
-        assert labeledness(x, labeled, seed=0, device=CPU).tolist() == [0.5] * 20
+        assert labeled_probability(x, labeled, seed=0, device=CPU).tolist() == [0.5] * 20
 
 
 def test_features_that_do_not_vary_do_no_harm():
-    assert np.isfinite(labeledness(np.ones((30, 4), np.float32), np.arange(5), seed=0, device=CPU)).all()
+    assert np.isfinite(labeled_probability(np.ones((30, 4), np.float32), np.arange(5), seed=0, device=CPU)).all()

@@ -27,7 +27,7 @@ def pictures(n, side=16, seed=0):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("learner")
     images, labels = pictures(300)
     bank = ImageBank.create(folder / "bank", 16)
@@ -37,8 +37,8 @@ def world(tmp_path_factory):
     return bank, labels, weights
 
 
-def run(world, folder, n=20, **more):
-    bank, labels, weights = world
+def run(experiment, folder, n=20, **more):
+    bank, labels, weights = experiment
     arguments = {
         "classes": 2,
         "out": folder / "m.pt",
@@ -52,29 +52,29 @@ def run(world, folder, n=20, **more):
 
 
 @pytest.mark.parametrize("init", ["pretext", "scratch"])
-def test_fit_learns_from_a_few_labels(world, tmp_path, init):
-    bank, labels, _ = world
-    summary = run(world, tmp_path, init=init)
+def test_fit_learns_from_a_few_labels(experiment, tmp_path, init):
+    bank, labels, _ = experiment
+    summary = run(experiment, tmp_path, init=init)
     assert (summary.init, summary.network, summary.epochs) == (init, "compact", 8)
     assert summary.train_accuracy == 1.0
     assert Learner.load(tmp_path / "m.pt", device="cpu").evaluate(bank, np.arange(20, 300), labels[20:]) > 0.9
     assert not (tmp_path / "c.pt").exists()
 
 
-def test_fit_starts_from_the_pretext_backbone(world):
-    bank, _, weights = world
+def test_fit_starts_from_the_pretext_backbone(experiment):
+    bank, _, weights = experiment
     start = choose_start("pretext", "auto", weights, bank.side, torch.device("cpu"))
     backbone = start.build(bank.side, 2, 0, Parts()).backbone.state_dict()
     trained = read_weights(weights)["module"]
     assert all(torch.equal(value, trained[f"backbone.{key}"]) for key, value in backbone.items())
 
 
-def test_fit_from_scratch_where_the_pretext_network_is_another(world, tmp_path):
-    assert run(world, tmp_path, network="resnet18", epochs=1, n=4).init == "scratch"
-    assert run(world, tmp_path, pretext_weights=None, epochs=1, n=4).init == "scratch"
+def test_fit_from_scratch_where_the_pretext_network_is_another(experiment, tmp_path):
+    assert run(experiment, tmp_path, network="resnet18", epochs=1, n=4).init == "scratch"
+    assert run(experiment, tmp_path, pretext_weights=None, epochs=1, n=4).init == "scratch"
 
 
-def test_fit_does_not_go_on_from_the_checkpoint_of_another_start(world, tmp_path, monkeypatch):
+def test_fit_does_not_go_on_from_the_checkpoint_of_another_start(experiment, tmp_path, monkeypatch):
     often = replace(RECIPES["auto"], plan=replace(RECIPES["auto"].plan, checkpoint_s=0.0))
     monkeypatch.setitem(RECIPES, "auto", often)  # a quick machine would stop before the first checkpoint
 
@@ -82,11 +82,11 @@ def test_fit_does_not_go_on_from_the_checkpoint_of_another_start(world, tmp_path
         if share > 0.5:
             raise KeyboardInterrupt
 
-    run(world, tmp_path / "calm", init="pretext")
+    run(experiment, tmp_path / "calm", init="pretext")
     with pytest.raises(KeyboardInterrupt):
-        run(world, tmp_path, pretext_weights=drawn_anew(world[2], tmp_path / "p.pt"), progress=stop)
+        run(experiment, tmp_path, pretext_weights=drawn_anew(experiment[2], tmp_path / "p.pt"), progress=stop)
     assert (tmp_path / "c.pt").exists()
-    run(world, tmp_path, init="pretext")
+    run(experiment, tmp_path, init="pretext")
     calm, found = (read_weights(folder / "m.pt")["module"] for folder in (tmp_path / "calm", tmp_path))
     assert all(torch.equal(value, found[key]) for key, value in calm.items())
 
@@ -101,16 +101,16 @@ def drawn_anew(weights, path):
     return path
 
 
-def test_fit_does_not_use_a_backbone_that_is_of_no_use(world, tmp_path):
-    content = read_weights(world[2])
+def test_fit_does_not_use_a_backbone_that_is_of_no_use(experiment, tmp_path):
+    content = read_weights(experiment[2])
     content["backbone_prefix"] = None
     write_weights(tmp_path / "p.pt", content)
-    assert run(world, tmp_path, pretext_weights=tmp_path / "p.pt", epochs=1).init == "scratch"
+    assert run(experiment, tmp_path, pretext_weights=tmp_path / "p.pt", epochs=1).init == "scratch"
 
 
 @pytest.mark.parametrize(("n", "classes"), [(1, 1), (1, 3), (2, 2), (7, 5)])
-def test_fit_works_from_one_label_and_one_class_on(world, tmp_path, n, classes):
-    bank, _, weights = world
+def test_fit_works_from_one_label_and_one_class_on(experiment, tmp_path, n, classes):
+    bank, _, weights = experiment
     fit(
         bank, np.arange(n), np.arange(n) % classes, classes=classes,
         out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt", pretext_weights=weights, device="cpu", epochs=2,
@@ -120,24 +120,24 @@ def test_fit_works_from_one_label_and_one_class_on(world, tmp_path, n, classes):
     np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_fit_repeats_with_its_seed(world, tmp_path):
-    bank = world[0]
+def test_fit_repeats_with_its_seed(experiment, tmp_path):
+    bank = experiment[0]
     probs = []
     for seed in (0, 0, 1):
-        run(world, tmp_path, epochs=2, seed=seed)
+        run(experiment, tmp_path, epochs=2, seed=seed)
         probs.append(Learner.load(tmp_path / "m.pt", device="cpu").predict(bank).probs)
     np.testing.assert_array_equal(probs[0], probs[1])
     assert not np.array_equal(probs[0], probs[2])
 
 
-def test_fit_goes_on_after_a_stop_to_the_same_weights(world, tmp_path, monkeypatch):
+def test_fit_goes_on_after_a_stop_to_the_same_weights(experiment, tmp_path, monkeypatch):
 
     import model.learners.own_network as learner
 
     recipe = learner.RECIPES["auto"]
     monkeypatch.setitem(learner.RECIPES, "auto", replace(recipe, plan=replace(recipe.plan, checkpoint_s=0.0)))
     monkeypatch.setattr("model.training.loop.REPORT_EVERY_S", 0.0)
-    run(world, tmp_path)
+    run(experiment, tmp_path)
     undisturbed = read_weights(tmp_path / "m.pt")["module"]
 
     def stop(share):
@@ -145,21 +145,21 @@ def test_fit_goes_on_after_a_stop_to_the_same_weights(world, tmp_path, monkeypat
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        run(world, tmp_path, out=tmp_path / "n.pt", progress=stop)
+        run(experiment, tmp_path, out=tmp_path / "n.pt", progress=stop)
     assert not (tmp_path / "n.pt").exists()
     shares = []
-    run(world, tmp_path, out=tmp_path / "n.pt", progress=shares.append)
+    run(experiment, tmp_path, out=tmp_path / "n.pt", progress=shares.append)
     resumed = read_weights(tmp_path / "n.pt")["module"]
     assert shares[0] > 0
     assert all(torch.equal(resumed[key], undisturbed[key]) for key in undisturbed)
 
 
-def test_fit_mirrors_only_where_pool_and_labels_allow_it(world, tmp_path):
-    assert not run(world, tmp_path, epochs=1).mirrored  # the mirror image of a picture is of the other class
-    bank, labels, weights = world
+def test_fit_mirrors_only_where_pool_and_labels_allow_it(experiment, tmp_path):
+    assert not run(experiment, tmp_path, epochs=1).mirrored  # the mirror image of a picture is of the other class
+    bank, labels, weights = experiment
     assert run((bank, np.zeros_like(labels), weights), tmp_path, epochs=1).mirrored
     images, _ = pictures(300)
-    one_sided = images[world[1] == 0]
+    one_sided = images[experiment[1] == 0]
     bank = ImageBank.create(tmp_path / "bank", 16)
     bank.append(one_sided)
     assert not run((bank, np.zeros(300, np.int64), None), tmp_path, epochs=1).mirrored
@@ -169,23 +169,23 @@ def test_fit_mirrors_only_where_pool_and_labels_allow_it(world, tmp_path):
     ("indices", "labels", "classes"),
     [([], [], 2), ([0, 1], [0], 2), ([0], [2], 2), ([0], [-1], 2), ([300], [0], 2), ([-1], [0], 2)],
 )
-def test_fit_refuses_labels_that_do_not_fit(world, tmp_path, indices, labels, classes):
+def test_fit_refuses_labels_that_do_not_fit(experiment, tmp_path, indices, labels, classes):
     with pytest.raises(BadInput):
         fit(
-            world[0], np.array(indices, np.int64), np.array(labels, np.int64), classes=classes, out=tmp_path / "m.pt",
-            checkpoint=tmp_path / "c.pt", device="cpu",
+            experiment[0], np.array(indices, np.int64), np.array(labels, np.int64), classes=classes,
+            out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt", device="cpu",
         )  # fmt: skip
 
 
 @pytest.mark.parametrize("change", [{"network": "origami"}, {"init": "origami"}, {"recipe": "origami"}])
-def test_fit_refuses_unknown_names(world, tmp_path, change):
+def test_fit_refuses_unknown_names(experiment, tmp_path, change):
     with pytest.raises(UnknownName, match="origami"):
-        run(world, tmp_path, **change)
+        run(experiment, tmp_path, **change)
 
 
-def test_predict_gives_the_rows_asked_for(world, tmp_path):
-    bank = world[0]
-    run(world, tmp_path, epochs=1)
+def test_predict_gives_the_rows_asked_for(experiment, tmp_path):
+    bank = experiment[0]
+    run(experiment, tmp_path, epochs=1)
     learner = Learner.load(tmp_path / "m.pt", device="cpu")
     whole = learner.predict(bank, needs=EMBEDDINGS)
     some = learner.predict(bank, np.array([299, 0, 7]), needs=EMBEDDINGS)
@@ -197,9 +197,9 @@ def test_predict_gives_the_rows_asked_for(world, tmp_path):
     assert learner.predict(bank, np.empty(0, np.int64)).probs.shape == (0, 2)
 
 
-def test_predict_is_the_softmax_of_the_saved_network(world, tmp_path):
-    bank = world[0]
-    run(world, tmp_path, epochs=1)
+def test_predict_is_the_softmax_of_the_saved_network(experiment, tmp_path):
+    bank = experiment[0]
+    run(experiment, tmp_path, epochs=1)
     learner = Learner.load(tmp_path / "m.pt", device="cpu")
     state = read_weights(tmp_path / "m.pt")["module"]
     outputs = learner.predict(bank, np.arange(5), needs=EMBEDDINGS)
@@ -208,25 +208,25 @@ def test_predict_is_the_softmax_of_the_saved_network(world, tmp_path):
     np.testing.assert_allclose(outputs.probs, expected, rtol=1e-2)  # features are kept with three digits
 
 
-def test_predict_reports_progress(world, tmp_path):
-    run(world, tmp_path, epochs=1)
+def test_predict_reports_progress(experiment, tmp_path):
+    run(experiment, tmp_path, epochs=1)
     shares = []
-    Learner.load(tmp_path / "m.pt", device="cpu").predict(world[0], progress=shares.append)
+    Learner.load(tmp_path / "m.pt", device="cpu").predict(experiment[0], progress=shares.append)
     assert (shares[0], shares[-1]) == (0.0, 1.0)
 
 
-def test_learner_that_is_not_there_or_damaged_is_refused(world, tmp_path):
+def test_learner_that_is_not_there_or_damaged_is_refused(experiment, tmp_path):
     with pytest.raises(ModelError, match="no weights"):
         Learner.load(tmp_path / "nowhere.pt")
     (tmp_path / "m.pt").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="damaged"):
         Learner.load(tmp_path / "m.pt")
     with pytest.raises(ModelError, match="no main model"):
-        Learner.load(world[2])  # pretext weights
+        Learner.load(experiment[2])  # pretext weights
 
 
-def test_learner_refuses_a_bank_of_another_side(world, tmp_path):
-    run(world, tmp_path, epochs=1)
+def test_learner_refuses_a_bank_of_another_side(experiment, tmp_path):
+    run(experiment, tmp_path, epochs=1)
     with pytest.raises(BadInput, match="16 pixels, the bank has 32"):
         Learner.load(tmp_path / "m.pt", device="cpu").predict(ImageBank.create(tmp_path / "bank", 32))
 

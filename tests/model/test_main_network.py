@@ -12,7 +12,7 @@ from model.networks.main import DROPOUT, MEMBERS, LossPrediction, MainNetwork, P
 from model.querying.samplers.entropy import entropy
 from model.training.loop import read_weights
 
-NEEDS = ("mutual_information", "ensemble_probs", "predicted_losses", "detached_losses", "labeledness")
+NEEDS = ("mutual_information", "ensemble_probs", "predicted_losses", "detached_losses", "labeled_probability")
 
 
 def pictures(n, side=16, seed=0):
@@ -26,7 +26,7 @@ def pictures(n, side=16, seed=0):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("main")
     images, labels = pictures(90)
     bank = ImageBank.create(folder / "bank", 16)
@@ -34,8 +34,8 @@ def world(tmp_path_factory):
     return bank, labels
 
 
-def run(world, folder, *needs, n=20, **more):
-    bank, labels = world
+def run(experiment, folder, *needs, n=20, **more):
+    bank, labels = experiment
     arguments = {"classes": 2, "out": folder / "m.pt", "checkpoint": folder / "c.pt", "device": "cpu", "epochs": 2}
     summary = fit(bank, np.arange(n), labels[:n], init="scratch", needs=frozenset(needs), **{**arguments, **more})
     return summary, Learner.load(folder / "m.pt", device="cpu")
@@ -79,9 +79,9 @@ def test_loss_prediction_gives_one_number_an_image():
 
 
 @pytest.mark.parametrize("need", NEEDS)
-def test_a_need_that_a_fit_was_told_of_is_served_for_the_whole_pool(world, tmp_path, need):
-    _, learner = run(world, tmp_path, need)
-    outputs = learner.predict(world[0], needs=frozenset({need}))
+def test_a_need_that_a_fit_was_told_of_is_served_for_the_whole_pool(experiment, tmp_path, need):
+    _, learner = run(experiment, tmp_path, need)
+    outputs = learner.predict(experiment[0], needs=frozenset({need}))
     array = getattr(outputs, need)
     shapes = {"ensemble_probs": (MEMBERS, 90, 2)}
     assert array.shape == shapes.get(need, (90,))
@@ -89,29 +89,30 @@ def test_a_need_that_a_fit_was_told_of_is_served_for_the_whole_pool(world, tmp_p
     assert len(np.unique(array)) > 50  # it tells images apart
     others = set(NEEDS) - {need}
     assert all(getattr(outputs, name) is None for name in others)
-    again = learner.predict(world[0], needs=frozenset({need}))
+    again = learner.predict(experiment[0], needs=frozenset({need}))
     np.testing.assert_array_equal(array, getattr(again, need))
 
 
 @pytest.mark.parametrize("need", NEEDS[:-1])
-def test_a_need_that_a_fit_was_not_told_of_is_refused(world, tmp_path, need):
-    _, learner = run(world, tmp_path, epochs=1)
+def test_a_need_that_a_fit_was_not_told_of_is_refused(experiment, tmp_path, need):
+    _, learner = run(experiment, tmp_path, epochs=1)
     with pytest.raises(BadInput, match=f"not trained to give {need}"):
-        learner.predict(world[0], needs=frozenset({need}))
-    with pytest.raises(BadInput, match="labeledness"):
-        learner.predict(world[0], np.arange(3), needs=frozenset({"labeledness"}))
+        learner.predict(experiment[0], needs=frozenset({need}))
+    with pytest.raises(BadInput, match="labeled_probability"):
+        learner.predict(experiment[0], np.arange(3), needs=frozenset({"labeled_probability"}))
 
 
-def test_needs_that_take_no_training_leave_the_model_as_it_is(world, tmp_path):
+def test_needs_that_take_no_training_leave_the_model_as_it_is(experiment, tmp_path):
     plain, served = (
-        run(world, tmp_path, *needs)[1].predict(world[0]).probs for needs in ((), ("labeledness", "probs"))
+        run(experiment, tmp_path, *needs)[1].predict(experiment[0]).probs
+        for needs in ((), ("labeled_probability", "probs"))
     )
     np.testing.assert_array_equal(plain, served)
 
 
-def test_the_first_member_of_an_ensemble_is_the_single_model_and_the_others_are_not(world, tmp_path):
-    single = run(world, tmp_path)[1].predict(world[0]).probs
-    outputs = run(world, tmp_path, "ensemble_probs")[1].predict(world[0], needs=frozenset({"ensemble_probs"}))
+def test_the_first_member_of_an_ensemble_is_the_single_model_and_the_others_are_not(experiment, tmp_path):
+    single = run(experiment, tmp_path)[1].predict(experiment[0]).probs
+    outputs = run(experiment, tmp_path, "ensemble_probs")[1].predict(experiment[0], needs=frozenset({"ensemble_probs"}))
     np.testing.assert_array_equal(outputs.probs, single)
     np.testing.assert_array_equal(outputs.ensemble_probs[0], single)
     distances = [
@@ -120,9 +121,9 @@ def test_the_first_member_of_an_ensemble_is_the_single_model_and_the_others_are_
     assert min(distances) > 1e-3
 
 
-def test_an_ensemble_reports_one_progress_and_leaves_no_checkpoint(world, tmp_path):
+def test_an_ensemble_reports_one_progress_and_leaves_no_checkpoint(experiment, tmp_path):
     shares = []
-    run(world, tmp_path, "ensemble_probs", progress=shares.append)
+    run(experiment, tmp_path, "ensemble_probs", progress=shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert not list(tmp_path.glob("c*.pt"))
@@ -134,9 +135,9 @@ def test_mutual_information_by_hand():
     assert found.tolist() == pytest.approx([np.log(2), 0, 0])
 
 
-def test_mutual_information_of_the_pool_is_that_of_its_passes_by_the_definition(world, tmp_path):
-    _, learner = run(world, tmp_path, "mutual_information", epochs=8)
-    outputs = learner.predict(world[0], needs=frozenset({"mutual_information", "embeddings"}))
+def test_mutual_information_of_the_pool_is_that_of_its_passes_by_the_definition(experiment, tmp_path):
+    _, learner = run(experiment, tmp_path, "mutual_information", epochs=8)
+    outputs = learner.predict(experiment[0], needs=frozenset({"mutual_information", "embeddings"}))
     masks, head = learner._masks(), learner.network.head
     with torch.inference_mode():
         passes = head(torch.from_numpy(outputs.embeddings).float() * masks[:, None]).softmax(dim=2).numpy()  # (T, N, C)
@@ -149,15 +150,15 @@ def test_mutual_information_of_the_pool_is_that_of_its_passes_by_the_definition(
     assert np.abs(passes.mean(axis=0) - outputs.probs).mean() < 0.15
 
 
-def test_dropout_masks_keep_half_and_are_scaled(world, tmp_path):
-    masks = run(world, tmp_path, "mutual_information", epochs=1)[1]._masks()
+def test_dropout_masks_keep_half_and_are_scaled(experiment, tmp_path):
+    masks = run(experiment, tmp_path, "mutual_information", epochs=1)[1]._masks()
     assert masks.unique().tolist() == [0.0, 1 / (1 - DROPOUT)]
     assert float(masks.mean()) == pytest.approx(1, abs=0.05)
 
 
-def test_predicted_losses_are_higher_where_labels_contradict_the_picture(world, tmp_path):
+def test_predicted_losses_are_higher_where_labels_contradict_the_picture(experiment, tmp_path):
     """Half of the bright-left pictures are called the other class: their loss cannot be low, whatever is learned."""
-    bank, labels = world
+    bank, labels = experiment
     noisy = labels.copy()
     left = np.flatnonzero(labels[:60] == 0)
     noisy[left[::2]] = 1
@@ -170,25 +171,27 @@ def test_predicted_losses_are_higher_where_labels_contradict_the_picture(world, 
     assert predicted[unseen][labels[unseen] == 0].mean() > predicted[unseen][labels[unseen] == 1].mean()
 
 
-def test_joint_training_learns_the_labels_too_and_leaves_its_projector_behind(world, tmp_path):
-    bank, labels = world
-    _, learner = run(world, tmp_path, joint="barlow_twins", epochs=6)
+def test_joint_training_learns_the_labels_too_and_leaves_its_projector_behind(experiment, tmp_path):
+    bank, labels = experiment
+    _, learner = run(experiment, tmp_path, joint="barlow_twins", epochs=6)
     assert learner.evaluate(bank, np.arange(20, 90), labels[20:]) > 0.9
     assert not [key for key in read_weights(tmp_path / "m.pt")["module"] if key.startswith("twins")]
 
 
-def test_joint_training_trains_on_the_pool_besides(world, tmp_path):
-    alone, joint = (run(world, tmp_path, joint=name)[1].predict(world[0]).probs for name in ("none", "barlow_twins"))
+def test_joint_training_trains_on_the_pool_besides(experiment, tmp_path):
+    alone, joint = (
+        run(experiment, tmp_path, joint=name)[1].predict(experiment[0]).probs for name in ("none", "barlow_twins")
+    )
     assert np.abs(alone - joint).max() > 1e-3
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-@pytest.mark.parametrize("need", ["predicted_losses", "mutual_information", "labeledness"])
-def test_parts_work_from_one_label_on(world, tmp_path, need, n):
-    _, learner = run(world, tmp_path, need, n=n, joint="barlow_twins", epochs=1)
-    assert np.isfinite(getattr(learner.predict(world[0], needs=frozenset({need})), need)).all()
+@pytest.mark.parametrize("need", ["predicted_losses", "mutual_information", "labeled_probability"])
+def test_parts_work_from_one_label_on(experiment, tmp_path, need, n):
+    _, learner = run(experiment, tmp_path, need, n=n, joint="barlow_twins", epochs=1)
+    assert np.isfinite(getattr(learner.predict(experiment[0], needs=frozenset({need})), need)).all()
 
 
-def test_an_unknown_joint_training_is_refused(world, tmp_path):
+def test_an_unknown_joint_training_is_refused(experiment, tmp_path):
     with pytest.raises(UnknownName, match=r"joint training 'twins'.*barlow_twins, none"):
-        run(world, tmp_path, joint="twins")
+        run(experiment, tmp_path, joint="twins")

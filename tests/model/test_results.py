@@ -5,11 +5,11 @@ import sys
 import pytest
 
 from model.errors import BadInput
-from model.lab.experiment import Setting
+from model.lab.experiment import ExperimentConfig
 from model.lab.results import Results
 
-SETTING = Setting(data="digits", rounds=2, k=10)
-OTHER = Setting(data="digits", rounds=2, k=11)
+SETTING = ExperimentConfig(data="digits", rounds=2, k=10)
+OTHER = ExperimentConfig(data="digits", rounds=2, k=11)
 
 
 def begun(path, *rows):
@@ -54,8 +54,9 @@ def test_results_that_another_process_writes_are_refused_until_it_ends(tmp_path)
     begun(tmp_path / "r.json", {"round": 0})
     hold = (
         "import sys; from pathlib import Path; from model.lab.results import Results\n"
-        "from model.lab.experiment import Setting\n"
-        "with Results(Path(sys.argv[1]), Setting(data='digits', rounds=2, k=10)): print('held', flush=True), input()"
+        "from model.lab.experiment import ExperimentConfig\n"
+        "with Results(Path(sys.argv[1]), ExperimentConfig(data='digits', rounds=2, k=10)):"
+        " print('held', flush=True), input()"
     )
     command = [sys.executable, "-c", hold, str(tmp_path / "r.json")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:

@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 from model.errors import BadInput, UnknownName
-from model.lab.experiment import Setting
+from model.lab.experiment import ExperimentConfig
 from model.lab.learning_curves import Row
 from model.lab.results import Results
 from model.lab.simulate import Strategy, _done, main, parse_strategy
 
-SETTING = Setting(data="digits", rounds=2, k=10)
+SETTING = ExperimentConfig(data="digits", rounds=2, k=10)
 
 
 def test_parse_strategy_reads_four_parts():
@@ -142,7 +142,9 @@ def test_simulation_refuses_before_any_training_and_leaves_the_file_free(tmp_pat
     assert run(path, "random", *FAULTS[words]) == 2
     assert words in capsys.readouterr().err
     assert not list(path.with_suffix(".work").rglob("*.pt"))
-    with Results(path, Setting(data="digits", rounds=1, k=1)) as results:  # nothing was noted of the other setting
+    with Results(
+        path, ExperimentConfig(data="digits", rounds=1, k=1)
+    ) as results:  # nothing was noted of the other setting
         assert results.rows == []
 
 

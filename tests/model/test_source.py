@@ -4,7 +4,7 @@ from PIL import Image
 
 from model.errors import BadInput, ModelError
 from model.lab.arguments import check
-from model.lab.experiment import Setting
+from model.lab.experiment import ExperimentConfig
 from model.lab.sources import load_source
 
 
@@ -61,4 +61,4 @@ def test_pretrained_weights_that_cannot_be_had_are_missed_at_once(monkeypatch):
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", unreachable)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
     with pytest.raises(ModelError, match="could not be downloaded"):
-        check(Setting(data="digits", rounds=1, k=1), {"pretext", "pretrained"}, "cpu")
+        check(ExperimentConfig(data="digits", rounds=1, k=1), {"pretext", "pretrained"}, "cpu")

@@ -5,61 +5,61 @@ import numpy as np
 import pytest
 
 from model.errors import BadInput
-from model.evaluation.forecast import Measured, outlook
+from model.evaluation.forecast import RoundResult, forecast
 from model.lab.learning_curves import Row
 from model.lab.stopping import main
 from model.lab.stopping_rules import cover, judge, runs_of
 
 
-def learner(exponent: float, start: float, rounds: int, holdout: int) -> list[Measured]:
+def learner(exponent: float, start: float, rounds: int, holdout: int) -> list[RoundResult]:
     """A curve that the power law describes exactly: 100 labels a round, the error ``start`` after the first."""
     history, before = [], 0
     for number in range(1, rounds + 1):
         correct = round(holdout * (1 - start * number**-exponent))
         gained = correct - before if history else None
         lost = 0 if history else None
-        history.append(Measured(100 * number, holdout, correct, gained, lost, None))
+        history.append(RoundResult(100 * number, holdout, correct, gained, lost, None))
         before = correct
     return history
 
 
 def test_the_forecast_goes_on_with_the_curve() -> None:
     history = learner(0.5, 0.4, 6, holdout=5000)
-    found = outlook(history, 100)
+    found = forecast(history, 100)
     assert found.gain == pytest.approx(0.4 * (6**-0.5 - 7**-0.5), abs=0.004)
     assert found.low < found.gain < found.high
     assert found.advice == "continue"
 
 
 def test_a_flat_curve_says_stop() -> None:
-    flat = [Measured(100 * n, 400, 380, 2, 2, 0.99) for n in range(3, 7)]
-    found = outlook(flat, 100)
+    flat = [RoundResult(100 * n, 400, 380, 2, 2, 0.99) for n in range(3, 7)]
+    found = forecast(flat, 100)
     assert found.advice == "stop"
     assert found.gain < 0.005
     assert found.low < 0 < found.high < 0.02
 
 
 def test_a_small_holdout_never_says_stop() -> None:
-    flat = [Measured(100 * n, 400, 380, 2, 2, 0.99) for n in range(3, 7)]
-    assert outlook([replace(one, size=19, correct=19, gained=0, lost=0) for one in flat], 100).advice != "stop"
+    flat = [RoundResult(100 * n, 400, 380, 2, 2, 0.99) for n in range(3, 7)]
+    assert forecast([replace(one, size=19, correct=19, gained=0, lost=0) for one in flat], 100).advice != "stop"
 
 
 def test_pairs_on_the_same_images_tell_more_than_two_levels() -> None:
-    pairs = [Measured(200, 200, 160), Measured(300, 200, 162, 3, 1)]
-    levels = [Measured(200, 200, 160), Measured(300, 200, 162)]
-    narrow, wide = (outlook(history, 100) for history in (pairs, levels))
+    pairs = [RoundResult(200, 200, 160), RoundResult(300, 200, 162, 3, 1)]
+    levels = [RoundResult(200, 200, 160), RoundResult(300, 200, 162)]
+    narrow, wide = (forecast(history, 100) for history in (pairs, levels))
     assert narrow.high - narrow.low < wide.high - wide.low
 
 
 def test_models_that_agree_leave_little_to_gain() -> None:
-    apart = [Measured(200, 20, 16), Measured(300, 20, 17, 2, 1, 0.5)]
-    alike = [Measured(200, 20, 16), Measured(300, 20, 17, 2, 1, 0.98)]
-    assert outlook(alike, 100).gain < outlook(apart, 100).gain
+    apart = [RoundResult(200, 20, 16), RoundResult(300, 20, 17, 2, 1, 0.5)]
+    alike = [RoundResult(200, 20, 16), RoundResult(300, 20, 17, 2, 1, 0.98)]
+    assert forecast(alike, 100).gain < forecast(apart, 100).gain
 
 
 def test_more_labels_add_more() -> None:
     history = learner(0.4, 0.3, 4, holdout=500)
-    gains = [outlook(history, labels).gain for labels in (10, 100, 400)]
+    gains = [forecast(history, labels).gain for labels in (10, 100, 400)]
     assert gains == sorted(gains)
 
 
@@ -67,24 +67,24 @@ def test_more_labels_add_more() -> None:
     "history",
     [
         [],
-        [Measured(100, 10, 8)],
-        [Measured(100, 0, 0), Measured(200, 0, 0)],
-        [Measured(0, 5, 1), Measured(100, 10, 8)],
-        [Measured(100, 10, 8), Measured(100, 10, 8, 0, 0)],  # no label came between them
+        [RoundResult(100, 10, 8)],
+        [RoundResult(100, 0, 0), RoundResult(200, 0, 0)],
+        [RoundResult(0, 5, 1), RoundResult(100, 10, 8)],
+        [RoundResult(100, 10, 8), RoundResult(100, 10, 8, 0, 0)],  # no label came between them
     ],
 )
-def test_without_two_models_to_compare_nothing_is_said(history: list[Measured]) -> None:
-    assert outlook(history, 100) is None
+def test_without_two_models_to_compare_nothing_is_said(history: list[RoundResult]) -> None:
+    assert forecast(history, 100) is None
 
 
 def test_nothing_is_said_when_nothing_is_left_to_ask() -> None:
-    assert outlook(learner(0.4, 0.3, 4, holdout=500), 0) is None
+    assert forecast(learner(0.4, 0.3, 4, holdout=500), 0) is None
 
 
 @pytest.mark.parametrize("wrong", [(100, 10, 11), (100, 10, -1), (-1, 10, 5), (100, 10, 5, 6, 5)])
 def test_counts_that_do_not_fit_are_refused(wrong: tuple[int, ...]) -> None:
     with pytest.raises(BadInput):
-        Measured(*wrong)
+        RoundResult(*wrong)
 
 
 def test_the_interval_holds_what_it_promises_on_curves_of_its_kind() -> None:
@@ -94,13 +94,13 @@ def test_the_interval_holds_what_it_promises_on_curves_of_its_kind() -> None:
         exponent, start = generator.uniform(0.2, 0.8), generator.uniform(0.1, 0.6)
         accuracy = 1 - start * np.arange(1, 8.0) ** -exponent
         right = generator.random((7, 300)) < accuracy[:, None]
-        history = [Measured(100, 300, int(right[0].sum()))]
+        history = [RoundResult(100, 300, int(right[0].sum()))]
         for number in range(1, 6):
             now, last = right[number], right[number - 1]
             history.append(
-                Measured(100 * number + 100, 300, int(now.sum()), int((now & ~last).sum()), int((last & ~now).sum()))
+                RoundResult(100 * number + 100, 300, int(now.sum()), int((now & ~last).sum()), int((last & ~now).sum()))
             )
-        found = outlook(history, 100)
+        found = forecast(history, 100)
         inside.append(found.low <= accuracy[6] - accuracy[5] <= found.high)
     assert np.mean(inside) >= 0.93
 

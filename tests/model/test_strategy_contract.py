@@ -28,7 +28,7 @@ def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=2
         "ensemble_probs": generator.dirichlet(np.full(5, 0.5), (3, size)).astype(np.float32),
         "predicted_losses": generator.normal(size=size).astype(np.float32),
         "detached_losses": generator.normal(size=size).astype(np.float32),
-        "labeledness": generator.random(size, np.float32),
+        "labeled_probability": generator.random(size, np.float32),
         "pretext_embeddings": generator.normal(size=(size, 6)).astype(np.float32),
     }
     if copies:

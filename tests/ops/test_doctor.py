@@ -56,7 +56,7 @@ def test_nothing_started_is_said_with_the_command_that_starts_it(tmp_path: Path)
         "WRONG redis", "WRONG workers", "WRONG web",
     ]  # fmt: skip
     assert "python -m backend serve" in done.stdout
-    assert lines[-1] == "3 thing(s) to mend."
+    assert lines[-1] == "3 thing(s) to fix."
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
@@ -82,14 +82,14 @@ def test_a_damaged_database_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(Settings(data_dir=tmp_path), "disk").ok
     monkeypatch.setattr(machine, "LOW_BYTES", 10**18)
-    assert "make room" in (found(Settings(data_dir=tmp_path), "disk").mend or "")
+    assert "make room" in (found(Settings(data_dir=tmp_path), "disk").fix or "")
 
 
 @pytest.mark.parametrize("url", ["localhost:6399", "redis://h:abc/0", "foo"])
 def test_an_address_that_is_no_redis_is_named(tmp_path: Path, url: str) -> None:
     finding = found(Settings(data_dir=tmp_path, redis_url=url), "redis")
     assert finding.text.startswith("REDIS_URL: ")
-    assert "mend REDIS_URL" in (finding.mend or "")
+    assert "mend REDIS_URL" in (finding.fix or "")
 
 
 @pytest.mark.parametrize("url", ["foo", "postgres://x/y"])
@@ -108,7 +108,7 @@ def test_a_full_redis_is_named(tmp_path: Path) -> None:
         redis.config_set("maxmemory", 0)
         redis.close()
     assert "takes no data" in finding.text
-    assert "maxmemory" in (finding.mend or "")
+    assert "maxmemory" in (finding.fix or "")
     assert not found(settings, "redis").ok, "it is gone now"
 
 
@@ -170,13 +170,13 @@ class Connected:
         info = self.studio.project(self.id)
         tasks = self.studio.task_ids(self.id)
         row, _ = self.store.projects.connect(
-            studio_id=self.id, created_ts=str(info.created_ts), server=self.server.url, token=self.server.token,
+            studio_project_id=self.id, created_ts=str(info.created_ts), server=self.server.url, token=self.server.token,
             backend_url=web.url, label_config=CONFIG, extra_params={},
         )  # fmt: skip
-        self.store.tasks.apply(row.id, [TaskChange(task, "x", None, Answer.NONE, None) for task in tasks])
-        self.store.rounds.plan(row.id, 0, VERSION, [Ask(tasks[0], 0.5, AskRole.QUERY)])
-        self.store.rounds.mark(row.id, 0, tasks[:1], AskState.POSTED)
-        self.store.rounds.go_live(row.id, 0)
+        self.store.of(row.id).tasks.apply([TaskChange(task, "x", None, Answer.NONE, None) for task in tasks])
+        self.store.of(row.id).rounds.plan(0, VERSION, [Ask(tasks[0], 0.5, AskRole.QUERY)])
+        self.store.of(row.id).rounds.mark(0, tasks[:1], AskState.POSTED)
+        self.store.of(row.id).rounds.go_live(0)
         self.studio.import_predictions(self.id, [Prediction(tasks[0], 0.5, VERSION)])
         self.studio.update_project(self.id, sampling="Uncertainty sampling", model_version=VERSION)
         secret = self.store.projects.webhook_secret(row) or ""
@@ -243,7 +243,7 @@ def test_a_missing_and_a_foreign_webhook_are_named(connect, label_studio: LabelS
 def test_a_disconnected_and_a_deleted_project_are_named(connect, label_studio: LabelStudioServer) -> None:
     project = connect(label_studio)
     project.person.call("DELETE", f"/api/ml/{project.model}")
-    assert "connect this backend" in (project.wrong()["connection"].mend or "")
+    assert "connect this backend" in (project.wrong()["connection"].fix or "")
     project.person.call("DELETE", f"/api/projects/{project.id}/")
     assert "not in Label Studio any more" in project.wrong()["project"].text
 
@@ -251,7 +251,7 @@ def test_a_disconnected_and_a_deleted_project_are_named(connect, label_studio: L
 def test_a_double_connection_is_named(connect, model: Web, label_studio: LabelStudioServer) -> None:
     project = connect(label_studio)
     project.person.connect_backend(project.id, model.url)
-    assert "delete all but one" in (project.wrong()["connection"].mend or "")
+    assert "delete all but one" in (project.wrong()["connection"].fix or "")
 
 
 def test_a_refused_token_is_named_with_its_kind(connect, label_studio: LabelStudioServer) -> None:
@@ -263,15 +263,15 @@ def test_a_refused_token_is_named_with_its_kind(connect, label_studio: LabelStud
         project.person.allow_legacy_tokens(True)
     assert "legacy token" in finding.text
     assert label_studio.token not in str(finding)
-    assert "LABEL_STUDIO_API_KEY" in (finding.mend or "")
+    assert "LABEL_STUDIO_API_KEY" in (finding.fix or "")
 
 
 def test_an_error_and_a_failed_job_are_named(connect, label_studio: LabelStudioServer) -> None:
     project = connect(label_studio)
     row = project.store.projects.find(project.id)
     project.store.projects.set(row.id, error="The labeling interface has no <Image>.")
-    token = project.store.jobs.start(row.id, "retrain")
-    project.store.jobs.fail(row.id, "retrain", token, "no room on the disk")
+    token = project.store.of(row.id).jobs.start("retrain")
+    project.store.of(row.id).jobs.fail("retrain", token, "no room on the disk")
     wrong = project.wrong()
     assert set(wrong) == {"state", "job retrain"}
     assert "no room" in wrong["job retrain"].text
@@ -287,7 +287,7 @@ def test_a_label_studio_that_refuses_private_addresses_or_is_down_is_named(conne
         server.stop()
         down = project.wrong()["Label Studio"]
         assert server.url in down.text
-        assert "LABEL_STUDIO_URL" in (down.mend or "")
+        assert "LABEL_STUDIO_URL" in (down.fix or "")
         strict = LabelStudioServer(
             int(server.url.rpartition(":")[2]), tmp_path / "ls", ML_BLOCK_LOCAL_IP="true",
             SSRF_PROTECTION_ENABLED="true",
@@ -299,6 +299,6 @@ def test_a_label_studio_that_refuses_private_addresses_or_is_down_is_named(conne
         finally:
             strict.stop()
         assert "does not reach" in finding.text
-        assert "ML_BLOCK_LOCAL_IP=false" in (finding.mend or "")
+        assert "ML_BLOCK_LOCAL_IP=false" in (finding.fix or "")
     finally:
         server.stop()

@@ -75,7 +75,7 @@ def test_damaged_file_is_set_aside(tmp_path: Path) -> None:
     server = PrivateRedis(tmp_path)
     failed = subprocess.run(server.prepare(), timeout=60, check=False)
     assert failed.returncode == 1
-    assert server.mend() is True
+    assert server.fix() is True
     with running(server) as client:
         assert client.ping()
     assert [path.read_bytes()[:4] for path in folder.glob("damaged-*")] == [b"*2\r\n"]
@@ -84,7 +84,7 @@ def test_damaged_file_is_set_aside(tmp_path: Path) -> None:
 def test_mend_finds_nothing_where_nothing_is_damaged(tmp_path: Path) -> None:
     server = PrivateRedis(tmp_path)
     server.prepare()
-    assert server.mend() is False
+    assert server.fix() is False
 
 
 def test_orphan_of_this_folder_is_ended(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_workers_take_jobs_again_after_redis_died(backend: Backend) -> None:
 
     def hint() -> bool:
         try:
-            return queueing.hint(1)
+            return queueing.wake(1)
         except QueueUnavailable:
             return False
 

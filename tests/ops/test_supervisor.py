@@ -159,7 +159,7 @@ def test_supervisor_tries_once_more_after_mending(tmp_path: Path) -> None:
     code = f"import pathlib, time; assert pathlib.Path({str(flag)!r}).exists(); time.sleep(300)"
     tree = Tree(
         f"Child('a', [*python, {code!r}], ready=lambda: __import__('pathlib').Path({str(flag)!r}).exists(),"
-        f" mend=lambda: __import__('pathlib').Path({str(flag)!r}).touch() is None),"
+        f" fix=lambda: __import__('pathlib').Path({str(flag)!r}).touch() is None),"
         f"Child('b', [*python, {SLEEP!r}])"
     )
     tree.read_until("b started")

@@ -26,9 +26,9 @@ def store(settings: Settings):
     store.close()
 
 
-def connect(store: Store, studio_id: int = 7, **more: object) -> ProjectRow:
+def connect(store: Store, studio_project_id: int = 7, **more: object) -> ProjectRow:
     given = {"created_ts": "1", "server": "http://s", "token": None, "backend_url": None, "label_config": "<View/>"}
-    project, _ = store.projects.connect(studio_id=studio_id, extra_params={"rounds": 4}, **given)
+    project, _ = store.projects.connect(studio_project_id=studio_project_id, extra_params={"rounds": 4}, **given)
     if more:
         store.projects.set(project.id, **more)
     return project
@@ -49,10 +49,10 @@ def test_status_without_a_project_says_so_and_makes_nothing(settings: Settings) 
 
 def test_status_shows_a_line_a_project_and_its_error(settings: Settings, store: Store) -> None:
     birds, _ = connect(store, title="Birds [1]"), connect(store, 8, active=False)
-    store.tasks.apply(birds.id, [TaskChange(1, "x", None, Answer.LABELED, "cat")])
-    store.rounds.plan(birds.id, 0, "pt4al-r000", [])
-    store.rounds.go_live(birds.id, 0)
-    store.rounds.set(birds.id, 0, has_model=True, labels=1, holdout_size=10, holdout_correct=8)
+    store.of(birds.id).tasks.apply([TaskChange(1, "x", None, Answer.LABELED, "cat")])
+    store.of(birds.id).rounds.plan(0, "pt4al-r000", [])
+    store.of(birds.id).rounds.go_live(0)
+    store.of(birds.id).rounds.set(0, has_model=True, labels=1, holdout_size=10, holdout_correct=8)
     store.projects.set(birds.id, error="the token is refused")
     code, text = printed(settings)
     assert code == 1
@@ -65,10 +65,10 @@ def test_status_shows_a_line_a_project_and_its_error(settings: Settings, store: 
 
 def test_status_fits_eighty_columns_and_breaks_no_word(settings: Settings, store: Store) -> None:
     birds, _ = connect(store, title="Birds of the northern hemisphere, all of them"), connect(store, 8)
-    store.tasks.apply(birds.id, [TaskChange(1, "x", None, Answer.LABELED, "cat")])
-    store.rounds.plan(birds.id, 0, "pt4al-r000", [])
-    store.rounds.go_live(birds.id, 0)
-    store.rounds.set(birds.id, 0, has_model=True, labels=1, holdout_size=3, holdout_correct=2)
+    store.of(birds.id).tasks.apply([TaskChange(1, "x", None, Answer.LABELED, "cat")])
+    store.of(birds.id).rounds.plan(0, "pt4al-r000", [])
+    store.of(birds.id).rounds.go_live(0)
+    store.of(birds.id).rounds.set(0, has_model=True, labels=1, holdout_size=3, holdout_correct=2)
     _, text = printed(settings, width=80)
     table = [line for line in text.splitlines() if line.startswith("│")]
     assert len(table) == 2
@@ -86,10 +86,10 @@ class Terminal(io.StringIO):
 
 def test_bars_stand_in_a_terminal_while_work_runs(settings: Settings, store: Store) -> None:
     project = connect(store)
-    token = store.jobs.start(project.id, "retrain")
-    store.jobs.take(project.id, "retrain", token, "w")
+    token = store.of(project.id).jobs.start("retrain")
+    store.of(project.id).jobs.take("retrain", token, "w")
     assert running(store) == []  # it has not said how far it is
-    store.jobs.beat(project.id, "retrain", token, 0.5)
+    store.of(project.id).jobs.beat("retrain", token, 0.5)
     screen, file = Terminal(), io.StringIO()
     with bars(settings, screen):
         deadline = time.monotonic() + 60

@@ -1,6 +1,6 @@
 """The three persons' whole ways through one project, in a real browser: one story, told in order.
 
-The engineer connects the model, annotators label two rounds, the lead looks at the numbers and takes the fruit, and the
+The engineer connects the model, annotators label two rounds, the lead looks at the numbers and uses the model, and the
 engineer mends an image and disconnects. Nothing waits by the clock: every step waits for what it needs to see.
 """
 
@@ -148,7 +148,7 @@ def test_start_training_ends_the_round(browser: Chromium, page, project: Labelin
     assert status["outlook"] is not None
 
 
-def test_the_lead_sees_the_numbers_and_takes_the_fruit(
+def test_the_lead_sees_the_numbers_and_uses_the_model(
     browser: Chromium, project: LabelingProject, backend: Backend, studio: LabelStudio
 ) -> None:
     before = studio.project(project.id).model_version
@@ -157,7 +157,7 @@ def test_the_lead_sees_the_numbers_and_takes_the_fruit(
     browser.see("Another round (12 answers, 8 of them to learn from) would add about")
     browser.run("() => scrollTo(0, 0)")
     browser.wait("the learning curve", "() => document.querySelectorAll('#figure-curve .point').length === 2")
-    browser.run("() => { document.getElementById('fruit-confidence').value = '50'; }")
+    browser.run("() => { document.getElementById('use-model-confidence').value = '50'; }")
     browser.click("button", "See what that gives")
     browser.see("of these predictions will be wrong")
     promised = int(browser.run("() => document.getElementById('write').innerText.match(/\\d+/)[0]"))

@@ -27,7 +27,7 @@ def project(store: Store) -> ProjectRow:
 
 def connect(store: Store, **given: object) -> ProjectRow:
     values = {
-        "studio_id": 1,
+        "studio_project_id": 1,
         "created_ts": "1700000000",
         "server": "http://studio",
         "token": "t0ken",
@@ -40,4 +40,4 @@ def connect(store: Store, **given: object) -> ProjectRow:
 
 @pytest.fixture
 def other_project(store: Store) -> ProjectRow:
-    return connect(store, studio_id=2)
+    return connect(store, studio_project_id=2)

@@ -19,11 +19,11 @@ POOL = 40
 @pytest.fixture
 def filled(store: Store, project: ProjectRow) -> Store:
     """Tasks 1 to 40 at 0 to 39; 11 and 21 are labeled, 31 is skipped, 40 has no image."""
-    store.tasks.apply(project.id, [TaskChange(i, "x", None, Answer.NONE, None) for i in range(1, POOL)])
-    store.tasks.images_fetched(project.id, {i: i - 1 for i in range(1, POOL)})
+    store.of(project.id).tasks.apply([TaskChange(i, "x", None, Answer.NONE, None) for i in range(1, POOL)])
+    store.of(project.id).tasks.images_fetched({i: i - 1 for i in range(1, POOL)})
     said = {11: (Answer.LABELED, "cat"), 21: (Answer.LABELED, "dog"), 31: (Answer.SKIPPED, None)}
-    store.tasks.apply(project.id, [TaskChange(i, "x", None, *answer) for i, answer in said.items()])
-    store.tasks.apply(project.id, [TaskChange(POOL, None, "no image", Answer.NONE, None)])
+    store.of(project.id).tasks.apply([TaskChange(i, "x", None, *answer) for i, answer in said.items()])
+    store.of(project.id).tasks.apply([TaskChange(POOL, None, "no image", Answer.NONE, None)])
     return store
 
 
@@ -65,11 +65,11 @@ def plans(store: Store, work: Callable[[], Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("read", "index"),
     [
-        (lambda store, key: store.tasks.broken(key, 1), "task_by_state (project_id=? AND state=?)"),
-        (lambda store, key: store.tasks.labels(key), "task_by_answer (project_id=? AND answer=?)"),
-        (lambda store, key: store.insight.labeled(key), "task_by_answer (project_id=? AND answer=?)"),
-        (lambda store, key: store.insight.holdout(key), "task_by_answer (project_id=? AND answer=?)"),
-        (lambda store, key: store.insight.answers(key), "task_by_answer (project_id=? AND answer=?)"),
+        (lambda store, key: store.of(key).tasks.broken(1), "task_by_state (project_id=? AND state=?)"),
+        (lambda store, key: store.of(key).tasks.labels(), "task_by_answer (project_id=? AND answer=?)"),
+        (lambda store, key: store.of(key).dashboard.labeled(), "task_by_answer (project_id=? AND answer=?)"),
+        (lambda store, key: store.of(key).dashboard.holdout(), "task_by_answer (project_id=? AND answer=?)"),
+        (lambda store, key: store.of(key).dashboard.answers(), "task_by_answer (project_id=? AND answer=?)"),
     ],
 )
 def test_few_tasks_are_found_by_what_makes_them_few(indices: Store, project, read: Any, index: str) -> None:
@@ -78,21 +78,21 @@ def test_few_tasks_are_found_by_what_makes_them_few(indices: Store, project, rea
 
 
 def test_of_new_images_only_those_that_wait_are_counted(indices: Store, project: ProjectRow) -> None:
-    indices.tasks.apply(project.id, [TaskChange(i, "x", None, Answer.NONE, None) for i in range(51, 60)])
-    waiting, recent = plans(indices, lambda: indices.tasks.counts(project.id, 0.0))
+    indices.of(project.id).tasks.apply([TaskChange(i, "x", None, Answer.NONE, None) for i in range(51, 60)])
+    waiting, recent = plans(indices, lambda: indices.of(project.id).tasks.counts(0.0))
     assert waiting.endswith("task_by_retry_at (project_id=? AND state=? AND retry_at>?)")
     assert recent.endswith("task_by_answered_at (project_id=? AND answered_at>?)")
 
 
 def test_a_round_is_planned_without_looking_at_the_whole_pool(indices: Store, project: ProjectRow) -> None:
     asks = [Ask(1, 0.1, AskRole.HOLDOUT), Ask(2, 0.2, AskRole.QUERY)]
-    found = plans(indices, lambda: indices.rounds.plan(project.id, 0, "r0", asks))
+    found = plans(indices, lambda: indices.of(project.id).rounds.plan(0, "r0", asks))
     assert len(found) == 2  # the former holdout, and the new one
     assert all(plan.endswith("(project_id=? AND task_id=?)") for plan in found)
 
 
 def test_losses_are_counted_by_the_part_that_is_written(indices: Store, project: ProjectRow) -> None:
-    found = plans(indices, lambda: indices.tasks.set_losses(project.id, {0: 0.5, 9: 0.25}))
+    found = plans(indices, lambda: indices.of(project.id).tasks.set_losses({0: 0.5, 9: 0.25}))
     assert len(found) == 3
     assert sum("pool_index>?" in plan for plan in found) == 2, "the count before and after"
     assert all("task_by_pool_index" in plan for plan in found)
@@ -104,19 +104,19 @@ def test_a_large_pool_is_written_in_parts_between_which_others_have_their_turn(
     seen: list[int] = []
 
     def another_process(pause: float) -> None:
-        seen.append(filled.tasks.counts(project.id, 0.0).unscored)
+        seen.append(filled.of(project.id).tasks.counts(0.0).unscored)
         filled.projects.set(project.id, notice=f"waited {pause}")  # would fail if the transaction were still open
 
     monkeypatch.setattr("backend.store.tasks.PART", 10)
     monkeypatch.setattr("backend.store.tasks.time.sleep", another_process)
     losses = {i: 1 / (i + 1) for i in range(POOL - 1)}
-    filled.tasks.set_losses(project.id, dict(reversed(losses.items())))
+    filled.of(project.id).tasks.set_losses(dict(reversed(losses.items())))
     assert seen == [29, 19, 9]
     np.testing.assert_array_equal(
-        filled.tasks.pool(project.id, POOL).loss, np.array([*losses.values(), np.nan], np.float32)
+        filled.of(project.id).tasks.pool(POOL).loss, np.array([*losses.values(), np.nan], np.float32)
     )
-    filled.tasks.set_batches(project.id, {0: 1, 38: 2})  # far apart: what lies between is not counted
-    counts = filled.tasks.counts(project.id, 0.0)
+    filled.of(project.id).tasks.set_batches({0: 1, 38: 2})  # far apart: what lies between is not counted
+    counts = filled.of(project.id).tasks.counts(0.0)
     assert (counts.unscored, counts.unsplit, counts.askable) == (0, POOL - 3, 2)
 
 
@@ -125,7 +125,7 @@ def test_a_small_pool_is_written_at_once(filled: Store, project: ProjectRow, mon
         raise AssertionError("nobody waits")
 
     monkeypatch.setattr("backend.store.tasks.time.sleep", pause)
-    filled.tasks.set_losses(project.id, dict.fromkeys(range(POOL - 1), 0.5))
+    filled.of(project.id).tasks.set_losses(dict.fromkeys(range(POOL - 1), 0.5))
 
 
 @pytest.mark.parametrize("lines", [1, 7, 39, 1000])
@@ -133,9 +133,9 @@ def test_the_pool_is_the_same_however_many_rows_are_read_at_once(
     filled: Store, project: ProjectRow, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
     monkeypatch.setattr("backend.store.tasks.LINES", lines)
-    filled.rounds.plan(project.id, 0, "r0", [Ask(21, 0.1, AskRole.HOLDOUT), Ask(2, 0.2, AskRole.HOLDOUT)])
-    filled.tasks.set_batches(project.id, {3: 4, 38: 0})
-    pool = filled.tasks.pool(project.id, POOL)
+    filled.of(project.id).rounds.plan(0, "r0", [Ask(21, 0.1, AskRole.HOLDOUT), Ask(2, 0.2, AskRole.HOLDOUT)])
+    filled.of(project.id).tasks.set_batches({3: 4, 38: 0})
+    pool = filled.of(project.id).tasks.pool(POOL)
     assert pool.task_id.tolist() == [*range(1, POOL), -1]
     assert np.flatnonzero(pool.labeled).tolist() == [10, 20]
     assert np.flatnonzero(~pool.available).tolist() == [10, 20, 30, 39]
@@ -148,32 +148,32 @@ def test_the_pool_is_the_same_however_many_rows_are_read_at_once(
 def test_unrecorded_tasks_come_from_the_highest_loss_down_no_more_than_wanted(
     filled: Store, project: ProjectRow, limit: int
 ) -> None:
-    filled.tasks.set_losses(project.id, {8: 0.5, 2: 0.25, 5: 0.75, 4: 9.0})
-    filled.tasks.set_batches(project.id, {8: 0, 2: 1, 5: 0})
-    filled.tasks.batch_recorded(project.id, [6], 0)
-    found = [tuple(task) for task in filled.tasks.unrecorded(project.id, limit)]
+    filled.of(project.id).tasks.set_losses({8: 0.5, 2: 0.25, 5: 0.75, 4: 9.0})
+    filled.of(project.id).tasks.set_batches({8: 0, 2: 1, 5: 0})
+    filled.of(project.id).tasks.batch_recorded([6], 0)
+    found = [tuple(task) for task in filled.of(project.id).tasks.unrecorded(limit)]
     assert found == [(6, 0.75, 0, None, 0), (9, 0.5, 0, None, None), (3, 0.25, 1, None, None)][:limit]
 
 
 def test_what_is_recorded_does_not_come_again(filled: Store, project: ProjectRow) -> None:
     losses = {i: 1 / (i + 1) for i in range(POOL - 1)}
-    filled.tasks.set_losses(project.id, losses)
-    filled.tasks.set_batches(project.id, dict.fromkeys(losses, 0))
+    filled.of(project.id).tasks.set_losses(losses)
+    filled.of(project.id).tasks.set_batches(dict.fromkeys(losses, 0))
     seen = []
-    while part := filled.tasks.unrecorded(project.id, 10):
-        filled.tasks.batch_recorded(project.id, [task.task_id for task in part], 0)
-        filled.tasks.losses_recorded(project.id, {task.task_id: task.loss for task in part})
+    while part := filled.of(project.id).tasks.unrecorded(10):
+        filled.of(project.id).tasks.batch_recorded([task.task_id for task in part], 0)
+        filled.of(project.id).tasks.losses_recorded({task.task_id: task.loss for task in part})
         seen += [task.task_id for task in part]
     assert seen == list(range(1, POOL))
 
 
 def test_the_next_to_be_recorded_are_found_without_looking_at_the_others(indices: Store, project: ProjectRow) -> None:
-    found = plans(indices, lambda: indices.tasks.unrecorded(project.id, 10))
+    found = plans(indices, lambda: indices.of(project.id).tasks.unrecorded(10))
     assert [plan.split(" USING ")[1] for plan in found] == ["INDEX task_unrecorded (project_id=?)"]
 
 
 def test_a_dropped_round_frees_its_holdout(filled: Store, project: ProjectRow) -> None:
-    filled.rounds.plan(project.id, 0, "r0", [Ask(1, 0.1, AskRole.HOLDOUT), Ask(2, 0.2, AskRole.QUERY)])
-    filled.rounds.drop(project.id, 0)
-    assert filled.rounds.asks(project.id, 0, states=list(AskState)) == []
-    assert not filled.tasks.pool(project.id, POOL).holdout.any()
+    filled.of(project.id).rounds.plan(0, "r0", [Ask(1, 0.1, AskRole.HOLDOUT), Ask(2, 0.2, AskRole.QUERY)])
+    filled.of(project.id).rounds.drop(0)
+    assert filled.of(project.id).rounds.asks(0, states=list(AskState)) == []
+    assert not filled.of(project.id).tasks.pool(POOL).holdout.any()

@@ -7,7 +7,7 @@ from backend.errors import ConfigError
 from backend.store import ProjectRow, Store
 
 GIVEN = {
-    "studio_id": 1,
+    "studio_project_id": 1,
     "created_ts": "1700000000",
     "server": "http://studio",
     "token": "t0ken",
@@ -39,17 +39,17 @@ def test_a_project_takes_the_place_of_another_once_label_studio_has_confirmed_it
     store: Store, project: ProjectRow
 ) -> None:
     new, _ = store.projects.connect(**{**GIVEN, "created_ts": "1800000000"})
-    other, _ = store.projects.connect(**{**GIVEN, "studio_id": 2, "created_ts": "1800000000"})
+    other, _ = store.projects.connect(**{**GIVEN, "studio_project_id": 2, "created_ts": "1800000000"})
     assert len(store.projects.all(active=True)) == 3, "that it is there is only what a caller says"
-    store.projects.settle(project.id)
+    store.projects.deactivate_replaced(project.id)
     assert len(store.projects.all(active=True)) == 3, "an older one takes no place"
-    store.projects.settle(new.id)
+    store.projects.deactivate_replaced(new.id)
     assert {row.id for row in store.projects.all(active=True)} == {new.id, other.id}
 
 
 def test_the_same_project_by_another_address_takes_its_place_once_confirmed(store: Store, project: ProjectRow) -> None:
     moved, _ = store.projects.connect(**{**GIVEN, "server": "http://moved"})
-    store.projects.settle(moved.id)
+    store.projects.deactivate_replaced(moved.id)
     assert [row.id for row in store.projects.all(active=True)] == [moved.id]
 
 
@@ -89,7 +89,7 @@ def test_a_changed_labeling_interface_has_all_answers_read_again(store: Store, p
 
 
 def test_another_address_for_the_same_label_studio_is_the_same_project(store: Store) -> None:
-    named = {**GIVEN, "studio_id": 5, "hostname": "http://localhost:8080"}
+    named = {**GIVEN, "studio_project_id": 5, "hostname": "http://localhost:8080"}
     first, _ = store.projects.connect(**{**named, "server": "http://localhost:8080"})
     again, changed = store.projects.connect(**{**named, "server": "http://label-studio:8080"})
     assert (again.id, again.server, changed) == (first.id, "http://label-studio:8080", True)
@@ -98,7 +98,7 @@ def test_another_address_for_the_same_label_studio_is_the_same_project(store: St
 def test_connect_from_another_server_is_another_project_beside_it(store: Store, project: ProjectRow) -> None:
     new, _ = store.projects.connect(**{**GIVEN, "server": "http://other", "created_ts": "1700000001"})
     assert new.id != project.id
-    assert {row.id for row in store.projects.all(active=True, studio_id=1)} == {project.id, new.id}
+    assert {row.id for row in store.projects.all(active=True, studio_project_id=1)} == {project.id, new.id}
 
 
 def test_tokens_are_not_in_the_database_in_clear(store: Store, project: ProjectRow, tmp_path: Path) -> None:

@@ -45,11 +45,11 @@ def make_old(url: str, *, noted: bool) -> None:
 def test_a_database_of_the_first_release_is_migrated_with_all_it_holds(url: str, tmp_path: Path, noted: bool) -> None:
     make_old(url, noted=noted)
     store = Store(url, tmp_path)
-    counts = store.tasks.counts(1, 0.0)
+    counts = store.of(1).tasks.counts(0.0)
     assert (counts.tasks, counts.labeled, counts.available) == (2, 1, 1)
     assert store.projects.find(7).id == 1
     store.close()
-    assert Store(url, tmp_path).tasks.counts(1, 0.0) == counts  # and opens again
+    assert Store(url, tmp_path).of(1).tasks.counts(0.0) == counts  # and opens again
 
 
 def test_the_migrations_lead_to_the_tables_of_this_release(url: str, tmp_path: Path) -> None:
@@ -93,4 +93,4 @@ def test_a_migration_that_fails_leaves_the_old_database(url: str, tmp_path: Path
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == schema.FIRST
         assert "tally" not in inspect(connection).get_table_names()
     engine.dispose()
-    assert Store(url, tmp_path).tasks.counts(1, 0.0).tasks == 2
+    assert Store(url, tmp_path).of(1).tasks.counts(0.0).tasks == 2

@@ -55,9 +55,9 @@ def filled(pages, tmp_path: Path) -> Store:
     return store
 
 
-def connect_project(store: Store, studio_id: int = 3) -> ProjectRow:
+def connect_project(store: Store, studio_project_id: int = 3) -> ProjectRow:
     return store.projects.connect(
-        studio_id=studio_id,
+        studio_project_id=studio_project_id,
         created_ts="1700000000",
         server="http://studio",
         token="s3cret-t0ken",
@@ -71,13 +71,13 @@ def fill(store: Store, project: ProjectRow, data_dir: Path) -> None:
     """Task i has pool index i - 1, the loss (i - 1) / 10, and batch 0 in the first half, 1 in the second."""
     key = project.id
     answer(store, key, dict.fromkeys(range(1, IMAGES + 1), (Answer.NONE, None)))
-    store.tasks.apply(key, [TaskChange(99, None, BROKEN, Answer.NONE, None)])
+    store.of(key).tasks.apply([TaskChange(99, None, BROKEN, Answer.NONE, None)])
     pixels = np.stack([np.full((SIDE, SIDE, 3), 20 * i, np.uint8) for i in range(IMAGES)])
     ImageBank.create(Files.of(data_dir, key).bank(SIDE), SIDE).append(pixels)
-    store.tasks.images_fetched(key, {task: task - 1 for task in range(1, IMAGES + 1)})
+    store.of(key).tasks.images_fetched({task: task - 1 for task in range(1, IMAGES + 1)})
     store.projects.set(key, image_side=SIDE, pretext_key="p", split_key="s")
-    store.tasks.set_losses(key, {i: i / 10 for i in range(IMAGES)})
-    store.tasks.set_batches(key, {i: int(i >= IMAGES // 2) for i in range(IMAGES)})
+    store.of(key).tasks.set_losses({i: i / 10 for i in range(IMAGES)})
+    store.of(key).tasks.set_batches({i: int(i >= IMAGES // 2) for i in range(IMAGES)})
     first_round(store, key, data_dir)
     second_round(store, key)
 
@@ -96,10 +96,10 @@ def first_round(store: Store, key: int, data_dir: Path) -> None:
             4: (Answer.LABELED, CAT),
         },
     )
-    store.rounds.set(
-        key, 0, has_model=True, classes=CLASSES, labels=2, holdout_size=10, holdout_correct=8, state="closed"
+    store.of(key).rounds.set(
+        0, has_model=True, classes=CLASSES, labels=2, holdout_size=10, holdout_correct=8, state="closed"
     )
-    store.rounds.add_seconds(key, 0, retrain=12.5, score=1.5)
+    store.of(key).rounds.add_seconds(0, retrain=12.5, score=1.5)
     probs = np.tile(np.array([0.8, 0.2], np.float32), (IMAGES, 1))
     probs[3] = (0.3, 0.7)  # the holdout's task 4 is a cat: wrong
     probs[6] = (0.9, 0.1)  # the holdout's task 7 is one, too: right
@@ -125,10 +125,10 @@ def second_round(store: Store, key: int) -> None:
 
 
 def serve(store: Store, key: int, number: int, asks: list[Ask]) -> None:
-    store.rounds.plan(key, number, f"pt4al-r{number:03d}", asks)
-    store.rounds.mark(key, number, [ask.task_id for ask in asks], AskState.POSTED)
-    store.rounds.go_live(key, number)
+    store.of(key).rounds.plan(number, f"pt4al-r{number:03d}", asks)
+    store.of(key).rounds.mark(number, [ask.task_id for ask in asks], AskState.POSTED)
+    store.of(key).rounds.go_live(number)
 
 
 def answer(store: Store, key: int, given: dict[int, tuple[Answer, str | None]]) -> None:
-    store.tasks.apply(key, [TaskChange(task, "x", None, kind, label) for task, (kind, label) in given.items()])
+    store.of(key).tasks.apply([TaskChange(task, "x", None, kind, label) for task, (kind, label) in given.items()])

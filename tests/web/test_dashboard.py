@@ -63,7 +63,7 @@ def test_the_page_says_how_good_and_how_far(browser, filled: Store) -> None:
 
 def test_answers_beyond_what_a_round_asks_are_ahead_of_the_next(browser, filled: Store) -> None:
     key = filled.projects.find(3).id
-    filled.tasks.apply(key, [TaskChange(task, "x", None, Answer.LABELED, "cat") for task in (9, 10)])
+    filled.of(key).tasks.apply([TaskChange(task, "x", None, Answer.LABELED, "cat") for task in (9, 10)])
     text = text_of(page_of(browser))
     assert "5 of 5 answered, 1 more ahead of the next round" in text
     queue = browser.get("/api/projects/3").json["queue"]
@@ -72,7 +72,7 @@ def test_answers_beyond_what_a_round_asks_are_ahead_of_the_next(browser, filled:
 
 def test_below_ten_random_images_counts_stand_for_a_percentage(browser, filled: Store) -> None:
     key = filled.projects.find(3).id
-    filled.rounds.set(key, 0, holdout_size=2, holdout_correct=2)
+    filled.of(key).rounds.set(0, holdout_size=2, holdout_correct=2)
     text = text_of(page_of(browser))
     assert "Accuracy on random images 2 of 2 right too few to say" in text
     assert "100.0%" not in text  # nor in the table of rounds; its interval stays
@@ -85,19 +85,19 @@ def test_below_ten_random_images_counts_stand_for_a_percentage(browser, filled: 
 
 def close(store: Store, **changes: object) -> None:
     key = store.projects.find(3).id
-    store.rounds.set(key, 1, state="closed", has_model=True, classes=["cat", "<b>dog</b>"], labels=4, **changes)
+    store.of(key).rounds.set(1, state="closed", has_model=True, classes=["cat", "<b>dog</b>"], labels=4, **changes)
 
 
 def test_when_every_image_is_labeled_the_page_says_so_and_what_is_next(browser, filled: Store) -> None:
     key = filled.projects.find(3).id
     close(filled)
     rest = [TaskChange(task, "x", None, Answer.LABELED, "cat") for task in (3, 9, 10, 11, 12)]
-    filled.tasks.apply(key, rest)
+    filled.of(key).tasks.apply(rest)
     text = text_of(page_of(browser))
     assert "Every image is labeled Nothing is left to ask. Use the model, below" in text
     assert "Round 2 the last" in text
     assert browser.get("/api/projects/3").json["advice"] == "finished"
-    filled.tasks.apply(key, [TaskChange(3, "x", None, Answer.SKIPPED, None)])
+    filled.of(key).tasks.apply([TaskChange(3, "x", None, Answer.SKIPPED, None)])
     assert "Every image is answered" in page_of(browser)
 
 
@@ -123,7 +123,7 @@ def test_the_page_says_what_the_numbers_mean(browser, filled: Store) -> None:
 
 
 def test_a_finished_round_tells_whether_the_queue_is_harder_than_random(browser, filled: Store) -> None:
-    filled.rounds.set(filled.projects.find(3).id, 1, state="closed")
+    filled.of(filled.projects.find(3).id).rounds.set(1, state="closed")
     text = text_of(page_of(browser))
     # asked and answered with a guess: 5 wrong, 6 right, the reserve 8 wrong; random: 7 right
     assert "Too early to tell whether asked images are harder than random ones" in text
@@ -166,8 +166,7 @@ def test_hostile_names_and_reasons_are_escaped(browser, filled: Store) -> None:
 def test_the_page_says_what_another_round_would_add(browser, filled: Store) -> None:
     assert "Another" not in text_of(page_of(browser))
     key = filled.projects.find(3).id
-    filled.rounds.set(
-        key,
+    filled.of(key).rounds.set(
         1,
         **{"state": "closed", "has_model": True, "classes": ["cat", "<b>dog</b>"], "labels": 4, "agreement": 0.99},
         **{"holdout_size": 400, "holdout_correct": 390, "holdout_gained": 1, "holdout_lost": 1},
@@ -201,12 +200,12 @@ def test_errors_and_notices_are_said(browser, filled: Store) -> None:
 
 def test_running_work_shows_progress_and_time_left(browser, filled: Store, monkeypatch) -> None:
     key = filled.projects.find(3).id
-    token = filled.jobs.start(key, "retrain")
-    filled.jobs.take(key, "retrain", token, "w")
+    token = filled.of(key).jobs.start("retrain")
+    filled.of(key).jobs.take("retrain", token, "w")
     now = time.time()
     for elapsed, progress in ((-15, 0.05), (0, 0.25)):
         monkeypatch.setattr("backend.store.jobs.time.time", lambda at=now + elapsed: at)
-        filled.jobs.beat(key, "retrain", token, progress)
+        filled.of(key).jobs.beat("retrain", token, progress)
     html = page_of(browser)
     assert "Training a model" in html
     assert '<progress max="1" value="0.25"' in html
@@ -215,9 +214,9 @@ def test_running_work_shows_progress_and_time_left(browser, filled: Store, monke
 
 def test_a_step_that_waits_says_for_what(browser, filled: Store) -> None:
     key, other = filled.projects.find(3).id, connect_project(filled, 4).id
-    filled.jobs.start(key, "retrain")
+    filled.of(key).jobs.start("retrain")
     assert "Waiting for a free worker" in text_of(page_of(browser))
-    filled.jobs.take(other, "pretext", filled.jobs.start(other, "pretext"), "w")
+    filled.of(other).jobs.take("pretext", filled.of(other).jobs.start("pretext"), "w")
     text = text_of(page_of(browser))
     assert "Waiting for another project" in text
     assert "0%" not in text_of(page_of(browser).split('id="status"')[1].split("Accuracy")[0])
@@ -227,11 +226,11 @@ def test_a_step_that_waits_says_for_what(browser, filled: Store) -> None:
 
 def test_the_bar_beside_the_first_queue_says_that_it_is_about_losses(browser, filled: Store) -> None:
     key = filled.projects.find(3).id
-    filled.rounds.forget(key)
+    filled.of(key).rounds.forget()
     serve(filled, key, 0, [Ask(1, 0.1, AskRole.QUERY)])
-    token = filled.jobs.start(key, "record")
-    filled.jobs.take(key, "record", token, "w")
-    filled.jobs.beat(key, "record", token, 0.51)
+    token = filled.of(key).jobs.start("record")
+    filled.of(key).jobs.take("record", token, "w")
+    filled.of(key).jobs.beat("record", token, 0.51)
     text = text_of(page_of(browser))
     assert "Labeling can begin" in text
     assert "51% of the losses written" in text
@@ -242,7 +241,7 @@ def test_a_new_project_shows_only_what_has_content(browser, pages) -> None:
     browser.post("/setup", json=from_setup)
     hidden = re.findall(r'id="([\w-]+)"[^>]*data-hides hidden', page_of(browser))
     figures = {f"figure-{name}" for name in ("curve", "losses", "balance", "confusion", "reliability", "map")}
-    assert set(hidden) == figures | {"fruit-card", "queue-card", "rounds-card", "broken-card"}
+    assert set(hidden) == figures | {"use-model-card", "queue-card", "rounds-card", "broken-card"}
 
 
 def test_a_page_with_everything_hides_nothing(browser, filled: Store) -> None:
@@ -327,14 +326,14 @@ def test_plotly_is_served_compressed_and_may_be_kept(browser) -> None:
 
 def test_retry_takes_images_out_of_quarantine(browser, filled: Store) -> None:
     key = filled.projects.find(3).id
-    filled.tasks.images_failed(key, {12: Failure("timed out", None, quarantined=True)})
-    token = filled.jobs.start(key, "retrain")
-    filled.jobs.fail(key, "retrain", token, "no memory")
-    assert len(filled.tasks.broken(key)) == 2
+    filled.of(key).tasks.images_failed({12: Failure("timed out", None, quarantined=True)})
+    token = filled.of(key).jobs.start("retrain")
+    filled.of(key).jobs.fail("retrain", token, "no memory")
+    assert len(filled.of(key).tasks.broken()) == 2
     answer = browser.post("/projects/3/retry", headers=SAME)
     assert (answer.status_code, answer.location) == (303, "/projects/3")
-    assert [task for task, _ in filled.tasks.broken(key)] == [99]  # it has no image at all
-    assert filled.jobs.all(key)[0].failures == 0
+    assert [task for task, _ in filled.of(key).tasks.broken()] == [99]  # it has no image at all
+    assert filled.of(key).jobs.all()[0].failures == 0
 
 
 @pytest.mark.parametrize(

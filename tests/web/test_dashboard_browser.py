@@ -46,32 +46,32 @@ def test_the_page_follows_a_new_answer_by_itself(server: str, filled: Store, bro
     queue = "() => [...document.querySelectorAll('[id^=task-]')].map((e) => e.id)"
     browser.open(f"{server}/projects/3")
     assert browser.run(queue) == ["task-9", "task-10"]
-    filled.tasks.apply(key, [TaskChange(9, "x", None, Answer.LABELED, "cat")])
+    filled.of(key).tasks.apply([TaskChange(9, "x", None, Answer.LABELED, "cat")])
     browser.wait("the queue without task 9", f"() => JSON.stringify(({queue})()) === '[\"task-10\"]'")
     browser.wait("8 labels", "() => /8\\s+of 12 images/.test(document.body.innerText)")
 
 
 def test_a_refresh_takes_away_neither_a_choice_nor_the_focus(server: str, filled: Store, browser: Chromium) -> None:
     key = filled.projects.find(3).id
-    chosen = "() => document.getElementById('fruit-confidence').value"
+    chosen = "() => document.getElementById('use-model-confidence').value"
     focused = "() => document.activeElement.textContent.trim()"
 
     def label(task: int) -> None:
-        filled.tasks.apply(key, [TaskChange(task, "x", None, Answer.LABELED, "cat")])
+        filled.of(key).tasks.apply([TaskChange(task, "x", None, Answer.LABELED, "cat")])
         browser.wait("the new label", f"() => /{task - 1}\\s+of 12 images/.test(document.body.innerText)")
 
     browser.open(f"{server}/projects/3")
-    browser.run("() => { const s = document.getElementById('fruit-confidence'); s.focus(); s.value = '99'; }")
-    filled.finals.order(key, number=0, confidence=0.5, temperature=1.0, images=2, errors=0.5)
+    browser.run("() => { const s = document.getElementById('use-model-confidence'); s.focus(); s.value = '99'; }")
+    filled.of(key).autolabel.order(number=0, confidence=0.5, temperature=1.0, images=2, errors=0.5)
     label(9)
     # Whoever has the field open is left alone; once it is left, the part is exchanged and the choice stays.
-    assert browser.run("() => document.activeElement.id") == "fruit-confidence"
+    assert browser.run("() => document.activeElement.id") == "use-model-confidence"
     assert browser.run("() => document.getElementById('order')") is None
     browser.run("() => [...document.links].find((a) => a.textContent.startsWith('Predictions')).focus()")
     browser.wait("the order", "() => document.getElementById('order') !== null")
     assert browser.run(chosen) == "99"
     assert browser.run(focused) == "Predictions (CSV)"
-    filled.finals.written(key, filled.finals.get(key).ordered_at, 2)
+    filled.of(key).autolabel.written(filled.of(key).autolabel.get().ordered_at, 2)
     browser.see("predictions stand in Label Studio")
     assert browser.run(focused) == "Predictions (CSV)"
     assert browser.console == []
@@ -80,10 +80,10 @@ def test_a_refresh_takes_away_neither_a_choice_nor_the_focus(server: str, filled
 def test_parts_appear_with_their_content_and_news_are_said(server: str, filled: Store, browser: Chromium) -> None:
     key = filled.projects.find(3).id
     broken = "() => document.getElementById('broken-card').hidden"
-    filled.tasks.apply(key, [TaskChange(99, "x", None, Answer.NONE, None)])
+    filled.of(key).tasks.apply([TaskChange(99, "x", None, Answer.NONE, None)])
     browser.open(f"{server}/projects/3")
     assert browser.run(broken) is True
-    filled.tasks.apply(key, [TaskChange(99, None, "no image", Answer.NONE, None)])
+    filled.of(key).tasks.apply([TaskChange(99, None, "no image", Answer.NONE, None)])
     filled.projects.set(key, error="the token is refused")
     browser.wait("the broken image", "() => !document.getElementById('broken-card').hidden")
     said = browser.run("() => document.getElementById('said').textContent")

@@ -10,7 +10,7 @@ from backend.dashboard.figures.losses import group_batches
 from backend.dashboard.figures.pool_map import Projection
 from backend.dashboard.text import time_left
 from backend.project_files import Files
-from backend.status.query_error_rate import Hardness, Rate, hardness, hardness_by_round
+from backend.status.query_error_rate import ErrorRateDifference, Rate, error_rate_difference, error_rates_by_round
 from backend.store import Answer, AskRole, JobRow, JobState, Store
 from backend.store.dashboard_queries import Asked
 from backend.store.tasks import TaskChange
@@ -42,7 +42,7 @@ def test_the_curve_has_accuracy_and_interval(draw) -> None:
 def test_the_curve_joins_no_points_that_few_images_stand_behind(draw, filled: Store) -> None:
     key = filled.projects.find(3).id
     more = {"state": "closed", "has_model": True, "classes": ["cat", "<b>dog</b>"]}
-    filled.rounds.set(key, 1, **more, labels=6, holdout_size=9, holdout_correct=9)
+    filled.of(key).rounds.set(1, **more, labels=6, holdout_size=9, holdout_correct=9)
     points, line = draw("curve")["data"]
     assert (points["x"], points["y"]) == ([2, 6], [80, 100])
     assert points["marker"]["symbol"] == ["circle", "circle-open"]
@@ -67,7 +67,7 @@ def test_the_histogram_of_a_very_large_pool_stands_for_all_of_it(draw, monkeypat
 
 def test_skewed_losses_get_a_logarithmic_axis(draw, filled: Store) -> None:
     losses = [0.0, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.01, 0.01, 0.01, 0.1, 10.0]
-    filled.tasks.set_losses(filled.projects.find(3).id, dict(enumerate(losses)))
+    filled.of(filled.projects.find(3).id).tasks.set_losses(dict(enumerate(losses)))
     filled.projects.set(filled.projects.find(3).id, pretext_key="another")
     figure = draw("losses")
     assert sum(sum(bar["y"]) for bar in figure["data"][:-1]) == 12
@@ -120,7 +120,7 @@ def test_the_map_prefers_the_features_of_the_model(draw, filled: Store, tmp_path
 
 def test_figures_follow_new_answers(draw, filled: Store) -> None:
     draw("balance")
-    filled.tasks.apply(filled.projects.find(3).id, [TaskChange(9, "x", None, Answer.LABELED, "cat")])
+    filled.of(filled.projects.find(3).id).tasks.apply([TaskChange(9, "x", None, Answer.LABELED, "cat")])
     assert draw("balance")["data"][0]["text"] == [[2, 1, 1], [0, 1, 3]]
     assert 8 in [
         point[0] for trace in draw("map")["data"] if trace["name"] == "labeled" for point in trace["customdata"]
@@ -140,7 +140,7 @@ def test_projection_of_one_feature_is_flat() -> None:
 
 def test_the_difference_has_newcombes_interval() -> None:
     # Newcombe 1998, table II, example (a), method 10: 56/70 - 48/80
-    low, high = Hardness(Rate(56, 70), Rate(48, 80)).interval
+    low, high = ErrorRateDifference(Rate(56, 70), Rate(48, 80)).interval
     assert (low, high) == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
 
 
@@ -149,9 +149,9 @@ def test_hardness_counts_reserve_as_asked_and_needs_both_sides() -> None:
     reserve = Asked(1, AskRole.RESERVE, "dog", images=2, predicted=2, wrong=1)
     held = Asked(1, AskRole.HOLDOUT, "dog", images=3, predicted=3, wrong=1)
     unguessed = Asked(0, AskRole.HOLDOUT, "dog", images=9, predicted=0, wrong=0)
-    assert hardness([query, reserve, held, unguessed]) == Hardness(Rate(3, 6), Rate(1, 3))
-    assert hardness([query, unguessed]) is None
-    assert hardness_by_round([query, held, unguessed]) == {1: Hardness(Rate(2, 4), Rate(1, 3))}
+    assert error_rate_difference([query, reserve, held, unguessed]) == ErrorRateDifference(Rate(3, 6), Rate(1, 3))
+    assert error_rate_difference([query, unguessed]) is None
+    assert error_rates_by_round([query, held, unguessed]) == {1: ErrorRateDifference(Rate(2, 4), Rate(1, 3))}
 
 
 def test_many_batches_share_colours_in_order() -> None:

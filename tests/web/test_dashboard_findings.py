@@ -2,8 +2,8 @@
 
 import pytest
 
-from backend.dashboard.findings import _accuracy, _agreement, _hardness, _left_out, _one_class
-from backend.status.query_error_rate import Hardness, Rate
+from backend.dashboard.findings import _accuracy, _agreement, _error_rates, _left_out, _one_class
+from backend.status.query_error_rate import ErrorRateDifference, Rate
 from backend.store import Answer, AskRole
 from backend.store.dashboard_queries import Asked
 
@@ -20,7 +20,7 @@ from backend.store.dashboard_queries import Asked
 def test_the_queue_is_judged_by_the_interval_of_the_difference(
     asked: Rate, random: Rate, tone: str, start: str
 ) -> None:
-    (finding,) = _hardness(Hardness(asked, random), has_model=True)
+    (finding,) = _error_rates(ErrorRateDifference(asked, random), has_model=True)
     assert finding.tone == tone
     assert finding.text.startswith(start)
 

@@ -33,7 +33,7 @@ def fresh(filled: Store, tmp_path) -> Store:
 
 
 def order_of(store: Store):
-    return store.finals.get(store.projects.find(3).id)
+    return store.of(store.projects.find(3).id).autolabel.get()
 
 
 def test_preview_counts_images_and_expects_errors(client, fresh: Store) -> None:
@@ -54,8 +54,9 @@ def test_the_temperature_is_fitted_to_the_holdout_alone(pages, fresh: Store) -> 
 
 def test_the_pool_is_opened_once_until_something_changes(client, browser, fresh: Store, monkeypatch, tmp_path) -> None:
     opened: list[int] = []
-    pool, key = fresh.insight.pool, fresh.projects.find(3).id
-    monkeypatch.setattr(fresh.insight, "pool", lambda *given: opened.append(1) or pool(*given))
+    key = fresh.projects.find(3).id
+    pool = fresh.of(key).dashboard.pool
+    monkeypatch.setattr(fresh.of(key).dashboard, "pool", lambda *given: opened.append(1) or pool(*given))
 
     def look() -> tuple[int, dict]:
         """Ask for everything that shows the pool; give how often it was opened, and what was said of it."""
@@ -67,10 +68,12 @@ def test_the_pool_is_opened_once_until_something_changes(client, browser, fresh:
 
     assert look()[0] == 1
     assert look()[0] == 0
-    fresh.tasks.apply(key, [TaskChange(12, "x", None, Answer.LABELED, DOG)])
+    fresh.of(key).tasks.apply([TaskChange(12, "x", None, Answer.LABELED, DOG)])
     times, said = look()
     assert (times, said["images"]) == (1, 1)
-    fresh.tasks.apply(key, [TaskChange(4, "x", None, Answer.LABELED, DOG)])  # a holdout's label, and no count, changes
+    fresh.of(key).tasks.apply(
+        [TaskChange(4, "x", None, Answer.LABELED, DOG)]
+    )  # a holdout's label, and no count, changes
     fresh.projects.set(key, cursor="2026-01-01T00:00:00Z")
     times, said = look()
     assert (times, said["holdout"]["wrong"]) == (1, 0)
@@ -120,7 +123,7 @@ def test_the_page_shows_before_it_writes(browser, fresh: Store) -> None:
     page = browser.get(answer.location).text
     assert "Writing 2 predictions" in page
     assert 'id="write"' not in page
-    fresh.finals.written(fresh.projects.find(3).id, order_of(fresh).ordered_at, 2)
+    fresh.autolabel.written(fresh.projects.find(3).id, order_of(fresh).ordered_at, 2)
     assert "2 predictions stand in Label Studio" in browser.get("/projects/3").text
     page = browser.get(answer.location).text
     assert 'href="http://studio/projects/3/data"' in page
@@ -199,10 +202,10 @@ def test_predictions_are_calibrated_and_beside_the_labels(client, fresh: Store) 
 @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_a_table_holds_no_formula(client, fresh: Store, begin: str) -> None:
     key, text = fresh.projects.find(3).id, begin + 'HYPERLINK("http://evil")'
-    fresh.tasks.apply(key, [TaskChange(1, text, None, Answer.LABELED, text)])
-    fresh.tasks.images_fetched(key, {1: 0})
-    fresh.tasks.set_losses(key, {0: -1.5})
-    fresh.rounds.set(key, 0, classes=[text, DOG])
+    fresh.of(key).tasks.apply([TaskChange(1, text, None, Answer.LABELED, text)])
+    fresh.of(key).tasks.images_fetched({1: 0})
+    fresh.of(key).tasks.set_losses({0: -1.5})
+    fresh.of(key).rounds.set(0, classes=[text, DOG])
     lost = rows_of(client.get("/api/projects/3/losses.csv"))[0]
     assert (lost["image"], lost["label"], lost["pretext_loss"]) == ("'" + text, "'" + text, "-1.5")
     guessed = rows_of(client.get("/api/projects/3/predictions.csv"))[0]
@@ -224,7 +227,7 @@ def test_the_model_is_served_once_its_files_are_there(client, browser, fresh: St
     key = fresh.projects.find(3).id
     Files.of(tmp_path, key).onnx(0).write_bytes(b"onnx")
     Files.of(tmp_path, key).safetensors(0).write_bytes(b"bare")
-    fresh.rounds.set(key, 0, exported=True)
+    fresh.of(key).rounds.set(0, exported=True)
     with client.get("/api/projects/3/model.onnx") as answer:
         assert answer.data == b"onnx"
         assert "project-3-round-1.onnx" in answer.headers["Content-Disposition"]

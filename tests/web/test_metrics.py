@@ -78,11 +78,11 @@ def test_progress_of_a_project(browser, filled: Store) -> None:
 
 def test_jobs_show_progress_and_failures(browser, filled: Store) -> None:
     key = filled.projects.find(3).id
-    token = filled.jobs.start(key, "record")
-    filled.jobs.fail(key, "record", token, "no route to host")
-    token = filled.jobs.start(key, "retrain")
-    filled.jobs.take(key, "retrain", token, "w")
-    filled.jobs.beat(key, "retrain", token, 0.5)
+    token = filled.of(key).jobs.start("record")
+    filled.of(key).jobs.fail("record", token, "no route to host")
+    token = filled.of(key).jobs.start("retrain")
+    filled.of(key).jobs.take("retrain", token, "w")
+    filled.of(key).jobs.beat("retrain", token, 0.5)
     found = samples(browser)
     assert found["pt4al_job_failures", "record"] == 1
     assert found["pt4al_job_progress", "retrain"] == 0.5

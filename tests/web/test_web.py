@@ -198,24 +198,24 @@ def test_status_of_an_empty_project_waits_and_says_so(client) -> None:
 def label_three(store: Store, tmp_path: Path) -> int:
     """A project with three images, round 0 answered by a model, round 1 live with tasks 12 and 10."""
     key = store.projects.find(3).id
-    store.tasks.apply(key, [TaskChange(10 + i, "x", None, Answer.NONE, None) for i in range(3)])
-    store.tasks.images_fetched(key, {10: 0, 11: 1, 12: 2})
-    store.rounds.plan(key, 0, "pt4al-r000", [Ask(11, 0.0, AskRole.QUERY)])
-    store.rounds.go_live(key, 0)
-    store.rounds.set(
-        key, 0, has_model=True, classes=["zero", "one"], labels=1, holdout_size=10, holdout_correct=8, state="closed"
+    store.of(key).tasks.apply([TaskChange(10 + i, "x", None, Answer.NONE, None) for i in range(3)])
+    store.of(key).tasks.images_fetched({10: 0, 11: 1, 12: 2})
+    store.of(key).rounds.plan(0, "pt4al-r000", [Ask(11, 0.0, AskRole.QUERY)])
+    store.of(key).rounds.go_live(0)
+    store.of(key).rounds.set(
+        0, has_model=True, classes=["zero", "one"], labels=1, holdout_size=10, holdout_correct=8, state="closed"
     )
     np.save(Files.of(tmp_path, key).probs(0), np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], np.float32))
-    store.rounds.plan(key, 1, "pt4al-r001", [Ask(12, 0.6, AskRole.QUERY), Ask(10, 0.9, AskRole.HOLDOUT)])
-    store.rounds.mark(key, 1, [12, 10], AskState.POSTED)
-    store.rounds.go_live(key, 1)
+    store.of(key).rounds.plan(1, "pt4al-r001", [Ask(12, 0.6, AskRole.QUERY), Ask(10, 0.9, AskRole.HOLDOUT)])
+    store.of(key).rounds.mark(1, [12, 10], AskState.POSTED)
+    store.of(key).rounds.go_live(1)
     return key
 
 
 def test_status_lists_queue_and_history(client, store: Store, tmp_path: Path) -> None:
     client.post("/setup", json=SETUP)
     key = label_three(store, tmp_path)
-    store.tasks.apply(key, [TaskChange(12, "x", None, Answer.LABELED, "one")])
+    store.of(key).tasks.apply([TaskChange(12, "x", None, Answer.LABELED, "one")])
     status = client.get("/api/projects/3").json
     assert status["round"] == 1
     assert status["queue"] == {"model_version": "pt4al-r001", "size": 2, "answered": 1, "ahead": 0, "task_ids": [10]}
@@ -272,7 +272,7 @@ class TestBasicAuth:
         for rule in app.url_map.iter_rules():
             if rule.rule == "/health" or rule.endpoint == "static":
                 continue
-            path = rule.rule.replace("<int:studio_id>", "1")
+            path = rule.rule.replace("<int:studio_project_id>", "1")
             method = "POST" if "POST" in rule.methods else "GET"
             answer = client.open(path, method=method, json={})
             assert answer.status_code == 401, path
@@ -364,12 +364,12 @@ OWN = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
 def test_the_page_of_another_site_cannot_try_again(client, store: Store, app, headers: dict, code: int) -> None:
     client.post("/setup", json=SETUP)
     key = store.projects.find(3).id
-    token = store.jobs.start(key, "retrain")
-    store.jobs.fail(key, "retrain", token, "no memory")
-    app.extensions["pt4al"].queueing.hint_taken(key)
+    token = store.of(key).jobs.start("retrain")
+    store.of(key).jobs.fail("retrain", token, "no memory")
+    app.extensions["pt4al"].queueing.wake_received(key)
     assert client.post("/api/projects/3/advance", headers=headers).status_code == code
     done = code == 202
-    assert store.jobs.all(key)[0].failures == (0 if done else 1)
+    assert store.of(key).jobs.all()[0].failures == (0 if done else 1)
     assert waiting(app) == (2 if done else 1)
 
 
@@ -415,7 +415,7 @@ def test_the_page_of_another_site_can_post_nowhere(app, client) -> None:
     posted = [rule.rule for rule in app.url_map.iter_rules() if "POST" in rule.methods]
     assert {"/setup", "/webhook", "/predict"} < set(posted)
     for rule in posted:
-        path = rule.replace("<int:studio_id>", "3")
+        path = rule.replace("<int:studio_project_id>", "3")
         answer = client.post(path, json=SETUP, headers={"Sec-Fetch-Site": "cross-site", "Origin": "http://evil"})
         assert answer.status_code == 403, path
         assert "another site" in answer.json["error"]

@@ -76,7 +76,7 @@ def draw(view: ProjectView) -> Figure | str:
     projection = view.keep("map", version, lambda: Projection.fit(features.take(sample)))
     layers = _layers(view, sample, len(features.rows))
     points = np.concatenate(list(layers.values()))
-    tasks = view.here.store.insight.task_ids(view.project.id, points.tolist())
+    tasks = view.here.store.of(view.project.id).dashboard.task_ids(points.tolist())
     guesses = _guesses(view, points)
     axis = {"visible": False, "zeroline": False}
     return figure(

@@ -9,7 +9,7 @@ def export(work: Work, progress: Progress) -> None:
     """Write the newest model as ONNX and safetensors, its confidences made honest by the holdout."""
     from model.export import export as write
 
-    row = work.store.rounds.newest_model(work.key)
+    row = work.project_store.rounds.newest_model()
     if row is None or row.exported:
         return
     progress(0.0)
@@ -18,4 +18,4 @@ def export(work: Work, progress: Progress) -> None:
     if rest is not None and weights.exists():
         files = {"onnx": work.files.onnx(row.number), "safetensors": work.files.safetensors(row.number)}
         write(weights, rest.classes, rest.temperature.value, **files)
-    work.store.rounds.set(work.key, row.number, exported=True)
+    work.project_store.rounds.set(row.number, exported=True)

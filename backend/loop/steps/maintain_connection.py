@@ -8,16 +8,16 @@ from backend.config import SECRET_HEADER
 from backend.errors import StudioError
 from backend.loop.context import Context, Work, studio_of
 from backend.loop.steps.queue import check_posted
-from backend.status.query_error_rate import Hardness
+from backend.status.query_error_rate import ErrorRateDifference
 from backend.status.status import Status, read_status
-from backend.status.summary import as_line, dashboard_url, hardness_of
+from backend.status.summary import as_line, dashboard_url, read_error_rates
 from backend.store import ProjectRow, Store
 from backend.studio.client import LabelStudio, MlBackend
 
 logger = logging.getLogger(__name__)
 
 TAB_TITLE = "PT4AL queue"
-UPKEEP_S = 30.0  # how often webhook, tab and connection are looked at
+MAINTENANCE_S = 30.0  # how often webhook, tab and connection are looked at
 TWICE = "This backend is connected twice: delete this entry, the other one stays."
 CONNECTING_S = 30.0  # Label Studio calls /setup before it lists the model
 
@@ -25,12 +25,12 @@ CARD_S = 10.0  # how often the count of answers on a card is brought up to date:
 CARD_LATE_S = 50.0  # that it may be late on top while there is no end of answers
 _ANSWERED = re.compile(r"[\d,]+ of [\d,]+ answered")
 
-_next_upkeep: dict[int, tuple[str | None, float]] = {}
+_next_maintenance: dict[int, tuple[str | None, float]] = {}
 _next_card: dict[int, float] = {}
-_hard: dict[int, tuple[int, Hardness | None]] = {}  # of the newest round
+_hard: dict[int, tuple[int, ErrorRateDifference | None]] = {}  # of the newest round
 
 
-def upkeep(work: Work) -> bool:
+def maintain_connection(work: Work) -> bool:
     """See to connection, webhook, tab and images that may be there again.
 
     That is now and then, and whenever our address has changed or a first queue is live. Not at each new round:
@@ -38,29 +38,29 @@ def upkeep(work: Work) -> bool:
 
     Gives False if the project has no model any more: it was disconnected, and nothing more is to be written.
     """
-    live = work.store.rounds.current(work.key)
+    live = work.project_store.rounds.current()
     version = live.model_version if live and live.live_at else None
     state = f"{work.project.connected_at} {work.project.backend_url} {version is not None}"
-    last, due = _next_upkeep.get(work.key, (None, 0.0))
+    last, due = _next_maintenance.get(work.key, (None, 0.0))
     if last == state and time.monotonic() < due:
         return True
-    backends = work.studio.ml_backends(work.project.studio_id)
+    backends = work.studio.ml_backends(work.project.studio_project_id)
     ours = ours_among(backends, work.project)
     if not ours and time.time() - work.project.connected_at > CONNECTING_S:
         return False
     _note_entry(work.store, work.project, ours)
-    work.store.tasks.retry_due(work.key, time.time())
+    work.project_store.tasks.retry_due(time.time())
     url = ours[0].url if ours else work.project.backend_url
     if url:
         work.studio.ensure_webhook(
-            work.project.studio_id,
+            work.project.studio_project_id,
             f"{url.rstrip('/')}/webhook",
             {SECRET_HEADER: work.store.projects.webhook_secret(work.project) or ""},
         )
     if version is not None:
         check_posted(work)
-        work.studio.ensure_tab(work.project.studio_id, TAB_TITLE)
-    _next_upkeep[work.key] = (state, time.monotonic() + UPKEEP_S)
+        work.studio.ensure_tab(work.project.studio_project_id, TAB_TITLE)
+    _next_maintenance[work.key] = (state, time.monotonic() + MAINTENANCE_S)
     return True
 
 
@@ -76,7 +76,7 @@ def write_card(context: Context, key: int, *, in_haste: bool = False) -> None:
         return
     status = read_status(context.store, project)
     where = dashboard_url(status, context.settings.dashboard_url)
-    text = as_line(status, _hardness(context, status), where)
+    text = as_line(status, _error_rates(context, status), where)
     if text == project.card or (_same_but_answers(text, project.card) and time.monotonic() < _next_card.get(key, 0.0)):
         return
     try:
@@ -84,19 +84,19 @@ def write_card(context: Context, key: int, *, in_haste: bool = False) -> None:
             context.store.projects.set(key, card=text)
             _next_card[key] = time.monotonic() + CARD_S
     except StudioError as error:
-        logger.info("the model card of project %s could not be written: %s", project.studio_id, error)
+        logger.info("the model card of project %s could not be written: %s", project.studio_project_id, error)
 
 
 def _same_but_answers(text: str, card: str | None) -> bool:
     return card is not None and _ANSWERED.sub("", text) == _ANSWERED.sub("", card)
 
 
-def _hardness(context: Context, status: Status) -> Hardness | None:
+def _error_rates(context: Context, status: Status) -> ErrorRateDifference | None:
     """Compare asked images with random ones, once a round: it reads every answer."""
     newest = status.current.number if status.current else -1
     last, found = _hard.get(status.project.id, (-1, None))
     if last != newest:
-        found = hardness_of(context.store, status)
+        found = read_error_rates(context.store, status)
         _hard[status.project.id] = (newest, found)
     return found
 
@@ -107,7 +107,7 @@ def _note_entry(store: Store, project: ProjectRow, ours: list[MlBackend]) -> Non
 
 
 def _describe(store: Store, studio: LabelStudio, project: ProjectRow, text: str) -> bool:
-    ours = ours_among(studio.ml_backends(project.studio_id), project)
+    ours = ours_among(studio.ml_backends(project.studio_project_id), project)
     _note_entry(store, project, ours)
     for number, card in enumerate(ours):
         studio.describe_backend(card, text if number == 0 else f"{TWICE} {text}")

@@ -51,7 +51,7 @@ def plan(work: Work) -> None:
     started = time.monotonic()
     work.reload()
     check_current(work)
-    current = work.store.rounds.current(work.key)
+    current = work.project_store.rounds.current()
     if current is not None and current.state != RoundState.CLOSED:
         return
     number = 0 if current is None else current.number + 1
@@ -64,18 +64,18 @@ def plan(work: Work) -> None:
         np.concatenate([chosen.indices, chosen.reserve]), np.concatenate([chosen.scores, chosen.reserve_scores])
     )
     asks = _asks(work, basis, asked, roles)
-    if asks and work.store.rounds.plan(work.key, number, version_of(number), asks):
-        work.store.rounds.add_seconds(work.key, number, plan=time.monotonic() - started)
+    if asks and work.project_store.rounds.plan(number, version_of(number), asks):
+        work.project_store.rounds.add_seconds(number, plan=time.monotonic() - started)
         logger.info("round %d: %d images planned", number, len(asks))
 
 
 def extend(work: Work) -> None:
     """Find more reserve for the current round: what the same strategy would have asked next."""
-    current = work.store.rounds.current(work.key)
+    current = work.project_store.rounds.current()
     if current is None:
         return
     basis = _basis(work, current.number)
-    asked = work.store.rounds.asks(work.key, current.number, states=list(AskState))
+    asked = work.project_store.rounds.asks(current.number, states=list(AskState))
     more = extend_reserve(
         current.number,
         basis.pool,
@@ -86,11 +86,11 @@ def extend(work: Work) -> None:
         above=max((ask.score for ask in asked), default=0.0),
     )
     rows = _asks(work, basis, more, [AskRole.RESERVE] * len(more.indices))
-    work.store.rounds.extend_reserve(work.key, current.number, rows)
+    work.project_store.rounds.extend_reserve(current.number, rows)
 
 
 def _basis(work: Work, number: int) -> _Basis:
-    view = work.store.tasks.pool(work.key, work.store.tasks.pool_size(work.key))
+    view = work.project_store.tasks.pool(work.project_store.tasks.pool_size())
     model = _model_before(work, number)
     outputs = load_outputs(work, model, len(view.task_id))
     classes = (model.classes if model else None) or work.spec.classes
@@ -100,7 +100,7 @@ def _basis(work: Work, number: int) -> _Basis:
 
 def _model_before(work: Work, number: int) -> RoundRow | None:
     """Give the round before ``number`` if a model was trained after it."""
-    last = work.store.rounds.get(work.key, number - 1)
+    last = work.project_store.rounds.get(number - 1)
     return last if last is not None and last.has_model else None
 
 
@@ -172,7 +172,7 @@ def _class_ids(work: Work, pool: PoolView, classes: Sequence[str]) -> Any:
     """Class ids (N,) of the labels that may be trained on, -1 elsewhere."""
     ids = {name: number for number, name in enumerate(classes)}
     labels = np.full(len(pool.task_id), -1, np.int64)
-    for index, label, holdout in work.store.tasks.labels(work.key):
+    for index, label, holdout in work.project_store.tasks.labels():
         if not holdout and label in ids and index < len(labels):
             labels[index] = ids[label]
     return labels

@@ -9,7 +9,7 @@ from backend.loop.context import Work
 from backend.loop.facts import pretext_key, split_key, wanted_side
 from backend.loop.heartbeat import Progress
 from backend.loop.steps.sync import open_bank
-from backend.queueing.queues import IO, Turn
+from backend.queueing.queues import IO, TimeSlice
 from model.data.atomic_files import save_array
 from model.data.bank import ImageBank
 from model.querying.batches import place, split
@@ -27,7 +27,7 @@ def pretext(work: Work, progress: Progress) -> None:
     bank = open_bank(work)
     key = pretext_key(work.config, work.side)
     weights = work.files.pretext(key)
-    images = work.store.tasks.counts(work.key, 0).ok
+    images = work.project_store.tasks.counts(0).ok
     device = work.context.settings.device
     if not weights.exists():
         # Noted before there are weights, so that a kill never leaves a model of an unknown pool, which looks outgrown.
@@ -45,7 +45,7 @@ def pretext(work: Work, progress: Progress) -> None:
             progress=lambda share: progress(TRAIN_SHARE * share),
         )
         checkpoint.unlink(missing_ok=True)
-    pool = work.store.tasks.pool(work.key, len(bank))
+    pool = work.project_store.tasks.pool(len(bank))
     # Losses without their key are what a killed job has left, perhaps under another configuration.
     known = np.isfinite(pool.loss) & (work.project.pretext_key == key)
     unscored = np.flatnonzero((pool.task_id >= 0) & ~known)
@@ -60,7 +60,7 @@ def pretext(work: Work, progress: Progress) -> None:
             device=device,
             progress=lambda share: progress(TRAIN_SHARE + (1 - TRAIN_SHARE) * share),
         )
-        work.store.tasks.set_losses(work.key, {int(i): float(losses[i - start]) for i in unscored})
+        work.project_store.tasks.set_losses({int(i): float(losses[i - start]) for i in unscored})
     if "pretext_embeddings" in first_query(work.config.first_query).needs:
         _leave_embeddings(work, bank, key)
     work.store.projects.set(work.key, pretext_key=key)
@@ -82,15 +82,15 @@ def _leave_embeddings(work: Work, bank: ImageBank, key: str) -> None:
 
 
 def split_pool(
-    work: Work, progress: Progress = lambda share: None, is_over: Callable[[], bool] = lambda: False
+    work: Work, progress: Progress = lambda share: None, expired: Callable[[], bool] = lambda: False
 ) -> None:
     """Give every image without one its batch: a fresh split, or a place between those of the existing one.
 
     A split counts once its key is noted: what a killed one has left is no part of it, but what of that is right is not
-    written again. is_over: asked now and then; where it is, the next call goes on from there.
+    written again. expired: asked now and then; where it is, the next call goes on from there.
     """
-    size = work.store.tasks.pool_size(work.key)
-    pool = work.store.tasks.pool(work.key, size)
+    size = work.project_store.tasks.pool_size()
+    pool = work.project_store.tasks.pool(size)
     scored, whole = np.isfinite(pool.loss), work.project.split_key is not None
     old = np.flatnonzero(scored & (pool.batch >= 0) & whole)
     new = np.flatnonzero(scored & ((pool.batch < 0) | (not whole)) & (pool.task_id >= 0))
@@ -103,11 +103,11 @@ def split_pool(
     wrong = np.flatnonzero(pool.batch[new] != batches)
     began = work.project.split_key, split_key(work.config)
     for start in range(0, len(wrong), SPLIT_AT_ONCE):
-        if start and is_over():
+        if start and expired():
             return
         _check_as_it_began(work, *began)
         part = wrong[start : start + SPLIT_AT_ONCE]
-        work.store.tasks.set_batches(work.key, {int(new[i]): int(batches[i]) for i in part})
+        work.project_store.tasks.set_batches({int(new[i]): int(batches[i]) for i in part})
         progress(min(start + SPLIT_AT_ONCE, len(wrong)) / len(wrong))
     _check_as_it_began(work, *began)
     work.store.projects.set(work.key, split_key=split_key(work.config))
@@ -123,7 +123,7 @@ def _check_as_it_began(work: Work, before: str | None, wanted: str) -> None:
 
 def split_large(work: Work, progress: Progress) -> None:
     """Split a pool of more than SPLIT_AT_ONCE images; it makes way to other projects after some seconds."""
-    split_pool(work, progress, Turn(work.context.queueing, IO).is_over)
+    split_pool(work, progress, TimeSlice(work.context.queueing, IO).expired)
 
 
 def restart(work: Work) -> None:
@@ -131,21 +131,21 @@ def restart(work: Work) -> None:
 
     Rounds that somebody has answered stay as well: the next one is planned on the new losses.
     """
-    project, config, tasks = work.project, work.config, work.store.tasks
+    project, config, tasks = work.project, work.config, work.project_store.tasks
     # What tells that there is something to forget goes last: a kill in between has it all done again.
-    current = work.store.rounds.current(work.key)
-    if current is not None and current.number == 0 and work.store.rounds.counts(work.key, 0).answered == 0:
-        work.store.rounds.forget(work.key)
+    current = work.project_store.rounds.current()
+    if current is not None and current.number == 0 and work.project_store.rounds.counts(0).answered == 0:
+        work.project_store.rounds.forget()
     if wanted_side(config) not in (None, project.image_side):
         work.files.drop_outputs()  # they are by the pool indices of the old bank
-        tasks.refetch_all(work.key)
+        tasks.refetch_all()
         work.store.projects.set(work.key, image_side=None)
     if project.pretext_key is not None and project.pretext_key != pretext_key(config, project.image_side):
-        tasks.clear_losses(work.key)
+        tasks.clear_losses()
     elif project.split_key is not None and project.split_key != split_key(config):
-        tasks.clear_batches(work.key)
+        tasks.clear_batches()
     else:  # outgrown
-        tasks.clear_losses(work.key)
+        tasks.clear_losses()
         work.files.drop_pretext(pretext_key(config, project.image_side))
     work.store.projects.set(work.key, pretext_key=None, split_key=None)
 

@@ -26,10 +26,10 @@ def post(work: Work) -> None:
     have been deleted by hand, and a round that was planned anew may have left its own under the same version.
     """
     current = _current(work)
-    sent = work.store.rounds.asks(work.key, current.number, states=[AskState.POSTING, AskState.POSTED])
+    sent = work.project_store.rounds.asks(current.number, states=[AskState.POSTING, AskState.POSTED])
     scores = {ask.task_id: ask.score for ask in sent}
     there, wrong = set(), []
-    for one in work.studio.stored_predictions(work.project.studio_id, current.model_version):
+    for one in work.studio.stored_predictions(work.project.studio_project_id, current.model_version):
         if one.task in there or one.score is None or not isclose(one.score, scores.get(one.task, -1.0)):
             wrong.append(one.id)
         else:
@@ -37,44 +37,46 @@ def post(work: Work) -> None:
     unsure = [ask.task_id for ask in sent if ask.state == AskState.POSTING]
     arrived = [task_id for task_id in unsure if task_id in there]
     missing = [task_id for task_id in unsure if task_id not in there]
-    work.store.rounds.mark(work.key, current.number, arrived, AskState.POSTED)
-    work.store.rounds.mark(work.key, current.number, missing, AskState.PLANNED)
-    planned = work.store.rounds.asks(work.key, current.number, states=[AskState.PLANNED])
+    work.project_store.rounds.mark(current.number, arrived, AskState.POSTED)
+    work.project_store.rounds.mark(current.number, missing, AskState.PLANNED)
+    planned = work.project_store.rounds.asks(current.number, states=[AskState.PLANNED])
     _send(work, current, [ask for ask in planned if ask.role != AskRole.RESERVE])
     work.studio.delete_single_predictions(wrong)
 
 
 def check_posted(work: Work) -> None:
     """Have the queue posted again if Label Studio has fewer of its predictions than were sent."""
-    current = work.store.rounds.current(work.key)
+    current = work.project_store.rounds.current()
     if current is None or current.live_at is None:
         return
-    posted = work.store.rounds.asks(work.key, current.number, states=[AskState.POSTED])
-    if work.studio.model_versions(work.project.studio_id).get(current.model_version, 0) < len(posted):
-        work.store.rounds.doubt(work.key, current.number)
+    posted = work.project_store.rounds.asks(current.number, states=[AskState.POSTED])
+    if work.studio.model_versions(work.project.studio_project_id).get(current.model_version, 0) < len(posted):
+        work.project_store.rounds.mark_unconfirmed(current.number)
 
 
 def drop(work: Work) -> None:
     """Forget a planned round of which every task was deleted; the next one is planned anew."""
-    work.store.rounds.drop(work.key, _current(work).number)
+    work.project_store.rounds.drop(_current(work).number)
 
 
 def top_up(work: Work) -> None:
     """Post the next of the reserve behind the queue."""
     current = _current(work)
-    recent = work.store.tasks.counts(work.key, time.time()).recent
+    recent = work.project_store.tasks.counts(time.time()).recent
     most = 2 * low_water(current.asked, recent)
-    _send(work, current, work.store.rounds.next_reserve(work.key, current.number, most))
+    _send(work, current, work.project_store.rounds.next_reserve(current.number, most))
 
 
 def switch(work: Work) -> None:
     """Have Label Studio serve the current round by uncertainty, and note that it does."""
     current = _current(work)
     try:
-        work.studio.update_project(work.project.studio_id, sampling=UNCERTAINTY, model_version=current.model_version)
+        work.studio.update_project(
+            work.project.studio_project_id, sampling=UNCERTAINTY, model_version=current.model_version
+        )
     except StudioError:
         # A version is refused when no prediction has it: somebody may have deleted them.
-        work.store.rounds.doubt(work.key, current.number)
+        work.project_store.rounds.mark_unconfirmed(current.number)
         raise
     if current.live_at is None:
         _note_live(work, current)
@@ -84,29 +86,31 @@ def switch(work: Work) -> None:
 
 
 def _note_live(work: Work, current: RoundRow) -> None:
-    work.store.rounds.go_live(work.key, current.number)
+    work.project_store.rounds.go_live(current.number)
     work.store.projects.set(work.key, put_back=None)
-    before = work.store.rounds.get(work.key, current.number - 1)
+    before = work.project_store.rounds.get(current.number - 1)
     if before is not None and before.closed_at is not None:
-        work.store.rounds.add_seconds(work.key, before.number, ask=time.time() - before.closed_at)
+        work.project_store.rounds.add_seconds(before.number, ask=time.time() - before.closed_at)
     logger.info("live: %d images asked", current.asked)
 
 
 def clean(work: Work) -> None:
     """Delete some of the predictions of superseded rounds: Label Studio needs 10 ms for each, and others wait."""
-    for old in work.store.rounds.to_clean(work.key):
-        if not work.studio.delete_predictions(work.project.studio_id, old.model_version, most=CLEAN_PREDICTIONS):
+    for old in work.project_store.rounds.to_clean():
+        if not work.studio.delete_predictions(
+            work.project.studio_project_id, old.model_version, most=CLEAN_PREDICTIONS
+        ):
             return
-        work.store.rounds.set(work.key, old.number, cleaned=True)
+        work.project_store.rounds.set(old.number, cleaned=True)
 
 
 def _send(work: Work, current: RoundRow, asks: list[AskRow]) -> None:
     if not asks:
         return
     ids = [ask.task_id for ask in asks]
-    work.store.rounds.mark(work.key, current.number, ids, AskState.POSTING)
+    work.project_store.rounds.mark(current.number, ids, AskState.POSTING)
     work.studio.import_predictions(
-        work.project.studio_id,
+        work.project.studio_project_id,
         [
             Prediction(
                 task=ask.task_id,
@@ -117,7 +121,7 @@ def _send(work: Work, current: RoundRow, asks: list[AskRow]) -> None:
             for ask in asks
         ],
     )
-    work.store.rounds.mark(work.key, current.number, ids, AskState.POSTED)
+    work.project_store.rounds.mark(current.number, ids, AskState.POSTED)
 
 
 def _guess(work: Work, ask: AskRow) -> list[dict[str, Any]]:
@@ -131,7 +135,7 @@ def _guess(work: Work, ask: AskRow) -> list[dict[str, Any]]:
 
 
 def _current(work: Work) -> RoundRow:
-    current = work.store.rounds.current(work.key)
+    current = work.project_store.rounds.current()
     if current is None:
         raise LookupError(f"project {work.key} has no round")
     return current

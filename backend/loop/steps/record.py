@@ -6,7 +6,7 @@ from math import copysign, floor, log10
 
 from backend.loop.context import Work
 from backend.loop.heartbeat import Progress
-from backend.queueing.queues import IO, Turn
+from backend.queueing.queues import IO, TimeSlice
 from backend.store.tasks import Unrecorded
 
 LOSS_FIELD, BATCH_FIELD = "pretext_loss", "pretext_batch"
@@ -21,15 +21,15 @@ def record(work: Work, progress: Progress) -> None:
     before its first call grows with the pool. It makes way: to other projects after some seconds, and to annotators,
     whose saves wait for each of our calls.
     """
-    turn = Turn(work.context.queueing, IO)
-    while part := work.store.tasks.unrecorded(work.key, AT_ONCE):
+    turn = TimeSlice(work.context.queueing, IO)
+    while part := work.project_store.tasks.unrecorded(AT_ONCE):
         if not _record(work, part, turn, progress):
             return
 
 
-def _record(work: Work, part: list[Unrecorded], turn: Turn, progress: Progress) -> bool:
+def _record(work: Work, part: list[Unrecorded], turn: TimeSlice, progress: Progress) -> bool:
     """Write a part of the pool; False where the turn is over before all of it is written."""
-    tasks, studio, project = work.store.tasks, work.studio, work.project.studio_id
+    tasks, studio, project = work.project_store.tasks, work.studio, work.project.studio_project_id
     by_batch: dict[int, list[int]] = defaultdict(list)
     by_loss: dict[float, dict[int, float]] = defaultdict(dict)
     for task_id, loss, batch, recorded_loss, recorded_batch in part:
@@ -37,7 +37,7 @@ def _record(work: Work, part: list[Unrecorded], turn: Turn, progress: Progress) 
             by_batch[batch].append(task_id)
         if recorded_loss != loss:
             by_loss[rounded(loss)][task_id] = loss
-    counts = tasks.counts(work.key, 0)
+    counts = tasks.counts(0)
     values = 2 * max(counts.ok, 1)  # of all tasks, those that were written before included
     left = sum(map(len, by_batch.values())) + sum(map(len, by_loss.values()))
     after = 2 * (counts.unrecorded - len(part))
@@ -47,14 +47,14 @@ def _record(work: Work, part: list[Unrecorded], turn: Turn, progress: Progress) 
     ]:
         studio.set_field(project, ids, name, value)
         if name == BATCH_FIELD:
-            tasks.batch_recorded(work.key, ids, int(value))
+            tasks.batch_recorded(ids, int(value))
         else:
-            tasks.losses_recorded(work.key, by_loss[value])
+            tasks.losses_recorded(by_loss[value])
         left -= len(ids)
         progress(min(max(1 - (left + after) / values, 0.0), 1.0))
-        if turn.is_over():
+        if turn.expired():
             return False
-        if tasks.counts(work.key, time.time()).recent:
+        if tasks.counts(time.time()).recent:
             time.sleep(PAUSE_S)
     return True
 

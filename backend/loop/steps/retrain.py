@@ -44,13 +44,13 @@ class LabelSet:
 
 def retrain(work: Work, progress: Progress) -> None:
     """Train after the current round, then plan the next; without a usable label only plan."""
-    current = work.store.rounds.current(work.key)
+    current = work.project_store.rounds.current()
     if current is None or current.state != RoundState.LIVE:
         return
     labels = _labels(work)
     if len(labels.train):
         _train_and_score(work, current, labels, progress)
-    work.store.rounds.set(work.key, current.number, state=RoundState.CLOSED, closed_at=time.time())
+    work.project_store.rounds.set(current.number, state=RoundState.CLOSED, closed_at=time.time())
     work.store.projects.set(work.key, training_requested=False)
     plan(work)
     _prune(work, current.number)
@@ -78,7 +78,7 @@ def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: 
         raise ValueError("the learner gave no posteriors")
     save_outputs(work, number, outputs)
     _note(work, current, labels, outputs.probs)
-    work.store.rounds.add_seconds(work.key, number, retrain=seconds, score=time.monotonic() - trained)
+    work.project_store.rounds.add_seconds(number, retrain=seconds, score=time.monotonic() - trained)
 
 
 def _train(work: Work, number: int, bank: ImageBank, labels: LabelSet, progress: Progress) -> float:
@@ -147,8 +147,7 @@ def _note(work: Work, current: RoundRow, labels: LabelSet, probs: FloatArray) ->
     # Two models are compared only where both have seen every image: the former knows nothing of what came later.
     comparable = before is not None and bool((labels.holdout < len(before)).all())
     was_right = _right(labels.holdout, labels.holdout_labels, before) if before is not None and comparable else None
-    work.store.rounds.set(
-        work.key,
+    work.project_store.rounds.set(
         current.number,
         has_model=True,
         classes=list(work.spec.classes),
@@ -171,7 +170,7 @@ def _right(indices: IntArray, truth: IntArray, probs: FloatArray) -> BoolArray:
 
 def _posteriors_before(work: Work, number: int) -> FloatArray | None:
     """Give the posteriors of the last model for the images it has seen, if it knows the same classes."""
-    models = [row for row in work.store.rounds.all(work.key) if row.has_model and row.number < number]
+    models = [row for row in work.project_store.rounds.all() if row.has_model and row.number < number]
     if not models or models[-1].classes != list(work.spec.classes):
         return None
     return load_probs(work, models[-1], seen_by(work, models[-1]))
@@ -179,7 +178,7 @@ def _posteriors_before(work: Work, number: int) -> FloatArray | None:
 
 def _agreement(work: Work, before: FloatArray, probs: FloatArray) -> float | None:
     """Cohen's kappa between this model and the last on a fixed sample of unlabeled images."""
-    pool = work.store.tasks.pool(work.key, len(probs))
+    pool = work.project_store.tasks.pool(len(probs))
     # The same random ranks every time: the sample changes only by what was labeled since.
     ranks = np.random.default_rng(work.config.seed).random(len(probs))
     sample = np.flatnonzero(pool.available[: len(before)])
@@ -192,7 +191,7 @@ def _agreement(work: Work, before: FloatArray, probs: FloatArray) -> float | Non
 
 def _labels(work: Work) -> LabelSet:
     ids = {name: number for number, name in enumerate(work.spec.classes)}
-    rows = [(index, ids[label], holdout) for index, label, holdout in work.store.tasks.labels(work.key) if label in ids]
+    rows = [(index, ids[label], holdout) for index, label, holdout in work.project_store.tasks.labels() if label in ids]
     train = [(index, label) for index, label, holdout in rows if not holdout]
     held = [(index, label) for index, label, holdout in rows if holdout]
     train_array = np.array(train, np.int64).reshape(-1, 2)

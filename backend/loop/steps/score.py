@@ -22,7 +22,7 @@ def score_tasks(work: Work, task_ids: Sequence[int], until: float) -> dict[int, 
     """
     from model.learners.own_network import Learner
 
-    model = work.store.rounds.newest_model(work.key)
+    model = work.project_store.rounds.newest_model()
     if model is None or not work.files.model(model.number).exists():
         return {}
     good = _images(work, task_ids[:MOST_UNSEEN], until)
@@ -40,7 +40,7 @@ def _images(work: Work, task_ids: Sequence[int], until: float) -> list[FetchedIm
     if time.time() > until:
         return []
     refs = []
-    for task in work.studio.tasks(work.project.studio_id, task_ids):
+    for task in work.studio.tasks(work.project.studio_project_id, task_ids):
         try:
             refs.append((task.id, image_ref(task.data, work.spec.data_key)))
         except ImageError:

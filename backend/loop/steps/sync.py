@@ -13,8 +13,8 @@ from backend.items.fetching import FetchedImage, download_images
 from backend.loop.context import Work
 from backend.loop.facts import wanted_side
 from backend.loop.heartbeat import Progress
-from backend.loop.steps.pull import look, pull, reconcile
-from backend.queueing.queues import IO, Turn
+from backend.loop.steps.pull import fetch_settings, pull_changes, reconcile
+from backend.queueing.queues import IO, TimeSlice
 from backend.store.task_counts import TaskCounts
 from backend.store.tasks import Failure
 from model.data.bank import ImageBank
@@ -32,23 +32,23 @@ FIRST_RETRY_S, LAST_RETRY_S = 20.0, 3600.0
 
 def sync(work: Work, progress: Progress) -> None:
     """Bring the store and the bank up to date with Label Studio."""
-    pull(work)
-    if look(work.studio, work.project).task_number != work.store.tasks.counts(work.key, 0).tasks:
+    pull_changes(work)
+    if fetch_settings(work.studio, work.project).task_number != work.project_store.tasks.counts(0).tasks:
         reconcile(work)
-    total = done = work.store.tasks.counts(work.key, time.time()).ok
-    turn = Turn(work.context.queueing, IO)
-    while refs := work.store.tasks.to_fetch(work.key, time.time(), FETCH_IMAGES):
+    total = done = work.project_store.tasks.counts(time.time()).ok
+    turn = TimeSlice(work.context.queueing, IO)
+    while refs := work.project_store.tasks.to_fetch(time.time(), FETCH_IMAGES):
         if work.project.image_side is None:
             _choose_side(work, refs)
         bank = open_bank(work) if work.project.image_side is not None else None
-        counts: TaskCounts = work.store.tasks.counts(work.key, time.time())
+        counts: TaskCounts = work.project_store.tasks.counts(time.time())
         total = max(total, counts.ok + counts.new)
         fetched = download_images(work.studio, refs, bank.side if bank is not None else SAMPLE_SIDE)
         while part := list(islice(fetched, COMMIT_IMAGES)):
             _commit(work, bank, part, dict(refs))
             done += len(part)
             progress(min(done / max(total, 1), 1.0))
-            if turn.is_over():
+            if turn.expired():
                 return  # the next job goes on from here, after those of other projects
         work.reload()
 
@@ -60,7 +60,7 @@ def open_bank(work: Work) -> ImageBank:
         Superseded: it is lost, damaged or older than the store; its images are fetched again.
     """
     folder = work.files.bank(work.side)
-    expected = work.store.tasks.pool_size(work.key)
+    expected = work.project_store.tasks.pool_size()
     try:
         bank = ImageBank.open(folder)
         if len(bank) < expected:
@@ -74,7 +74,7 @@ def open_bank(work: Work) -> ImageBank:
         logger.warning("%s: all images are fetched again", error)
         # First of all what lies by the pool indices of the lost bank: a kill in between must not leave it to the new.
         work.files.drop_outputs()
-        work.store.tasks.refetch_all(work.key)
+        work.project_store.tasks.refetch_all()
         work.store.projects.set(work.key, image_side=None, pretext_key=None, split_key=None)
         raise Superseded(f"{error}: all images are fetched again") from error
 
@@ -109,12 +109,11 @@ def _commit(work: Work, bank: ImageBank | None, part: list[FetchedImage], refs: 
     if good and bank is not None:
         # Images first, note after: a kill in between leaves rows in the bank that no task points to.
         first = bank.append(np.stack([image.pixels for image in good if image.pixels is not None]))
-        work.store.tasks.images_fetched(work.key, {image.task_id: first + i for i, image in enumerate(good)}, refs)
+        work.project_store.tasks.images_fetched({image.task_id: first + i for i, image in enumerate(good)}, refs)
     failed = [image for image in part if image.pixels is None]
     if failed:
-        attempts = work.store.tasks.attempts(work.key, [image.task_id for image in failed])
-        work.store.tasks.images_failed(
-            work.key,
+        attempts = work.project_store.tasks.attempts([image.task_id for image in failed])
+        work.project_store.tasks.images_failed(
             {image.task_id: _failure(image, attempts[image.task_id]) for image in failed},
             refs,
         )

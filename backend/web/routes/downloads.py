@@ -13,7 +13,7 @@ from flask import Blueprint, Response, send_file
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from backend.autolabel.preview import Rest, final_version
+from backend.autolabel.preview import Rest, autolabel_version
 from backend.autolabel.routes import rest_of
 from backend.errors import ProjectError
 from backend.labeling.choices import LabelSpec, prediction_result, read_label_config
@@ -29,57 +29,59 @@ ROWS = 500  # sent at once
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a cell begins with that spreadsheets run
 
 
-@blueprint.get("/api/projects/<int:studio_id>/losses.csv")
-def losses(studio_id: int) -> ResponseReturnValue:
+@blueprint.get("/api/projects/<int:studio_project_id>/losses.csv")
+def losses(studio_project_id: int) -> ResponseReturnValue:
     """Give losses and batches, an image a line."""
-    project = find_project(studio_id)
+    project = find_project(studio_project_id)
     head = ("task", "image", "pretext_loss", "pretext_batch", "answer", "label")
 
     def row(line: ImageLine) -> tuple[Any, ...]:
         answer = "" if line.answer == Answer.NONE else line.answer.value
         return line.task_id, line.image, line.loss, line.batch, answer, line.label
 
-    return _table(f"project-{studio_id}-losses.csv", head, map(row, services().store.insight.lines(project.id)))
+    return _table(
+        f"project-{studio_project_id}-losses.csv", head, map(row, services().store.of(project.id).dashboard.lines())
+    )
 
 
-@blueprint.get("/api/projects/<int:studio_id>/predictions.csv")
-def predictions_csv(studio_id: int) -> ResponseReturnValue:
+@blueprint.get("/api/projects/<int:studio_project_id>/predictions.csv")
+def predictions_csv(studio_project_id: int) -> ResponseReturnValue:
     """Give the newest model's class and calibrated confidence, and the annotators' label, an image a line."""
-    project = find_project(studio_id)
+    project = find_project(studio_project_id)
     rest = rest_of(project)
     head = ("task", "image", "prediction", "confidence", "label")
 
     def row(line: ImageLine, guess: str, confidence: float) -> tuple[Any, ...]:
         return line.task_id, line.image, guess, f"{confidence:.4f}", line.label
 
-    name = f"project-{studio_id}-predictions-round-{rest.row.number + 1}.csv"
+    name = f"project-{studio_project_id}-predictions-round-{rest.row.number + 1}.csv"
     return _table(name, head, (row(*found) for found in _guesses(project, rest)))
 
 
-@blueprint.get("/api/projects/<int:studio_id>/predictions.json")
-def predictions_json(studio_id: int) -> ResponseReturnValue:
+@blueprint.get("/api/projects/<int:studio_project_id>/predictions.json")
+def predictions_json(studio_project_id: int) -> ResponseReturnValue:
     """Give the same as tasks with predictions, as Label Studio imports them."""
-    project = find_project(studio_id)
+    project = find_project(studio_project_id)
     rest = rest_of(project)
     try:
         spec = read_label_config(project.label_config)
     except ProjectError as error:
         raise NotFound(str(error)) from error
-    tasks = (_task(spec, final_version(rest.row.number), *found) for found in _guesses(project, rest))
-    name = f"project-{studio_id}-predictions-round-{rest.row.number + 1}.json"
+    tasks = (_task(spec, autolabel_version(rest.row.number), *found) for found in _guesses(project, rest))
+    name = f"project-{studio_project_id}-predictions-round-{rest.row.number + 1}.json"
     return _attached(name, "application/json", _json_list(tasks))
 
 
-@blueprint.get("/api/projects/<int:studio_id>/model.<any(onnx, safetensors):kind>")
-def model(studio_id: int, kind: str) -> ResponseReturnValue:
+@blueprint.get("/api/projects/<int:studio_project_id>/model.<any(onnx, safetensors):kind>")
+def model(studio_project_id: int, kind: str) -> ResponseReturnValue:
     """Give the newest model for other programs."""
-    project = find_project(studio_id)
+    project = find_project(studio_project_id)
     row = exported_model(project)
     if row is None:
         raise NotFound("the model's files are written after each training; there are none yet")
     files = Files.of(services().settings.data_dir, project.id)
     path = files.onnx(row.number) if kind == "onnx" else files.safetensors(row.number)
-    name = f"project-{studio_id}-round-{row.number + 1}.{kind}"
+    name = f"project-{studio_project_id}-round-{row.number + 1}.{kind}"
     return send_file(path.resolve(), "application/octet-stream", as_attachment=True, download_name=name)
 
 
@@ -87,7 +89,7 @@ def exported_model(project: ProjectRow) -> RoundRow | None:
     """Give the newest round whose model lies there for other programs, or None."""
     here = services()
     files = Files.of(here.settings.data_dir, project.id)
-    done = [row for row in here.store.rounds.all(project.id) if row.exported]
+    done = [row for row in here.store.of(project.id).rounds.all() if row.exported]
     there = [row for row in done if files.onnx(row.number).exists() and files.safetensors(row.number).exists()]
     return there[-1] if there else None
 
@@ -95,7 +97,7 @@ def exported_model(project: ProjectRow) -> RoundRow | None:
 def _guesses(project: ProjectRow, rest: Rest) -> Iterator[tuple[ImageLine, str, float]]:
     """Yield every image that the model has seen, with its class and confidence."""
     best, confidence = rest.guesses
-    for line in services().store.insight.lines(project.id):
+    for line in services().store.of(project.id).dashboard.lines():
         if line.pool_index < len(best):
             yield line, rest.classes[best[line.pool_index]], float(confidence[line.pool_index])
 

@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from backend.status.status import read_status
-from backend.status.summary import as_json, hardness_of
+from backend.status.summary import as_json, read_error_rates
 from backend.store import ProjectRow
 from backend.web.services import services
 
@@ -19,39 +19,39 @@ def projects() -> ResponseReturnValue:
     return jsonify([as_json(read_status(store, project)) for project in store.projects.all()])
 
 
-@blueprint.get("/api/projects/<int:studio_id>")
-def project(studio_id: int) -> ResponseReturnValue:
+@blueprint.get("/api/projects/<int:studio_project_id>")
+def project(studio_project_id: int) -> ResponseReturnValue:
     """Give a project's status, by Label Studio's id."""
     store = services().store
-    status = read_status(store, find_project(studio_id))
-    return jsonify(as_json(status, hardness_of(store, status)))
+    status = read_status(store, find_project(studio_project_id))
+    return jsonify(as_json(status, read_error_rates(store, status)))
 
 
-@blueprint.get("/api/projects/<int:studio_id>/broken")
-def broken(studio_id: int) -> ResponseReturnValue:
+@blueprint.get("/api/projects/<int:studio_project_id>/broken")
+def broken(studio_project_id: int) -> ResponseReturnValue:
     """List the quarantined images with their reasons."""
-    rows = services().store.tasks.broken(find_project(studio_id).id)
+    rows = services().store.of(find_project(studio_project_id).id).tasks.broken()
     return jsonify([{"task": task_id, "reason": reason} for task_id, reason in rows])
 
 
-@blueprint.post("/api/projects/<int:studio_id>/advance")
-def advance(studio_id: int) -> ResponseReturnValue:
+@blueprint.post("/api/projects/<int:studio_project_id>/advance")
+def advance(studio_project_id: int) -> ResponseReturnValue:
     """Try again now: failed jobs and quarantined images too."""
-    found = find_project(studio_id)
+    found = find_project(studio_project_id)
     store = services().store
-    store.jobs.retry_now(found.id)
-    store.tasks.retry_broken(found.id)
-    services().queueing.hint(found.id)
+    store.of(found.id).jobs.retry_now()
+    store.of(found.id).tasks.retry_broken()
+    services().queueing.wake(found.id)
     return jsonify(as_json(read_status(store, found))), 202
 
 
-def find_project(studio_id: int) -> ProjectRow:
+def find_project(studio_project_id: int) -> ProjectRow:
     """Give the project of Label Studio's id.
 
     Raises:
         NotFound: it was never connected.
     """
-    found = services().store.projects.find(studio_id)
+    found = services().store.projects.find(studio_project_id)
     if found is None:
-        raise NotFound(f"project {studio_id} is not connected: add this backend in its settings under Model")
+        raise NotFound(f"project {studio_project_id} is not connected: add this backend in its settings under Model")
     return found

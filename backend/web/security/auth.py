@@ -50,8 +50,8 @@ def _has_project_secret() -> bool:
     request_limits.check_values()
     body = request.get_json(silent=True)
     project = body.get("project") if isinstance(body, dict) else None
-    studio_id = project.get("id") if isinstance(project, dict) else None
-    return any(row.studio_id == studio_id for row in known)
+    studio_project_id = project.get("id") if isinstance(project, dict) else None
+    return any(row.studio_project_id == studio_project_id for row in known)
 
 
 def _same(given: str | None, expected: str | None) -> bool:

@@ -8,9 +8,9 @@ from model.querying.selection import Candidates, Query, lowest, ranked
 class Vaal:
     """Ask the images of which a discriminator is surest that nothing like them is labeled."""
 
-    needs = frozenset({"labeledness"})
+    needs = frozenset({"labeled_probability"})
     ranked = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the ``k`` candidates with the lowest probability to be labeled."""
-        return ranked(lowest(candidates.indices, candidates.rows("labeledness"), k)[0])
+        return ranked(lowest(candidates.indices, candidates.rows("labeled_probability"), k)[0])
