@@ -15,8 +15,8 @@ from backend.labeling.choices import LabelSpec, prediction_result
 from backend.loop.context import Work
 from backend.loop.heartbeat import Progress
 from backend.store import AutolabelOrderRow
-from backend.studio.client import Prediction
 from backend.studio.predictions import DELETED, IMPORTED
+from backend.studio.types import Prediction
 from model.evaluation.calibration import guess
 
 logger = logging.getLogger(__name__)
@@ -53,16 +53,16 @@ def final(work: Work, progress: Progress) -> None:
     version = autolabel_version(order.round)
     missing, wrong = _compare(work, wanted, version)
     if len(wrong) > MANY:  # one by one would take hours, and have each of the tasks read again
-        work.studio.delete_predictions(work.project.studio_project_id, version, beat=lambda: progress(0.0))
+        work.studio.predictions.delete_version(version, beat=lambda: progress(0.0))
         missing, wrong = list(wanted.tasks), []
     total = max(len(missing) + len(wrong), 1)
     for number, ids in enumerate(chunks(wrong, DELETED)):
         progress(number * DELETED / total)
-        work.studio.delete_single_predictions(ids)
+        work.studio.predictions.delete(ids)
     for number, tasks in enumerate(chunks(missing, IMPORTED)):
         progress((len(wrong) + number * IMPORTED) / total)
         part = [wanted.prediction(task, version, work.spec) for task in tasks]
-        work.studio.import_predictions(work.project.studio_project_id, part)
+        work.studio.predictions.write(part)
     _drop_superseded(work, version, progress)
     work.project_store.autolabel.written(order.ordered_at, len(wanted.tasks))
     logger.info("%d final predictions written as %s", len(wanted.tasks), version)
@@ -87,7 +87,7 @@ def _wanted(work: Work, order: AutolabelOrderRow) -> _Wanted | None:
 def _compare(work: Work, wanted: _Wanted, version: str) -> tuple[list[int], list[int]]:
     """Give the tasks whose prediction is missing in Label Studio, and the predictions there that are wrong."""
     there, wrong = set[int](), list[int]()
-    for one in work.studio.stored_predictions(work.project.studio_project_id, version):
+    for one in work.studio.predictions.stored(version):
         place = wanted.tasks.get(one.task)
         fits = place is not None and one.score is not None and isclose(one.score, wanted.scores[place], abs_tol=1e-6)
         if fits and one.task not in there:
@@ -98,6 +98,6 @@ def _compare(work: Work, wanted: _Wanted, version: str) -> tuple[list[int], list
 
 
 def _drop_superseded(work: Work, version: str, progress: Progress) -> None:
-    for old in work.studio.model_versions(work.project.studio_project_id):
+    for old in work.studio.predictions.versions():
         if old.startswith(FINAL) and old != version:
-            work.studio.delete_predictions(work.project.studio_project_id, old, beat=lambda: progress(1.0))
+            work.studio.predictions.delete_version(old, beat=lambda: progress(1.0))

@@ -17,7 +17,8 @@ from backend.loop.steps.maintain_connection import ours_among
 from backend.loop.steps.pull import fetch_settings
 from backend.queueing.queues import Queueing
 from backend.store import JobState, ProjectRow, Store
-from backend.studio.client import LabelStudio, MlBackend, NamedToken, ProjectInfo
+from backend.studio.project import LabelStudio, StudioProject
+from backend.studio.types import MlBackend, NamedToken, ProjectInfo
 
 CONNECT = "connect this backend in the project's settings under Model"
 PRIVATE = (
@@ -74,7 +75,7 @@ def _check_project(here: Context, project: ProjectRow) -> Iterator[Finding]:
     studio = studio_of(here, project)
     try:
         info = fetch_settings(studio, project)
-        backends = studio.ml_backends(project.studio_project_id)
+        backends = studio.ml_backends()
     except StudioUnreachable as error:
         yield Finding("Label Studio", str(error), REACH, down=True)
         return
@@ -89,7 +90,7 @@ def _check_project(here: Context, project: ProjectRow) -> Iterator[Finding]:
     except BackendError as error:
         yield Finding("Label Studio", str(error), "see Label Studio's log")
         return
-    yield Finding("Label Studio", f"{studio.session.base} answers and takes our token")
+    yield Finding("Label Studio", f"{studio.base} answers and takes our token")
     ours = ours_among(backends, project)
     if not ours:
         yield Finding("connection", "this backend is not among the project's models any more", CONNECT)
@@ -116,11 +117,11 @@ def _reached(ours: MlBackend) -> Finding:
     return Finding("connection", f"Label Studio does not reach {ours.url} (state '{ours.state}')", fix)
 
 
-def _webhook(here: Context, studio: LabelStudio, project: ProjectRow, ours: MlBackend) -> Finding:
+def _webhook(here: Context, studio: StudioProject, project: ProjectRow, ours: MlBackend) -> Finding:
     url = f"{ours.url.rstrip('/')}/webhook"
     fix = f"{SOON}. {PRIVATE}" if is_private(url) else SOON
     try:
-        hooks = [hook for hook in studio.webhooks(project.studio_project_id) if hook.url.rstrip("/") == url]
+        hooks = [hook for hook in studio.webhooks() if hook.url.rstrip("/") == url]
     except BackendError as error:
         return Finding("webhook", str(error), fix)
     if not hooks:

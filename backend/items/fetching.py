@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import ImageError, ImageUnavailable
-from backend.studio.client import LabelStudio
+from backend.studio.project import StudioProject
 from model.data.decoding import decode, measure
 from model.errors import BadImage
 
@@ -66,7 +66,7 @@ class FetchedImage:
 
 
 def download_images(
-    client: LabelStudio, refs: Iterable[tuple[int, str]], side: int, *, workers: int = WORKERS
+    project: StudioProject, refs: Iterable[tuple[int, str]], side: int, *, workers: int = WORKERS
 ) -> Iterator[FetchedImage]:
     """Yield every image of `refs` (task id, reference), scaled to `side`, in their order.
 
@@ -75,7 +75,7 @@ def download_images(
     Raises:
         StudioUnreachable, StudioRefused: Label Studio as a whole fails: no image is to blame.
     """
-    window = _Window(client, side, workers)
+    window = _Window(project, side, workers)
     rest = iter(refs)
     try:
         for task_id, reference in islice(rest, workers * AHEAD):
@@ -92,15 +92,15 @@ def download_images(
 class _Window:
     """Downloads in flight, in order; tasks that name the same file share one while it is in the window."""
 
-    def __init__(self, client: LabelStudio, side: int, workers: int) -> None:
+    def __init__(self, project: StudioProject, side: int, workers: int) -> None:
         self.waiting: deque[tuple[int, str]] = deque()
-        self._client, self._side = client, side
+        self._project, self._side = project, side
         self._shared: dict[str, Future[FetchedImage]] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
 
     def ask(self, task_id: int, reference: str) -> None:
         if reference not in self._shared:
-            self._shared[reference] = self._pool.submit(_one, self._client, task_id, reference, self._side)
+            self._shared[reference] = self._pool.submit(_one, self._project, task_id, reference, self._side)
         self.waiting.append((task_id, reference))
 
     def take(self) -> FetchedImage:
@@ -114,9 +114,9 @@ class _Window:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one(client: LabelStudio, task_id: int, reference: str, side: int) -> FetchedImage:
+def _one(project: StudioProject, task_id: int, reference: str, side: int) -> FetchedImage:
     try:
-        body = client.fetch(reference, task_id)
+        body = project.fetch(reference, task_id)
         size = measure(body)
         with _budget.of(size[0] * size[1]):
             return FetchedImage(task_id, pixels=decode(body, side), size=size)

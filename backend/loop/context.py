@@ -12,7 +12,8 @@ from backend.project_files import Files
 from backend.queueing.meters import STUDIO_METER, Meters
 from backend.queueing.queues import Queueing
 from backend.store import ProjectRow, Store
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio, StudioProject
+from backend.studio.types import NamedToken
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Work:
         self.spec: LabelSpec = read_label_config(project.label_config)
 
     @property
-    def studio(self) -> LabelStudio:
-        """The project's Label Studio."""
+    def studio(self) -> StudioProject:
+        """The project in Label Studio."""
         return studio_of(self.context, self.project)
 
     @property
@@ -77,8 +78,8 @@ class Work:
         return self.project.image_side
 
 
-def studio_of(context: Context, project: ProjectRow) -> LabelStudio:
-    """Give the client of a project's Label Studio; one per server and token in this process.
+def studio_of(context: Context, project: ProjectRow) -> StudioProject:
+    """Return the handle of a project in its Label Studio; connections are shared by server and token.
 
     LABEL_STUDIO_URL wins over where the project was connected from, so that setting it mends what is connected already.
     """
@@ -86,7 +87,8 @@ def studio_of(context: Context, project: ProjectRow) -> LabelStudio:
     token = context.store.projects.token(project)
     api_key = key.get_secret_value() if key else None
     server = context.settings.label_studio_url or project.server
-    return _client(server, token, api_key, context.settings.allowed_addresses, context.queueing.meters)
+    studio = _label_studio(server, token, api_key, context.settings.allowed_addresses, context.queueing.meters)
+    return studio.project(project.studio_project_id)
 
 
 def withheld_key(context: Context, project: ProjectRow) -> str:
@@ -108,7 +110,7 @@ def _may_have_key(settings: Settings, project: ProjectRow) -> bool:
 
 
 @lru_cache(maxsize=64)  # tokens come and go
-def _client(
+def _label_studio(
     server: str, token: str | None, api_key: str | None, allowed: AllowedAddresses, meters: Meters
 ) -> LabelStudio:
     named = (("the token that Label Studio sent to /setup", token), ("LABEL_STUDIO_API_KEY", api_key))

@@ -84,7 +84,7 @@ def _is_back(here: Context, project: ProjectRow) -> bool:
     try:
         studio = studio_of(here, project)
         fetch_settings(studio, project)
-        back = bool(ours_among(studio.ml_backends(project.studio_project_id), project))
+        back = bool(ours_among(studio.ml_backends(), project))
     except BackendError:
         return False
     if back:

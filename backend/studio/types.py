@@ -43,12 +43,6 @@ class ProjectInfo:
     sampling: str
     model_version: str
     task_number: int
-    total_annotations: int
-    """Annotations that were not skipped."""
-    skipped_annotations: int
-    maximum_annotations: int
-    """Annotations that a task needs before Label Studio calls it done (the overlap)."""
-    skip_queue: str
 
     @property
     def created_ts(self) -> int:
@@ -61,10 +55,8 @@ class AnnotationRecord:
     """One saved annotation of a task; `skipped` where the annotator passed the task on."""
 
     id: int
-    user: int | None
     result: tuple[Mapping[str, Json], ...]
     skipped: bool
-    created_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +147,7 @@ def task_record(raw: Mapping[str, Json]) -> TaskRecord:
 
 
 def annotation_record(raw: Mapping[str, Json]) -> AnnotationRecord:
-    """Build an annotation from its JSON; the annotator comes as an id or as an object."""
-    user = raw.get("completed_by")
+    """Build an annotation from its JSON."""
     return AnnotationRecord(
-        id=int(raw["id"]),
-        user=user.get("id") if isinstance(user, Mapping) else user,
-        result=tuple(raw.get("result") or ()),
-        skipped=bool(raw.get("was_cancelled")),
-        created_at=raw["created_at"],
+        id=int(raw["id"]), result=tuple(raw.get("result") or ()), skipped=bool(raw.get("was_cancelled"))
     )

@@ -11,8 +11,8 @@ import pytest
 import requests
 from support.e2e_harness import wait_for
 
-from backend.studio.client import LabelStudio, NamedToken
-from backend.studio.types import TaskRecord
+from backend.studio.project import LabelStudio, StudioProject
+from backend.studio.types import NamedToken, TaskRecord
 
 pytestmark = pytest.mark.e2e
 
@@ -20,12 +20,16 @@ K, ROUNDS, IMAGES = 20, 5, 200
 
 
 @pytest.fixture(scope="module")
+def scores_of(project: StudioProject, version: str) -> dict[int, float | None]:
+    return {one.task: one.score for one in project.predictions.stored(version)}
+
+
 def studio(label_studio) -> LabelStudio:
     return LabelStudio(label_studio.url, [NamedToken("test", label_studio.token)])
 
 
 def all_tasks(studio: LabelStudio, project: int) -> dict[int, TaskRecord]:
-    return {task.id: task for page in studio.changed_tasks(project, None) for task in page.tasks}
+    return {task.id: task for page in studio.project(project).tasks.changed(None) for task in page.tasks}
 
 
 def recorded(studio: LabelStudio, project: int) -> dict[int, tuple[float, float]]:
@@ -111,9 +115,9 @@ def test_the_loop_from_connecting_to_the_second_round(make_project, backend, stu
     assert len(queue) == K + 2, "K and a tenth of it for the holdout"
 
     # Label Studio is set to serve it, and serves it in order.
-    info = studio.project(project.id)
+    info = studio.project(project.id).settings()
     assert (info.model_version, info.sampling) == ("pt4al-r000", "Uncertainty sampling")
-    scores = studio.predicted_tasks(project.id, "pt4al-r000")
+    scores = scores_of(studio.project(project.id), "pt4al-r000")
     assert set(scores) == set(queue)
     assert [task for task, _ in sorted(scores.items(), key=lambda item: item[1])] == queue
     served = [project.label_next() for _ in range(K + 2)]
@@ -127,11 +131,13 @@ def test_the_loop_from_connecting_to_the_second_round(make_project, backend, stu
     confidence = outputs.probs.max(axis=1)
     least = sorted(batch, key=lambda i: confidence[i])[:K]
     assert {int(pool.task_id[i]) for i in least} <= set(status["queue"]["task_ids"])
-    scores = studio.predicted_tasks(project.id, "pt4al-r001")
+    scores = scores_of(studio.project(project.id), "pt4al-r001")
     for i in least:
         assert scores[int(pool.task_id[i])] == pytest.approx(confidence[i], abs=1e-5)
     backend.wait(
-        project.id, "superseded predictions to go", lambda _: "pt4al-r000" not in studio.model_versions(project.id)
+        project.id,
+        "superseded predictions to go",
+        lambda _: "pt4al-r000" not in studio.project(project.id).predictions.versions(),
     )
 
     # The result is measured on images that were not trained on.
@@ -204,9 +210,12 @@ def test_what_people_do_meanwhile_is_followed(make_project, backend, studio: Lab
     backend.wait(project.id, "late images on record", lambda _: len(recorded(studio, project.id)) == 109)
 
     # The version and the sampling are put back if someone changes them.
-    studio.update_project(project.id, sampling="Sequential sampling")
+    studio.project(project.id).update(sampling="Sequential sampling")
     backend.wait(
-        project.id, "the sampling", lambda _: studio.project(project.id).sampling == "Uncertainty sampling", 30
+        project.id,
+        "the sampling",
+        lambda _: studio.project(project.id).settings().sampling == "Uncertainty sampling",
+        30,
     )
 
 
@@ -214,7 +223,7 @@ def test_labels_from_before_connecting_are_used_and_late_images_predicted(
     make_project, backend, studio: LabelStudio, digits
 ) -> None:
     project = make_project(100, connect=False)
-    ids = sorted(studio.task_ids(project.id))
+    ids = sorted(studio.project(project.id).tasks.ids())
     for task_id in ids[:12]:
         project.label_task(task_id)
     project.annotator.connect_backend(project.id, backend.url, {"rounds": 4, "labels_per_round": 10})
@@ -226,10 +235,10 @@ def test_labels_from_before_connecting_are_used_and_late_images_predicted(
     assert backend.wait_round(project.id, 1)["history"][0]["labels"] == 12 + 10
 
     # An image that the model has not seen is scored while Label Studio waits.
-    before = studio.task_ids(project.id)
+    before = studio.project(project.id).tasks.ids()
     project.annotator.upload_images(project.id, digits[0][900:901])
-    (late,) = set(studio.task_ids(project.id)) - set(before)
-    uid = f"{project.id}.{studio.project(project.id).created_ts}"
+    (late,) = set(studio.project(project.id).tasks.ids()) - set(before)
+    uid = f"{project.id}.{studio.project(project.id).settings().created_ts}"
     answer = requests.post(f"{backend.url}/predict", json={"project": uid, "tasks": [{"id": late}]}, timeout=90).json()
     (prediction,) = answer["results"]
     assert prediction["model_version"] == "pt4al-r000-pool"
@@ -242,7 +251,7 @@ def test_the_queue_in_label_studio_is_made_right_again(make_project, backend, st
     backend.wait_round(project.id, 0)
 
     def exact() -> bool:
-        posted = [one.task for one in studio.stored_predictions(project.id, "pt4al-r000")]
+        posted = [one.task for one in studio.project(project.id).predictions.stored("pt4al-r000")]
         queue = backend.status(project.id)["queue"]["task_ids"]
         return len(queue) >= 11 and sorted(posted) == sorted(queue)
 
@@ -255,9 +264,11 @@ def test_the_queue_in_label_studio_is_made_right_again(make_project, backend, st
     assert batches == {0: 50, 1: 50}
 
     # Somebody deletes the predictions of our version.
-    studio.delete_predictions(project.id, "pt4al-r000")
+    studio.project(project.id).predictions.delete_version("pt4al-r000")
     wait_for("the queue to be posted again", exact)
-    wait_for("the version to be served again", lambda: studio.project(project.id).model_version == "pt4al-r000")
+    wait_for(
+        "the version to be served again", lambda: studio.project(project.id).settings().model_version == "pt4al-r000"
+    )
 
 
 def test_start_training_ends_a_round_early(make_project, backend, studio: LabelStudio) -> None:
@@ -265,7 +276,7 @@ def test_start_training_ends_a_round_early(make_project, backend, studio: LabelS
     backend.wait_round(project.id, 0)
     for _ in range(4):
         project.label_next()
-    model = studio.ml_backends(project.id)[0]
+    model = studio.project(project.id).ml_backends()[0]
     project.annotator.call("POST", f"/api/ml/{model.id}/train")
     status = backend.wait_round(project.id, 1)
     assert 3 <= status["history"][0]["labels"] <= 4
@@ -282,7 +293,7 @@ def test_two_projects_do_not_touch_each_other(make_project, backend, studio: Lab
     after = backend.status(two.id)
     assert after["queue"] == before["queue"]
     assert after["pool"] == {"tasks": 60, "images": 60, "broken": 0, "labeled": 0}
-    assert studio.project(two.id).model_version == "pt4al-r000"
+    assert studio.project(two.id).settings().model_version == "pt4al-r000"
     assert not set(after["queue"]["task_ids"]) & set(all_tasks(studio, one.id))
 
 
@@ -304,6 +315,6 @@ def test_killing_everything_in_the_middle_of_a_round_loses_nothing(
     backend.kill()  # while the model trains, or shortly before or after
     backend.start()
     status = backend.wait_round(project.id, 1)
-    predictions = studio.stored_predictions(project.id, "pt4al-r001")
+    predictions = studio.project(project.id).predictions.stored("pt4al-r001")
     assert sorted(one.task for one in predictions) == sorted(status["queue"]["task_ids"]), "no double predictions"
     assert backend.stop() == 0

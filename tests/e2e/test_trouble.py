@@ -10,7 +10,8 @@ from support.labelstudio import LabelStudioServer, free_port
 from backend.demo.annotator import Annotator
 from backend.errors import StudioError
 from backend.loop.steps.maintain_connection import TWICE
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 
 pytestmark = pytest.mark.e2e
 
@@ -26,7 +27,7 @@ def card_says(studio: LabelStudio, project: int, words: str) -> None:
     """Wait for words on every model card of a project; there are two if Label Studio repeated a slow request."""
 
     def look() -> bool:
-        return all(words in model.description for model in studio.ml_backends(project))
+        return all(words in model.description for model in studio.project(project).ml_backends())
 
     wait_for(f"{words!r} on the model card", look)
 
@@ -72,7 +73,7 @@ def test_a_backend_that_is_connected_twice_says_so_and_works(make_project, backe
     project.annotator.connect_backend(project.id, backend.url, {"rounds": 2, "labels_per_round": 10})
     backend.wait_round(project.id, 0)
     card_says(studio, project.id, "round 1 of 2")
-    cards = sorted(studio.ml_backends(project.id), key=lambda model: model.id)
+    cards = sorted(studio.project(project.id).ml_backends(), key=lambda model: model.id)
     assert [TWICE in card.description for card in cards] == [number > 0 for number in range(len(cards))]
 
 

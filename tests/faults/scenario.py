@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 from support.e2e_harness import Backend, LabelingProject, wait_for
 
-from backend.studio.client import LabelStudio
+from backend.studio.project import LabelStudio
 
 IMAGES, K, ROUNDS = 60, 10, 3
 PARAMS = {"rounds": ROUNDS, "labels_per_round": K, "seed": 1}
@@ -39,7 +39,10 @@ def name_of(data: dict[str, object]) -> str:
 
 def play(project: LabelingProject, backend: Backend, studio: LabelStudio, rounds: int = 2) -> Outcome:
     """Label ``rounds`` rounds and wait until the next queue is served and all is written."""
-    tasks = {task.id: name_of(dict(task.data)) for task in studio.tasks(project.id, studio.task_ids(project.id))}
+    tasks = {
+        task.id: name_of(dict(task.data))
+        for task in studio.project(project.id).tasks.by_id(studio.project(project.id).tasks.ids())
+    }
     queues = []
     for number in range(rounds + 1):
         status = backend.wait_round(project.id, number, PATIENCE_S)
@@ -57,14 +60,14 @@ def finish(
     version = f"pt4al-r{len(queues) - 1:03d}"
 
     def settled() -> bool:
-        found = studio.tasks(project.id, studio.task_ids(project.id))
-        ours = {name for name in studio.model_versions(project.id) if not name.endswith("-pool")}
+        found = studio.project(project.id).tasks.by_id(studio.project(project.id).tasks.ids())
+        ours = {name for name in studio.project(project.id).predictions.versions() if not name.endswith("-pool")}
         return ours == {version} and all({"pretext_loss", "pretext_batch"} <= task.data.keys() for task in found)
 
     wait_for("everything to be written", settled, PATIENCE_S, 1)
     no_doubles(project, backend, studio, version)
     no_half_files(backend.data_dir)
-    found = studio.tasks(project.id, studio.task_ids(project.id))
+    found = studio.project(project.id).tasks.by_id(studio.project(project.id).tasks.ids())
     return Outcome(
         batches={name_of(dict(task.data)): task.data["pretext_batch"] for task in found},
         losses={name_of(dict(task.data)): task.data["pretext_loss"] for task in found},
@@ -86,7 +89,7 @@ def no_doubles(project: LabelingProject, backend: Backend, studio: LabelStudio, 
     """See that each image of the queue carries one prediction, and none else but those that were answered since."""
 
     def exact() -> bool:
-        posted = [one.task for one in studio.stored_predictions(project.id, version)]
+        posted = [one.task for one in studio.project(project.id).predictions.stored(version)]
         queue = backend.status(project.id).get("queue", {"task_ids": [], "answered": 0, "ahead": 0})
         waiting = set(queue["task_ids"])
         rest = len(posted) - len(waiting)

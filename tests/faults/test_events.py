@@ -16,7 +16,8 @@ from faults.scenario import IMAGES, PARAMS, K, finish, label, meanwhile, play
 from support.e2e_harness import Backend, LabelingProject
 from support.labelstudio import LabelStudioServer, free_port
 
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 

@@ -19,7 +19,8 @@ from support.studio_web import Web, png, reply
 from backend.addresses import AllowedAddresses
 from backend.items.fetching import FetchedImage, download_images
 from backend.studio import download, session
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 
 SIDE = 8
 ROOT = Path(__file__).parents[2]
@@ -156,7 +157,7 @@ def served(web: Web, answers: dict[str, Serve]) -> None:
 
 def fetch(client: LabelStudio, web: Web, names: list[str]) -> dict[str, FetchedImage]:
     refs = [(task, f"{web.url}/{name}") for task, name in enumerate(names)]
-    return dict(zip(names, download_images(client, refs, SIDE), strict=True))
+    return dict(zip(names, download_images(client.project(1), refs, SIDE), strict=True))
 
 
 MEASURE = f"""
@@ -164,7 +165,8 @@ import sys
 from pathlib import Path
 from backend.addresses import AllowedAddresses
 from backend.studio import download, session
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 from backend.items.fetching import download_images
 
 session.BACKOFF_S, download.FILE_READ_S = 0.01, 0.5
@@ -175,9 +177,9 @@ def most():
 
 client = LabelStudio("http://127.0.0.1:9", [NamedToken("token", "c0ffee")], AllowedAddresses.parse("127.0.0.1"))
 small, *refs = list(enumerate(sys.argv[1:]))
-assert [image.error for image in download_images(client, [small], {SIDE})] == [None]  # all is loaded by now
+assert [image.error for image in download_images(client.project(1), [small], {SIDE})] == [None]  # all is loaded by now
 before = most()
-assert len(list(download_images(client, refs, {SIDE}))) == len(refs)
+assert len(list(download_images(client.project(1), refs, {SIDE}))) == len(refs)
 print(most() - before)
 """
 

@@ -18,8 +18,9 @@ from support.studio_web import Web, png, reply, serving
 from backend.errors import ImageError
 from backend.queueing.queues import ADVANCE, PREFIX, Queueing
 from backend.queueing.worker import FUNCTIONS, OurJob, Worker
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
 from backend.studio.tokens import HeaderAuth
+from backend.studio.types import NamedToken
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("backend/**/*.py"), *ROOT.glob("model/**/*.py"), *ROOT.glob("docker/*.py")])
@@ -145,7 +146,7 @@ def test_task_data_name_no_file_of_this_machine(web: Web, tmp_path: Path, refere
     try:
         studio = LabelStudio(web.url, [NamedToken("token", "c0ffee")])
         with suppress(ImageError):
-            assert studio.fetch(reference.format(secret=secret), 1) != png(99)
+            assert studio.project(1).fetch(reference.format(secret=secret), 1) != png(99)
     finally:
         watching.clear()
     assert str(secret) not in opened
@@ -186,7 +187,7 @@ def test_no_address_sends_our_token_to_another_host(web: Web, stranger: Web, add
     stranger.answer = answer if redirected else lambda handler, _: reply(handler, 404, "", "text/plain")
     studio = LabelStudio(f"http://{addressed(web)}", [NamedToken("token", "c0ffee")])
     with suppress(ImageError):
-        studio.fetch(f"{stranger.url}/x.png" if redirected else reference, 1)
+        studio.project(1).fetch(f"{stranger.url}/x.png" if redirected else reference, 1)
     assert [headers for _, _, headers in stranger.requests if "Authorization" in headers] == []
     assert len(stranger.requests) <= 1, "it was sent on to itself, unguarded"
 
@@ -205,7 +206,7 @@ def test_an_address_of_two_hosts_is_refused_in_words(address: str, says: str) ->
     # Nothing is listening: what is connected to would be told by another reason.
     studio = LabelStudio("http://localhost:9", [NamedToken("token", "c0ffee")])
     with pytest.raises(ImageError, match=says):
-        studio.fetch(address, 1)
+        studio.project(1).fetch(address, 1)
 
 
 def test_the_session_that_signs_connects_to_label_studio_alone(web: Web, stranger: Web) -> None:
@@ -230,7 +231,7 @@ def test_task_data_have_our_token_sent_with_files_alone(web: Web, path: str, pre
     studio = LabelStudio(web.url + prefix, [NamedToken("token", "c0ffee")])
     for reference in (path, web.url + prefix + path):
         with suppress(ImageError):
-            studio.fetch(reference, 1)
+            studio.project(1).fetch(reference, 1)
     assert [headers for _, _, headers in web.requests if "Authorization" in headers] == []
 
 
@@ -253,7 +254,7 @@ def test_files_of_label_studio_are_asked_for_with_our_token(web: Web, path: str,
     web.answer = lambda handler, _: reply(handler, 200, png(), "image/png")
     studio = LabelStudio(web.url + prefix, [NamedToken("token", "c0ffee")])
     for reference in (path, prefix + path, web.url + prefix + path):
-        assert studio.fetch(reference, 1) == png()
+        assert studio.project(1).fetch(reference, 1) == png()
     assert [asked for _, asked, _ in web.requests] == [prefix + path] * 3
     assert {headers.get("Authorization") for _, _, headers in web.requests} == {"Token c0ffee"}
 

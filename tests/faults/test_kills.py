@@ -9,7 +9,8 @@ from support.e2e_harness import Backend, LabelingProject
 from support.fault_figures import TIMES
 from support.labelstudio import LabelStudioServer, free_port
 
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 

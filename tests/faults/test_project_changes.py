@@ -7,7 +7,8 @@ from faults.scenario import IMAGES, PARAMS, K, finish, label, no_doubles
 from support.e2e_harness import CONFIG, Backend, LabelingProject, wait_for
 from support.labelstudio import LabelStudioServer
 
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
@@ -44,7 +45,7 @@ def test_a_project_that_is_disconnected_and_connected_again_goes_on(
     for task in queue[:4]:
         label(project, task)
     backend.wait(project.id, "four answers", lambda s: s["queue"]["answered"] == 4)
-    for model in studio.ml_backends(project.id):
+    for model in studio.project(project.id).ml_backends():
         project.annotator.call("DELETE", f"/api/ml/{model.id}")
     backend.wait(project.id, "rest", lambda s: not s["active"], 90)
     label(project, queue[4])
@@ -60,7 +61,7 @@ def test_a_project_that_is_disconnected_and_connected_again_goes_on(
     finish(project, backend, studio, ((), ()))
 
     def heard() -> bool:
-        return any(hook.url == f"{url}/webhook" and hook.headers for hook in studio.webhooks(project.id))
+        return any(hook.url == f"{url}/webhook" and hook.headers for hook in studio.project(project.id).webhooks())
 
     wait_for("the webhook at the new address", heard, 60)
     figures(queue_kept=True, doubles=0)

@@ -11,7 +11,8 @@ from faults.scenario import label
 from support.e2e_harness import Backend, LabelingProject
 from support.labelstudio import LabelStudioServer
 
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
@@ -34,7 +35,7 @@ def measure(backend: Backend, studio: LabelStudio, project: int) -> dict[str, fl
         "files": len(files),
         "weights": len([path for path in files if re.fullmatch(r"round-\d+\.pt", path.name)]),
         "disk_mb": sum(path.stat().st_size for path in files) / 2**20,
-        "predictions": sum(studio.model_versions(project).values()),
+        "predictions": sum(studio.project(project).predictions.versions().values()),
     }
     client.close()
     return {name: round(float(value), 1) for name, value in found.items()}

@@ -20,7 +20,8 @@ from backend.errors import StoreUnavailable
 from backend.store import Store
 from backend.store.tables import Answer
 from backend.store.tasks import TaskChange
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 from backend.web.app import create_app
 
 FULL_S = 30

@@ -16,7 +16,8 @@ from support.e2e_harness import CONFIG, Backend, LabelingProject, wait_for
 from support.labelstudio import LabelStudioServer, free_port
 
 from backend.demo.annotator import Annotator
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 

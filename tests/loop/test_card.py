@@ -11,7 +11,7 @@ from backend.config import Settings
 from backend.loop.context import Context
 from backend.loop.steps import maintain_connection
 from backend.store import Store
-from backend.studio.client import MlBackend
+from backend.studio.types import MlBackend
 
 CONFIG = '<View><Image name="i" value="$x"/><Choices name="c" toName="i"><Choice value="a"/></Choices></View>'
 URL = "http://backend:9090"

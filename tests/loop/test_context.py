@@ -26,6 +26,6 @@ def test_label_studio_url_wins_for_projects_that_are_connected_already(
     settings = Settings(data_dir=tmp_path, label_studio_url=set_later, label_studio_api_key=SecretStr("k"))
     here = Context(settings, store, Queueing("unix:///nowhere"))
     try:
-        assert studio_of(here, project).session.base == called
+        assert studio_of(here, project).base == called
     finally:
         store.close()

@@ -22,7 +22,8 @@ from backend.store.rounds import Ask
 from backend.store.tables import Answer
 from backend.store.tasks import TaskChange
 from backend.studio.availability import availability
-from backend.studio.client import LabelStudio, NamedToken, Prediction
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken, Prediction
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="choice" toName="image">'
@@ -167,8 +168,8 @@ class Connected:
         self._serve(web)
 
     def _serve(self, web: Web) -> None:
-        info = self.studio.project(self.id)
-        tasks = self.studio.task_ids(self.id)
+        info = self.studio.project(self.id).settings()
+        tasks = self.studio.project(self.id).tasks.ids()
         row, _ = self.store.projects.connect(
             studio_project_id=self.id, created_ts=str(info.created_ts), server=self.server.url, token=self.server.token,
             backend_url=web.url, label_config=CONFIG, extra_params={},
@@ -177,10 +178,10 @@ class Connected:
         self.store.of(row.id).rounds.plan(0, VERSION, [Ask(tasks[0], 0.5, AskRole.QUERY)])
         self.store.of(row.id).rounds.mark(0, tasks[:1], AskState.POSTED)
         self.store.of(row.id).rounds.go_live(0)
-        self.studio.import_predictions(self.id, [Prediction(tasks[0], 0.5, VERSION)])
-        self.studio.update_project(self.id, sampling="Uncertainty sampling", model_version=VERSION)
+        self.studio.project(self.id).predictions.write([Prediction(tasks[0], 0.5, VERSION)])
+        self.studio.project(self.id).update(sampling="Uncertainty sampling", model_version=VERSION)
         secret = self.store.projects.webhook_secret(row) or ""
-        self.studio.ensure_webhook(self.id, f"{web.url}/webhook", {SECRET_HEADER: secret})
+        self.studio.project(self.id).ensure_webhook(f"{web.url}/webhook", {SECRET_HEADER: secret})
 
     def wrong(self) -> dict[str, Finding]:
         """What is wrong with the project, by name."""
@@ -222,7 +223,7 @@ def test_a_project_in_good_order_is_ok(connect, label_studio: LabelStudioServer)
 
 def test_what_somebody_changed_by_hand_is_named(connect, label_studio: LabelStudioServer) -> None:
     project = connect(label_studio)
-    project.studio.update_project(project.id, sampling="Sequential sampling")
+    project.studio.project(project.id).update(sampling="Sequential sampling")
     project.person.call("PATCH", f"/api/projects/{project.id}/", {"model_version": "PT4AL"})
     wrong = project.wrong()
     assert set(wrong) == {"sampling", "version"}
@@ -232,10 +233,10 @@ def test_what_somebody_changed_by_hand_is_named(connect, label_studio: LabelStud
 
 def test_a_missing_and_a_foreign_webhook_are_named(connect, label_studio: LabelStudioServer) -> None:
     project = connect(label_studio)
-    (hook,) = [hook for hook in project.studio.webhooks(project.id) if hook.headers]
+    (hook,) = [hook for hook in project.studio.project(project.id).webhooks() if hook.headers]
     project.person.call("PATCH", f"/api/webhooks/{hook.id}/", {"headers": {SECRET_HEADER: "another"}})
     assert "secret" in project.wrong()["webhook"].text
-    for one in project.studio.webhooks(project.id):
+    for one in project.studio.project(project.id).webhooks():
         project.person.call("DELETE", f"/api/webhooks/{one.id}/")
     assert "there is none" in project.wrong()["webhook"].text
 

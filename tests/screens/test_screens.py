@@ -19,7 +19,8 @@ from support.labelstudio import LabelStudioServer
 from backend.config import Settings
 from backend.demo.annotator import Annotator
 from backend.status.table import show_status
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 from scripts.chromium import BINARY, Chromium, started
 
 IMAGES, K = 60, 8
@@ -101,7 +102,7 @@ def test_the_next_round_comes_pre_annotated(browser: Chromium, page, project: La
     page("data")
     browser.click("button", "Label All Tasks")
     label_shown(browser, project)  # what was open when the queue changed comes first, once
-    version = studio.project(project.id).model_version
+    version = studio.project(project.id).settings().model_version
     assert version == "pt4al-r001"
     while not (expected := guesses(project, shown(browser), version)):
         label_shown(browser, project)  # an image of the holdout, which shows none
@@ -151,7 +152,7 @@ def test_start_training_ends_the_round(browser: Chromium, page, project: Labelin
 def test_the_lead_sees_the_numbers_and_uses_the_model(
     browser: Chromium, project: LabelingProject, backend: Backend, studio: LabelStudio
 ) -> None:
-    before = studio.project(project.id).model_version
+    before = studio.project(project.id).settings().model_version
     browser.open(f"{backend.url}/")
     browser.click("a", "Digits")
     browser.see("Another round (12 answers, 8 of them to learn from) would add about")
@@ -164,12 +165,12 @@ def test_the_lead_sees_the_numbers_and_uses_the_model(
     assert promised > 0
     browser.click("#write")
     browser.see(f"{promised} predictions stand in Label Studio as pt4al-final-r001")
-    written = studio.stored_predictions(project.id, "pt4al-final-r001")
+    written = studio.project(project.id).predictions.stored("pt4al-final-r001")
     assert len({one.task for one in written}) == len(written) == promised
     assert all(one.score >= 0.5 for one in written)
-    assert studio.project(project.id).model_version == before
+    assert studio.project(project.id).settings().model_version == before
     queue = backend.status(project.id)["queue"]["task_ids"]
-    assert {one.task for one in studio.stored_predictions(project.id, before)} >= set(queue)
+    assert {one.task for one in studio.project(project.id).predictions.stored(before)} >= set(queue)
     browser.click("nav a", "Digits")
     browser.see("Model of round 2 (ONNX)", patience_s=60)
     for link, start in {"(CSV)": b"task,image", "(ONNX)": b"", "(safetensors)": b""}.items():

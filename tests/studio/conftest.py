@@ -9,7 +9,8 @@ from support.studio_web import web
 from backend.addresses import AllowedAddresses
 from backend.demo.annotator import Annotator
 from backend.studio.availability import availability
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 
 __all__ = ["web"]
 
@@ -46,6 +47,6 @@ def project(person: Annotator, request: pytest.FixtureRequest) -> int:
 def make_tasks(person: Annotator, studio: LabelStudio, project: int) -> Callable[[int], list[int]]:
     def make(count: int) -> list[int]:
         person.import_tasks(project, [{"data": {"image": f"/data/none/{number}.png"}} for number in range(count)])
-        return studio.task_ids(project)[-count:]
+        return studio.project(project).tasks.ids()[-count:]
 
     return make

@@ -12,7 +12,8 @@ from backend.demo.annotator import Annotator
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
 from backend.studio import download, ssrf
 from backend.studio import session as session_module
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 
 TOKEN = "c0ffee" * 7
 IMAGE = png()
@@ -42,10 +43,10 @@ def ours(web: Web) -> LabelStudio:
 
 def test_fetch_reads_an_upload(studio: LabelStudio, person: Annotator, project):
     assert person.upload_images(project, [("a b.png", IMAGE), ("c.png", png(9))]) == 2
-    (task, _) = studio.tasks(project, studio.task_ids(project))
+    (task, _) = studio.project(project).tasks.by_id(studio.project(project).tasks.ids())
     assert task.data["image"].startswith("/data/upload/")
-    assert studio.fetch(task.data["image"], task.id) == IMAGE
-    assert studio.fetch(studio.session.base + task.data["image"], task.id) == IMAGE
+    assert studio.project(1).fetch(task.data["image"], task.id) == IMAGE
+    assert studio.project(1).fetch(studio.session.base + task.data["image"], task.id) == IMAGE
 
 
 def test_fetch_reads_local_files(studio, person, project, make_tasks, label_studio: LabelStudioServer):
@@ -54,9 +55,9 @@ def test_fetch_reads_local_files(studio, person, project, make_tasks, label_stud
     Path(folder / "a.png").write_bytes(IMAGE)
     person.call("POST", "/api/storages/localfiles/", {"project": project, "path": str(folder), "use_blob_urls": True})
     (task,) = make_tasks(1)
-    assert studio.fetch(f"/data/local-files/?d={project}/a.png", task) == IMAGE
+    assert studio.project(1).fetch(f"/data/local-files/?d={project}/a.png", task) == IMAGE
     with pytest.raises(ImageError, match=r"^Label Studio answered 40\d"):
-        studio.fetch("/data/local-files/?d=elsewhere/a.png", task)
+        studio.project(1).fetch("/data/local-files/?d=elsewhere/a.png", task)
 
 
 @pytest.mark.parametrize("presign", [True, False])
@@ -68,27 +69,27 @@ def test_fetch_reads_cloud_storage_through_label_studio(studio, person, project,
          "aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"},
     )  # fmt: skip
     (task,) = make_tasks(1)
-    assert studio.fetch("s3://bucket/a b.png", task) == IMAGE
+    assert studio.project(1).fetch("s3://bucket/a b.png", task) == IMAGE
     method, path, headers = other.requests[-1]
     assert (method, path.partition("?")[0]) == ("GET", "/bucket/a%20b.png")
     assert ("X-Amz-Signature" in path) == presign
     assert "Token" not in headers.get("Authorization", "")
     with pytest.raises(ImageError, match="no cloud storage for gs://another: connect it"):
-        studio.fetch("gs://another/a.png", task)
+        studio.project(1).fetch("gs://another/a.png", task)
 
 
 # Others' files
 
 
 def test_fetch_reads_a_web_address_without_our_token(ours: LabelStudio, other: Web):
-    assert ours.fetch(f"{other.url}/a.png?key=1", 1) == IMAGE
+    assert ours.project(1).fetch(f"{other.url}/a.png?key=1", 1) == IMAGE
     assert [path for _, path, _ in other.requests] == ["/a.png?key=1"]
     assert "Authorization" not in other.requests[0][2]
 
 
 def test_fetch_keeps_the_token_from_whoever_label_studio_sends_us_to(ours: LabelStudio, web: Web, other: Web):
     web.answer = lambda handler, _: reply(handler, 302, "", Location=f"{other.url}/signed?sig=1")
-    assert ours.fetch("/data/upload/a.png", 1) == IMAGE
+    assert ours.project(1).fetch("/data/upload/a.png", 1) == IMAGE
     assert web.requests[0][2]["Authorization"] == f"Token {TOKEN}"
     assert "Authorization" not in other.requests[0][2]
 
@@ -108,7 +109,7 @@ def test_fetch_keeps_the_token_from_whoever_label_studio_sends_us_to(ours: Label
 )
 def test_fetch_sends_the_token_below_the_servers_path_alone(ours, web: Web, reference, path, signed):
     web.answer = lambda handler, _: reply(handler, 200, IMAGE, "image/png")
-    assert ours.fetch(reference.format(url=web.url), 1) == IMAGE
+    assert ours.project(1).fetch(reference.format(url=web.url), 1) == IMAGE
     assert web.requests[0][1] == path
     assert ("Authorization" in web.requests[0][2]) == signed
 
@@ -116,7 +117,7 @@ def test_fetch_sends_the_token_below_the_servers_path_alone(ours, web: Web, refe
 def test_fetch_gives_up_on_a_circle_of_redirects(ours: LabelStudio, web: Web):
     web.answer = lambda handler, _: reply(handler, 302, "", Location="/ls/again")
     with pytest.raises(ImageError, match="more than 5 times"):
-        ours.fetch("/again", 1)
+        ours.project(1).fetch("/again", 1)
     assert len(web.requests) == download.REDIRECTS + 1
 
 
@@ -124,7 +125,7 @@ def test_fetch_gives_up_on_a_circle_of_redirects(ours: LabelStudio, web: Web):
 def test_fetch_follows_redirects_on_the_web_alone(ours: LabelStudio, other: Web, target):
     other.answer = lambda handler, _: reply(handler, 302, "", Location=target)
     with pytest.raises(ImageError, match="not of the web"):
-        ours.fetch(f"{other.url}/a.png", 1)
+        ours.project(1).fetch(f"{other.url}/a.png", 1)
 
 
 # What goes wrong
@@ -136,7 +137,7 @@ def test_fetch_follows_redirects_on_the_web_alone(ours: LabelStudio, other: Web,
 def test_fetch_tells_what_may_pass_from_what_stays(ours: LabelStudio, other: Web, status, kind):
     other.answer = lambda handler, _: reply(handler, status, "<html>")
     with pytest.raises(ImageError, match=f"127.0.0.1 answered {status}") as caught:
-        ours.fetch(f"{other.url}/a.png?secret=1", 1)
+        ours.project(1).fetch(f"{other.url}/a.png?secret=1", 1)
     assert type(caught.value) is kind
     assert "secret" not in str(caught.value)
 
@@ -144,14 +145,14 @@ def test_fetch_tells_what_may_pass_from_what_stays(ours: LabelStudio, other: Web
 def test_fetch_blames_label_studio_and_no_image_when_it_is_down(ours: LabelStudio, web: Web):
     web.answer = lambda handler, _: reply(handler, 502, "<html>", "text/html")
     with pytest.raises(StudioUnreachable, match=r"through its proxy \(502\)"):
-        ours.fetch("/data/upload/a.png", 1)
+        ours.project(1).fetch("/data/upload/a.png", 1)
     with pytest.raises(StudioUnreachable, match="cannot be reached"):
         LabelStudio("http://127.0.0.1:9", [NamedToken("token", TOKEN)]).fetch("/data/upload/a.png", 1)
 
 
 def test_fetch_says_that_another_host_does_not_answer(ours: LabelStudio):
     with pytest.raises(ImageUnavailable, match=r"^localhost did not answer \(ConnectionError\)$"):
-        ours.fetch("http://localhost:9/a.png?secret=1", 1)
+        ours.project(1).fetch("http://localhost:9/a.png?secret=1", 1)
 
 
 def test_fetch_takes_a_broken_off_body_for_a_failure_that_may_pass(ours: LabelStudio, other: Web):
@@ -164,7 +165,7 @@ def test_fetch_takes_a_broken_off_body_for_a_failure_that_may_pass(ours: LabelSt
 
     other.answer = answer
     with pytest.raises(ImageUnavailable, match="broke off"):
-        ours.fetch(f"{other.url}/a.png", 1)
+        ours.project(1).fetch(f"{other.url}/a.png", 1)
 
 
 def test_fetch_ends_a_body_that_trickles(ours: LabelStudio, other: Web, monkeypatch):
@@ -179,7 +180,7 @@ def test_fetch_ends_a_body_that_trickles(ours: LabelStudio, other: Web, monkeypa
     monkeypatch.setattr(download, "FILE_S", 0.2)
     other.answer = answer
     with pytest.raises(ImageUnavailable, match=r"did not send the whole file in 0\.2 s"):
-        ours.fetch(f"{other.url}/a.png", 1)
+        ours.project(1).fetch(f"{other.url}/a.png", 1)
 
 
 def test_fetch_ends_a_body_that_trickles_byte_by_byte(ours: LabelStudio, other: Web, monkeypatch):
@@ -198,7 +199,7 @@ def test_fetch_ends_a_body_that_trickles_byte_by_byte(ours: LabelStudio, other: 
     monkeypatch.setattr(download, "FILE_S", 0.2)
     other.answer = answer
     with pytest.raises(ImageUnavailable, match=r"did not send the whole file in 0\.2 s"):
-        ours.fetch(f"{other.url}/a.png", 1)
+        ours.project(1).fetch(f"{other.url}/a.png", 1)
     assert not whole  # it would have taken a minute
 
 
@@ -215,7 +216,7 @@ def test_fetch_ends_an_answer_that_never_quite_begins(ours: LabelStudio, other: 
     monkeypatch.setattr(ssrf, "HEAD_S", 0.2)
     other.answer = answer
     with pytest.raises(ImageUnavailable, match=r"127\.0\.0\.1 did not answer"):
-        ours.fetch(f"{other.url}/a.png", 1)
+        ours.project(1).fetch(f"{other.url}/a.png", 1)
     assert not whole
 
 
@@ -227,7 +228,7 @@ def test_fetch_leaves_a_host_alone_that_failed_three_times_in_a_row(ours: LabelS
     other.answer = hang_up
     for _ in range(10):
         with pytest.raises(ImageUnavailable, match=r"127\.0\.0\.1 did not answer"):
-            ours.fetch(f"{other.url}/a.png", 1)
+            ours.project(1).fetch(f"{other.url}/a.png", 1)
     assert len(other.requests) == download.HOST_FAILURES * download.FILE_ATTEMPTS
 
 
@@ -240,7 +241,7 @@ def test_fetch_tells_a_stuck_file_of_label_studios_from_a_stuck_label_studio(our
     web.answer = answer
     kind, words = (ImageUnavailable, "504 for this file") if healthy else (StudioUnreachable, r"its proxy \(504\)")
     with pytest.raises(kind, match=words):
-        ours.fetch("/tasks/1/resolve", 1)
+        ours.project(1).fetch("/tasks/1/resolve", 1)
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -256,11 +257,11 @@ def test_fetch_stops_at_its_limit(ours: LabelStudio, other: Web, monkeypatch, an
     monkeypatch.setattr(download, "FILE_BYTES", 1024)
     other.answer = answer
     with pytest.raises(ImageError, match="larger than"):
-        ours.fetch(f"{other.url}/a.png", 1)
+        ours.project(1).fetch(f"{other.url}/a.png", 1)
 
 
 def test_fetch_reads_what_stands_in_the_address_itself(ours: LabelStudio):
-    assert ours.fetch(f"data:image/png;base64,{base64.b64encode(IMAGE).decode()}", 1) == IMAGE
+    assert ours.project(1).fetch(f"data:image/png;base64,{base64.b64encode(IMAGE).decode()}", 1) == IMAGE
 
 
 @pytest.mark.parametrize(
@@ -277,5 +278,5 @@ def test_fetch_reads_what_stands_in_the_address_itself(ours: LabelStudio):
 )
 def test_fetch_refuses_what_is_no_address_of_an_image(ours: LabelStudio, web: Web, reference, says):
     with pytest.raises(ImageError, match=says):
-        ours.fetch(reference, 1)
+        ours.project(1).fetch(reference, 1)
     assert web.requests == []

@@ -9,8 +9,9 @@ from support.studio_web import Web, png, reply
 
 from backend.addresses import AllowedAddresses
 from backend.errors import ImageError, ImageUnavailable
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
 from backend.studio.ssrf import GuardedAdapter
+from backend.studio.types import NamedToken
 
 REFUSED = [
     "127.0.0.1", "127.8.9.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.100.100.200", "0.0.0.0",
@@ -66,7 +67,7 @@ def port_of(web: Web) -> int:
 def test_fetch_reaches_nobody_on_this_machine_where_label_studio_is_elsewhere(host: str, web: Web):
     elsewhere = LabelStudio("http://studio.example:8080", [NamedToken("token", "c0ffee")])
     with pytest.raises(ImageError, match="ALLOWED_IMAGE_HOSTS"):
-        elsewhere.fetch(f"http://{host}:{port_of(web)}/a.png", 1)
+        elsewhere.project(1).fetch(f"http://{host}:{port_of(web)}/a.png", 1)
     assert web.requests == []
 
 
@@ -74,14 +75,14 @@ def test_fetch_reaches_nobody_on_this_machine_where_label_studio_is_elsewhere(ho
 def test_fetch_trusts_label_studios_machine_under_its_own_name_alone(host: str):
     beside = LabelStudio("http://127.0.0.1:9", [NamedToken("token", "c0ffee")])
     with pytest.raises(ImageError, match="ALLOWED_IMAGE_HOSTS"):
-        beside.fetch(f"http://{host}:81/a.png", 1)
+        beside.project(1).fetch(f"http://{host}:81/a.png", 1)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_fetch_reads_images_that_are_served_beside_label_studio(host: str, web: Web):
     web.answer = lambda handler, _: reply(handler, 200, png(), "image/png")
     beside = LabelStudio("http://127.0.0.1:9", [NamedToken("token", "c0ffee")])
-    assert beside.fetch(f"http://{host}:{port_of(web)}/a.png", 1) == png()
+    assert beside.project(1).fetch(f"http://{host}:{port_of(web)}/a.png", 1) == png()
     assert "Authorization" not in web.requests[0][2]
 
 
@@ -105,8 +106,8 @@ def test_fetch_reads_from_the_private_storage_that_label_studio_signs_for(web: W
 
 def test_fetch_reads_from_label_studio_on_a_private_address(ours: LabelStudio, web: Web):
     web.answer = lambda handler, _: reply(handler, 200, png(), "image/png")
-    assert ours.fetch("/data/upload/a.png", 1) == png()
-    assert ours.fetch(f"{web.url}/data/upload/a.png", 1) == png()
+    assert ours.project(1).fetch("/data/upload/a.png", 1) == png()
+    assert ours.project(1).fetch(f"{web.url}/data/upload/a.png", 1) == png()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_fetch_reads_from_label_studio_on_a_private_address(ours: LabelStudio, w
 def test_fetch_follows_no_redirect_to_a_private_address(ours: LabelStudio, web: Web, target: str):
     web.answer = lambda handler, _: reply(handler, 302, "", Location=target)
     with pytest.raises(ImageError, match="private or local address"):
-        ours.fetch("/data/upload/a.png", 1)
+        ours.project(1).fetch("/data/upload/a.png", 1)
 
 
 def names(monkeypatch, *answers: str) -> list[str]:
@@ -138,7 +139,7 @@ def names(monkeypatch, *answers: str) -> list[str]:
 def test_fetch_refuses_a_public_name_of_a_private_address(ours: LabelStudio, monkeypatch):
     names(monkeypatch, "127.0.0.1")
     with pytest.raises(ImageError, match=r"rebind.example is at a private"):
-        ours.fetch("http://rebind.example/a.png", 1)
+        ours.project(1).fetch("http://rebind.example/a.png", 1)
 
 
 def test_connection_goes_to_the_address_that_was_checked(web: Web, monkeypatch):

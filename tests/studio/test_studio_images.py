@@ -10,7 +10,8 @@ from backend.errors import StudioUnreachable
 from backend.items import fetching
 from backend.items.fetching import AHEAD, PixelBudget, download_images
 from backend.studio import session as session_module
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
+from backend.studio.types import NamedToken
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +26,11 @@ def ours(web: Web) -> LabelStudio:
 
 def test_download_images_brings_uploads_in_their_order(studio: LabelStudio, person: Annotator, project):
     person.upload_images(project, [(f"{shade}.png", png(shade, (16, 16))) for shade in range(0, 200, 10)])
-    refs = [(task.id, task.data["image"]) for task in studio.tasks(project, studio.task_ids(project))]
-    fetched = list(download_images(studio, refs, 8))
+    refs = [
+        (task.id, task.data["image"])
+        for task in studio.project(project).tasks.by_id(studio.project(project).tasks.ids())
+    ]
+    fetched = list(download_images(studio.project(1), refs, 8))
     assert [image.task_id for image in fetched] == [task for task, _ in refs]
     assert [int(image.pixels.mean()) for image in fetched] == list(range(0, 200, 10))
     assert {(image.pixels.shape, image.pixels.dtype, image.size) for image in fetched} == {
@@ -42,7 +46,7 @@ def test_download_images_reports_bad_ones_and_goes_on(ours: LabelStudio, web: We
     web.answer = answer
     names = ["a.png", "gone.png", "busy.png", "text.png", "b.png"]
     refs = [*enumerate(f"/data/{name}" for name in names), (9, "file:///etc/passwd")]
-    good, gone, busy, text, last, local = download_images(ours, refs, 4)
+    good, gone, busy, text, last, local = download_images(ours.project(1), refs, 4)
     assert (good.error, last.error) == (None, None)
     assert (gone.error, gone.transient) == ("Label Studio answered 404 Not Found", False)
     assert (busy.error, busy.transient) == ("Label Studio answered 500 Internal Server Error", True)
@@ -53,7 +57,7 @@ def test_download_images_reports_bad_ones_and_goes_on(ours: LabelStudio, web: We
 
 def test_download_images_stops_when_label_studio_is_down(ours: LabelStudio, web: Web):
     web.answer = lambda handler, number: reply(handler, 200 if number < 4 else 503, png(), "image/png")
-    fetched = download_images(ours, ((task, f"/data/{task}.png") for task in range(1000)), 4, workers=2)
+    fetched = download_images(ours.project(1), ((task, f"/data/{task}.png") for task in range(1000)), 4, workers=2)
     with pytest.raises(StudioUnreachable):
         list(fetched)
     assert len(web.requests) < 100
@@ -68,7 +72,7 @@ def test_download_images_runs_ahead_only_so_far(ours: LabelStudio, web: Web):
             taken.append(task)
             yield task, f"/data/{task}.png"
 
-    fetched = download_images(ours, refs(), 4, workers=3)
+    fetched = download_images(ours.project(1), refs(), 4, workers=3)
     next(fetched)
     time.sleep(0.1)
     assert len(taken) == 3 * AHEAD + 1
@@ -80,12 +84,12 @@ def test_download_images_works_at_several_at_once(ours: LabelStudio, web: Web):
     together = threading.Barrier(4, timeout=60)
     web.answer = lambda handler, _: (together.wait(), reply(handler, 200, png(), "image/png"))
     refs = [(task, f"/data/{task}.png") for task in range(4)]
-    assert [image.error for image in download_images(ours, refs, 4, workers=4)] == [None] * 4
+    assert [image.error for image in download_images(ours.project(1), refs, 4, workers=4)] == [None] * 4
 
 
 def test_download_images_asks_once_for_a_file_that_a_thousand_tasks_name(ours: LabelStudio, web: Web):
     web.answer = lambda handler, _: reply(handler, 200, png(7), "image/png")
-    fetched = list(download_images(ours, ((task, "/data/a.png") for task in range(1000)), 4))
+    fetched = list(download_images(ours.project(1), ((task, "/data/a.png") for task in range(1000)), 4))
     assert [image.task_id for image in fetched] == list(range(1000))
     assert {int(image.pixels.mean()) for image in fetched} == {7}
     assert len(web.requests) == 1
@@ -107,7 +111,7 @@ def test_download_images_decodes_so_many_pixels_at_once(ours: LabelStudio, web: 
     monkeypatch.setattr(fetching, "decode", decode)
     monkeypatch.setattr(fetching, "_budget", PixelBudget(budget))
     web.answer = lambda handler, _: reply(handler, 200, png(), "image/png")  # 8 x 6 pixels
-    assert len(list(download_images(ours, [(task, f"/data/{task}.png") for task in range(12)], 4))) == 12
+    assert len(list(download_images(ours.project(1), [(task, f"/data/{task}.png") for task in range(12)], 4))) == 12
     assert max(most) == together
 
 

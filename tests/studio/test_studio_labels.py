@@ -22,7 +22,7 @@ def choices(inner=PAIR, name="choice", to="image", extra=""):
 
 def given(*labels, skipped=False, control="choice"):
     region = {"from_name": control, "to_name": "image", "type": "choices", "value": {"choices": list(labels)}}
-    return AnnotationRecord(1, 1, (region,) if labels else (), skipped, "2026-01-01T00:00:00Z")
+    return AnnotationRecord(1, (region,) if labels else (), skipped)
 
 
 def test_read_label_config_finds_the_choice_on_the_image():
@@ -163,7 +163,7 @@ def test_aggregate_takes_the_majority(annotations, answer):
 
 def test_prediction_result_reads_back_as_the_same_answer():
     result = prediction_result("dog", SPEC, score=0.5)
-    record = AnnotationRecord(1, None, tuple(result), False, "2026-01-01T00:00:00Z")
+    record = AnnotationRecord(1, tuple(result), False)
     assert aggregate([record], SPEC) == Answer("labeled", "dog")
     assert result[0]["score"] == 0.5
 
@@ -173,5 +173,5 @@ def test_aggregate_survives_annotations_of_any_shape(value):
     """Label Studio takes them by its API: such an answer is unusable, and no other suffers."""
     region = {"from_name": "choice", "to_name": "image", "type": "choices", "value": value}
     for result in ((region,), (region, "cat"), ("cat",), (7, None)):
-        odd = AnnotationRecord(1, 1, result, False, "2026-01-01T00:00:00Z")
+        odd = AnnotationRecord(1, result, False)
         assert aggregate([odd], SPEC).label is None

@@ -14,8 +14,9 @@ from backend.errors import StudioError, StudioMissing, StudioRefused, StudioUnre
 from backend.studio import availability as availability_module
 from backend.studio import session as session_module
 from backend.studio.availability import availability
-from backend.studio.client import LabelStudio, NamedToken
+from backend.studio.project import LabelStudio
 from backend.studio.session import StudioSession
+from backend.studio.types import NamedToken
 
 GOOD, BAD = "c0ffee" * 7, "badbad" * 7
 
@@ -108,7 +109,7 @@ def test_label_studio_with_legacy_tokens_switched_off_takes_a_personal_one(
     person.allow_legacy_tokens(False)
     try:
         both = LabelStudio(label_studio.url, [legacy, NamedToken("LABEL_STUDIO_API_KEY", personal_token)])
-        assert isinstance(both.webhooks(person.create_project("tokens", "<View></View>")), list)
+        assert isinstance(both.project(person.create_project("tokens", "<View></View>")).webhooks(), list)
         false = NamedToken("LABEL_STUDIO_API_KEY", personal_token[:-8] + "AAAAAAAA")
         with pytest.raises(StudioRefused) as caught:
             LabelStudio(label_studio.url, [legacy, false]).project(1)
@@ -302,9 +303,9 @@ def test_session_sends_no_cookie_back(web: Web):
 
 def test_session_tells_refusals_apart(studio: LabelStudio, project: int):
     with pytest.raises(StudioMissing, match=r"/api/projects/999999/ .No Project matches"):
-        studio.project(999999)
+        studio.project(999999).settings()
     with pytest.raises(StudioError, match="Model version doesn't exist") as caught:
-        studio.update_project(project, model_version="never seen")
+        studio.project(project).update(model_version="never seen")
     assert type(caught.value) is StudioError
 
 

@@ -13,7 +13,7 @@ import requests
 
 from backend.demo.annotator import Annotator
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="digit" toName="image">'
     + "".join(f'<Choice value="{digit}"/>' for digit in range(10))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EMAIL = "admin@example.com"
 PASSWORD = "label-studio-1"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"

@@ -123,7 +123,7 @@ def test_the_page_shows_before_it_writes(browser, fresh: Store) -> None:
     page = browser.get(answer.location).text
     assert "Writing 2 predictions" in page
     assert 'id="write"' not in page
-    fresh.autolabel.written(fresh.projects.find(3).id, order_of(fresh).ordered_at, 2)
+    fresh.of(fresh.projects.find(3).id).autolabel.written(order_of(fresh).ordered_at, 2)
     assert "2 predictions stand in Label Studio" in browser.get("/projects/3").text
     page = browser.get(answer.location).text
     assert 'href="http://studio/projects/3/data"' in page

@@ -12,7 +12,8 @@ from backend.status.query_error_rate import ErrorRateDifference
 from backend.status.status import Status, read_status
 from backend.status.summary import as_line, dashboard_url, read_error_rates
 from backend.store import ProjectRow, Store
-from backend.studio.client import LabelStudio, MlBackend
+from backend.studio.project import StudioProject
+from backend.studio.types import MlBackend
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def maintain_connection(work: Work) -> bool:
     last, due = _next_maintenance.get(work.key, (None, 0.0))
     if last == state and time.monotonic() < due:
         return True
-    backends = work.studio.ml_backends(work.project.studio_project_id)
+    backends = work.studio.ml_backends()
     ours = ours_among(backends, work.project)
     if not ours and time.time() - work.project.connected_at > CONNECTING_S:
         return False
@@ -53,13 +54,12 @@ def maintain_connection(work: Work) -> bool:
     url = ours[0].url if ours else work.project.backend_url
     if url:
         work.studio.ensure_webhook(
-            work.project.studio_project_id,
             f"{url.rstrip('/')}/webhook",
             {SECRET_HEADER: work.store.projects.webhook_secret(work.project) or ""},
         )
     if version is not None:
         check_posted(work)
-        work.studio.ensure_tab(work.project.studio_project_id, TAB_TITLE)
+        work.studio.ensure_tab(TAB_TITLE)
     _next_maintenance[work.key] = (state, time.monotonic() + MAINTENANCE_S)
     return True
 
@@ -106,8 +106,8 @@ def _note_entry(store: Store, project: ProjectRow, ours: list[MlBackend]) -> Non
         store.projects.set(project.id, card_id=ours[0].id)
 
 
-def _describe(store: Store, studio: LabelStudio, project: ProjectRow, text: str) -> bool:
-    ours = ours_among(studio.ml_backends(project.studio_project_id), project)
+def _describe(store: Store, studio: StudioProject, project: ProjectRow, text: str) -> bool:
+    ours = ours_among(studio.ml_backends(), project)
     _note_entry(store, project, ours)
     for number, card in enumerate(ours):
         studio.describe_backend(card, text if number == 0 else f"{TWICE} {text}")

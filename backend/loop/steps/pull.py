@@ -9,7 +9,8 @@ from backend.loop.facts import Observation
 from backend.store import ProjectRow
 from backend.store.tables import Answer
 from backend.store.tasks import TaskChange
-from backend.studio.client import LabelStudio, ProjectInfo, TaskRecord
+from backend.studio.project import StudioProject
+from backend.studio.types import ProjectInfo, TaskRecord
 
 INLINE_IDS = 10_000  # tasks whose ids ``advance`` lists by itself
 INLINE_PAGES = 2  # what ``advance`` reads by itself; more is a sync job's work
@@ -43,14 +44,14 @@ def read_changes(work: Work) -> Observation:
     return Observation(info.model_version, info.sampling, not complete, training_requested)
 
 
-def fetch_settings(studio: LabelStudio, project: ProjectRow) -> ProjectInfo:
+def fetch_settings(studio: StudioProject, project: ProjectRow) -> ProjectInfo:
     """Read the project's settings.
 
     Raises:
         ProjectGone: it is not there any more, or another one has taken its id.
     """
     try:
-        info = studio.project(project.studio_project_id)
+        info = studio.settings()
     except StudioMissing as error:
         raise ProjectGone(f"project {project.studio_project_id} is not in Label Studio any more") from error
     if str(info.created_ts) != project.created_ts:
@@ -64,7 +65,7 @@ def pull_changes(work: Work, max_pages: int | None = None) -> bool:
     That is so after ``max_pages``, and when the labels were changed meanwhile.
     """
     config = work.project.label_config
-    for number, page in enumerate(work.studio.changed_tasks(work.project.studio_project_id, work.project.cursor)):
+    for number, page in enumerate(work.studio.tasks.changed(work.project.cursor)):
         if max_pages is not None and number >= max_pages:
             return False
         work.project_store.tasks.apply(_changes(work, page.tasks))
@@ -79,10 +80,10 @@ def reconcile(work: Work) -> None:
     """Find tasks that were deleted, or that the cursor has missed, by their ids alone."""
     # What is known is read first: tasks that another process learns of while the ids are listed are not missing.
     known = work.project_store.tasks.known()
-    present = set(work.studio.task_ids(work.project.studio_project_id))
+    present = set(work.studio.tasks.ids())
     work.project_store.tasks.mark_gone(sorted(known - present))
     if unknown := sorted(present - known):
-        work.project_store.tasks.apply(_changes(work, work.studio.tasks(work.project.studio_project_id, unknown)))
+        work.project_store.tasks.apply(_changes(work, work.studio.tasks.by_id(unknown)))
 
 
 def _changes(work: Work, page: Iterable[TaskRecord]) -> list[TaskChange]:

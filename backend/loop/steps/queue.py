@@ -11,7 +11,7 @@ from backend.loop.context import Work
 from backend.loop.decide import low_water
 from backend.loop.facts import UNCERTAINTY
 from backend.store import AskRole, AskRow, AskState, RoundRow
-from backend.studio.client import Prediction
+from backend.studio.types import Prediction
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def post(work: Work) -> None:
     sent = work.project_store.rounds.asks(current.number, states=[AskState.POSTING, AskState.POSTED])
     scores = {ask.task_id: ask.score for ask in sent}
     there, wrong = set(), []
-    for one in work.studio.stored_predictions(work.project.studio_project_id, current.model_version):
+    for one in work.studio.predictions.stored(current.model_version):
         if one.task in there or one.score is None or not isclose(one.score, scores.get(one.task, -1.0)):
             wrong.append(one.id)
         else:
@@ -41,7 +41,7 @@ def post(work: Work) -> None:
     work.project_store.rounds.mark(current.number, missing, AskState.PLANNED)
     planned = work.project_store.rounds.asks(current.number, states=[AskState.PLANNED])
     _send(work, current, [ask for ask in planned if ask.role != AskRole.RESERVE])
-    work.studio.delete_single_predictions(wrong)
+    work.studio.predictions.delete(wrong)
 
 
 def check_posted(work: Work) -> None:
@@ -50,7 +50,7 @@ def check_posted(work: Work) -> None:
     if current is None or current.live_at is None:
         return
     posted = work.project_store.rounds.asks(current.number, states=[AskState.POSTED])
-    if work.studio.model_versions(work.project.studio_project_id).get(current.model_version, 0) < len(posted):
+    if work.studio.predictions.versions().get(current.model_version, 0) < len(posted):
         work.project_store.rounds.mark_unconfirmed(current.number)
 
 
@@ -71,9 +71,7 @@ def switch(work: Work) -> None:
     """Have Label Studio serve the current round by uncertainty, and note that it does."""
     current = _current(work)
     try:
-        work.studio.update_project(
-            work.project.studio_project_id, sampling=UNCERTAINTY, model_version=current.model_version
-        )
+        work.studio.update(sampling=UNCERTAINTY, model_version=current.model_version)
     except StudioError:
         # A version is refused when no prediction has it: somebody may have deleted them.
         work.project_store.rounds.mark_unconfirmed(current.number)
@@ -97,9 +95,7 @@ def _note_live(work: Work, current: RoundRow) -> None:
 def clean(work: Work) -> None:
     """Delete some of the predictions of superseded rounds: Label Studio needs 10 ms for each, and others wait."""
     for old in work.project_store.rounds.to_clean():
-        if not work.studio.delete_predictions(
-            work.project.studio_project_id, old.model_version, most=CLEAN_PREDICTIONS
-        ):
+        if not work.studio.predictions.delete_version(old.model_version, most=CLEAN_PREDICTIONS):
             return
         work.project_store.rounds.set(old.number, cleaned=True)
 
@@ -109,8 +105,7 @@ def _send(work: Work, current: RoundRow, asks: list[AskRow]) -> None:
         return
     ids = [ask.task_id for ask in asks]
     work.project_store.rounds.mark(current.number, ids, AskState.POSTING)
-    work.studio.import_predictions(
-        work.project.studio_project_id,
+    work.studio.predictions.write(
         [
             Prediction(
                 task=ask.task_id,

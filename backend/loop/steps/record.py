@@ -29,7 +29,7 @@ def record(work: Work, progress: Progress) -> None:
 
 def _record(work: Work, part: list[Unrecorded], turn: TimeSlice, progress: Progress) -> bool:
     """Write a part of the pool; False where the turn is over before all of it is written."""
-    tasks, studio, project = work.project_store.tasks, work.studio, work.project.studio_project_id
+    tasks, studio = work.project_store.tasks, work.studio
     by_batch: dict[int, list[int]] = defaultdict(list)
     by_loss: dict[float, dict[int, float]] = defaultdict(dict)
     for task_id, loss, batch, recorded_loss, recorded_batch in part:
@@ -45,7 +45,7 @@ def _record(work: Work, part: list[Unrecorded], turn: TimeSlice, progress: Progr
         *((BATCH_FIELD, batch, ids) for batch, ids in sorted(by_batch.items())),
         *((LOSS_FIELD, loss, list(losses)) for loss, losses in by_loss.items()),
     ]:
-        studio.set_field(project, ids, name, value)
+        studio.tasks.set_field(ids, name, value)
         if name == BATCH_FIELD:
             tasks.batch_recorded(ids, int(value))
         else:

@@ -40,7 +40,7 @@ def _images(work: Work, task_ids: Sequence[int], until: float) -> list[FetchedIm
     if time.time() > until:
         return []
     refs = []
-    for task in work.studio.tasks(work.project.studio_project_id, task_ids):
+    for task in work.studio.tasks.by_id(task_ids):
         try:
             refs.append((task.id, image_ref(task.data, work.spec.data_key)))
         except ImageError:
