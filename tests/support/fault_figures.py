@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-RESULTS = Path(os.environ.get("FAULTS_RESULTS") or Path(__file__).parent / "faults" / "results.json")
+RESULTS = Path(os.environ.get("FAULTS_RESULTS") or Path(__file__).parents[1] / "faults" / "results.json")
 TIMES = int(os.environ.get("FAULTS_TIMES") or 1)
 """How often each random fault is provoked."""
 

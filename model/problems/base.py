@@ -1,0 +1,120 @@
+"""The contract of a problem: what is predicted of an image, how it is measured and how it is learned.
+
+This half needs numpy only, so that the web may import it. What needs PyTorch stands in methods that import it when they
+are called.
+
+Terms: a *target* is the agreed answer for one image, a plain JSON value. A *prediction* has the form of a target. A
+*quality* is a number from 0 to 1 that says how well a prediction fits a target.
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.querying.outputs import FloatArray, IntArray, Outputs
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Target = Any  # a JSON value: its form is the problem's own
+Prediction = Any  # of the same form as a target
+Encoded = npt.NDArray[Any]  # targets as the loss takes them, (n, ...)
+Decoding = Mapping[str, Any]  # what ``tune`` has chosen for ``decode``, a plain JSON object
+
+
+class Problem(ABC):
+    """A kind of prediction, without state: one object serves all projects.
+
+    name: in the registry. metric: the name of the headline number, which is the mean quality over the holdout.
+    outputs: what its models give of a pool (names of ``model.querying.outputs``): a sampler is a choice if and only if
+    it needs no more. figures: of the dashboard, in their order. folds: parts of the labels that ``tune`` is given
+    predictions for, each by a model that was trained on the others; 0 where there is nothing to tune.
+    """
+
+    name: str
+    metric: str = "accuracy"
+    outputs: frozenset[str]
+    figures: tuple[str, ...] = ("curve", "losses", "map")
+    folds: int = 0
+
+    # Targets
+
+    @abstractmethod
+    def fits(self, target: Target, classes: Sequence[str]) -> bool:
+        """Tell whether a target can be learned with these classes: one that has left the configuration cannot."""
+
+    def merge(self, votes: Sequence[Target]) -> Target | None:
+        """Return what several annotators agree on, by default the most frequent answer; None for a tie.
+
+        votes: at least one.
+        """
+        counts = Counter(map(_hashable, votes)).most_common(2)
+        if len(counts) > 1 and counts[0][1] == counts[1][1]:
+            return None
+        return next(vote for vote in votes if _hashable(vote) == counts[0][0])
+
+    def quality(self, prediction: Prediction, target: Target) -> float:
+        """Return how well a prediction fits a target, 0 to 1; by default whether it is right."""
+        return float(_hashable(prediction) == _hashable(target))
+
+    def classes_of(self, target: Target) -> tuple[str, ...]:
+        """Return the classes that a target names, for tables of classes; by default none."""
+        return ()
+
+    # Predictions, from what a model gives of a pool. ``indices``: (n,) rows of it.
+
+    @abstractmethod
+    def decode(
+        self, outputs: Outputs, indices: IntArray, classes: Sequence[str], decoding: Decoding
+    ) -> list[Prediction]:
+        """Return the prediction of each of these images, n of them."""
+
+    def confidence(self, outputs: Outputs, indices: IntArray, decoding: Decoding, temperature: float) -> FloatArray:
+        """Return the expected quality of each prediction of ``decode``, (n,) float32, at a temperature; by default 1."""
+        return np.ones(len(indices), np.float32)
+
+    def uncertainty(self, outputs: Outputs, indices: IntArray) -> FloatArray:
+        """Return how uncertain a model is of each image, (n,) float64 from 0 (sure) to 1; by default all alike."""
+        return np.ones(len(indices))
+
+    def log_likelihood(
+        self, outputs: Outputs, indices: IntArray, truth: Encoded, temperatures: FloatArray
+    ) -> FloatArray:
+        """Return the log likelihood of encoded targets at each temperature, (G,); by default all are as likely."""
+        return np.zeros(len(temperatures))
+
+    def agreement(self, first: Sequence[Prediction], second: Sequence[Prediction]) -> float | None:
+        """Return how far two models agree on the same images, 1: throughout; None where it is not defined."""
+        if not first:
+            return None
+        return float(np.mean([self.quality(a, b) for a, b in zip(first, second, strict=True)]))
+
+    def tune(self, outputs: Outputs, truth: Encoded, classes: Sequence[str]) -> Decoding:
+        """Choose what ``decode`` goes by from out-of-fold outputs of all labeled images; by default nothing."""
+        return {}
+
+    # Learning
+
+    @abstractmethod
+    def encode(self, targets: Sequence[Target], classes: Sequence[str]) -> Encoded:
+        """Return targets that fit as an array (n, ...), as ``loss`` takes them."""
+
+    @abstractmethod
+    def head(self, width: int, classes: int) -> "nn.Module":
+        """Return a module from features (B, width) to raw outputs (B, ...)."""
+
+    @abstractmethod
+    def loss(self, raw: "Tensor", truth: "Tensor", label_smoothing: float) -> "Tensor":
+        """Return the loss of each image, (B,), of a head's raw outputs."""
+
+    @abstractmethod
+    def outputs_of(self, raw: "Tensor") -> dict[str, "Tensor"]:
+        """Return what a head's raw outputs mean, by the name of an output: (B, ...) each."""
+
+
+def _hashable(value: Target) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
