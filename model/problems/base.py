@@ -74,7 +74,7 @@ class Problem(ABC):
         """Return the prediction of each of these images, n of them."""
 
     def confidence(self, outputs: Outputs, indices: IntArray, decoding: Decoding, temperature: float) -> FloatArray:
-        """Return the expected quality of each prediction of ``decode``, (n,) float32, at a temperature; by default 1."""
+        """Return the expected quality of each prediction of ``decode`` at a temperature, (n,) float32; by default 1."""
         return np.ones(len(indices), np.float32)
 
     def uncertainty(self, outputs: Outputs, indices: IntArray) -> FloatArray:
