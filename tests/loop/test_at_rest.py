@@ -22,12 +22,12 @@ class Studio:
     def __init__(self, created_ts: str | Exception, *models: SimpleNamespace) -> None:
         self._created, self._models = created_ts, models
 
-    def project(self, number: int) -> SimpleNamespace:
+    def settings(self) -> SimpleNamespace:
         if isinstance(self._created, Exception):
             raise self._created
         return SimpleNamespace(created_ts=self._created)
 
-    def ml_backends(self, number: int) -> list[SimpleNamespace]:
+    def ml_backends(self) -> list[SimpleNamespace]:
         return [*self._models]
 
 
