@@ -238,7 +238,7 @@ def test_task_data_have_our_token_sent_with_files_alone(web: Web, path: str, pre
 def test_a_path_that_wants_a_token_and_gets_none_says_why(web: Web) -> None:
     web.answer = lambda handler, _: reply(handler, 401, "", "text/plain")
     with pytest.raises(ImageError, match=r"^Label Studio answered 401 .*without our token, which goes with /data/"):
-        LabelStudio(web.url, [NamedToken("token", "c0ffee")]).fetch("/api/projects/1/export", 1)
+        LabelStudio(web.url, [NamedToken("token", "c0ffee")]).project(1).fetch("/api/projects/1/export", 1)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ class Cards:
         self.entries = [MlBackend(10 - n, 1, url, "PT4AL", "", None, "NONE", "", "CO") for n, url in enumerate(urls)]
         self.written: list[tuple[int, str]] = []
 
-    def ml_backends(self, project: int) -> list[MlBackend]:
+    def ml_backends(self) -> list[MlBackend]:
         return self.entries
 
     def describe_backend(self, entry: MlBackend, text: str) -> None:
