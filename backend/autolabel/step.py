@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.autolabel.preview import FINAL, autolabel_version, open_rest
 from backend.chunks import chunks
-from backend.labeling.choices import LabelSpec, prediction_result
+from backend.labeling.base import Item, Labeling
 from backend.loop.context import Work
 from backend.loop.heartbeat import Progress
 from backend.store import AutolabelOrderRow
@@ -32,9 +32,9 @@ class _Wanted:
     labels: list[str]
     scores: list[float]
 
-    def prediction(self, task: int, version: str, spec: LabelSpec) -> Prediction:
+    def prediction(self, task: int, version: str, labeling: Labeling) -> Prediction:
         place = self.tasks[task]
-        return Prediction(task, self.scores[place], version, prediction_result(self.labels[place], spec))
+        return Prediction(task, self.scores[place], version, labeling.result(self.labels[place], Item()))
 
 
 def final(work: Work, progress: Progress) -> None:
@@ -61,7 +61,7 @@ def final(work: Work, progress: Progress) -> None:
         work.studio.predictions.delete(ids)
     for number, tasks in enumerate(chunks(missing, IMPORTED)):
         progress((len(wrong) + number * IMPORTED) / total)
-        part = [wanted.prediction(task, version, work.spec) for task in tasks]
+        part = [wanted.prediction(task, version, work.labeling) for task in tasks]
         work.studio.predictions.write(part)
     _drop_superseded(work, version, progress)
     work.project_store.autolabel.written(order.ordered_at, len(wanted.tasks))
@@ -75,7 +75,7 @@ def _wanted(work: Work, order: AutolabelOrderRow) -> _Wanted | None:
     if rest is None:
         return None
     best, confidence = guess(rest.probs, order.temperature)
-    usable = np.isin(best, [number for number, name in enumerate(rest.classes) if name in work.spec.classes])
+    usable = np.isin(best, [number for number, name in enumerate(rest.classes) if name in work.labeling.classes])
     chosen = np.flatnonzero(rest.unlabeled & usable & (confidence >= order.confidence))
     return _Wanted(
         tasks={int(task): place for place, task in enumerate(rest.task_id[chosen])},

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 from backend.addresses import AllowedAddresses
 from backend.config import ProjectConfig, Settings
 from backend.errors import Superseded
-from backend.labeling.choices import LabelSpec, read_label_config
+from backend.labeling.base import Labeling
+from backend.labeling.reader import read_labeling
 from backend.project_files import Files
 from backend.queueing.meters import STUDIO_METER, Meters
 from backend.queueing.queues import Queueing
@@ -58,7 +59,7 @@ class Work:
     def _read(self, project: ProjectRow) -> None:
         self.project = project
         self.config = ProjectConfig.from_extra_params(project.extra_params)
-        self.spec: LabelSpec = read_label_config(project.label_config)
+        self.labeling: Labeling = read_labeling(project.label_config, self.config.control)
 
     @property
     def studio(self) -> StudioProject:

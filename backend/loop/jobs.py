@@ -119,8 +119,8 @@ def _advance(here: Context, project: ProjectRow) -> Exception | None:
 def _walk(work: Work, seen: Observation) -> Exception | None:
     """Take steps until nothing is missing now; a step that fails or has no effect does not hold up the others."""
     work.project_store.jobs.drop_lost(work.context.queueing.is_queued)
-    if work.project.notice != work.spec.notice:
-        work.store.projects.set(work.key, notice=work.spec.notice)
+    if work.project.notice != work.labeling.notice:
+        work.store.projects.set(work.key, notice=work.labeling.notice)
     deadline = time.monotonic() + ADVANCE_S
     last, passing, failed = None, set[Step](), None
     while time.monotonic() < deadline:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from backend.labeling.choices import read_label_config
+from backend.labeling.reader import read_labeling
 from backend.loop.steps.queue import _guess
 from backend.store import AskRole, AskRow
 
@@ -15,7 +15,7 @@ CONFIG = (
 
 
 def guess(role: AskRole, label: str | None = "cat", *, preannotate: bool = True) -> list[str]:
-    work = SimpleNamespace(config=SimpleNamespace(preannotate=preannotate), spec=read_label_config(CONFIG))
+    work = SimpleNamespace(config=SimpleNamespace(preannotate=preannotate), labeling=read_labeling(CONFIG))
     shown = _guess(work, AskRow(task_id=1, role=role, label=label))  # type: ignore[arg-type]
     return [choice for region in shown for choice in region["value"]["choices"]]
 

@@ -93,7 +93,7 @@ def _basis(work: Work, number: int) -> _Basis:
     view = work.project_store.tasks.pool(work.project_store.tasks.pool_size())
     model = _model_before(work, number)
     outputs = load_outputs(work, model, len(view.task_id))
-    classes = (model.classes if model else None) or work.spec.classes
+    classes = (model.classes if model else None) or work.labeling.classes
     pool = _pool(work, view, outputs, classes)
     return _Basis(view, model, outputs, classes, pool, _settings(work, pool, outputs, view, len(classes)))
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from backend.errors import ImageError, ProjectGone, StudioMissing
-from backend.labeling.choices import aggregate, image_ref
+from backend.items.reference import image_ref
+from backend.labeling.answers import summarize
 from backend.loop.context import Work
 from backend.loop.facts import Observation
 from backend.store import ProjectRow
@@ -11,6 +12,7 @@ from backend.store.tables import Answer
 from backend.store.tasks import TaskChange
 from backend.studio.project import StudioProject
 from backend.studio.types import ProjectInfo, TaskRecord
+from model.problems import problem
 
 INLINE_IDS = 10_000  # tasks whose ids ``advance`` lists by itself
 INLINE_PAGES = 2  # what ``advance`` reads by itself; more is a sync job's work
@@ -64,12 +66,12 @@ def pull_changes(work: Work, max_pages: int | None = None) -> bool:
 
     That is so after ``max_pages``, and when the labels were changed meanwhile.
     """
-    config = work.project.label_config
+    config, control = work.project.label_config, work.config.control
     for number, page in enumerate(work.studio.tasks.changed(work.project.cursor)):
         if max_pages is not None and number >= max_pages:
             return False
         work.project_store.tasks.apply(_changes(work, page.tasks))
-        if not work.store.projects.read_to(work.key, page.cursor, config):
+        if not work.store.projects.read_to(work.key, page.cursor, config, control):
             work.reload()
             return False
         work.reload()
@@ -91,10 +93,10 @@ def _changes(work: Work, page: Iterable[TaskRecord]) -> list[TaskChange]:
 
 
 def _change(work: Work, task: TaskRecord) -> TaskChange:
-    given = aggregate(task.annotations, work.spec)
+    given = summarize(task.annotations, work.labeling, problem(work.labeling.problem))
     image, reason = None, None
     try:
-        image = image_ref(task.data, work.spec.data_key)
+        image = image_ref(task.data, work.labeling.data_key)
     except ImageError as error:
         reason = str(error)
-    return TaskChange(task.id, image, reason, Answer(given.kind), given.label)
+    return TaskChange(task.id, image, reason, Answer(given.kind), given.target)

@@ -6,7 +6,7 @@ from math import isclose
 from typing import Any
 
 from backend.errors import StudioError
-from backend.labeling.choices import prediction_result
+from backend.labeling.base import Item
 from backend.loop.context import Work
 from backend.loop.decide import low_water
 from backend.loop.facts import UNCERTAINTY
@@ -124,9 +124,9 @@ def _guess(work: Work, ask: AskRow) -> list[dict[str, Any]]:
 
     Nor for the holdout: people lean towards what they are shown, and the model would be measured by its own guesses.
     """
-    if not work.config.preannotate or ask.role == AskRole.HOLDOUT or ask.label not in work.spec.classes:
+    if not work.config.preannotate or ask.role == AskRole.HOLDOUT:
         return []
-    return prediction_result(ask.label, work.spec)
+    return work.labeling.result(ask.label, Item())
 
 
 def _current(work: Work) -> RoundRow:

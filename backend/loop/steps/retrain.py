@@ -103,7 +103,7 @@ def _train(work: Work, number: int, bank: ImageBank, labels: LabelSet, progress:
         bank,
         labels.train,
         labels.train_labels,
-        classes=len(work.spec.classes),
+        classes=len(work.labeling.classes),
         out=out,
         checkpoint=checkpoint,
         network=work.config.network,
@@ -126,7 +126,7 @@ def _identity(work: Work, labels: LabelSet) -> str:
     """Name all that the weights follow from: labels by pool index and by name, and the settings of a training."""
     config, key = work.config, pretext_key(work.config, work.side)
     parts = (
-        _digest(labels), *work.spec.classes, config.network, config.init, config.recipe, config.joint, config.seed,
+        _digest(labels), *work.labeling.classes, config.network, config.init, config.recipe, config.joint, config.seed,
         *sorted(sampler(config.sampler).needs), key, work.files.pretext(key).exists(),
     )  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -150,7 +150,7 @@ def _note(work: Work, current: RoundRow, labels: LabelSet, probs: FloatArray) ->
     work.project_store.rounds.set(
         current.number,
         has_model=True,
-        classes=list(work.spec.classes),
+        classes=list(work.labeling.classes),
         labels=len(labels.train),
         holdout_size=len(labels.holdout),
         holdout_correct=int(right.sum()),
@@ -171,7 +171,7 @@ def _right(indices: IntArray, truth: IntArray, probs: FloatArray) -> BoolArray:
 def _posteriors_before(work: Work, number: int) -> FloatArray | None:
     """Give the posteriors of the last model for the images it has seen, if it knows the same classes."""
     models = [row for row in work.project_store.rounds.all() if row.has_model and row.number < number]
-    if not models or models[-1].classes != list(work.spec.classes):
+    if not models or models[-1].classes != list(work.labeling.classes):
         return None
     return load_probs(work, models[-1], seen_by(work, models[-1]))
 
@@ -190,7 +190,7 @@ def _agreement(work: Work, before: FloatArray, probs: FloatArray) -> float | Non
 
 
 def _labels(work: Work) -> LabelSet:
-    ids = {name: number for number, name in enumerate(work.spec.classes)}
+    ids = {name: number for number, name in enumerate(work.labeling.classes)}
     rows = [(index, ids[label], holdout) for index, label, holdout in work.project_store.tasks.labels() if label in ids]
     train = [(index, label) for index, label, holdout in rows if not holdout]
     held = [(index, label) for index, label, holdout in rows if holdout]

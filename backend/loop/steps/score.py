@@ -10,7 +10,7 @@ import numpy as np
 from backend.config import MOST_UNSEEN
 from backend.errors import ImageError
 from backend.items.fetching import FetchedImage, download_images
-from backend.labeling.choices import image_ref
+from backend.items.reference import image_ref
 from backend.loop.context import Work
 from model.data.bank import ImageBank
 
@@ -42,7 +42,7 @@ def _images(work: Work, task_ids: Sequence[int], until: float) -> list[FetchedIm
     refs = []
     for task in work.studio.tasks.by_id(task_ids):
         try:
-            refs.append((task.id, image_ref(task.data, work.spec.data_key)))
+            refs.append((task.id, image_ref(task.data, work.labeling.data_key)))
         except ImageError:
             continue
     good = []

@@ -15,8 +15,10 @@ from werkzeug.exceptions import NotFound
 
 from backend.autolabel.preview import Rest, autolabel_version
 from backend.autolabel.routes import rest_of
-from backend.errors import ProjectError
-from backend.labeling.choices import LabelSpec, prediction_result, read_label_config
+from backend.config import ProjectConfig
+from backend.errors import ConfigError, ProjectError
+from backend.labeling.base import Item, Labeling
+from backend.labeling.reader import read_labeling
 from backend.project_files import Files
 from backend.store import Answer, ProjectRow, RoundRow
 from backend.store.dashboard_queries import ImageLine
@@ -64,10 +66,11 @@ def predictions_json(studio_project_id: int) -> ResponseReturnValue:
     project = find_project(studio_project_id)
     rest = rest_of(project)
     try:
-        spec = read_label_config(project.label_config)
-    except ProjectError as error:
+        control = ProjectConfig.from_extra_params(project.extra_params).control
+        labeling = read_labeling(project.label_config, control)
+    except (ConfigError, ProjectError) as error:
         raise NotFound(str(error)) from error
-    tasks = (_task(spec, autolabel_version(rest.row.number), *found) for found in _guesses(project, rest))
+    tasks = (_task(labeling, autolabel_version(rest.row.number), *found) for found in _guesses(project, rest))
     name = f"project-{studio_project_id}-predictions-round-{rest.row.number + 1}.json"
     return _attached(name, "application/json", _json_list(tasks))
 
@@ -102,13 +105,13 @@ def _guesses(project: ProjectRow, rest: Rest) -> Iterator[tuple[ImageLine, str, 
             yield line, rest.classes[best[line.pool_index]], float(confidence[line.pool_index])
 
 
-def _task(spec: LabelSpec, version: str, line: ImageLine, guess: str, confidence: float) -> dict[str, Any]:
+def _task(labeling: Labeling, version: str, line: ImageLine, guess: str, confidence: float) -> dict[str, Any]:
     prediction = {
         "model_version": version,
         "score": round(confidence, 6),
-        "result": prediction_result(guess, spec) if guess in spec.classes else [],
+        "result": labeling.result(guess, Item()),
     }
-    return {"id": line.task_id, "data": {spec.data_key: line.image}, "predictions": [prediction]}
+    return {"id": line.task_id, "data": {labeling.data_key: line.image}, "predictions": [prediction]}
 
 
 def _table(name: str, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Response:
