@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.autolabel.preview import VERSION_PREFIX, autolabel_version
 from backend.chunks import chunks
-from backend.labeling.choices import LabelSpec, prediction_result
+from backend.labeling.base import Item, Labeling
 from backend.loop.heartbeat import Progress
 from backend.project_files import Files
 from backend.status.predictions import open_predictions
@@ -34,14 +34,12 @@ class _Ordered:
     labels: list[str]
     scores: list[float]
 
-    def prediction(self, task: int, version: str, labeling: LabelSpec) -> Prediction:
+    def prediction(self, task: int, version: str, labeling: Labeling) -> Prediction:
         position = self.tasks[task]
-        return Prediction(task, self.scores[position], version, prediction_result(self.labels[position], labeling))
+        return Prediction(task, self.scores[position], version, labeling.result(self.labels[position], Item()))
 
 
-def autolabel(
-    store: ProjectStore, studio: StudioProject, files: Files, labeling: LabelSpec, progress: Progress
-) -> None:
+def autolabel(store: ProjectStore, studio: StudioProject, files: Files, labeling: Labeling, progress: Progress) -> None:
     """Make Label Studio's predictions of the version those that were ordered; a killed job is continued.
 
     Superseded final predictions go last: until then people have the old ones.
@@ -71,7 +69,7 @@ def autolabel(
     logger.info("%d final predictions written as %s", len(ordered.tasks), version)
 
 
-def _read_order(store: ProjectStore, files: Files, labeling: LabelSpec, order: AutolabelOrderRow) -> _Ordered | None:
+def _read_order(store: ProjectStore, files: Files, labeling: Labeling, order: AutolabelOrderRow) -> _Ordered | None:
     """Return the ordered predictions; None if the model's posteriors are not there any more."""
     row = store.rounds.get(order.round)
     predictions = open_predictions(store, files, row) if row is not None else None

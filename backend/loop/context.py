@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from backend.addresses import AllowedAddresses
 from backend.config import ProjectConfig, Settings
-from backend.labeling.choices import LabelSpec, read_label_config
+from backend.labeling.base import Labeling
+from backend.labeling.project import labeling_of
 from backend.loop.timetable import Timetable
 from backend.project_files import Files
 from backend.queueing.meters import STUDIO_METER, Meters
@@ -45,7 +46,7 @@ class OpenProject:
     studio: StudioProject
     files: Files
     config: ProjectConfig
-    labeling: LabelSpec
+    labeling: Labeling
     device: str
 
 
@@ -65,7 +66,7 @@ def open_project(context: Context, project_id: int) -> OpenProject:
         studio=studio_of(context, row),
         files=Files.of(context.settings.data_dir, project_id),
         config=ProjectConfig.from_extra_params(row.extra_params),
-        labeling=read_label_config(row.label_config),
+        labeling=labeling_of(row),
         device=context.settings.device,
     )
 

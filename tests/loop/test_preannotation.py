@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.labeling.choices import read_label_config
+from backend.labeling.reader import read_labeling
 from backend.loop.steps.queue import _preannotation
 from backend.store import AskRole, AskRow
 
@@ -13,7 +13,7 @@ CONFIG = (
 
 
 def guess(role: AskRole, label: str | None = "cat", *, preannotate: bool = True) -> list[str]:
-    labeling = read_label_config(CONFIG) if preannotate else None
+    labeling = read_labeling(CONFIG) if preannotate else None
     shown = _preannotation(AskRow(task_id=1, role=role, label=label), labeling)
     return [choice for region in shown for choice in region["value"]["choices"]]
 

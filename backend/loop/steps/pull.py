@@ -3,13 +3,17 @@
 from collections.abc import Iterable
 
 from backend.errors import ImageError, ProjectGone, StudioMissing
-from backend.labeling.choices import LabelSpec, aggregate, image_ref, read_label_config
+from backend.items.reference import image_ref
+from backend.labeling.answers import summarize
+from backend.labeling.base import Labeling
+from backend.labeling.project import labeling_of
 from backend.loop.facts import Observation
 from backend.store import ProjectRow, ProjectStore
 from backend.store.tables import Answer
 from backend.store.tasks import TaskChange
 from backend.studio.project import StudioProject
 from backend.studio.types import ProjectInfo, TaskRecord
+from model.problems import problem
 
 INLINE_PAGES = 2  # that ``advance`` reads by itself; more is a sync job's work
 
@@ -65,7 +69,7 @@ def pull_changes(store: ProjectStore, studio: StudioProject, max_pages: int | No
     That is so after ``max_pages``, and when the labels were changed meanwhile.
     """
     row = store.row()
-    labeling = read_label_config(row.label_config)
+    labeling = labeling_of(row)
     for number, page in enumerate(studio.tasks.changed(row.cursor)):
         if max_pages is not None and number >= max_pages:
             return False
@@ -77,7 +81,7 @@ def pull_changes(store: ProjectStore, studio: StudioProject, max_pages: int | No
 
 def reconcile(store: ProjectStore, studio: StudioProject) -> None:
     """Find tasks that were deleted, or that the cursor has missed, by their ids alone."""
-    labeling = read_label_config(store.row().label_config)
+    labeling = labeling_of(store.row())
     # What is known is read first: tasks that another process learns of while the ids are listed are not missing.
     known = store.tasks.known()
     present = set(studio.tasks.ids())
@@ -86,15 +90,15 @@ def reconcile(store: ProjectStore, studio: StudioProject) -> None:
         store.tasks.apply(_changes(studio.tasks.by_id(unknown), labeling))
 
 
-def _changes(tasks: Iterable[TaskRecord], labeling: LabelSpec) -> list[TaskChange]:
+def _changes(tasks: Iterable[TaskRecord], labeling: Labeling) -> list[TaskChange]:
     return [_change(task, labeling) for task in tasks]
 
 
-def _change(task: TaskRecord, labeling: LabelSpec) -> TaskChange:
-    given = aggregate(task.annotations, labeling)
+def _change(task: TaskRecord, labeling: Labeling) -> TaskChange:
+    given = summarize(task.annotations, labeling, problem(labeling.problem))
     image, reason = None, None
     try:
         image = image_ref(task.data, labeling.data_key)
     except ImageError as error:
         reason = str(error)
-    return TaskChange(task.id, image, reason, Answer(given.kind), given.label)
+    return TaskChange(task.id, image, reason, Answer(given.kind), given.target)

@@ -5,7 +5,7 @@ import time
 from math import isclose
 
 from backend.errors import StudioError
-from backend.labeling.choices import LabelSpec, prediction_result
+from backend.labeling.base import Item, Labeling
 from backend.loop.decide import low_water
 from backend.loop.facts import UNCERTAINTY_SAMPLING
 from backend.store import AskRole, AskRow, AskState, ProjectStore, RoundRow
@@ -18,7 +18,7 @@ CLEAN_PREDICTIONS = 100  # deleted in one go
 PUT_BACK = "Sampling or model version was changed by hand in this round; it was put back."
 
 
-def post(store: ProjectStore, studio: StudioProject, labeling: LabelSpec, *, preannotate: bool) -> None:
+def post(store: ProjectStore, studio: StudioProject, labeling: Labeling, *, preannotate: bool) -> None:
     """Make Label Studio's predictions of the current round those of its asks: none missing, none twice, no others.
 
     What Label Studio has is looked up first: a step before this one may have ended between sending and noting,
@@ -59,7 +59,7 @@ def drop(store: ProjectStore) -> None:
     store.rounds.drop(_current(store).number)
 
 
-def top_up(store: ProjectStore, studio: StudioProject, labeling: LabelSpec, *, preannotate: bool) -> None:
+def top_up(store: ProjectStore, studio: StudioProject, labeling: Labeling, *, preannotate: bool) -> None:
     """Post the next of the reserve behind the queue."""
     current = _current(store)
     recent = store.tasks.counts(time.time()).recent
@@ -101,7 +101,7 @@ def clean(store: ProjectStore, studio: StudioProject) -> None:
 
 
 def _send(
-    store: ProjectStore, studio: StudioProject, current: RoundRow, asks: list[AskRow], labeling: LabelSpec | None
+    store: ProjectStore, studio: StudioProject, current: RoundRow, asks: list[AskRow], labeling: Labeling | None
 ) -> None:
     """Write the predictions of these asks; ``labeling`` None: without pre-annotations."""
     if not asks:
@@ -114,7 +114,7 @@ def _send(
     store.rounds.mark(current.number, ids, AskState.POSTED)
 
 
-def _preannotation(ask: AskRow, labeling: LabelSpec | None) -> list[dict[str, Json]]:
+def _preannotation(ask: AskRow, labeling: Labeling | None) -> list[dict[str, Json]]:
     """Return the regions of a pre-annotation; none where the class has left the configuration.
 
     None for the holdout either: people lean towards what they are shown, and the model would be measured by its own
@@ -122,7 +122,7 @@ def _preannotation(ask: AskRow, labeling: LabelSpec | None) -> list[dict[str, Js
     """
     if labeling is None or ask.role == AskRole.HOLDOUT or ask.label not in labeling.classes:
         return []
-    return prediction_result(ask.label, labeling)
+    return labeling.result(ask.label, Item())
 
 
 def _current(store: ProjectStore) -> RoundRow:

@@ -10,7 +10,8 @@ import numpy as np
 from backend.config import MOST_UNSEEN
 from backend.errors import ImageError
 from backend.items.fetching import FetchedImage, download_images
-from backend.labeling.choices import LabelSpec, image_ref
+from backend.items.reference import image_ref
+from backend.labeling.base import Labeling
 from backend.loop.steps.bank import bank_side
 from backend.project_files import Files
 from backend.store import ProjectStore
@@ -22,7 +23,7 @@ def score_tasks(
     store: ProjectStore,
     studio: StudioProject,
     files: Files,
-    labeling: LabelSpec,
+    labeling: Labeling,
     device: str,
     task_ids: Sequence[int],
     until: float,
@@ -48,7 +49,7 @@ def score_tasks(
 
 
 def _fetch_images(
-    studio: StudioProject, labeling: LabelSpec, side: int, task_ids: Sequence[int], until: float
+    studio: StudioProject, labeling: Labeling, side: int, task_ids: Sequence[int], until: float
 ) -> list[FetchedImage]:
     """Return the tasks' images, without those that cannot be used; none once it is too late."""
     if time.time() > until:

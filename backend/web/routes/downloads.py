@@ -14,8 +14,9 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from backend.autolabel.preview import autolabel_version
-from backend.errors import ProjectError
-from backend.labeling.choices import LabelSpec, prediction_result, read_label_config
+from backend.errors import ConfigError, ProjectError
+from backend.labeling.base import Item, Labeling
+from backend.labeling.project import labeling_of
 from backend.project_files import Files
 from backend.status.predictions import PoolPredictions
 from backend.store import Answer, ProjectRow, RoundRow
@@ -65,10 +66,12 @@ def predictions_json(studio_project_id: int) -> ResponseReturnValue:
     project = find_project(studio_project_id)
     predictions = newest_predictions(project)
     try:
-        spec = read_label_config(project.label_config)
-    except ProjectError as error:
+        labeling = labeling_of(project)
+    except (ConfigError, ProjectError) as error:
         raise NotFound(str(error)) from error
-    tasks = (_task(spec, autolabel_version(predictions.row.number), *found) for found in _guesses(project, predictions))
+    tasks = (
+        _task(labeling, autolabel_version(predictions.row.number), *found) for found in _guesses(project, predictions)
+    )
     name = f"project-{studio_project_id}-predictions-round-{predictions.row.number + 1}.json"
     return _attached(name, "application/json", _json_list(tasks))
 
@@ -103,13 +106,13 @@ def _guesses(project: ProjectRow, predictions: PoolPredictions) -> Iterator[tupl
             yield line, predictions.classes[best[line.pool_index]], float(confidence[line.pool_index])
 
 
-def _task(spec: LabelSpec, version: str, line: ImageLine, guess: str, confidence: float) -> dict[str, Any]:
+def _task(labeling: Labeling, version: str, line: ImageLine, guess: str, confidence: float) -> dict[str, Any]:
     prediction = {
         "model_version": version,
         "score": round(confidence, 6),
-        "result": prediction_result(guess, spec) if guess in spec.classes else [],
+        "result": labeling.result(guess, Item()),
     }
-    return {"id": line.task_id, "data": {spec.data_key: line.image}, "predictions": [prediction]}
+    return {"id": line.task_id, "data": {labeling.data_key: line.image}, "predictions": [prediction]}
 
 
 def _table(name: str, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Response:
