@@ -6,7 +6,7 @@ from typing import Literal
 
 from backend.status.query_error_rate import ErrorRateDifference
 from backend.store import RoundRow
-from model.evaluation.forecast import MIN_HOLDOUT, SURE, GainForecast, RoundResult, forecast
+from model.evaluation.forecast import MIN_HOLDOUT, SURE, GainForecast, RoundResult, forecast_gain
 
 FEW_RANDOM = 10  # random images below which their share is no number to show: one more would move it by ten points
 ENOUGH_RANDOM = 50  # random images after which "still no sign" deserves a warning
@@ -39,7 +39,7 @@ class NextRound:
 
 def forecast_of(rounds: Iterable[RoundRow], labels: int) -> GainForecast | None:
     """Give what ``labels`` more labels would add to the newest model; None while nothing can be said."""
-    return forecast([_measured(row) for row in rounds if row.has_model], labels)
+    return forecast_gain([_measured(row) for row in rounds if row.has_model], labels)
 
 
 def what_comes(found: GainForecast, ahead: NextRound) -> str:
@@ -79,12 +79,15 @@ def query_verdict(found: ErrorRateDifference | None) -> Verdict:
 
 
 def _measured(row: RoundRow) -> RoundResult:
+    correct = row.holdout_correct or 0
+    compared = row.holdout_gained is not None and row.holdout_lost is not None
     return RoundResult(
         labels=row.labels or 0,
         size=row.holdout_size or 0,
-        correct=row.holdout_correct or 0,
-        gained=row.holdout_gained,
-        lost=row.holdout_lost,
+        quality=correct,
+        squares=correct,
+        change=(row.holdout_gained or 0) - (row.holdout_lost or 0) if compared else None,
+        change_squares=(row.holdout_gained or 0) + (row.holdout_lost or 0) if compared else None,
         agreement=row.agreement,
     )
 
