@@ -23,7 +23,7 @@ class JobKind(StrEnum):
     SPLIT = "split"  # of a large pool; a small one is split on the way
     RETRAIN = "retrain"
     RECORD = "record"
-    FINAL = "final"
+    FINAL = "autolabel"
     EXPORT = "export"
 
 

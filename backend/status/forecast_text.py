@@ -59,11 +59,11 @@ def what_comes(found: GainForecast, ahead: NextRound) -> str:
     return f"{adds} {ends[found.advice]}"
 
 
-def how_good(correct: int, size: int, interval: tuple[float, float]) -> str:
-    """Write an accuracy on ``size`` > 0 random images: a share with its interval, or counts while they are few."""
+def how_good(quality: float, size: int, interval: tuple[float, float]) -> str:
+    """Return a sum of qualities on ``size`` > 0 random images as text: the mean with its interval, or counts of few."""
     if size < FEW_RANDOM:
-        return f"{correct} of {size} right, too few to say"
-    return f"{correct / size:.0%} ({interval[0]:.0%} to {interval[1]:.0%})"
+        return f"{quality:g} of {size} right, too few to say"
+    return f"{quality / size:.0%} ({interval[0]:.0%} to {interval[1]:.0%})"
 
 
 def query_verdict(found: ErrorRateDifference | None) -> Verdict:
@@ -79,15 +79,13 @@ def query_verdict(found: ErrorRateDifference | None) -> Verdict:
 
 
 def _measured(row: RoundRow) -> RoundResult:
-    correct = row.holdout_correct or 0
-    compared = row.holdout_gained is not None and row.holdout_lost is not None
     return RoundResult(
         labels=row.labels or 0,
         size=row.holdout_size or 0,
-        quality=correct,
-        squares=correct,
-        change=(row.holdout_gained or 0) - (row.holdout_lost or 0) if compared else None,
-        change_squares=(row.holdout_gained or 0) + (row.holdout_lost or 0) if compared else None,
+        quality=row.holdout_quality or 0.0,
+        squares=row.holdout_squares or 0.0,
+        change=row.holdout_change,
+        change_squares=row.holdout_change_squares,
         agreement=row.agreement,
     )
 

@@ -16,7 +16,7 @@ CONFIG = (
 
 def guess(role: AskRole, label: str | None = "cat", *, preannotate: bool = True) -> list[str]:
     work = SimpleNamespace(config=SimpleNamespace(preannotate=preannotate), spec=read_label_config(CONFIG))
-    shown = _guess(work, AskRow(task_id=1, role=role, label=label))  # type: ignore[arg-type]
+    shown = _guess(work, AskRow(task_id=1, role=role, prediction=label))  # type: ignore[arg-type]
     return [choice for region in shown for choice in region["value"]["choices"]]
 
 

@@ -172,7 +172,7 @@ def _class_ids(work: Work, pool: PoolView, classes: Sequence[str]) -> Any:
     """Class ids (N,) of the labels that may be trained on, -1 elsewhere."""
     ids = {name: number for number, name in enumerate(classes)}
     labels = np.full(len(pool.task_id), -1, np.int64)
-    for index, label, holdout in work.project_store.tasks.labels():
+    for index, label, holdout in work.project_store.tasks.targets():
         if not holdout and label in ids and index < len(labels):
             labels[index] = ids[label]
     return labels

@@ -8,7 +8,7 @@ from backend.loop.context import Work
 from backend.loop.facts import Observation
 from backend.store import ProjectRow
 from backend.store.tables import Answer
-from backend.store.tasks import TaskChange
+from backend.store.task_changes import TaskChange, exact_match
 from backend.studio.project import StudioProject
 from backend.studio.types import ProjectInfo, TaskRecord
 
@@ -68,7 +68,7 @@ def pull_changes(work: Work, max_pages: int | None = None) -> bool:
     for number, page in enumerate(work.studio.tasks.changed(work.project.cursor)):
         if max_pages is not None and number >= max_pages:
             return False
-        work.project_store.tasks.apply(_changes(work, page.tasks))
+        work.project_store.tasks.apply(_changes(work, page.tasks), exact_match)
         if not work.store.projects.read_to(work.key, page.cursor, config):
             work.reload()
             return False
@@ -83,7 +83,7 @@ def reconcile(work: Work) -> None:
     present = set(work.studio.tasks.ids())
     work.project_store.tasks.mark_gone(sorted(known - present))
     if unknown := sorted(present - known):
-        work.project_store.tasks.apply(_changes(work, work.studio.tasks.by_id(unknown)))
+        work.project_store.tasks.apply(_changes(work, work.studio.tasks.by_id(unknown)), exact_match)
 
 
 def _changes(work: Work, page: Iterable[TaskRecord]) -> list[TaskChange]:

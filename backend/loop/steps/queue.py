@@ -124,9 +124,9 @@ def _guess(work: Work, ask: AskRow) -> list[dict[str, Any]]:
 
     Nor for the holdout: people lean towards what they are shown, and the model would be measured by its own guesses.
     """
-    if not work.config.preannotate or ask.role == AskRole.HOLDOUT or ask.label not in work.spec.classes:
+    if not work.config.preannotate or ask.role == AskRole.HOLDOUT or ask.prediction not in work.spec.classes:
         return []
-    return prediction_result(ask.label, work.spec)
+    return prediction_result(ask.prediction, work.spec)
 
 
 def _current(work: Work) -> RoundRow:

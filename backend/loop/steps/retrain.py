@@ -153,9 +153,10 @@ def _note(work: Work, current: RoundRow, labels: LabelSet, probs: FloatArray) ->
         classes=list(work.spec.classes),
         labels=len(labels.train),
         holdout_size=len(labels.holdout),
-        holdout_correct=int(right.sum()),
-        holdout_gained=None if was_right is None else int((right & ~was_right).sum()),
-        holdout_lost=None if was_right is None else int((was_right & ~right).sum()),
+        holdout_quality=float(right.sum()),
+        holdout_squares=float(right.sum()),
+        holdout_change=None if was_right is None else float(right.sum() - was_right.sum()),
+        holdout_change_squares=None if was_right is None else float((right != was_right).sum()),
         agreement=None if before is None else _agreement(work, before, probs),
     )
 
@@ -191,7 +192,9 @@ def _agreement(work: Work, before: FloatArray, probs: FloatArray) -> float | Non
 
 def _labels(work: Work) -> LabelSet:
     ids = {name: number for number, name in enumerate(work.spec.classes)}
-    rows = [(index, ids[label], holdout) for index, label, holdout in work.project_store.tasks.labels() if label in ids]
+    rows = [
+        (index, ids[label], holdout) for index, label, holdout in work.project_store.tasks.targets() if label in ids
+    ]
     train = [(index, label) for index, label, holdout in rows if not holdout]
     held = [(index, label) for index, label, holdout in rows if holdout]
     train_array = np.array(train, np.int64).reshape(-1, 2)
