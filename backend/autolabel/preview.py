@@ -12,9 +12,12 @@ import numpy as np
 
 from backend.project_files import Files
 from backend.store import ProjectRow, RoundRow, Store
-from model.evaluation.calibration import Errors, Temperature, expected_errors, fit_temperature, guess
-from model.querying.outputs import BoolArray, FloatArray, IntArray
+from model.evaluation.calibration import Errors, Temperature, expected_errors, fit_temperature, predict
+from model.problems import problem
+from model.problems.base import Prediction
+from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs
 
+PROBLEM = problem("single_label")
 FINAL = "pt4al-final-r"  # what every version of final predictions begins with; the queue's never does
 
 
@@ -60,12 +63,21 @@ class Rest:
     @cached_property
     def temperature(self) -> Temperature:
         """What makes the model's confidence honest, by the holdout: labels that it was trained on would flatter it."""
-        return fit_temperature(np.asarray(self.probs[self.held]), self.truth)
+        return fit_temperature(PROBLEM, self.outputs, self.held, self.truth)
+
+    @property
+    def outputs(self) -> Outputs:
+        """What the model says of the pool."""
+        return Outputs(probs=self.probs)
+
+    def predictions(self, temperature: float) -> tuple[list[Prediction], FloatArray]:
+        """Give the prediction (N) of each image and its confidence (N,) at a temperature."""
+        return predict(PROBLEM, self.outputs, np.arange(len(self.probs)), self.classes, {}, temperature)
 
     @cached_property
-    def guesses(self) -> tuple[IntArray, FloatArray]:
-        """The likeliest class (N,) and its calibrated confidence (N,)."""
-        return guess(self.probs, self.temperature.value)
+    def guesses(self) -> tuple[list[Prediction], FloatArray]:
+        """The prediction (N) of each image and its calibrated confidence (N,)."""
+        return self.predictions(self.temperature.value)
 
     def prospect(self, confidence: float) -> Prospect:
         """Give what would be written above ``confidence``."""
@@ -73,10 +85,11 @@ class Rest:
         chosen = self.unlabeled & (sure >= confidence)
         images = int(chosen.sum())
         held = self.held[sure[self.held] >= confidence]
-        wrong = (best[self.held] != self.truth)[sure[self.held] >= confidence]
+        truth = [self.classes[number] for number in self.truth]
+        wrong = [best[i] != t for i, t in zip(self.held, truth, strict=True) if sure[i] >= confidence]
         left = int(self.unlabeled.sum()) - images + self.unseen
-        errors = expected_errors(self.probs, chosen, self.temperature)
-        return Prospect(confidence, images, left, errors, len(held), int(wrong.sum()))
+        errors = expected_errors(PROBLEM, self.outputs, chosen, self.temperature, {})
+        return Prospect(confidence, images, left, errors, len(held), sum(wrong))
 
 
 def open_rest(store: Store, data_dir: Path, project: ProjectRow, row: RoundRow | None = None) -> Rest | None:

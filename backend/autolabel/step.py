@@ -17,7 +17,6 @@ from backend.loop.heartbeat import Progress
 from backend.store import AutolabelOrderRow
 from backend.studio.predictions import DELETED, IMPORTED
 from backend.studio.types import Prediction
-from model.evaluation.calibration import guess
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +73,12 @@ def _wanted(work: Work, order: AutolabelOrderRow) -> _Wanted | None:
     rest = open_rest(work.store, work.context.settings.data_dir, work.project, row) if row is not None else None
     if rest is None:
         return None
-    best, confidence = guess(rest.probs, order.temperature)
-    usable = np.isin(best, [number for number, name in enumerate(rest.classes) if name in work.spec.classes])
+    best, confidence = rest.predictions(order.temperature)
+    usable = np.array([name in work.spec.classes for name in best], np.bool_)
     chosen = np.flatnonzero(rest.unlabeled & usable & (confidence >= order.confidence))
     return _Wanted(
         tasks={int(task): place for place, task in enumerate(rest.task_id[chosen])},
-        labels=[rest.classes[number] for number in best[chosen]],
+        labels=[best[index] for index in chosen],
         scores=[round(float(value), 6) for value in confidence[chosen]],
     )
 

@@ -12,6 +12,8 @@ from backend.project_files import Files
 from backend.store import Answer, Store
 from backend.store.tasks import TaskChange
 from model.evaluation.calibration import fit_temperature
+from model.problems import problem
+from model.querying.outputs import Outputs
 
 CAT, DOG = "cat", "<b>dog</b>"
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -48,7 +50,8 @@ def test_preview_counts_images_and_expects_errors(client, fresh: Store) -> None:
 def test_the_temperature_is_fitted_to_the_holdout_alone(pages, fresh: Store) -> None:
     rest = open_rest(fresh, pages.extensions["pt4al"].settings.data_dir, fresh.projects.find(3))
     truth = np.array([0, 0])
-    assert rest.temperature.value == fit_temperature(np.array([(0.05, 0.95), (0.99, 0.01)], np.float32), truth).value
+    held = Outputs(probs=np.array([(0.05, 0.95), (0.99, 0.01)], np.float32))
+    assert rest.temperature.value == fit_temperature(problem("single_label"), held, np.arange(2), truth).value
     assert rest.temperature.value > 1
 
 

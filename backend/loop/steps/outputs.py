@@ -9,11 +9,9 @@ from backend.loop.context import Work
 from backend.loop.facts import pretext_key
 from backend.store import RoundRow
 from model.data.atomic_files import save_array
-from model.querying.outputs import OUTPUTS, FloatArray, Outputs, pool_axis
+from model.querying.outputs import OUTPUTS, FloatArray, Outputs, extended
 
 logger = logging.getLogger(__name__)
-
-UNIFORM = frozenset({"probs", "ensemble_probs"})  # posteriors: an unseen image may be of any class
 
 
 def save_outputs(work: Work, number: int, outputs: Outputs) -> None:
@@ -64,18 +62,4 @@ def _load(path: Path, name: str, size: int) -> FloatArray | None:
     """Map an output from its file, with something neutral for images that came after it was written."""
     if not path.exists():
         return None
-    array: FloatArray = np.load(path, mmap_mode="r")
-    axis = pool_axis(name)
-    known = array.shape[axis]
-    if known >= size:
-        return array[:, :size] if axis else array[:size]
-    shape = list(array.shape)
-    shape[axis] = size - known
-    return np.concatenate([array, np.full(shape, _neutral(name, array), array.dtype)], axis=axis)
-
-
-def _neutral(name: str, array: FloatArray) -> float:
-    if name in UNIFORM:
-        return 1.0 / int(array.shape[-1])
-    # Features of the origin; of what is one number an image, the mean: neither the first to be asked nor the last.
-    return 0.0 if array.ndim > 1 or not len(array) else float(np.mean(array))
+    return extended(name, np.load(path, mmap_mode="r"), size)

@@ -15,7 +15,7 @@ from backend.store import AskRole, AskState, RoundRow, RoundState
 from backend.store.rounds import Ask
 from backend.store.tasks import PoolView
 from model.querying.first_queries import first_query
-from model.querying.outputs import Outputs, sizes_of
+from model.querying.outputs import DERIVED, Outputs, sizes_of
 from model.querying.plan import Pool, QuerySettings, extend_reserve, plan_round
 from model.querying.samplers import sampler
 from model.querying.selection import Query
@@ -142,7 +142,7 @@ def _sampler(work: Work, outputs: Outputs | None) -> str:
 
     That is so when the sampler was changed after the last training.
     """
-    there = {"labels", *(sizes_of(outputs) if outputs is not None else ())}
+    there = {"labels", *DERIVED, *(sizes_of(outputs) if outputs is not None else ())}
     missing = sampler(work.config.sampler).needs - there if outputs is not None else frozenset()
     return _or_fallback(work, work.config.sampler, missing, FALLBACK[1])
 

@@ -22,6 +22,7 @@ from backend.store import RoundRow, RoundState
 from model.data.atomic_files import write_atomically
 from model.data.bank import ImageBank
 from model.evaluation.metrics import cohen_kappa
+from model.problems import problem
 from model.querying.outputs import BoolArray, FloatArray, IntArray
 from model.querying.samplers import sampler
 
@@ -87,7 +88,7 @@ def _train(work: Work, number: int, bank: ImageBank, labels: LabelSet, progress:
     Those of a job that was killed after its training, while it scored, are taken as they are if they belong to exactly
     these labels and this configuration.
     """
-    from model.learners.own_network import fit
+    from model.learners.own_network import FitSettings, fit
 
     identity, note, out = _identity(work, labels), work.files.trained(number), work.files.model(number)
     known = _read_note(note)
@@ -103,17 +104,20 @@ def _train(work: Work, number: int, bank: ImageBank, labels: LabelSet, progress:
         bank,
         labels.train,
         labels.train_labels,
-        classes=len(work.spec.classes),
+        problem("single_label"),
+        work.spec.classes,
+        FitSettings(
+            network=work.config.network,
+            init=work.config.init,
+            recipe=work.config.recipe,
+            joint=work.config.joint,
+            needs=sampler(work.config.sampler).needs,
+            seed=work.config.seed,
+            device=work.context.settings.device,
+        ),
         out=out,
         checkpoint=checkpoint,
-        network=work.config.network,
-        init=work.config.init,
         pretext_weights=weights if weights.exists() else None,
-        recipe=work.config.recipe,
-        joint=work.config.joint,
-        needs=sampler(work.config.sampler).needs,
-        seed=work.config.seed,
-        device=work.context.settings.device,
         progress=lambda share: progress(TRAIN_SHARE * share),
     )
     checkpoint.unlink(missing_ok=True)

@@ -99,7 +99,7 @@ def _guesses(project: ProjectRow, rest: Rest) -> Iterator[tuple[ImageLine, str, 
     best, confidence = rest.guesses
     for line in services().store.of(project.id).dashboard.lines():
         if line.pool_index < len(best):
-            yield line, rest.classes[best[line.pool_index]], float(confidence[line.pool_index])
+            yield line, best[line.pool_index], float(confidence[line.pool_index])
 
 
 def _task(spec: LabelSpec, version: str, line: ImageLine, guess: str, confidence: float) -> dict[str, Any]:
