@@ -218,12 +218,13 @@ def _advance(store: Any, key: int) -> float:
     from backend.config import ProjectConfig
     from backend.loop.decide import next_step
     from backend.loop.facts import Observation, gather
+    from backend.project_files import Files
     from backend.status.status import read_status
     from backend.status.summary import as_line
 
     def advance() -> None:
         project = store.projects.get(key)
-        next_step(gather(store, project, ProjectConfig(), Observation()))
+        next_step(gather(store.of(project.id), Files.of(store.data_dir, project.id), ProjectConfig(), Observation()))
         as_line(read_status(store, project))
 
     advance()

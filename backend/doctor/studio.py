@@ -12,8 +12,8 @@ from backend.config import SECRET_HEADER, Settings
 from backend.doctor.finding import Finding
 from backend.errors import BackendError, ProjectGone, StudioRefused, StudioUnreachable
 from backend.loop.context import Context, studio_of, withheld_key
-from backend.loop.facts import UNCERTAINTY
-from backend.loop.steps.maintain_connection import ours_among
+from backend.loop.facts import UNCERTAINTY_SAMPLING
+from backend.loop.steps.maintain_connection import own_entries
 from backend.loop.steps.pull import fetch_settings
 from backend.queueing.queues import Queueing
 from backend.store import JobState, ProjectRow, Store
@@ -91,7 +91,7 @@ def _check_project(here: Context, project: ProjectRow) -> Iterator[Finding]:
         yield Finding("Label Studio", str(error), "see Label Studio's log")
         return
     yield Finding("Label Studio", f"{studio.base} answers and takes our token")
-    ours = ours_among(backends, project)
+    ours = own_entries(backends, project)
     if not ours:
         yield Finding("connection", "this backend is not among the project's models any more", CONNECT)
         return
@@ -137,11 +137,11 @@ def _served(here: Context, project: ProjectRow, info: ProjectInfo) -> Iterator[F
     if current is None or current.live_at is None:
         yield Finding("queue", "no round is served yet")
         return
-    if info.sampling != UNCERTAINTY:
+    if info.sampling != UNCERTAINTY_SAMPLING:
         yield Finding("sampling", f"it is '{info.sampling}', so that images come in another order than ours", SOON)
     if info.model_version != current.model_version:
         yield Finding("version", f"it is '{info.model_version}', ours is '{current.model_version}'", SOON)
-    if info.sampling == UNCERTAINTY and info.model_version == current.model_version:
+    if info.sampling == UNCERTAINTY_SAMPLING and info.model_version == current.model_version:
         yield Finding("queue", f"round {current.number + 1} is served as {current.model_version}")
 
 

@@ -149,6 +149,18 @@ class ProjectStore:
         """Set columns of the project's row."""
         self._projects.set(self.project_id, **values)
 
+    def read_to(self, cursor: str | None, label_config: str) -> bool:
+        """Move the cursor of what was read of Label Studio; return False if other labels were set up meanwhile."""
+        return self._projects.read_to(self.project_id, cursor, label_config)
+
+    def deactivate_replaced(self) -> None:
+        """Deactivate what the project has taken the place of, once Label Studio has confirmed it."""
+        self._projects.deactivate_replaced(self.project_id)
+
+    def webhook_secret(self) -> str | None:
+        """Return the secret that Label Studio's webhook has to send, in clear."""
+        return self._projects.webhook_secret(self.row())
+
 
 @contextmanager
 def _translated() -> Iterator[None]:

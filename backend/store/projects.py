@@ -80,7 +80,7 @@ class Projects:
                 changed["token"] = self._encrypt(token)
             if self._decrypt(row.webhook_secret) is None:  # the data folder's key was lost: nobody can know it any more
                 changed["webhook_secret"] = self._encrypt(secrets.token_urlsafe(32))
-            if "label_config" in changed:
+            if "label_config" in changed or extra_params.get("control") != row.extra_params.get("control"):
                 changed["cursor"] = None  # which answers are usable depends on the labels: all are read again
             if "active" in changed:
                 changed |= {"connected_at": now, "card": None, "card_id": None}
@@ -111,15 +111,16 @@ class Projects:
             with self._write() as session:
                 session.execute(update(ProjectRow).where(ProjectRow.id.in_(found)).values(active=False))
 
-    def read_to(self, project_id: int, cursor: str | None, label_config: str) -> bool:
+    def read_to(self, project_id: int, cursor: str | None, label_config: str, control: str | None = None) -> bool:
         """Move the cursor of what was read of Label Studio; not if other labels were set up meanwhile.
 
-        Then all is to be read again, and False is given.
+        control: the control tag that was named when it was read. Returns False if all is to be read again.
         """
+        same_control = ProjectRow.extra_params["control"].as_string().is_not_distinct_from(control)
         with self._write() as session:
             result = session.execute(
                 update(ProjectRow)
-                .where(ProjectRow.id == project_id, ProjectRow.label_config == label_config)
+                .where(ProjectRow.id == project_id, ProjectRow.label_config == label_config, same_control)
                 .values(cursor=cursor)
             )
             return bool(result.rowcount)  # type: ignore[attr-defined]

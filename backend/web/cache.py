@@ -1,4 +1,4 @@
-"""Values that are dear to compute and stay true as long as a version does."""
+"""A per-process LRU cache keyed by name and version."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -6,7 +6,12 @@ from threading import Lock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from backend.store import Store
+from werkzeug.exceptions import NotFound
+
+from backend.project_files import Files
+from backend.status.predictions import PoolPredictions, open_predictions, predictions_version
+from backend.store import ProjectRow, Store
+from backend.web.services import services
 
 T = TypeVar("T")
 
@@ -45,3 +50,18 @@ _caches: WeakKeyDictionary[Store, Cache] = WeakKeyDictionary()
 def cache_of(store: Store) -> Cache:
     """Give the cache of what was read from ``store``."""
     return _caches.setdefault(store, Cache())
+
+
+def newest_predictions(project: ProjectRow) -> PoolPredictions:
+    """Return what the newest model says of the pool, kept while it stays true: a million images take seconds to open.
+
+    Raises:
+        NotFound: there is no model yet.
+    """
+    store, files = services().store.of(project.id), Files.of(services().settings.data_dir, project.id)
+    version = predictions_version(store, files)
+    cache = cache_of(services().store)
+    predictions = cache.get((project.id, "predictions"), version, lambda: open_predictions(store, files))
+    if predictions is None:
+        raise NotFound("There is no model yet: it is trained after the first round of labels.")
+    return predictions

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from backend.config import MOST_UNSEEN, ProjectConfig
 from backend.errors import ProjectError, QueueUnavailable
-from backend.labeling.choices import LabelSpec, prediction_result, read_label_config
+from backend.labeling.base import Item, Labeling
+from backend.labeling.project import labeling_of
 from backend.project_files import Files
 from backend.queueing.queues import TRAIN
 from backend.store import ProjectRow, RoundRow
@@ -40,26 +41,25 @@ def predict_tasks(here: Services, project: ProjectRow, tasks: Sequence[dict[str,
     found = _posteriors(here, project, model, [_task_id(task) for task in tasks]) if model else {}
     config = ProjectConfig.from_extra_params(project.extra_params)
     try:
-        spec = read_label_config(project.label_config)
+        labeling = labeling_of(project)
     except ProjectError:
-        spec = None
+        labeling = None
     version = served_version(model)
     classes = (model.classes or []) if model else []
     answers = []
     for task in tasks:
         posterior = found.get(_task_id(task))
-        answers.append(_prediction(posterior, classes, spec if config.preannotate else None, version))
+        answers.append(_prediction(posterior, classes, labeling if config.preannotate else None, version))
     return answers
 
 
 def _prediction(
-    posterior: NDArray[np.float32] | None, classes: list[str], spec: LabelSpec | None, version: str
+    posterior: NDArray[np.float32] | None, classes: list[str], labeling: Labeling | None, version: str
 ) -> dict[str, Any]:
     if posterior is None or len(posterior) != len(classes):
         return {"result": [], "score": 0.0, "model_version": version}
     best = int(posterior.argmax())
-    known = spec is not None and classes[best] in spec.classes
-    result = prediction_result(classes[best], spec) if known and spec else []
+    result = labeling.result(classes[best], Item()) if labeling is not None else []
     return {"result": result, "score": float(posterior[best]), "model_version": version}
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from backend.config import ProjectConfig
+from backend.loop.facts import Facts
 from backend.status.status import Status
 from backend.status.summary import advice_of, as_json, as_line
 from backend.store import ProjectRow, RoundRow, RoundState
@@ -25,7 +26,9 @@ def status(
     project = ProjectRow(
         id=1, studio_project_id=7, active=True, title="Birds", extra_params={}, backend_url="http://b:9090"
     )
-    return Status(project, ProjectConfig(), tasks, rounds, AskCounts(answered=answered), [], [])
+    finished = number >= ProjectConfig().rounds or (state == RoundState.CLOSED and tasks.available == 0)
+    facts = Facts(tasks=tasks, live_round=number, finished=finished)
+    return Status(project, ProjectConfig(), tasks, rounds, AskCounts(answered=answered), [], [], facts)
 
 
 POOL = TaskCounts(tasks=100, ok=100, answered=50, labeled=50, available=50)

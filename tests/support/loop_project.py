@@ -16,7 +16,6 @@ from backend.config import Settings
 from backend.loop import context as context_module
 from backend.loop import jobs
 from backend.loop.context import Context
-from backend.loop.steps import maintain_connection
 from backend.store import AskRole, AskState, ProjectRow, RoundRow, Store
 from model.pretext import run as pretext_run
 from model.training import recipes
@@ -54,8 +53,6 @@ class LoopProject:
         self.context = Context(Settings(data_dir=folder, device="cpu"), self.store, self.queueing)  # type: ignore[arg-type]
         monkeypatch.setattr(jobs, "context", lambda: self.context)
         monkeypatch.setattr(context_module, "LabelStudio", lambda server, *_: self.server)
-        for name in ("_next_maintenance", "_next_card", "_hard"):
-            monkeypatch.setattr(maintain_connection, name, {})
         self.person = self.server.person()
         self.truth: dict[int, str] = {}
         self.generator = np.random.default_rng(0)

@@ -13,13 +13,15 @@ from flask import Blueprint, Response, send_file
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from backend.autolabel.preview import Rest, autolabel_version
-from backend.autolabel.routes import rest_of
-from backend.errors import ProjectError
-from backend.labeling.choices import LabelSpec, prediction_result, read_label_config
+from backend.autolabel.preview import autolabel_version
+from backend.errors import ConfigError, ProjectError
+from backend.labeling.base import Item, Labeling
+from backend.labeling.project import labeling_of
 from backend.project_files import Files
+from backend.status.predictions import PoolPredictions
 from backend.store import Answer, ProjectRow, RoundRow
 from backend.store.dashboard_queries import ImageLine
+from backend.web.cache import newest_predictions
 from backend.web.routes.project_status import find_project
 from backend.web.services import services
 
@@ -48,27 +50,29 @@ def losses(studio_project_id: int) -> ResponseReturnValue:
 def predictions_csv(studio_project_id: int) -> ResponseReturnValue:
     """Give the newest model's class and calibrated confidence, and the annotators' label, an image a line."""
     project = find_project(studio_project_id)
-    rest = rest_of(project)
+    predictions = newest_predictions(project)
     head = ("task", "image", "prediction", "confidence", "label")
 
     def row(line: ImageLine, guess: str, confidence: float) -> tuple[Any, ...]:
         return line.task_id, line.image, guess, f"{confidence:.4f}", line.label
 
-    name = f"project-{studio_project_id}-predictions-round-{rest.row.number + 1}.csv"
-    return _table(name, head, (row(*found) for found in _guesses(project, rest)))
+    name = f"project-{studio_project_id}-predictions-round-{predictions.row.number + 1}.csv"
+    return _table(name, head, (row(*found) for found in _guesses(project, predictions)))
 
 
 @blueprint.get("/api/projects/<int:studio_project_id>/predictions.json")
 def predictions_json(studio_project_id: int) -> ResponseReturnValue:
     """Give the same as tasks with predictions, as Label Studio imports them."""
     project = find_project(studio_project_id)
-    rest = rest_of(project)
+    predictions = newest_predictions(project)
     try:
-        spec = read_label_config(project.label_config)
-    except ProjectError as error:
+        labeling = labeling_of(project)
+    except (ConfigError, ProjectError) as error:
         raise NotFound(str(error)) from error
-    tasks = (_task(spec, autolabel_version(rest.row.number), *found) for found in _guesses(project, rest))
-    name = f"project-{studio_project_id}-predictions-round-{rest.row.number + 1}.json"
+    tasks = (
+        _task(labeling, autolabel_version(predictions.row.number), *found) for found in _guesses(project, predictions)
+    )
+    name = f"project-{studio_project_id}-predictions-round-{predictions.row.number + 1}.json"
     return _attached(name, "application/json", _json_list(tasks))
 
 
@@ -94,21 +98,21 @@ def exported_model(project: ProjectRow) -> RoundRow | None:
     return there[-1] if there else None
 
 
-def _guesses(project: ProjectRow, rest: Rest) -> Iterator[tuple[ImageLine, str, float]]:
+def _guesses(project: ProjectRow, predictions: PoolPredictions) -> Iterator[tuple[ImageLine, str, float]]:
     """Yield every image that the model has seen, with its class and confidence."""
-    best, confidence = rest.guesses
+    best, confidence = predictions.guesses
     for line in services().store.of(project.id).dashboard.lines():
         if line.pool_index < len(best):
-            yield line, rest.classes[best[line.pool_index]], float(confidence[line.pool_index])
+            yield line, predictions.classes[best[line.pool_index]], float(confidence[line.pool_index])
 
 
-def _task(spec: LabelSpec, version: str, line: ImageLine, guess: str, confidence: float) -> dict[str, Any]:
+def _task(labeling: Labeling, version: str, line: ImageLine, guess: str, confidence: float) -> dict[str, Any]:
     prediction = {
         "model_version": version,
         "score": round(confidence, 6),
-        "result": prediction_result(guess, spec) if guess in spec.classes else [],
+        "result": labeling.result(guess, Item()),
     }
-    return {"id": line.task_id, "data": {spec.data_key: line.image}, "predictions": [prediction]}
+    return {"id": line.task_id, "data": {labeling.data_key: line.image}, "predictions": [prediction]}
 
 
 def _table(name: str, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Response:
