@@ -174,7 +174,8 @@ def serve_rounds(store: Any, key: int) -> None:
             store.of(key).rounds.set(number, state=RoundState.CLOSED, closed_at=time.time(), has_model=True,
                 cleaned=True,
                 classes=[f"c{i}" for i in range(CLASSES)], labels=9 * held, holdout_size=held,
-                holdout_correct=held // 2, holdout_gained=held // 10, holdout_lost=0, agreement=0.5,
+                holdout_quality=held // 2, holdout_squares=held // 2, holdout_change=held // 10,
+                holdout_change_squares=held // 10, agreement=0.5,
             )  # fmt: skip
 
 
@@ -182,7 +183,7 @@ def _predict(store: Any, key: int, bank: Any, folder: Path) -> tuple[Any, float]
     """Train on the labels, briefly, and say of the pool what the default sampler reads."""
     from model.learners.own_network import Learner, fit
 
-    rows = [(index, int(label[1:])) for index, label, holdout in store.of(key).tasks.labels() if not holdout]
+    rows = [(index, int(label[1:])) for index, label, holdout in store.of(key).tasks.targets() if not holdout]
     indices, labels = np.array(rows).T
     out = folder / "main.pt"
     fit(bank, indices, labels, classes=CLASSES, out=out, checkpoint=folder / "main.part", epochs=1, device="cpu")
@@ -199,7 +200,7 @@ def _query(store: Any, key: int, outputs: Any) -> float:
     def ask() -> None:
         view = store.of(key).tasks.pool(store.of(key).tasks.pool_size())
         labels = np.full(len(view.task_id), -1, np.int64)
-        for index, label, _ in store.of(key).tasks.labels():
+        for index, label, _ in store.of(key).tasks.targets():
             labels[index] = int(label[1:])
         pool = Pool(view.loss, view.batch, view.available, labels)
         plan_round(ROUNDS, pool, outputs, settings, np.random.default_rng(0))

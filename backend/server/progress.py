@@ -18,7 +18,7 @@ from backend.store import JobRow, ProjectRow, Store
 EVERY_S = 0.5
 WIDTH = 20  # characters of a bar
 NAMES = {"sync": "fetching images", "pretext": "pretext training", "split": "cutting batches", "retrain": "training",
-         "record": "recording losses", "final": "writing predictions", "export": "exporting the model"}  # fmt: skip
+         "record": "recording losses", "autolabel": "writing predictions", "export": "exporting the model"}  # fmt: skip
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def _progress(found: list[Status]) -> Iterable[Metric]:
             rounds.add_metric(name, status.live.number)
         measured = [row for row in status.rounds if row.has_model and row.holdout_size]
         if measured:
-            accuracy.add_metric(name, (measured[-1].holdout_correct or 0) / (measured[-1].holdout_size or 1))
+            accuracy.add_metric(name, (measured[-1].holdout_quality or 0) / (measured[-1].holdout_size or 1))
             labels.add_metric(name, measured[-1].labels or 0)
     return stage, images, queue, rounds, accuracy, labels, broken
 

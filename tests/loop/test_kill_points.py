@@ -94,8 +94,8 @@ def train_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         shutil.copy(known, out)
 
     monkeypatch.setattr("model.pretext.train_pretext", remembered)
-    monkeypatch.setattr("backend.store.tasks.PART", 40)  # losses and batches take two writes each
-    monkeypatch.setattr("backend.store.tasks.PAUSE_S", 0.0)
+    monkeypatch.setattr("backend.store.task_losses.PART", 40)  # losses and batches take two writes each
+    monkeypatch.setattr("backend.store.task_losses.PAUSE_S", 0.0)
     monkeypatch.setattr("backend.loop.steps.split.PART", 30)  # and batches three turns
 
 

@@ -14,7 +14,7 @@ CONFIG = (
 
 def guess(role: AskRole, label: str | None = "cat", *, preannotate: bool = True) -> list[str]:
     labeling = read_labeling(CONFIG) if preannotate else None
-    shown = _preannotation(AskRow(task_id=1, role=role, label=label), labeling)
+    shown = _preannotation(AskRow(task_id=1, role=role, prediction=label), labeling)
     return [choice for region in shown for choice in region["value"]["choices"]]
 
 

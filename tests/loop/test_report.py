@@ -36,7 +36,7 @@ DONE = TaskCounts(tasks=100, ok=100, answered=100, labeled=99)
 
 
 def test_the_card_counts_answers_up_to_what_the_round_asks_and_names_the_rest() -> None:
-    line = as_line(status(1, tasks=POOL, answered=50, holdout_size=2, holdout_correct=1))
+    line = as_line(status(1, tasks=POOL, answered=50, holdout_size=2, holdout_quality=1, holdout_squares=1))
     assert "round 2 of 10; 40 of 40 answered, 10 more ahead of the next round;" in line
     assert "accuracy on random images 1 of 2 right, too few to say, with 36 labels to learn from" in line
     assert "ahead" not in as_line(status(1, tasks=POOL, answered=40))

@@ -67,7 +67,7 @@ def test_only_scoring_is_repeated_where_the_weights_are_finished(
     project.retrain()
     closed = project.store.of(project.key).rounds.get(0)
     assert closed.state == RoundState.CLOSED
-    assert closed.labels == len([row for row in project.store.of(project.key).tasks.labels() if not row[2]])
+    assert closed.labels == len([row for row in project.store.of(project.key).tasks.targets() if not row[2]])
     assert closed.seconds["retrain"] > 0, "what the training took, when it was run"
     assert len(project.asked(1)) == len(project.asked(0))
     found, undisturbed = np.load(project.open().files.probs(0)), scores(weights, project)
@@ -97,7 +97,7 @@ def answer_more(project: Project) -> None:
 
 
 def change_answer(project: Project) -> None:
-    index, label, _ = next(row for row in project.store.of(project.key).tasks.labels() if not row[2])
+    index, label, _ = next(row for row in project.store.of(project.key).tasks.targets() if not row[2])
     answer(project, index + 1, CLASSES[1 - CLASSES.index(label)])
 
 

@@ -128,7 +128,9 @@ def test_two_models_are_compared_on_images_that_both_have_seen(project: Project)
     project.retrain()
     both = project.store.of(project.key).rounds.get(1)
     assert both.holdout_size > 0
-    assert both.holdout_gained - both.holdout_lost == both.holdout_correct - right_before(project, 0, both)
+    assert both.holdout_change == both.holdout_quality - right_before(project, 0, both)
+    assert both.holdout_squares == both.holdout_quality == int(both.holdout_quality), "each image is right or wrong"
+    assert abs(both.holdout_change) <= both.holdout_change_squares <= both.holdout_size
     project.add(IMAGES)
     project.job(JobKind.PRETEXT)
     project.step(Step.SPLIT)
@@ -141,13 +143,13 @@ def test_two_models_are_compared_on_images_that_both_have_seen(project: Project)
     project.retrain()
     later = project.store.of(project.key).rounds.get(2)
     assert later.holdout_size > both.holdout_size
-    assert (later.holdout_gained, later.holdout_lost) == (None, None)
+    assert (later.holdout_change, later.holdout_change_squares) == (None, None)
 
 
 def right_before(project: Project, number: int, row: RoundRow) -> int:
     """Count the holdout images of a round that an earlier round's model is right about."""
     probs = np.load(project.open().files.output(number, "probs"))
-    held = [index for index, _, holdout in project.store.of(project.key).tasks.labels() if holdout]
+    held = [index for index, _, holdout in project.store.of(project.key).tasks.targets() if holdout]
     assert len(held) == row.holdout_size
     return int((probs[held].argmax(axis=1) == project.truth[held]).sum())
 

@@ -52,7 +52,7 @@ def test_status_shows_a_line_a_project_and_its_error(settings: Settings, store: 
     store.of(birds.id).tasks.apply([TaskChange(1, "x", None, Answer.LABELED, "cat")])
     store.of(birds.id).rounds.plan(0, "pt4al-r000", [])
     store.of(birds.id).rounds.go_live(0)
-    store.of(birds.id).rounds.set(0, has_model=True, labels=1, holdout_size=10, holdout_correct=8)
+    store.of(birds.id).rounds.set(0, has_model=True, labels=1, holdout_size=10, holdout_quality=8, holdout_squares=8)
     store.projects.set(birds.id, error="the token is refused")
     code, text = printed(settings)
     assert code == 1
@@ -68,7 +68,7 @@ def test_status_fits_eighty_columns_and_breaks_no_word(settings: Settings, store
     store.of(birds.id).tasks.apply([TaskChange(1, "x", None, Answer.LABELED, "cat")])
     store.of(birds.id).rounds.plan(0, "pt4al-r000", [])
     store.of(birds.id).rounds.go_live(0)
-    store.of(birds.id).rounds.set(0, has_model=True, labels=1, holdout_size=3, holdout_correct=2)
+    store.of(birds.id).rounds.set(0, has_model=True, labels=1, holdout_size=3, holdout_quality=2, holdout_squares=2)
     _, text = printed(settings, width=80)
     table = [line for line in text.splitlines() if line.startswith("│")]
     assert len(table) == 2

@@ -203,7 +203,14 @@ def label_three(store: Store, tmp_path: Path) -> int:
     store.of(key).rounds.plan(0, "pt4al-r000", [Ask(11, 0.0, AskRole.QUERY)])
     store.of(key).rounds.go_live(0)
     store.of(key).rounds.set(
-        0, has_model=True, classes=["zero", "one"], labels=1, holdout_size=10, holdout_correct=8, state="closed"
+        0,
+        has_model=True,
+        classes=["zero", "one"],
+        labels=1,
+        holdout_size=10,
+        holdout_quality=8,
+        holdout_squares=8,
+        state="closed",
     )
     np.save(Files.of(tmp_path, key).probs(0), np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], np.float32))
     store.of(key).rounds.plan(1, "pt4al-r001", [Ask(12, 0.6, AskRole.QUERY), Ask(10, 0.9, AskRole.HOLDOUT)])

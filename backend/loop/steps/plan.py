@@ -174,7 +174,7 @@ def _class_ids(store: ProjectStore, view: PoolView, classes: Sequence[str]) -> I
     """Return the class ids (N,) of the labels that may be trained on, -1 elsewhere."""
     ids = {name: number for number, name in enumerate(classes)}
     labels = np.full(len(view.task_id), -1, np.int64)
-    for index, label, holdout in store.tasks.labels():
+    for index, label, holdout in store.tasks.targets():
         if not holdout and label in ids and index < len(labels):
             labels[index] = ids[label]
     return labels

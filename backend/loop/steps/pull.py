@@ -10,7 +10,7 @@ from backend.labeling.project import labeling_of
 from backend.loop.facts import Observation
 from backend.store import ProjectRow, ProjectStore
 from backend.store.tables import Answer
-from backend.store.tasks import TaskChange
+from backend.store.task_changes import TaskChange
 from backend.studio.project import StudioProject
 from backend.studio.types import ProjectInfo, TaskRecord
 from model.problems import problem
@@ -70,11 +70,12 @@ def pull_changes(store: ProjectStore, studio: StudioProject, max_pages: int | No
     """
     row = store.row()
     labeling = labeling_of(row)
+    quality = problem(labeling.problem).quality
     for number, page in enumerate(studio.tasks.changed(row.cursor)):
         if max_pages is not None and number >= max_pages:
             return False
-        store.tasks.apply(_changes(page.tasks, labeling))
-        if not store.read_to(page.cursor, row.label_config):
+        store.tasks.apply(_changes(page.tasks, labeling), quality)
+        if not store.read_to(page.cursor, row):
             return False
     return True
 
@@ -87,7 +88,8 @@ def reconcile(store: ProjectStore, studio: StudioProject) -> None:
     present = set(studio.tasks.ids())
     store.tasks.mark_gone(sorted(known - present))
     if unknown := sorted(present - known):
-        store.tasks.apply(_changes(studio.tasks.by_id(unknown), labeling))
+        changes = _changes(studio.tasks.by_id(unknown), labeling)
+        store.tasks.apply(changes, problem(labeling.problem).quality)
 
 
 def _changes(tasks: Iterable[TaskRecord], labeling: Labeling) -> list[TaskChange]:

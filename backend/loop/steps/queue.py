@@ -120,9 +120,9 @@ def _preannotation(ask: AskRow, labeling: Labeling | None) -> list[dict[str, Jso
     None for the holdout either: people lean towards what they are shown, and the model would be measured by its own
     predictions.
     """
-    if labeling is None or ask.role == AskRole.HOLDOUT or ask.label not in labeling.classes:
+    if labeling is None or ask.role == AskRole.HOLDOUT or ask.prediction is None:
         return []
-    return labeling.result(ask.label, Item())
+    return labeling.result(ask.prediction, Item())
 
 
 def _current(store: ProjectStore) -> RoundRow:

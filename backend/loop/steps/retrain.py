@@ -181,9 +181,10 @@ def _note_result(training: Training, current: RoundRow, labels: LabelSet, probs:
         classes=list(training.classes),
         labels=len(labels.train),
         holdout_size=len(labels.holdout),
-        holdout_correct=int(right.sum()),
-        holdout_gained=None if was_right is None else int((right & ~was_right).sum()),
-        holdout_lost=None if was_right is None else int((was_right & ~right).sum()),
+        holdout_quality=float(right.sum()),
+        holdout_squares=float(right.sum()),
+        holdout_change=None if was_right is None else float(right.sum() - was_right.sum()),
+        holdout_change_squares=None if was_right is None else float((right != was_right).sum()),
         agreement=None if before is None else _agreement(training, before, probs),
     )
 
@@ -219,7 +220,7 @@ def _agreement(training: Training, before: FloatArray, probs: FloatArray) -> flo
 
 def _labels(training: Training) -> LabelSet:
     ids = {name: number for number, name in enumerate(training.classes)}
-    rows = [(i, ids[label], holdout) for i, label, holdout in training.store.tasks.labels() if label in ids]
+    rows = [(i, ids[label], holdout) for i, label, holdout in training.store.tasks.targets() if label in ids]
     train = [(index, label) for index, label, holdout in rows if not holdout]
     held = [(index, label) for index, label, holdout in rows if holdout]
     train_array = np.array(train, np.int64).reshape(-1, 2)

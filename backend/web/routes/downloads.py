@@ -39,7 +39,7 @@ def losses(studio_project_id: int) -> ResponseReturnValue:
 
     def row(line: ImageLine) -> tuple[Any, ...]:
         answer = "" if line.answer == Answer.NONE else line.answer.value
-        return line.task_id, line.image, line.loss, line.batch, answer, line.label
+        return line.task_id, line.image, line.loss, line.batch, answer, line.target
 
     return _table(
         f"project-{studio_project_id}-losses.csv", head, map(row, services().store.of(project.id).dashboard.lines())
@@ -54,7 +54,7 @@ def predictions_csv(studio_project_id: int) -> ResponseReturnValue:
     head = ("task", "image", "prediction", "confidence", "label")
 
     def row(line: ImageLine, guess: str, confidence: float) -> tuple[Any, ...]:
-        return line.task_id, line.image, guess, f"{confidence:.4f}", line.label
+        return line.task_id, line.image, guess, f"{confidence:.4f}", line.target
 
     name = f"project-{studio_project_id}-predictions-round-{predictions.row.number + 1}.csv"
     return _table(name, head, (row(*found) for found in _guesses(project, predictions)))
