@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from support.studio_fixtures import forgetful, person, project, studio
-from support.studio_web import web
+from support.studio_web import Web, reply, web
 
 from backend.demo.annotator import Annotator
 from backend.studio.project import LabelStudio
@@ -19,3 +19,21 @@ def make_tasks(person: Annotator, studio: LabelStudio, project: int) -> Callable
         return studio.project(project).tasks.ids()[-count:]
 
     return make
+
+
+@pytest.fixture
+def backend(web: Web) -> Web:
+    """A model that says it is up, in the place of ours."""
+
+    def answer(handler, number):
+        wanted = web.wanted_authorization
+        if wanted and handler.headers.get("Authorization") != wanted:
+            reply(handler, 401)
+        elif handler.path == "/setup":
+            reply(handler, 200, '{"model_version": "v0"}')
+        else:
+            reply(handler, 200, '{"status": "UP", "results": []}')
+
+    web.wanted_authorization = None
+    web.answer = answer
+    return web

@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from support.studio_web import Web, png, reply
+from support.studio_web import Web, png
 
 from backend.demo.annotator import Annotator
 from backend.errors import StudioError
@@ -259,22 +259,6 @@ def test_annotators_can_save_while_a_version_is_deleted(studio, person, project,
 
 
 # What is connected
-
-
-@pytest.fixture
-def backend(web: Web) -> Web:
-    def answer(handler, number):
-        wanted = web.wanted_authorization
-        if wanted and handler.headers.get("Authorization") != wanted:
-            reply(handler, 401)
-        elif handler.path == "/setup":
-            reply(handler, 200, '{"model_version": "v0"}')
-        else:
-            reply(handler, 200, '{"status": "UP", "results": []}')
-
-    web.wanted_authorization = None
-    web.answer = answer
-    return web
 
 
 def test_describe_backend_writes_the_text_and_changes_nothing_else(studio, person, project, backend: Web):
