@@ -1,6 +1,5 @@
 """Labeling the rest over HTTP: what it would write, and the order to write it."""
 
-import logging
 import math
 from typing import Any
 
@@ -9,14 +8,11 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, Conflict, NotFound
 
 from backend.autolabel.preview import Prospect, Rest, autolabel_version, open_rest, rest_version
-from backend.errors import QueueUnavailable
 from backend.loop.facts import JobKind
 from backend.store import AutolabelOrderRow, ProjectRow
 from backend.web.cache import cache_of
 from backend.web.routes.project_status import find_project
 from backend.web.services import services
-
-logger = logging.getLogger(__name__)
 
 blueprint = Blueprint("final", __name__)
 
@@ -63,10 +59,7 @@ def order(project: ProjectRow, rest: Rest, confidence: float, number: object) ->
         errors=found.errors.expected,
     )
     here.store.of(project.id).jobs.retry_now()
-    try:
-        here.queueing.wake(project.id)
-    except QueueUnavailable as error:
-        logger.warning("%s; the timer will advance project %s", error, project.studio_project_id)
+    here.wake(project)
     return found
 
 
