@@ -24,8 +24,8 @@ PROJECT = ["server", "project"]  # ids are unique within one Label Studio only
 
 
 def register(app: Flask) -> None:
-    """Answer ``/metrics`` in place of label-studio-ml's empty object."""
-    app.view_functions["metrics"] = scrape
+    """Add ``/metrics``, for which label-studio-ml has an empty object."""
+    app.add_url_rule("/metrics", "metrics", scrape, methods=["GET"])
 
 
 def scrape() -> Response:
