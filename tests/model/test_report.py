@@ -7,7 +7,7 @@ from PIL import Image
 
 from model.data.bank import ImageBank
 from model.errors import BadInput
-from model.lab.learning_curves import Row
+from model.lab.learning_curves import RoundRow
 from model.lab.report import asked, curves, ranks
 from model.lab.report.__main__ import main, report
 from model.lab.report.chart import Chart, Trace
@@ -18,7 +18,7 @@ STRATEGIES = ("random", "//typical/margin")
 
 
 def row(strategy, seed, number, accuracy, **more):
-    return Row(strategy=strategy, seed=seed, round=number, labels=10 * (number + 1), accuracy=accuracy, **more)
+    return RoundRow(strategy=strategy, seed=seed, round=number, labels=10 * (number + 1), accuracy=accuracy, **more)
 
 
 ROWS = [

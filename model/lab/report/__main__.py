@@ -14,7 +14,7 @@ from typing import Any, cast
 from model.errors import BadInput, ModelError
 from model.lab import loss_correlation
 from model.lab.experiment import CLASS_NAMES
-from model.lab.learning_curves import Row, summarize, table
+from model.lab.learning_curves import RoundRow, summarize, table
 from model.lab.report import asked, curves, ranks
 from model.lab.report.chart import Chart
 from model.lab.report.page import write_page
@@ -61,10 +61,10 @@ def report(path: Path, folder: Path, device: str = "auto") -> Path:
     work = path.with_suffix(".work")
     found: list[Chart]
     if "task" in rows[0]:
-        measured = cast(list[loss_correlation.Row], rows)
+        measured = cast(list[loss_correlation.TaskCorrelation], rows)
         found, text = ranks.charts(measured, work), loss_correlation.table(measured)
     else:
-        simulated = cast(list[Row], rows)
+        simulated = cast(list[RoundRow], rows)
         found = [*curves.charts(simulated, _classes(work)), *asked.charts(simulated, work, device)]
         text = table(summarize(simulated))
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,8 +104,8 @@ def _classes(work: Path) -> list[str]:
 def _about(work: Path) -> str:
     """Say what the results were measured on, where that is noted."""
     noted = work / "setting.json"
-    setting = json.loads(noted.read_text()) if noted.exists() else {}
-    return ", ".join(f"{name} {value}" for name, value in setting.items() if value not in (None, False, 0.0))
+    config = json.loads(noted.read_text()) if noted.exists() else {}
+    return ", ".join(f"{name} {value}" for name, value in config.items() if value not in (None, False, 0.0))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from model.data.bank import ImageBank
-from model.lab.learning_curves import Row
+from model.lab.learning_curves import RoundRow
 from model.lab.report.chart import GREY, MARKERS, Chart, Trace, colour
 from model.querying.outputs import FloatArray, IntArray
 
@@ -23,7 +23,7 @@ PREFERRED = "pretext-rotation"  # among the networks whose features make the map
 Asked = Mapping[str, Sequence[IntArray]]  # strategy -> pool indices of each round
 
 
-def charts(rows: Sequence[Row], work: Path, device: str) -> list[Chart]:
+def charts(rows: Sequence[RoundRow], work: Path, device: str) -> list[Chart]:
     """Return the charts of what the work folder still has; none where it is gone."""
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
     seeds = sorted({row["seed"] for row in rows})

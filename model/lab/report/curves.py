@@ -7,7 +7,7 @@ from math import ceil
 
 import numpy as np
 
-from model.lab.learning_curves import CONTROL, Point, Row, summarize
+from model.lab.learning_curves import CONTROL, Point, RoundRow, summarize
 from model.lab.report.chart import COLOURS, DARK, Chart, Trace, colour, dash, marker
 from model.querying.outputs import FloatArray
 
@@ -17,7 +17,7 @@ MOST_CLASSES = len(COLOURS)  # of a chart of bars
 Draw = Callable[[str, int, list[Point]], Trace | None]  # name, number and points of a strategy -> its curve
 
 
-def charts(rows: Sequence[Row], classes: Sequence[str] = ()) -> list[Chart]:
+def charts(rows: Sequence[RoundRow], classes: Sequence[str] = ()) -> list[Chart]:
     """Return every chart that these rows have the figures for; classes: their names, where they are known."""
     points = summarize(rows)
     found = [*_accuracy(points), *_difference(points), *_histograms(rows, classes), *_foreign(points)]
@@ -100,7 +100,7 @@ def _shared_out(chart: Chart, points: Sequence[Point], draw: Draw) -> list[Chart
     return found
 
 
-def _histograms(rows: Sequence[Row], classes: Sequence[str]) -> list[Chart]:
+def _histograms(rows: Sequence[RoundRow], classes: Sequence[str]) -> list[Chart]:
     """Return a chart a strategy: how many images of each class each round asked, the mean over the seeds."""
     asked: dict[str, dict[int, list[list[int]]]] = defaultdict(lambda: defaultdict(list))
     labels = {(row["strategy"], row["seed"], row["round"]): row["labels"] for row in rows}

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from model.lab.loss_correlation import Row
+from model.lab.loss_correlation import TaskCorrelation
 from model.lab.report.chart import Chart, Trace, colour
 from model.querying.outputs import FloatArray
 
 MOST_POINTS = 2000
 
 
-def charts(rows: Sequence[Row], work: Path) -> list[Chart]:
+def charts(rows: Sequence[TaskCorrelation], work: Path) -> list[Chart]:
     """Return the bars of all tasks, and a scatter a task of the first seed whose losses lie in the work folder."""
     found = [_bars(rows)]
     for number, task in enumerate(dict.fromkeys(row["task"] for row in rows)):
@@ -24,7 +24,7 @@ def charts(rows: Sequence[Row], work: Path) -> list[Chart]:
     return [chart for chart in found if chart.traces]
 
 
-def _bars(rows: Sequence[Row]) -> Chart:
+def _bars(rows: Sequence[TaskCorrelation]) -> Chart:
     tasks = dict.fromkeys(row["task"] for row in rows)
     kinds = (("rho", "pool, unseen by the main model"), ("rho_test", "test images, unseen by both"))
     traces = []
@@ -36,13 +36,13 @@ def _bars(rows: Sequence[Row]) -> Chart:
     return Chart("rho", "Does pretext loss tell main-task loss?", "bars", "", "Spearman's rho", traces, note, zero=True)
 
 
-def _mean(rows: Sequence[Row], task: str, field: str) -> float | None:
+def _mean(rows: Sequence[TaskCorrelation], task: str, field: str) -> float | None:
     values = [row["rho"] if field == "rho" else row["rho_test"] for row in rows if row["task"] == task]
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 
 
-def _scatter(row: Row, path: Path, number: int) -> Chart:
+def _scatter(row: TaskCorrelation, path: Path, number: int) -> Chart:
     with np.load(path) as kept:
         pretext, main = _ranks(kept["pretext"]), _ranks(kept["main"])
     shown = np.random.default_rng(0).permutation(len(pretext))[:MOST_POINTS]
