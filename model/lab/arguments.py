@@ -6,7 +6,8 @@ from pathlib import Path
 
 from model.errors import BadInput, UnknownName
 from model.lab.experiment import ExperimentConfig
-from model.names import INITS, NETWORKS, RECIPES
+from model.networks.registry import INITS, NETWORK_NAMES
+from model.training.registry import RECIPE_INFOS
 
 
 def positive(text: str) -> int:
@@ -78,13 +79,15 @@ def check(config: ExperimentConfig, inits: Collection[str], device: str) -> None
 
     pick_device(device)
     for kind, name, choices in (
-        ("network", config.network, NETWORKS),
-        ("recipe", config.recipe, RECIPES),
+        ("network", config.network, NETWORK_NAMES),
+        ("recipe", config.recipe, RECIPE_INFOS),
         *(("init", init, INITS) for init in inits),
     ):
         if name not in choices:
             raise UnknownName(kind, name, choices)
+    for init in inits:
+        if not INITS[init].fits(config.network):
+            weights_of = ", ".join(INITS[init].networks)
+            raise BadInput(f"init: '{init}' weights are those of {weights_of}, not of network '{config.network}'")
     if "pretrained" in inits:
-        if config.network not in ("auto", "resnet18"):
-            raise BadInput(f"init: 'pretrained' weights are those of resnet18, not of network '{config.network}'")
         load_imagenet(build_backbone("resnet18", 32, seed=0))

@@ -14,8 +14,9 @@ from model.data.bank import ImageBank
 from model.errors import BadInput, UnknownName
 from model.evaluation.metrics import class_histogram
 from model.lab.sources import Source
-from model.names import PRETEXT_TASKS, RECIPES
+from model.pretext.registry import pretext_info, pretext_task
 from model.querying.outputs import FloatArray, IntArray
+from model.training.registry import RECIPE_INFOS
 
 # Streams of random numbers: what one stream draws does not depend on how much another one drew.
 POOL_STREAM, TEST_STREAM, QUERY_STREAM, MIX_STREAM = 0, 1, 2, 3
@@ -89,7 +90,7 @@ class Experiment:
 
         name: a task, trained as the configuration says, or ``task@recipe``: by that recipe, with that recipe's network.
         """
-        from model.pretext import extract_losses, train_pretext
+        from model.pretext.run import extract_losses, train_pretext
 
         task, recipe = pretext_of(name)
         folder = self.folder / f"pretext-{name}"
@@ -112,7 +113,7 @@ class Experiment:
 
     def pretext_embeddings(self, name: str) -> FloatArray:
         """Return the features (N, D) of a pretext network; extract them if that is not done yet."""
-        from model.pretext import extract_embeddings
+        from model.pretext.run import extract_embeddings
 
         weights, _ = self.pretext(name)
         path = weights.with_name("embeddings.npy")
@@ -125,10 +126,9 @@ class Experiment:
 def pretext_of(name: str) -> tuple[str, str | None]:
     """Return task and recipe of ``task`` or ``task@recipe``; raise UnknownName if one is in no registry."""
     task, _, recipe = name.partition("@")
-    if task not in PRETEXT_TASKS:
-        raise UnknownName("pretext task", task, PRETEXT_TASKS)
-    if recipe and recipe not in RECIPES:
-        raise UnknownName("recipe", recipe, RECIPES)
+    pretext_info(task)
+    if recipe and recipe not in RECIPE_INFOS:
+        raise UnknownName("recipe", recipe, RECIPE_INFOS)
     return task, recipe or None
 
 
@@ -164,8 +164,6 @@ def pool_of(source: Source, config: ExperimentConfig, seed: int) -> tuple[npt.ND
 
 def check_pretext(source: Source, config: ExperimentConfig, seed: int, names: Iterable[str]) -> None:
     """Raise BadInput if a pretext task refuses (a sample of) the pool, before any of them is trained."""
-    from model.pretext.registry import pretext_task
-
     images, _ = pool_of(source, config, seed)
     sample = np.unique(np.linspace(0, max(len(images) - 1, 0), CHECKED).astype(np.int64))[: len(images)]
     with tempfile.TemporaryDirectory() as folder:

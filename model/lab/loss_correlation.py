@@ -23,7 +23,7 @@ from model.lab.arguments import check, parse, positive, study_parser
 from model.lab.experiment import QUERY_STREAM, Experiment, ExperimentConfig, pool_of, pretext_of
 from model.lab.results import Log, Results
 from model.lab.sources import load_source
-from model.names import PRETEXT_TASKS
+from model.pretext.registry import PRETEXT_TASKS
 from model.querying.outputs import FloatArray, IntArray
 
 LABELED = 0.2  # share of the pool that the main model is trained on by default
@@ -125,7 +125,7 @@ def _main_losses(experiment: Experiment) -> _MainLosses:
 
 
 def _measure(experiment: Experiment, main_task: _MainLosses, task: str) -> TaskCorrelation:
-    from model.pretext import extract_losses
+    from model.pretext.run import extract_losses
 
     started = time.monotonic()
     rho: float | None = None

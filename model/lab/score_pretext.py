@@ -21,8 +21,10 @@ from model.errors import ModelError
 from model.lab.arguments import natural, positive
 from model.lab.datasets import load_images
 from model.lab.progress_bars import ProgressBars
-from model.names import NETWORKS, PRETEXT_TASKS, RECIPES
-from model.pretext import extract_losses, train_pretext
+from model.networks.registry import NETWORK_NAMES
+from model.pretext.registry import PRETEXT_TASKS
+from model.pretext.run import extract_losses, train_pretext
+from model.training.registry import RECIPE_INFOS
 
 MOST_PIXELS = 512  # of a side, as in the configuration of a project
 
@@ -93,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help="digits, a set under PT4AL_DATA, or a folder of images")
     parser.add_argument("--task", default="rotation", choices=PRETEXT_TASKS)
     parser.add_argument("--out", required=True, type=Path, help="the .npz file to write")
-    parser.add_argument("--network", default="auto", choices=NETWORKS)
-    parser.add_argument("--recipe", default="auto", choices=RECIPES)
+    parser.add_argument("--network", default="auto", choices=NETWORK_NAMES)
+    parser.add_argument("--recipe", default="auto", choices=RECIPE_INFOS)
     parser.add_argument("--epochs", type=positive, help="instead of the recipe's own")
     parser.add_argument("--side", type=_side, help="pixels, a multiple of 8; default: what suits the images")
     parser.add_argument("--seed", type=natural, default=0)

@@ -15,8 +15,9 @@ from model.lab.learning_curves import CONTROL, RoundRow, summarize, table
 from model.lab.oracle_loop import OracleLoop
 from model.lab.results import Log, Results
 from model.lab.sources import load_source
-from model.names import INITS, JOINTS
+from model.networks.registry import INITS
 from model.querying.plan import QuerySettings
+from model.training.registry import JOINTS
 
 FORM = "pretext/batch_order/first_query/sampler"
 

@@ -17,7 +17,6 @@ from model.device import pick_device
 from model.errors import BadInput, ModelError, UnknownName
 from model.evaluation.metrics import accuracy
 from model.learners.vaal import labeled_probability
-from model.names import JOINTS
 from model.networks.backbones import build_backbone, network_of
 from model.networks.initialization import choose_start
 from model.networks.main import MainNetwork, Parts
@@ -25,6 +24,7 @@ from model.querying.outputs import FEATURES, FloatArray, IntArray, Outputs, as_f
 from model.training.loop import Images, Progress, ignore_progress, read_weights, recalibrate, train, write_weights
 from model.training.objectives import LabelObjective
 from model.training.recipes import RECIPES, Recipe, adapted, sample
+from model.training.registry import JOINTS
 
 __all__ = ["RECIPES", "Learner", "LearnerSummary", "fit"]
 

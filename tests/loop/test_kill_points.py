@@ -15,7 +15,7 @@ from backend.loop.facts import Observation, gather
 from backend.loop.steps.plan import plan
 from backend.loop.steps.pretext import pretext, restart, split_pool
 from model.data.bank import ImageBank
-from model.pretext import train_pretext
+from model.pretext.run import train_pretext
 
 STEPS = {
     Step.RESTART: restart,
@@ -85,7 +85,7 @@ def train_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             train_pretext(task, bank, out=known, seed=seed, **more)
         shutil.copy(known, out)
 
-    monkeypatch.setattr("model.pretext.train_pretext", remembered)
+    monkeypatch.setattr("model.pretext.run.train_pretext", remembered)
     monkeypatch.setattr("backend.store.tasks.PART", 40)  # losses and batches take two writes each
     monkeypatch.setattr("backend.store.tasks.PAUSE_S", 0.0)
     monkeypatch.setattr("backend.loop.steps.pretext.SPLIT_AT_ONCE", 30)  # and batches three turns

@@ -22,7 +22,7 @@ SPLIT_AT_ONCE = 25_000  # images whose batches are written within a second or tw
 
 def pretext(work: Work, progress: Progress) -> None:
     """Train the pretext model unless it is there, then give every image without one its loss."""
-    from model.pretext import extract_losses, train_pretext
+    from model.pretext.run import extract_losses, train_pretext
 
     bank = open_bank(work)
     key = pretext_key(work.config, work.side)
@@ -69,7 +69,7 @@ def pretext(work: Work, progress: Progress) -> None:
 
 def _leave_embeddings(work: Work, bank: ImageBank, key: str) -> None:
     """Write the features of the images that have none yet, for a first query that reads them."""
-    from model.pretext import extract_embeddings
+    from model.pretext.run import extract_embeddings
 
     path = work.files.pretext_embeddings(key)
     known = np.load(path, mmap_mode="r") if path.exists() else None
