@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.errors import BadInput, ModelError, UnknownName
-
-AUTO = "auto"
+from model.networks.registry import AUTO, NETWORK_NAMES, NETWORKS
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -81,8 +80,8 @@ def _conv(width_in: int, width: int, kernel: int = 3, stride: int = 1) -> list[n
     return [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
 
 
-def _compact(side: int) -> Backbone:
-    """Build a residual network of 0.6 M parameters that spends its time where it pays on a CPU.
+def compact(side: int) -> Backbone:
+    """Build a residual network of 0.7 M parameters that spends its time where it pays on a CPU.
 
     A ResNet-8 after Page's cifar10-fast, with a stem that halves the picture (quarters it from 64 px on): its first
     layers are where a CPU is slowest, and where small labeled sets gain least.
@@ -102,7 +101,7 @@ def _compact(side: int) -> Backbone:
     return Backbone(layers, 256, {"2": 32, "5": 64, "10": 128, "14": 256})
 
 
-def _resnet18(side: int) -> Backbone:
+def small_resnet18(side: int) -> Backbone:
     """Build ResNet-18; up to 64 px the CIFAR variant of the paper's code: 3x3 stem of stride 1, no max-pool."""
     from torchvision.models import resnet18
 
@@ -112,12 +111,6 @@ def _resnet18(side: int) -> Backbone:
         network.maxpool = nn.Identity()
     network.fc = nn.Identity()
     return Backbone(network, 512, {"layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512})
-
-
-NETWORKS: dict[str, Callable[[int], Backbone]] = {
-    "compact": _compact,
-    "resnet18": _resnet18,
-}
 
 
 def network_of(recipe: str, name: str) -> str:
@@ -130,7 +123,7 @@ def resolve(name: str, device: torch.device) -> str:
     if name == AUTO:
         return "resnet18" if device.type == "cuda" else "compact"
     if name not in NETWORKS:
-        raise UnknownName("network", name, [AUTO, *NETWORKS])
+        raise UnknownName("network", name, NETWORK_NAMES)
     return name
 
 
@@ -138,7 +131,7 @@ def build_backbone(name: str, side: int, seed: int) -> Backbone:
     """Build a backbone with weights drawn from ``seed``, on the CPU, channels last."""
     if name not in NETWORKS:
         raise UnknownName("network", name, NETWORKS)
-    return seeded(lambda: NETWORKS[name](side), seed).to(memory_format=torch.channels_last)
+    return seeded(lambda: NETWORKS[name].load()(side), seed).to(memory_format=torch.channels_last)
 
 
 def seeded(build: Callable[[], M], seed: int) -> M:

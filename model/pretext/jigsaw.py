@@ -17,6 +17,7 @@ from model.errors import BadInput
 from model.networks.backbones import Backbone
 from model.networks.heads import projector
 from model.pretext.base import PretextTask
+from model.pretext.registry import PRETEXT_TASKS
 
 SIDE = 3  # tiles of a row and of a column
 TILES = SIDE**2
@@ -24,7 +25,6 @@ PERMUTATIONS = 64
 DRAWN = 8  # permutations an image, in training
 GAP = 0.85  # share of a cell's side that its tile has: the paper's 64 of 75 pixels, so that edges do not tell
 SMALLEST_TILE = 16  # pixels: smaller ones are enlarged, since backbones shrink a picture eightfold before they pool
-SMALLEST_IMAGE = 12  # pixels: below, a tile is of 3 pixels and there is no puzzle
 EVEN = 0.05  # deviation of the pixels that a tile's contrast is brought to where it has none
 EMBEDDING, HIDDEN = 64, 256  # numbers that a tile becomes, and of the layer that sees all nine
 
@@ -58,8 +58,9 @@ class Jigsaw(PretextTask):
 
     def check(self, bank: ImageBank) -> None:
         """Raise BadInput where tiles would be too small to have anything on them."""
-        if bank.side < SMALLEST_IMAGE:
-            raise BadInput(f"jigsaw needs images of at least {SMALLEST_IMAGE} pixels, the bank has {bank.side}")
+        smallest = PRETEXT_TASKS[self.name].smallest_side
+        if bank.side < smallest:
+            raise BadInput(f"jigsaw needs images of at least {smallest} pixels, the bank has {bank.side}")
 
 
 class _Puzzle(nn.Module):

@@ -32,7 +32,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PretextRecipe:
     """A way to train a pretext network.
 
     tiny_epochs: instead of the plan's for pictures up to TINY, which are soon learned.
@@ -43,11 +43,11 @@ class Recipe:
     tiny_epochs: int | None = None
 
 
-RECIPES = {
+PRETEXT_RECIPES = {
     # PT4AL, section 5.1 and its code.
-    "paper": Recipe(Plan(15, 256, lr=0.1, nesterov=False, schedule="constant", keep="best", fill=False)),
+    "paper": PretextRecipe(Plan(15, 256, lr=0.1, nesterov=False, schedule="constant", keep="best", fill=False)),
     # Shifts keep a small pool from being learned by heart: a loss near zero everywhere orders nothing.
-    "auto": Recipe(Plan(8, 64, lr=0.1, min_steps=16), Augmentation(shift=0.125), tiny_epochs=5),
+    "auto": PretextRecipe(Plan(8, 64, lr=0.1, min_steps=16), Augmentation(shift=0.125), tiny_epochs=5),
 }
 
 
@@ -59,7 +59,6 @@ class PretextSummary:
     epochs: int
     seconds: float
     accuracy: float | None
-    mean_loss: float
 
 
 def train_pretext(
@@ -82,11 +81,11 @@ def train_pretext(
     """
     started = time.monotonic()
     the_task, where = pretext_task(task), pick_device(device)
-    if recipe not in RECIPES:
-        raise UnknownName("recipe", recipe, RECIPES)
+    if recipe not in PRETEXT_RECIPES:
+        raise UnknownName("recipe", recipe, PRETEXT_RECIPES)
     the_task.check(bank)
     network = resolve(network_of(recipe, network), where)
-    how = _adapted(RECIPES[recipe], bank, epochs)
+    how = _adapted(PRETEXT_RECIPES[recipe], bank, epochs)
     module = _build(the_task, network, bank.side, seed).to(where)
     objective = _PretextObjective(the_task, module, Images(bank, np.arange(len(bank)), where), how.augmentation)
     about = {"task": task, "network": network, "side": bank.side}
@@ -94,11 +93,11 @@ def train_pretext(
         module, objective, len(bank), how.plan,
         checkpoint=checkpoint, identity=about, seed=seed, device=where, progress=progress,
     )  # fmt: skip
-    loss, accuracy = objective.measure(QUALITY_SAMPLE, lambda: progress(1.0))
+    _, accuracy = objective.measure(QUALITY_SAMPLE, lambda: progress(1.0))
     write_weights(out, {**about, "format": _FORMAT, "seed": seed, "epochs": how.plan.epochs, "accuracy": accuracy,
                         "backbone_prefix": the_task.backbone_prefix, "module": _on_cpu(module)})  # fmt: skip
     checkpoint.unlink(missing_ok=True)
-    return PretextSummary(network, how.plan.epochs, time.monotonic() - started, accuracy, loss)
+    return PretextSummary(network, how.plan.epochs, time.monotonic() - started, accuracy)
 
 
 @torch.inference_mode()
@@ -219,7 +218,7 @@ class _PretextObjective:
         return float(torch.cat(losses).mean()), float(torch.cat(hits).mean()) if hits else None
 
 
-def _adapted(recipe: Recipe, bank: ImageBank, epochs: int | None) -> Recipe:
+def _adapted(recipe: PretextRecipe, bank: ImageBank, epochs: int | None) -> PretextRecipe:
     if epochs is None:
         epochs = recipe.tiny_epochs if recipe.tiny_epochs and bank.side <= TINY else recipe.plan.epochs
     if epochs < 1:

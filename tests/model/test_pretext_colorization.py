@@ -5,9 +5,9 @@ import torch
 from model.data.bank import ImageBank
 from model.errors import BadInput
 from model.networks.backbones import build_backbone
-from model.pretext import train_pretext
 from model.pretext.colorization import Colorization, colour_side, soft_bins
 from model.pretext.colour_space import rgb_to_lab
+from model.pretext.run import train_pretext
 
 
 @pytest.fixture
