@@ -19,7 +19,9 @@ from flask import Flask, request
 from werkzeug.exceptions import BadRequest
 
 from backend.config import ProjectConfig, as_mapping
-from backend.errors import ConfigError
+from backend.errors import ConfigError, ProjectError
+from backend.labeling.project import check_config
+from backend.labeling.reader import read_labeling
 from backend.store import ProjectRow
 from backend.web.predict import predict_tasks, served_version
 from backend.web.services import Services, services
@@ -83,7 +85,7 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
         """Answer ``/setup``: store how to reach the project, and wake it if something changed."""
         studio_project_id, created_ts = _project_uid(project)
         extra_params = _body().get("extra_params")
-        ProjectConfig.from_extra_params(extra_params)  # refuse before anything is written
+        _check_extra_params(extra_params, label_config)  # before anything is written
         current = services()
         row, changed = current.store.projects.connect(
             studio_project_id=studio_project_id,
@@ -205,6 +207,22 @@ def _body() -> dict[str, Any]:
         except UnicodeEncodeError as error:
             raise BadRequest("the body has a text that is not Unicode (half of a surrogate pair)") from error
     return body
+
+
+def _check_extra_params(extra_params: Any, label_config: Any) -> None:
+    """Refuse extra params that are wrong, or that do not fit the labels of the project.
+
+    A label configuration that cannot be worked on is no reason to refuse: the status says what is wrong with it.
+
+    Raises:
+        ConfigError: names the field, and the choices.
+    """
+    config = ProjectConfig.from_extra_params(extra_params)
+    try:
+        labeling = read_labeling(_text(label_config) or "", config.control)
+    except ProjectError:
+        return
+    check_config(config, labeling)
 
 
 def _project_uid(project: Any) -> tuple[int, str]:

@@ -165,6 +165,19 @@ def test_setup_refuses_unknown_parameters_in_body_and_status_line_and_changes_no
     assert store.projects.find(3).extra_params == {"rounds": 4}
 
 
+def test_a_sampler_that_the_labels_cannot_serve_is_refused_with_those_that_work(client, store: Store) -> None:
+    client.post("/setup", json=SETUP)
+    several = SETUP["schema"].replace("<Choices ", '<Choices choice="multiple" ')
+    body = {**SETUP, "schema": several, "extra_params": {"sampler": "entropy"}}
+    answer = client.post("/setup", json=body)
+    assert answer.status_code == 400
+    assert "'entropy' needs one posterior over classes that exclude each other" in answer.json["error"]
+    assert "multi_label" in answer.json["error"]
+    assert "uncertainty_herding" in answer.json["error"]
+    assert store.projects.find(3).extra_params == {"rounds": 4}
+    assert client.post("/setup", json={**body, "extra_params": {"sampler": "core_set"}}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
