@@ -11,6 +11,7 @@ import numpy as np
 
 from model.querying.distances import neighbours, unit_rows
 from model.querying.first_queries.clusters import DEFAULT_CLUSTERS, share
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray, IntArray
 from model.querying.selection import Candidates, Query, query_by_rank
 
@@ -27,6 +28,9 @@ class Scan:
     The head is one linear layer on the frozen features of the pretext network; SCAN itself also fine-tunes the network.
     """
 
+    info = StrategyInfo(
+        "equal shares of clusters in which neighbours fall together", "Van Gansbeke et al. 2020; Initial Pools"
+    )
     needs = frozenset({"pretext_embeddings"})
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
