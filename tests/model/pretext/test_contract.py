@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from support.images import bank_of
 
 from model.data.bank import ImageBank
 from model.errors import BadInput
@@ -51,12 +52,6 @@ def trained_a_step(name):
     with torch.no_grad():
         task.loss(net, pictures(8, seed=3), draw())
     return task, net.eval()
-
-
-def bank_of(folder, images):
-    bank = ImageBank.create(folder, images.shape[1])
-    bank.append(images)
-    return bank
 
 
 def test_registry_names_the_tasks_of_the_method():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.images import bank_of, gradients
 
 from model.data.bank import ImageBank
 from model.errors import BadInput, ModelError, UnknownName
@@ -19,19 +20,6 @@ from model.pretext.run import CHUNK, extract_losses, load_pretext, read_pretext,
 from model.training.loop import read_weights
 
 CPU = torch.device("cpu")
-
-
-def gradients(n, side=16, seed=0):
-    """Return noisy pictures that are brighter on top: their rotation can be told."""
-    generator = np.random.default_rng(seed)
-    ramp = np.linspace(200, 40, side)[None, :, None, None]
-    return (ramp + generator.integers(-30, 30, (n, side, side, 3))).astype(np.uint8)
-
-
-def bank_of(folder, images):
-    bank = ImageBank.create(folder, images.shape[1])
-    bank.append(images)
-    return bank
 
 
 @pytest.fixture(scope="module")
