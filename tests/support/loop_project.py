@@ -16,6 +16,7 @@ from backend.config import Settings
 from backend.loop import context as context_module
 from backend.loop import jobs
 from backend.loop.context import Context
+from backend.loop.steps.pull import pull_changes
 from backend.store import AskRole, AskState, ProjectRow, RoundRow, Store
 from model.pretext import run as pretext_run
 from model.training import recipes
@@ -77,6 +78,13 @@ class LoopProject:
         self.entry = self.person.connect_backend(self.studio.id, URL, {**PARAMS, **params})
         self.id = self.setup(**params).id
         self.queueing.wake(self.id)
+
+    def connect_planned(self) -> None:
+        """Connect, and note all tasks with their images as if they were in the bank, in their order; plan nothing."""
+        self.connect()
+        store = self.store.of(self.id)
+        pull_changes(store, self.studio)
+        store.tasks.images_fetched({task: index for index, task in enumerate(sorted(self.truth))})
 
     def setup(self, **params: Any) -> ProjectRow:
         """Hear of the project by ``/setup``."""
