@@ -17,8 +17,9 @@ def autolabel_version(number: int) -> str:
 class AutolabelPreview:
     """What would be written above a confidence.
 
-    images: how many. left: unlabeled ones that stay without. held, held_wrong: holdout images above the confidence, and
-    those of them about which the model is wrong.
+    images: how many. left: unlabeled ones that stay without. errors: how much quality they lack together; where a
+    prediction is right or wrong, the number of wrong ones. held, held_wrong: holdout images above the confidence, and
+    how much quality those lack.
     """
 
     confidence: float
@@ -26,21 +27,23 @@ class AutolabelPreview:
     left: int
     errors: Errors
     held: int
-    held_wrong: int
+    held_wrong: float
 
 
 def preview(predictions: PoolPredictions, confidence: float) -> AutolabelPreview:
     """Return what would be written above ``confidence``."""
-    best, sure = predictions.guesses
+    sure = predictions.confidences
     chosen = predictions.unlabeled & (sure >= confidence)
     images = int(chosen.sum())
     above = sure[predictions.held] >= confidence
-    wrong = best[predictions.held] != predictions.truth
+    lacking = float((1 - predictions.held_quality[above]).sum())
     return AutolabelPreview(
         confidence=confidence,
         images=images,
         left=int(predictions.unlabeled.sum()) - images + predictions.unseen,
-        errors=expected_errors(predictions.probs, chosen, predictions.temperature),
+        errors=expected_errors(
+            predictions.problem, predictions.outputs, chosen, predictions.temperature, predictions.decoding
+        ),
         held=int(above.sum()),
-        held_wrong=int(wrong[above].sum()),
+        held_wrong=int(lacking) if lacking.is_integer() else lacking,
     )

@@ -19,7 +19,7 @@ from backend.store import AutolabelOrderRow, ProjectStore
 from backend.studio.predictions import DELETED, IMPORTED
 from backend.studio.project import StudioProject
 from backend.studio.types import Prediction
-from model.evaluation.calibration import guess
+from model.problems.base import Prediction as Predicted
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +28,15 @@ MANY = 500  # wrong predictions that are not deleted one by one any more
 
 @dataclass(frozen=True)
 class _Ordered:
-    """The predictions that were ordered: classes and scores of n tasks."""
+    """The predictions that were ordered, with their scores, of n tasks."""
 
     tasks: dict[int, int]  # position in the lists below, by task id
-    labels: list[str]
+    predictions: list[Predicted]
     scores: list[float]
 
     def prediction(self, task: int, version: str, labeling: Labeling) -> Prediction:
         position = self.tasks[task]
-        return Prediction(task, self.scores[position], version, labeling.result(self.labels[position], Item()))
+        return Prediction(task, self.scores[position], version, labeling.result(self.predictions[position], Item()))
 
 
 def autolabel(store: ProjectStore, studio: StudioProject, files: Files, labeling: Labeling, progress: Progress) -> None:
@@ -75,13 +75,19 @@ def _read_order(store: ProjectStore, files: Files, labeling: Labeling, order: Au
     predictions = open_predictions(store, files, row) if row is not None else None
     if predictions is None:
         return None
-    best, confidence = guess(predictions.probs, order.temperature)
-    usable = np.isin(best, [number for number, name in enumerate(predictions.classes) if name in labeling.classes])
-    chosen = np.flatnonzero(predictions.unlabeled & usable & (confidence >= order.confidence))
+    confidence = predictions.confidence(np.arange(predictions.size), order.temperature)
+    chosen = np.flatnonzero(predictions.unlabeled & (confidence >= order.confidence))
+    known = [
+        (int(task), prediction, round(float(score), 6))
+        for task, prediction, score in zip(
+            predictions.task_id[chosen], predictions.predict(chosen), confidence[chosen], strict=True
+        )
+        if predictions.problem.fits(prediction, labeling.classes)  # its classes may have left the configuration
+    ]
     return _Ordered(
-        tasks={int(task): position for position, task in enumerate(predictions.task_id[chosen])},
-        labels=[predictions.classes[number] for number in best[chosen]],
-        scores=[round(float(value), 6) for value in confidence[chosen]],
+        tasks={task: position for position, (task, _, _) in enumerate(known)},
+        predictions=[prediction for _, prediction, _ in known],
+        scores=[score for _, _, score in known],
     )
 
 

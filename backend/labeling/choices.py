@@ -8,6 +8,42 @@ from backend.labeling.base import Control
 from backend.labeling.classification import Classification
 from backend.labeling.paths import choice_paths, is_nested, path_name, path_of
 
+# Keys of a region's value that have a meaning in Label Studio's interface (1.23.2). What else stands there is ignored.
+RESERVED = frozenset(
+    {
+        *(
+            "id",
+            "pid",
+            "ouid",
+            "object",
+            "type",
+            "value",
+            "results",
+            "score",
+            "origin",
+            "dynamic",
+            "filtered",
+            "readonly",
+        ),
+        *("fromSuggestion", "parentID", "item_index", "from_name", "to_name", "name", "meta", "selected", "hidden"),
+        *(
+            "start",
+            "end",
+            "startOffset",
+            "endOffset",
+            "globalOffsets",
+            "ranges",
+            "sequence",
+            "channel",
+            "instant",
+            "isText",
+        ),
+        *("x", "y", "width", "height", "rotation", "radiusX", "radiusY", "points", "closed", "shape", "vertices"),
+        *("format", "rle", "imageDataURL", "touches", "maskDataURL", "selection", "states", "classification"),
+        *("choices", "text", "number", "rating", "datetime", "ranker", "taxonomy", "labels", "label", "group", "view"),
+    }
+)
+
 
 class Choices(Classification):
     """Choices as a list, or as a tree with ``allowNested="true"``.
@@ -48,10 +84,11 @@ class Choices(Classification):
         """Return the names, or their paths in a tree."""
         if not self._nested:
             return {"choices": list(names)}
-        if self.control == "choices":
-            return None  # its name is the key that the list below would need
         # Label Studio's interface wants paths, but its check of predictions (1.23.2) fails on lists in a list. That
-        # check looks at what is stored under the control's name, where there is something; the interface does not.
+        # check looks at what is stored under the control's name, where there is something; the interface does not,
+        # unless the name is one of its own keys.
+        if self.control in RESERVED or self.control.endswith("labels"):
+            return None
         paths = [path_of(name) for name in names]
         return {"choices": [list(path) for path in paths], self.control: {"choices": [path[-1] for path in paths]}}
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from backend.addresses import AllowedAddresses
 from backend.config import ProjectConfig, Settings
 from backend.labeling.base import Labeling
-from backend.labeling.project import labeling_of
+from backend.labeling.project import check_config, labeling_of
 from backend.loop.timetable import Timetable
 from backend.project_files import Files
 from backend.queueing.meters import STUDIO_METER, Meters
@@ -56,17 +56,19 @@ def open_project(context: Context, project_id: int) -> OpenProject:
     Raises:
         Superseded: it is not in the store any more.
         ProjectError: its label configuration cannot be worked on.
-        ConfigError: its extra params cannot.
+        ConfigError: its extra params cannot, or do not fit its labels.
     """
     store = context.store.of(project_id)
     row = store.row()
+    config, labeling = ProjectConfig.from_extra_params(row.extra_params), labeling_of(row)
+    check_config(config, labeling)
     return OpenProject(
         row=row,
         store=store,
         studio=studio_of(context, row),
         files=Files.of(context.settings.data_dir, project_id),
-        config=ProjectConfig.from_extra_params(row.extra_params),
-        labeling=labeling_of(row),
+        config=config,
+        labeling=labeling,
         device=context.settings.device,
     )
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import Any
 
 from backend.errors import QueueUnavailable, StudioUnreachable, Superseded
 from backend.logs import log_context
@@ -88,8 +89,8 @@ def _follow_up(opened: Context, project_id: int, kind: JobKind) -> None:
             take_step(opened, project_id, step, facts)
 
 
-def score_tasks(project_id: int, task_ids: list[int], until: float) -> dict[str, list[float]]:
-    """Score tasks that the newest model has not seen: posteriors by task id, those of unusable images left out.
+def score_tasks(project_id: int, task_ids: list[int], until: float) -> dict[str, tuple[Any, float]]:
+    """Score tasks that the newest model has not seen: prediction and confidence by task id, unusable images left out.
 
     until: when nobody waits for them any more, as ``time.time`` counts.
     """

@@ -59,11 +59,11 @@ STEPS: dict[Step, StepCall] = {
     Step.POST: lambda c, p, f: queue.post(p.store, p.studio, p.labeling, preannotate=p.config.preannotate),
     Step.SWITCH: lambda c, p, f: queue.switch(p.store, p.studio),
     Step.TOP_UP: lambda c, p, f: queue.top_up(p.store, p.studio, p.labeling, preannotate=p.config.preannotate),
-    Step.EXTEND: lambda c, p, f: extend(p.store, p.files, p.config, p.labeling.classes),
+    Step.EXTEND: lambda c, p, f: extend(p.store, p.files, p.config, p.labeling),
     Step.REFETCH: lambda c, p, f: refetch(p.store, p.files),
     Step.RESTART: _restart,
     Step.SPLIT: lambda c, p, f: split_pool(p.store, p.config),
-    Step.PLAN: lambda c, p, f: plan(p.store, p.files, p.config, p.labeling.classes),
+    Step.PLAN: lambda c, p, f: plan(p.store, p.files, p.config, p.labeling),
     Step.CLEAN: lambda c, p, f: queue.clean(p.store, p.studio),
     Step.DROP: lambda c, p, f: queue.drop(p.store),
     Step.IGNORE_REQUEST: lambda c, p, f: p.store.set(training_requested=False),
@@ -74,8 +74,6 @@ JOBS: dict[JobKind, Job] = {
     JobKind.AUTOLABEL: Job(IO, lambda c, p, done: autolabel(p.store, p.studio, p.files, p.labeling, done)),
     JobKind.SPLIT: Job(IO, _split),
     JobKind.PRETEXT: Job(TRAIN, lambda c, p, done: pretext.pretext(p.store, p.files, p.config, p.device, done)),
-    JobKind.RETRAIN: Job(
-        TRAIN, lambda c, p, done: retrain(p.store, p.files, p.config, p.labeling.classes, p.device, done)
-    ),
+    JobKind.RETRAIN: Job(TRAIN, lambda c, p, done: retrain(p.store, p.files, p.config, p.labeling, p.device, done)),
     JobKind.EXPORT: Job(TRAIN, lambda c, p, done: export(p.store, p.files, done)),
 }

@@ -177,8 +177,11 @@ def _prepare(engine: Engine) -> None:
     try:
         with engine.connect().execution_options(**{BEGIN: "BEGIN IMMEDIATE"}) as connection, connection.begin():
             bring_up_to_date(connection)
-    except DBAPIError as error:
-        raise ConfigError(f"DATABASE_URL: the database cannot be opened ({error.orig})") from None
+    except Exception as error:
+        engine.dispose()  # the caller gets no store that it could close
+        if isinstance(error, DBAPIError):
+            raise ConfigError(f"DATABASE_URL: the database cannot be opened ({error.orig})") from None
+        raise
 
 
 def open_engine(url: str) -> Engine:

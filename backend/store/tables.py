@@ -6,6 +6,7 @@ Times are seconds since the epoch.
 
 import json
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +26,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from model.problems.base import Prediction, Target
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
 
 class Base(DeclarativeBase):
     """The declarative base of all tables."""
@@ -42,12 +45,20 @@ class JsonText(TypeDecorator[Any]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """Return the value of a text."""
-        return None if value is None else json.loads(value)
+        if value is None:
+            return None
+        return _parse_string(value) if value.startswith('"') else json.loads(value)
 
 
 def canonical_json(value: Any) -> str:
     """Return the one text that a JSON value is stored as."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(value)
+
+
+@lru_cache(maxsize=4096)
+def _parse_string(value: str) -> Any:
+    # A pool has a million targets, but few classes. Strings cannot be changed, so that they may be shared.
+    return json.loads(value)
 
 
 class ImageState(StrEnum):

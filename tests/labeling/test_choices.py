@@ -101,5 +101,9 @@ def test_the_result_of_nested_choices_has_paths_and_what_label_studio_checks():
     assert shown["value"] == {"choices": [["animal", "dog"]], "choice": {"choices": ["dog"]}}
 
 
-def test_nested_choices_named_choices_show_nothing():
-    assert labeling_of(choices(TREE, name="choices", extra=NESTED)).result("plant", Item()) == []
+@pytest.mark.parametrize("name", ["choices", "id", "points", "brushlabels"])
+def test_nested_choices_named_like_a_key_of_label_studio_show_nothing(name):
+    """With ``id`` its interface showed an error instead of the image."""
+    labeling = labeling_of(choices(TREE, name=name, extra=NESTED))
+    assert labeling.result("plant", Item()) == []
+    assert labeling.target([region({"choices": [["plant"]]}, name=name)]) == "plant"

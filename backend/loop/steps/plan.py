@@ -8,15 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.config import ProjectConfig
+from backend.labeling.base import Labeling
 from backend.loop.keys import pretext_key
-from backend.loop.steps.outputs import images_seen, load_outputs, load_pretext_embeddings
+from backend.loop.steps.outputs import load_outputs, load_pretext_embeddings
 from backend.loop.steps.split import check_current
 from backend.project_files import Files
+from backend.status.predictions import ModelOutputs, open_outputs
 from backend.store import AskRole, AskState, ProjectStore, RoundRow, RoundState
 from backend.store.rounds import Ask
 from backend.store.tasks import PoolView
+from model.problems import problem
+from model.problems.base import Prediction, Problem
 from model.querying.first_queries import first_query
-from model.querying.outputs import IntArray, Outputs, sizes_of
+from model.querying.outputs import DERIVED, IntArray, Outputs, sizes_of
 from model.querying.plan import Pool, QuerySettings, extend_reserve, plan_round
 from model.querying.samplers import sampler
 from model.querying.selection import Query
@@ -36,30 +40,25 @@ def version_of(number: int) -> str:
 class _Basis:
     """What a round is chosen from: the pool, and what the model before it says of the images.
 
-    seen: images, from the first on, that the model's outputs are about. classes: in the order of the posteriors; a
-    model keeps those that it was trained on.
+    model: its predictions, for the images that it has seen. outputs: what samplers read, for the whole pool.
     """
 
     view: PoolView
-    seen: int
+    model: ModelOutputs | None
     outputs: Outputs | None
-    classes: Sequence[str]
     pool: Pool
     settings: QuerySettings
 
 
-def plan(store: ProjectStore, files: Files, config: ProjectConfig, classes: Sequence[str]) -> None:
-    """Plan the next round, unless it is planned already or nothing is left to ask.
-
-    classes: of the label configuration, for the rounds before there is a model.
-    """
+def plan(store: ProjectStore, files: Files, config: ProjectConfig, labeling: Labeling) -> None:
+    """Plan the next round, unless it is planned already or nothing is left to ask."""
     started = time.monotonic()
     check_current(store, config)
     current = store.rounds.current()
     if current is not None and current.state != RoundState.CLOSED:
         return
     number = 0 if current is None else current.number + 1
-    basis = _basis(store, files, config, classes, number)
+    basis = _basis(store, files, config, labeling, number)
     generator = np.random.default_rng((config.seed, number))
     chosen = plan_round(number, basis.pool, basis.outputs, basis.settings, generator)
     roles = [AskRole.HOLDOUT if held else AskRole.QUERY for held in chosen.holdout]
@@ -73,12 +72,12 @@ def plan(store: ProjectStore, files: Files, config: ProjectConfig, classes: Sequ
         logger.info("round %d: %d images planned", number, len(asks))
 
 
-def extend(store: ProjectStore, files: Files, config: ProjectConfig, classes: Sequence[str]) -> None:
+def extend(store: ProjectStore, files: Files, config: ProjectConfig, labeling: Labeling) -> None:
     """Find more reserve for the current round: what the same strategy would have asked next."""
     current = store.rounds.current()
     if current is None:
         return
-    basis = _basis(store, files, config, classes, current.number)
+    basis = _basis(store, files, config, labeling, current.number)
     asked = store.rounds.asks(current.number, states=list(AskState))
     more = extend_reserve(
         current.number,
@@ -92,42 +91,39 @@ def extend(store: ProjectStore, files: Files, config: ProjectConfig, classes: Se
     store.rounds.extend_reserve(current.number, _asks(basis, more, [AskRole.RESERVE] * len(more.indices)))
 
 
-def _basis(store: ProjectStore, files: Files, config: ProjectConfig, classes: Sequence[str], number: int) -> _Basis:
+def _basis(store: ProjectStore, files: Files, config: ProjectConfig, labeling: Labeling, number: int) -> _Basis:
     view = store.tasks.pool(store.tasks.pool_size())
-    model = _model_before(store, number)
-    outputs = load_outputs(files, model, len(view.task_id))
-    classes = (model.classes if model else None) or classes
+    row = _model_before(store, labeling, number)
+    outputs = load_outputs(files, row, len(view.task_id))
+    classes = (row.classes if row else None) or labeling.classes  # a model keeps those that it was trained on
     features = None
     if outputs is None and "pretext_embeddings" in first_query(config.first_query).needs:
         key = pretext_key(config, store.row().image_side)
         features = load_pretext_embeddings(files, key, len(view.task_id))
     # Skipped and disputed images too: asking beside them again would teach as little. A holdout teaches nothing there.
     answered = (view.task_id >= 0) & ~view.available & ~view.holdout
-    pool = Pool(view.loss, view.batch, view.available, _class_ids(store, view, classes), features, answered)
-    settings = _settings(config, pool, outputs, images=int((view.task_id >= 0).sum()), classes=len(classes))
-    return _Basis(view, images_seen(files, model), outputs, classes, pool, settings)
-
-
-def _model_before(store: ProjectStore, number: int) -> RoundRow | None:
-    """Return the round before ``number`` if a model was trained after it."""
-    last = store.rounds.get(number - 1)
-    return last if last is not None and last.has_model else None
-
-
-def _settings(
-    config: ProjectConfig, pool: Pool, outputs: Outputs | None, *, images: int, classes: int
-) -> QuerySettings:
-    k = config.labels_of_round(images)
-    return QuerySettings(
+    class_ids = _class_ids(store, view, problem(labeling.problem), classes)
+    pool = Pool(view.loss, view.batch, view.available, class_ids, features, answered)
+    k = config.labels_of_round(int((view.task_id >= 0).sum()))
+    settings = QuerySettings(
         batches=config.rounds,
         k=k,
         holdout=config.holdout_of_round(k),
         reserve=max(2 * k, MIN_RESERVE),
         first_query=_first_query(config, pool, outputs),
-        sampler=_sampler(config, outputs),
+        sampler=_sampler(config, labeling, outputs),
         order=config.batch_order,
-        classes=classes,
+        classes=len(classes) or None,
+        problem=labeling.problem,
+        decoding=(row.decoding if row else None) or {},
     )
+    return _Basis(view, open_outputs(files, row) if row is not None else None, outputs, pool, settings)
+
+
+def _model_before(store: ProjectStore, labeling: Labeling, number: int) -> RoundRow | None:
+    """Return the round before ``number`` if a model of the same problem was trained after it."""
+    last = store.rounds.get(number - 1)
+    return last if last is not None and last.has_model and last.problem == labeling.problem else None
 
 
 def _first_query(config: ProjectConfig, pool: Pool, outputs: Outputs | None) -> str:
@@ -140,12 +136,13 @@ def _first_query(config: ProjectConfig, pool: Pool, outputs: Outputs | None) -> 
     return _or_fallback(config.first_query, missing, FALLBACK[0])
 
 
-def _sampler(config: ProjectConfig, outputs: Outputs | None) -> str:
+def _sampler(config: ProjectConfig, labeling: Labeling, outputs: Outputs | None) -> str:
     """Return the configured sampler, or the plainest one while what it reads is not there.
 
     That is so when the sampler was changed after the last training.
     """
-    known = {"labels", *(sizes_of(outputs) if outputs is not None else ())}
+    computed = DERIVED & problem(labeling.problem).outputs
+    known = {"labels", *computed, *(sizes_of(outputs) if outputs is not None else ())}
     missing = sampler(config.sampler).needs - known if outputs is not None else frozenset()
     return _or_fallback(config.sampler, missing, FALLBACK[1])
 
@@ -159,22 +156,26 @@ def _or_fallback(wanted: str, missing: frozenset[str], fallback: str) -> str:
 
 def _asks(basis: _Basis, query: Query, roles: list[AskRole]) -> list[Ask]:
     """Return the rows of a query, each with what the model predicts of its image."""
-    probs = None if basis.outputs is None else basis.outputs.probs
-    rows = []
-    for index, score, role in zip(query.indices, query.scores, roles, strict=True):
-        label, confidence = None, None
-        if probs is not None and index < basis.seen:
-            best = int(np.argmax(probs[index]))
-            label, confidence = basis.classes[best], float(probs[index][best])
-        rows.append(Ask(int(basis.view.task_id[index]), float(score), role, label, confidence))
-    return rows
+    predicted: dict[int, tuple[Prediction, float]] = {}
+    if basis.model is not None:
+        seen = query.indices[query.indices < basis.model.size]
+        rows = zip(seen, basis.model.predict(seen), basis.model.confidence(seen), strict=True)
+        predicted = {int(index): (prediction, float(confidence)) for index, prediction, confidence in rows}
+    return [
+        Ask(int(basis.view.task_id[index]), float(score), role, *predicted.get(int(index), (None, None)))
+        for index, score, role in zip(query.indices, query.scores, roles, strict=True)
+    ]
 
 
-def _class_ids(store: ProjectStore, view: PoolView, classes: Sequence[str]) -> IntArray:
-    """Return the class ids (N,) of the labels that may be trained on, -1 elsewhere."""
-    ids = {name: number for number, name in enumerate(classes)}
+def _class_ids(store: ProjectStore, view: PoolView, of: Problem, classes: Sequence[str]) -> IntArray | None:
+    """Return the class ids (N,) of the labels that may be trained on, -1 elsewhere; None without one class an image."""
+    if "labels" not in of.outputs:
+        return None
+    known = [
+        (index, target)
+        for index, target, holdout in store.tasks.targets()
+        if not holdout and index < len(view.task_id) and of.fits(target, classes)
+    ]
     labels = np.full(len(view.task_id), -1, np.int64)
-    for index, label, holdout in store.tasks.targets():
-        if not holdout and label in ids and index < len(labels):
-            labels[index] = ids[label]
+    labels[[index for index, _ in known]] = of.encode([target for _, target in known], classes)
     return labels

@@ -5,7 +5,6 @@ import json
 import logging
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,19 @@ import numpy as np
 
 from backend.config import ProjectConfig
 from backend.errors import BackendError
+from backend.labeling.base import Labeling
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import pretext_key
 from backend.loop.steps.bank import open_bank
-from backend.loop.steps.outputs import images_seen, load_probs, save_outputs
+from backend.loop.steps.outputs import save_outputs
 from backend.project_files import Files
+from backend.status.predictions import ModelOutputs, open_outputs
 from backend.store import ProjectStore, RoundRow, RoundState
 from model.data.atomic_files import write_atomically
 from model.data.bank import ImageBank
-from model.evaluation.metrics import cohen_kappa
-from model.querying.outputs import BoolArray, FloatArray, IntArray
+from model.problems import problem
+from model.problems.base import Decoding, Encoded, Problem, Target
+from model.querying.outputs import IntArray, Outputs
 from model.querying.samplers import sampler
 
 logger = logging.getLogger(__name__)
@@ -35,26 +37,28 @@ KEEP_MODELS = 2  # newest rounds whose weights and posteriors stay on disk
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Labels by pool index, those to train on and those to measure with."""
+    """Targets by pool index: those to train on, encoded, and those to measure with."""
 
     train: IntArray
-    train_labels: IntArray
+    truth: Encoded
     holdout: IntArray
-    holdout_labels: IntArray
+    targets: list[Target]
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a training after a round works with.
-
-    classes: of the label configuration, in its order.
-    """
+    """What a training after a round works with."""
 
     store: ProjectStore
     files: Files
     config: ProjectConfig
-    classes: Sequence[str]
+    labeling: Labeling
     device: str
+
+    @property
+    def problem(self) -> Problem:
+        """What is learned."""
+        return problem(self.labeling.problem)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -66,7 +70,7 @@ def retrain(
     store: ProjectStore,
     files: Files,
     config: ProjectConfig,
-    classes: Sequence[str],
+    labeling: Labeling,
     device: str,
     progress: Progress,
 ) -> None:
@@ -74,7 +78,7 @@ def retrain(
     current = store.rounds.current()
     if current is None or current.state != RoundState.LIVE:
         return
-    training = Training(store, files, config, classes, device)
+    training = Training(store, files, config, labeling, device)
     labels = _labels(training)
     if len(labels.train):
         _train_and_score(training, current, labels, progress)
@@ -91,7 +95,8 @@ def _train_and_score(training: Training, current: RoundRow, labels: LabelSet, pr
     seconds = _train(training, number, bank, labels, progress)
     trained = time.monotonic()
     try:
-        outputs = Learner.load(files.model(number), device=training.device).predict(
+        learner = Learner.load(files.model(number), device=training.device)
+        outputs = learner.predict(
             bank,
             needs=training.needs,
             progress=lambda share: progress(TRAIN_SHARE + (1 - TRAIN_SHARE) * share),
@@ -101,10 +106,8 @@ def _train_and_score(training: Training, current: RoundRow, labels: LabelSet, pr
     except Exception:  # damaged since, diverged, or of another release: the next try trains anew
         files.trained(number).unlink(missing_ok=True)
         raise
-    if outputs.probs is None:
-        raise ValueError("the learner gave no posteriors")
     save_outputs(files, number, outputs)
-    _note_result(training, current, labels, outputs.probs)
+    _note_result(training, current, labels, outputs, learner.decoding)
     training.store.rounds.add_seconds(number, retrain=seconds, score=time.monotonic() - trained)
 
 
@@ -114,7 +117,7 @@ def _train(training: Training, number: int, bank: ImageBank, labels: LabelSet, p
     Those of a job that was killed after its training, while it scored, are taken as they are if they belong to exactly
     these labels and this configuration.
     """
-    from model.learners.own_network import fit
+    from model.learners.own_network import FitSettings, fit
 
     files, config = training.files, training.config
     weights = files.pretext(pretext_key(config, bank.side))
@@ -130,18 +133,21 @@ def _train(training: Training, number: int, bank: ImageBank, labels: LabelSet, p
     fit(
         bank,
         labels.train,
-        labels.train_labels,
-        classes=len(training.classes),
+        labels.truth,
+        training.problem,
+        training.labeling.classes,
+        FitSettings(
+            network=config.network,
+            init=config.init,
+            recipe=config.recipe,
+            joint=config.joint,
+            needs=training.needs,
+            seed=config.seed,
+            device=training.device,
+        ),
         out=out,
         checkpoint=checkpoint,
-        network=config.network,
-        init=config.init,
         pretext_weights=weights if weights.exists() else None,
-        recipe=config.recipe,
-        joint=config.joint,
-        needs=training.needs,
-        seed=config.seed,
-        device=training.device,
         progress=lambda share: progress(TRAIN_SHARE * share),
     )
     checkpoint.unlink(missing_ok=True)
@@ -154,7 +160,8 @@ def _identity(training: Training, labels: LabelSet, weights: Path) -> str:
     """Return a digest of all that the weights follow from: labels by pool index and name, settings, pretext weights."""
     config = training.config
     parts = (
-        _digest(labels), *training.classes, config.network, config.init, config.recipe, config.joint, config.seed,
+        _digest(labels), training.problem.name, *training.labeling.classes,
+        config.network, config.init, config.recipe, config.joint, config.seed,
         *sorted(training.needs), weights.stem, weights.exists(),
     )  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -169,67 +176,72 @@ def _read_note(path: Path) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
-def _note_result(training: Training, current: RoundRow, labels: LabelSet, probs: FloatArray) -> None:
-    before = _posteriors_before(training, current.number)
-    right = _right(labels.holdout, labels.holdout_labels, probs)
+def _note_result(training: Training, current: RoundRow, labels: LabelSet, outputs: Outputs, decoding: Decoding) -> None:
+    """Note what the model can do: its quality on the holdout, and how it compares with the model before."""
+    row = RoundRow(
+        number=current.number,
+        has_model=True,
+        problem=training.problem.name,
+        classes=list(training.labeling.classes),
+        decoding=dict(decoding),
+    )
+    model, before = ModelOutputs(row, outputs), _model_before(training, current.number)
+    quality = model.qualities(labels.holdout, labels.targets)
     # Two models are compared only where both have seen every image: the former knows nothing of what came later.
-    comparable = before is not None and bool((labels.holdout < len(before)).all())
-    was_right = _right(labels.holdout, labels.holdout_labels, before) if before is not None and comparable else None
+    comparable = before is not None and bool((labels.holdout < before.size).all())
+    change = quality - before.qualities(labels.holdout, labels.targets) if before is not None and comparable else None
     training.store.rounds.set(
         current.number,
         has_model=True,
-        classes=list(training.classes),
+        problem=row.problem,
+        classes=row.classes,
+        decoding=row.decoding,
         labels=len(labels.train),
         holdout_size=len(labels.holdout),
-        holdout_quality=float(right.sum()),
-        holdout_squares=float(right.sum()),
-        holdout_change=None if was_right is None else float(right.sum() - was_right.sum()),
-        holdout_change_squares=None if was_right is None else float((right != was_right).sum()),
-        agreement=None if before is None else _agreement(training, before, probs),
+        holdout_quality=float(quality.sum()),
+        holdout_squares=float((quality**2).sum()),
+        holdout_change=None if change is None else float(change.sum()),
+        holdout_change_squares=None if change is None else float((change**2).sum()),
+        agreement=None if before is None else _agreement(training, before, model),
     )
 
 
-def _right(indices: IntArray, truth: IntArray, probs: FloatArray) -> BoolArray:
-    """Tell for each labeled image (h,) whether a model is right about it."""
-    if not len(indices):
-        return np.empty(0, np.bool_)
-    right: BoolArray = probs[indices].argmax(axis=1) == truth
-    return right
-
-
-def _posteriors_before(training: Training, number: int) -> FloatArray | None:
-    """Return the posteriors of the last model for the images it has seen, if it knows the same classes."""
+def _model_before(training: Training, number: int) -> ModelOutputs | None:
+    """Return what the last model says of the images it has seen, if it predicts the same with the same classes."""
     models = [row for row in training.store.rounds.all() if row.has_model and row.number < number]
-    if not models or models[-1].classes != list(training.classes):
+    if not models or models[-1].problem != training.problem.name:
         return None
-    return load_probs(training.files, models[-1], images_seen(training.files, models[-1]))
+    return open_outputs(training.files, models[-1]) if models[-1].classes == list(training.labeling.classes) else None
 
 
-def _agreement(training: Training, before: FloatArray, probs: FloatArray) -> float | None:
-    """Return Cohen's kappa between this model and the last on a fixed sample of unlabeled images."""
-    pool = training.store.tasks.pool(len(probs))
+def _agreement(training: Training, before: ModelOutputs, model: ModelOutputs) -> float | None:
+    """Return how far this model and the last agree on a fixed sample of unlabeled images."""
+    pool = training.store.tasks.pool(model.size)
     # The same random ranks every time: the sample changes only by what was labeled since.
-    ranks = np.random.default_rng(training.config.seed).random(len(probs))
-    sample = np.flatnonzero(pool.available[: len(before)])
+    ranks = np.random.default_rng(training.config.seed).random(model.size)
+    sample = np.flatnonzero(pool.available[: before.size])
     sample = sample[np.argsort(ranks[sample])][:AGREEMENT_SAMPLE]
     if not len(sample):
         return None
-    kappa = cohen_kappa(before[sample].argmax(axis=1), probs[sample].argmax(axis=1))
-    return None if kappa is None else round(kappa, 4)
+    agreement = training.problem.agreement(before.predict(sample), model.predict(sample))
+    return None if agreement is None else round(agreement, 4)
 
 
 def _labels(training: Training) -> LabelSet:
-    ids = {name: number for number, name in enumerate(training.classes)}
-    rows = [(i, ids[label], holdout) for i, label, holdout in training.store.tasks.targets() if label in ids]
-    train = [(index, label) for index, label, holdout in rows if not holdout]
-    held = [(index, label) for index, label, holdout in rows if holdout]
-    train_array = np.array(train, np.int64).reshape(-1, 2)
-    held_array = np.array(held, np.int64).reshape(-1, 2)
-    return LabelSet(train_array[:, 0], train_array[:, 1], held_array[:, 0], held_array[:, 1])
+    of, classes = training.problem, training.labeling.classes
+    rows = [row for row in training.store.tasks.targets() if of.fits(row[1], classes)]
+    train = [(index, target) for index, target, holdout in rows if not holdout]
+    held = [(index, target) for index, target, holdout in rows if holdout]
+    return LabelSet(
+        train=np.array([index for index, _ in train], np.int64),
+        truth=of.encode([target for _, target in train], classes),
+        holdout=np.array([index for index, _ in held], np.int64),
+        targets=[target for _, target in held],
+    )
 
 
 def _digest(labels: LabelSet) -> str:
-    return hashlib.sha256(labels.train.tobytes() + labels.train_labels.tobytes()).hexdigest()[:12]
+    return hashlib.sha256(labels.train.tobytes() + labels.truth.tobytes()).hexdigest()[:12]
 
 
 def _prune(files: Files, newest: int) -> None:

@@ -1,4 +1,4 @@
-"""Posteriors of single tasks that the pool's scores do not cover yet."""
+"""Predictions for single tasks that the pool's outputs do not cover yet."""
 
 import tempfile
 import time
@@ -14,9 +14,11 @@ from backend.items.reference import image_ref
 from backend.labeling.base import Labeling
 from backend.loop.steps.bank import bank_side
 from backend.project_files import Files
+from backend.status.predictions import ModelOutputs
 from backend.store import ProjectStore
 from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
+from model.problems.base import Prediction
 
 
 def score_tasks(
@@ -27,8 +29,8 @@ def score_tasks(
     device: str,
     task_ids: Sequence[int],
     until: float,
-) -> dict[int, list[float]]:
-    """Return the newest model's posteriors (C,) by task id; tasks without a usable image are left out.
+) -> dict[int, tuple[Prediction, float]]:
+    """Return the newest model's prediction and confidence by task id; tasks without a usable image are left out.
 
     Nobody waits for them after ``until`` (as ``time.time`` counts): then it returns nothing.
     """
@@ -44,8 +46,10 @@ def score_tasks(
     with tempfile.TemporaryDirectory() as folder:
         bank = ImageBank.create(Path(folder) / "bank", side)
         bank.append(np.stack([image.pixels for image in good if image.pixels is not None]))
-        probs = Learner.load(files.model(model.number), device=device).predict(bank).probs
-    return {} if probs is None else {image.task_id: row.tolist() for image, row in zip(good, probs, strict=True)}
+        outputs = Learner.load(files.model(model.number), device=device).predict(bank)
+    scored, everything = ModelOutputs(model, outputs), np.arange(len(good))
+    rows = zip(good, scored.predict(everything), scored.confidence(everything), strict=True)
+    return {image.task_id: (prediction, float(confidence)) for image, prediction, confidence in rows}
 
 
 def _fetch_images(

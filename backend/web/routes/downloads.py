@@ -9,11 +9,13 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 from flask import Blueprint, Response, send_file
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from backend.autolabel.preview import autolabel_version
+from backend.chunks import chunks
 from backend.errors import ConfigError, ProjectError
 from backend.labeling.base import Item, Labeling
 from backend.labeling.project import labeling_of
@@ -24,6 +26,7 @@ from backend.store.dashboard_queries import ImageLine
 from backend.web.cache import newest_predictions
 from backend.web.routes.project_status import find_project
 from backend.web.services import services
+from model.problems.base import Prediction, Target
 
 blueprint = Blueprint("downloads", __name__)
 
@@ -33,13 +36,13 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a cell begins with that
 
 @blueprint.get("/api/projects/<int:studio_project_id>/losses.csv")
 def losses(studio_project_id: int) -> ResponseReturnValue:
-    """Give losses and batches, an image a line."""
+    """Return losses and batches, an image a line."""
     project = find_project(studio_project_id)
     head = ("task", "image", "pretext_loss", "pretext_batch", "answer", "label")
 
     def row(line: ImageLine) -> tuple[Any, ...]:
         answer = "" if line.answer == Answer.NONE else line.answer.value
-        return line.task_id, line.image, line.loss, line.batch, answer, line.target
+        return line.task_id, line.image, line.loss, line.batch, answer, _text(line.target)
 
     return _table(
         f"project-{studio_project_id}-losses.csv", head, map(row, services().store.of(project.id).dashboard.lines())
@@ -48,37 +51,35 @@ def losses(studio_project_id: int) -> ResponseReturnValue:
 
 @blueprint.get("/api/projects/<int:studio_project_id>/predictions.csv")
 def predictions_csv(studio_project_id: int) -> ResponseReturnValue:
-    """Give the newest model's class and calibrated confidence, and the annotators' label, an image a line."""
+    """Return the newest model's class and calibrated confidence, and the annotators' label, an image a line."""
     project = find_project(studio_project_id)
     predictions = newest_predictions(project)
     head = ("task", "image", "prediction", "confidence", "label")
 
-    def row(line: ImageLine, guess: str, confidence: float) -> tuple[Any, ...]:
-        return line.task_id, line.image, guess, f"{confidence:.4f}", line.target
+    def row(line: ImageLine, prediction: Prediction, confidence: float) -> tuple[Any, ...]:
+        return line.task_id, line.image, _text(prediction), f"{confidence:.4f}", _text(line.target)
 
     name = f"project-{studio_project_id}-predictions-round-{predictions.row.number + 1}.csv"
-    return _table(name, head, (row(*found) for found in _guesses(project, predictions)))
+    return _table(name, head, (row(*line) for line in _lines(project, predictions)))
 
 
 @blueprint.get("/api/projects/<int:studio_project_id>/predictions.json")
 def predictions_json(studio_project_id: int) -> ResponseReturnValue:
-    """Give the same as tasks with predictions, as Label Studio imports them."""
+    """Return the same as tasks with predictions, as Label Studio imports them."""
     project = find_project(studio_project_id)
     predictions = newest_predictions(project)
     try:
         labeling = labeling_of(project)
     except (ConfigError, ProjectError) as error:
         raise NotFound(str(error)) from error
-    tasks = (
-        _task(labeling, autolabel_version(predictions.row.number), *found) for found in _guesses(project, predictions)
-    )
+    tasks = (_task(labeling, autolabel_version(predictions.row.number), *line) for line in _lines(project, predictions))
     name = f"project-{studio_project_id}-predictions-round-{predictions.row.number + 1}.json"
     return _attached(name, "application/json", _json_list(tasks))
 
 
 @blueprint.get("/api/projects/<int:studio_project_id>/model.<any(onnx, safetensors):kind>")
 def model(studio_project_id: int, kind: str) -> ResponseReturnValue:
-    """Give the newest model for other programs."""
+    """Return the newest model for other programs."""
     project = find_project(studio_project_id)
     row = exported_model(project)
     if row is None:
@@ -90,7 +91,7 @@ def model(studio_project_id: int, kind: str) -> ResponseReturnValue:
 
 
 def exported_model(project: ProjectRow) -> RoundRow | None:
-    """Give the newest round whose model lies there for other programs, or None."""
+    """Return the newest round whose model lies there for other programs, or None."""
     here = services()
     files = Files.of(here.settings.data_dir, project.id)
     done = [row for row in here.store.of(project.id).rounds.all() if row.exported]
@@ -98,21 +99,24 @@ def exported_model(project: ProjectRow) -> RoundRow | None:
     return there[-1] if there else None
 
 
-def _guesses(project: ProjectRow, predictions: PoolPredictions) -> Iterator[tuple[ImageLine, str, float]]:
-    """Yield every image that the model has seen, with its class and confidence."""
-    best, confidence = predictions.guesses
-    for line in services().store.of(project.id).dashboard.lines():
-        if line.pool_index < len(best):
-            yield line, predictions.classes[best[line.pool_index]], float(confidence[line.pool_index])
+def _lines(project: ProjectRow, predictions: PoolPredictions) -> Iterator[tuple[ImageLine, Prediction, float]]:
+    """Yield every image that the model has seen, with its prediction and calibrated confidence."""
+    seen = (line for line in services().store.of(project.id).dashboard.lines() if line.pool_index < predictions.size)
+    for part in chunks(seen, ROWS):
+        indices = np.array([line.pool_index for line in part], np.int64)
+        confidences = predictions.confidences[indices].tolist()
+        yield from zip(part, predictions.predict(indices), confidences, strict=True)
 
 
-def _task(labeling: Labeling, version: str, line: ImageLine, guess: str, confidence: float) -> dict[str, Any]:
-    prediction = {
+def _task(
+    labeling: Labeling, version: str, line: ImageLine, prediction: Prediction, confidence: float
+) -> dict[str, Any]:
+    stored = {
         "model_version": version,
         "score": round(confidence, 6),
-        "result": labeling.result(guess, Item()),
+        "result": labeling.result(prediction, Item()),
     }
-    return {"id": line.task_id, "data": {labeling.data_key: line.image}, "predictions": [prediction]}
+    return {"id": line.task_id, "data": {labeling.data_key: line.image}, "predictions": [stored]}
 
 
 def _table(name: str, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Response:
@@ -127,6 +131,11 @@ def _table(name: str, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Res
         yield _take(buffer)
 
     return _attached(name, "text/csv", text())
+
+
+def _text(target: Target | None) -> str | None:
+    """Write a target into a cell: a class as it is, anything else as JSON."""
+    return target if target is None or isinstance(target, str) else json.dumps(target, ensure_ascii=False)
 
 
 def _cell(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class Binned:
@@ -23,4 +23,4 @@ class Binned:
             parts[-1] = parts[-1][::-1]
         place = np.concatenate([np.arange(len(part)) for part in parts])  # 0 for the first choice of each bin
         dealt = np.argsort(place, kind="stable")  # one of each bin in turn
-        return ranked(np.concatenate(parts)[dealt[:k]])
+        return query_by_rank(np.concatenate(parts)[dealt[:k]])

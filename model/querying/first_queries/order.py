@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class Even:
@@ -13,7 +13,7 @@ class Even:
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the candidates at the positions floor(i * n / k)."""
         k = min(k, len(candidates.indices))
-        return ranked(candidates.indices[np.arange(k) * len(candidates.indices) // max(k, 1)])
+        return query_by_rank(candidates.indices[np.arange(k) * len(candidates.indices) // max(k, 1)])
 
 
 class Top:
@@ -23,4 +23,4 @@ class Top:
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the first ``k`` candidates in the order of the split."""
-        return ranked(candidates.indices[:k])
+        return query_by_rank(candidates.indices[:k])

@@ -7,7 +7,7 @@ import numpy as np
 from model.querying.distances import neighbours, unit_rows
 from model.querying.first_queries.clusters import DEFAULT_CLUSTERS, share
 from model.querying.outputs import FloatArray, IntArray
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.selection import Candidates, Query, query_by_rank
 
 MOST_TRAINED = 10_000  # images that the head is trained on; it then assigns all
 NEIGHBOURS = 20
@@ -28,7 +28,7 @@ class Scan:
         """Return ``k`` candidates, dealt from the clusters; clusters that stay empty give nothing."""
         features = unit_rows(candidates.rows("pretext_embeddings"))
         clusters = scan_clusters(features, candidates.classes or DEFAULT_CLUSTERS, generator)
-        return ranked(candidates.indices[share(clusters, k, generator, proportional=False)])
+        return query_by_rank(candidates.indices[share(clusters, k, generator, proportional=False)])
 
 
 def scan_clusters(features: FloatArray, clusters: int, generator: np.random.Generator) -> IntArray:

@@ -5,7 +5,7 @@ import numpy as np
 from model.querying.distances import neighbours, unit_rows
 from model.querying.first_queries.clusters import kmeans
 from model.querying.outputs import FloatArray, IntArray
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.selection import Candidates, Query, query_by_rank
 
 NEIGHBOURS = 20  # typicality looks at the mean distance to so many images of the cluster, or to half of a small one
 MOST_CLUSTERS = 500
@@ -40,7 +40,7 @@ class Typical:
                 best = int(_mean_distance(features[members[c]]).argmin())
                 picks.append(int(members[c][best]))
                 members[c] = np.delete(members[c], best)
-        return ranked(free[picks])
+        return query_by_rank(free[picks])
 
 
 def _turns(clusters: IntArray, covered: IntArray) -> list[int]:

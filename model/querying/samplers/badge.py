@@ -3,7 +3,7 @@
 import numpy as np
 
 from model.querying.outputs import FloatArray
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class Badge:
@@ -14,7 +14,7 @@ class Badge:
     """
 
     needs = frozenset({"probs", "embeddings"})
-    ranked = True
+    scores_are_ranks = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates: first the largest gradient, then draws weighted by squared distance to the picks."""
@@ -31,7 +31,7 @@ class Badge:
                 rest = np.setdiff1d(np.arange(len(nearest)), picks)
                 picks.extend(generator.permutation(rest)[: k - len(picks)].tolist())
                 break
-        return ranked(candidates.indices[picks])
+        return query_by_rank(candidates.indices[picks])
 
 
 class _Gradients:

@@ -12,11 +12,12 @@ class Sampler(Protocol):
 
     needs: the outputs of the pool that it reads (fields of ``model.querying.outputs.Outputs``, or ``labels``); the
     learner computes only those.
-    ranked: its scores carry only the order, and may be spread anew; False where a score has a meaning of its own.
+    scores_are_ranks: its scores carry only the order, and may be spread anew; False where a score has a meaning of its
+    own.
     """
 
     needs: frozenset[str]
-    ranked: bool
+    scores_are_ranks: bool
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the ``k`` candidates to ask, or all where there are fewer, most wanted first."""

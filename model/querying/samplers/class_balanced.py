@@ -6,7 +6,7 @@ import numpy as np
 
 from model.evaluation.metrics import class_histogram
 from model.querying.outputs import IntArray
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class ClassBalanced:
@@ -17,7 +17,7 @@ class ClassBalanced:
     """
 
     needs = frozenset({"probs"})
-    ranked = True
+    scores_are_ranks = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates whose guessed classes level out the labels; ties go to the lower class id."""
@@ -35,7 +35,7 @@ class ClassBalanced:
             picks.append(waiting[c].pop())
             if waiting[c]:
                 heapq.heappush(heap, (count + 1, c))
-        return ranked(candidates.indices[picks])
+        return query_by_rank(candidates.indices[picks])
 
 
 def _given(candidates: Candidates, classes: int) -> IntArray:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from model.querying.distances import to_nearest
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class CoreSet:
@@ -13,7 +13,7 @@ class CoreSet:
     """
 
     needs = frozenset({"embeddings"})
-    ranked = True
+    scores_are_ranks = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates that cover the embedding space; the first is drawn where nothing is covered yet."""
@@ -27,4 +27,4 @@ class CoreSet:
             picks.append(pick)
             nearest = np.minimum(nearest, np.maximum(norms + norms[pick] - 2 * (x @ x[pick]), 0))
             nearest[picks] = -1  # below every distance: never again, not even among copies of one image
-        return ranked(candidates.indices[picks])
+        return query_by_rank(candidates.indices[picks])

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from model.querying.selection import Candidates, Query, lowest, ranked
+from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
 
 class LearningLoss:
     """Ask the images whose loss a small module beside the main model predicts to be the highest."""
 
-    ranked = True
+    scores_are_ranks = True
 
     def __init__(self, *, detached: bool) -> None:
         """Choose whether the module's training leaves the main model alone (``detached``) or shapes it too."""
@@ -17,4 +17,4 @@ class LearningLoss:
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the ``k`` candidates of the highest predicted loss."""
-        return ranked(lowest(candidates.indices, -candidates.rows(self.need), k)[0])
+        return query_by_rank(lowest(candidates.indices, -candidates.rows(self.need), k)[0])
