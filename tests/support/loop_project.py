@@ -15,8 +15,12 @@ from support.fake_queueing import FakeQueueing
 from backend.config import Settings
 from backend.loop import context as context_module
 from backend.loop import jobs
-from backend.loop.context import Context
-from backend.store import AskRole, AskState, ProjectRow, RoundRow, Store
+from backend.loop.context import Context, open_project
+from backend.loop.steps.plan import version_of
+from backend.loop.steps.pull import pull_changes
+from backend.loop.steps.queue import post, switch
+from backend.store import AskRole, AskState, ProjectRow, RoundRow, Store, TaskRow
+from backend.store.rounds import Ask
 from model.pretext import run as pretext_run
 from model.training import recipes
 
@@ -78,6 +82,24 @@ class LoopProject:
         self.id = self.setup(**params).id
         self.queueing.wake(self.id)
 
+    def connect_planned(self) -> None:
+        """Connect, and note all tasks with their images as if they were in the bank, in their order; plan nothing."""
+        self.connect()
+        store = self.store.of(self.id)
+        pull_changes(store, self.studio)
+        store.tasks.images_fetched({task: index for index, task in enumerate(sorted(self.truth))})
+
+    def serve_first(self) -> None:
+        """Have a first round of all images served that no model has chosen; the project is connected."""
+        project = open_project(self.context, self.id)
+        pull_changes(project.store, self.studio)
+        tasks = sorted(self.truth)
+        project.store.tasks.images_fetched({task: index for index, task in enumerate(tasks)})
+        asks = [Ask(task, rank / 100, AskRole.QUERY) for rank, task in enumerate(tasks)]
+        project.store.rounds.plan(0, version_of(0), asks)
+        post(project.store, self.studio, project.labeling, preannotate=False)
+        switch(project.store, self.studio)
+
     def setup(self, **params: Any) -> ProjectRow:
         """Hear of the project by ``/setup``."""
         info = self.studio.settings()
@@ -128,6 +150,10 @@ class LoopProject:
         assert len(scores) == len(stored), "a task has two predictions of one version"
         return scores
 
+    def posted_ever(self, number: int) -> list[int]:
+        """Return the tasks whose prediction of a round was sent, reserve among them."""
+        return [ask.task_id for ask in self.store.of(self.id).rounds.asks(number, states=[AskState.POSTED])]
+
     def answer(self, most: int = 1000, wanted: Callable[[int], bool] = lambda task: True) -> list[int]:
         """Label what the stream serves, by the truth, while it serves tasks of the queue; return them in order."""
         answered: list[int] = []
@@ -144,6 +170,19 @@ class LoopProject:
         """Label these tasks by the truth, in whatever order."""
         for task in tasks:
             self.person.annotate(task, answer_of(self.truth[task]))
+
+    def stored(self, task: int) -> tuple[str, object]:
+        """Return a task's answer and target as the store has them."""
+        row = self._task(task)
+        return row.answer, row.target
+
+    def state_of(self, task: int) -> str:
+        """Return the state of a task's image as the store has it."""
+        return self._task(task).state
+
+    def _task(self, task: int) -> TaskRow:
+        with self.store.read() as session:
+            return session.get_one(TaskRow, (self.id, task))
 
     def requests(self, part: str) -> int:
         """Count the backend's requests whose name has this part."""
