@@ -21,18 +21,18 @@ from backend.web.services import Services
 logger = logging.getLogger(__name__)
 
 WAIT_S = 60.0  # for a worker to score unseen tasks; Label Studio waits for 100 s
-WAITING = 3  # requests of a process that may wait so: the other threads answer /health, /setup and /webhook meanwhile
+WAITING = 3  # requests of a process that may wait; the other threads answer /health, /setup and /webhook meanwhile
 
 _waiting = threading.BoundedSemaphore(WAITING)
 
 
 def served_version(model: RoundRow | None) -> str:
-    """Give the version that ``/predict`` answers with; never the queue's, which only the queue may carry."""
+    """Return the model version of ``/predict``'s answers; never the queue's version, which only the queue may have."""
     return f"pt4al-r{model.number if model else 0:03d}-pool"
 
 
 def predict_tasks(here: Services, project: ProjectRow, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give one prediction per task, in order: Label Studio drops the whole answer otherwise.
+    """Return one prediction per task, in their order: otherwise Label Studio drops the whole answer.
 
     A task without one (no model yet, a broken image) gets an empty result and the score 0.
     """
@@ -66,7 +66,7 @@ def _prediction(
 def _posteriors(
     here: Services, project: ProjectRow, model: RoundRow, task_ids: list[int]
 ) -> dict[int, NDArray[np.float32]]:
-    """Give posteriors (C,) by task id: stored ones, and those that a worker computes in time."""
+    """Return posteriors (C,) by task id: stored ones, and those that a worker computes in time."""
     path = Files.of(here.settings.data_dir, project.id).probs(model.number)
     found: dict[int, NDArray[np.float32]] = {}
     if path.exists():
@@ -80,7 +80,7 @@ def _posteriors(
 
 
 def _scored(here: Services, project: ProjectRow, task_ids: list[int]) -> dict[int, NDArray[np.float32]]:
-    """Have a worker score the first of these tasks, unless as many requests wait for one already as may."""
+    """Have a worker score the first ``MOST_UNSEEN`` tasks; return nothing if ``WAITING`` requests wait already."""
     if not _waiting.acquire(blocking=False):
         logger.warning(
             "%d tasks of project %s go without a prediction: too many wait", len(task_ids), project.studio_project_id
