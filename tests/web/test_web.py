@@ -202,7 +202,7 @@ def test_bad_bodies_get_one_sentence(client, path: str, body: object) -> None:
     assert set(answer.json) == {"error"}
 
 
-def test_webhook_leaves_one_hint_however_often_it_comes(client, app) -> None:
+def test_webhook_wakes_the_project_once_however_often_it_comes(client, app) -> None:
     client.post("/setup", json=SETUP)
     app.extensions["pt4al"].queueing.connection.flushall()
     event = {"action": "ANNOTATION_CREATED", "project": {"id": 3}, "annotation": {}, "task": {}}
