@@ -103,8 +103,8 @@ class PoolPredictions(ModelOutputs):
 
     @property
     def has_confidence(self) -> bool:
-        """Whether the model says how sure it is of a prediction."""
-        return "confidence" in self.problem.outputs
+        """Whether the problem has confidences: without a method of its own, it has 1 for every prediction."""
+        return type(self.problem).confidence is not Problem.confidence
 
     @cached_property
     def temperature(self) -> Temperature:
