@@ -8,6 +8,7 @@ import numpy as np
 from support.web_pages import IMAGES, SIDE, serve
 
 from backend.project_files import Files
+from backend.status.predictions import open_predictions
 from backend.store import Answer, AskRole, ProjectRow, Store
 from backend.store.rounds import Ask
 from backend.store.tasks import TaskChange
@@ -28,9 +29,9 @@ HELD_SETS: list[list[str]] = [[CAT], [CAT, DOG], [DOG], []]
 DECODING = {"thresholds": [0.4, 0.5]}
 
 
-def connect(store: Store, config: str) -> ProjectRow:
+def connect(store: Store, config: str, studio_project_id: int = 3) -> ProjectRow:
     return store.projects.connect(
-        studio_project_id=3,
+        studio_project_id=studio_project_id,
         created_ts="1700000000",
         server="http://studio",
         token=None,
@@ -49,9 +50,10 @@ def fill_problem(
     targets: Sequence[Any],
     outputs: dict[str, np.ndarray],
     decoding: dict[str, Any] | None = None,
+    studio_project_id: int = 3,
 ) -> ProjectRow:
-    """Fill project 3: ``targets`` are those of the first tasks, of which HELD are the holdout."""
-    project = connect(store, config)
+    """Fill a project: ``targets`` are those of the first tasks, of which HELD are the holdout."""
+    project = connect(store, config, studio_project_id)
     of, files = store.of(project.id), Files.of(data_dir, project.id)
     of.tasks.apply([TaskChange(task, "x", None, Answer.NONE, None) for task in range(1, IMAGES + 1)])
     pixels = np.random.default_rng(0).integers(0, 255, (IMAGES, SIDE, SIDE, 3)).astype(np.uint8)
@@ -72,8 +74,6 @@ def fill_problem(
 
 def measure(store: Store, data_dir: Path, project: ProjectRow) -> None:
     """Note how good round 0's model is, as a training does."""
-    from backend.status.predictions import open_predictions
-
     predictions = open_predictions(store.of(project.id), Files.of(data_dir, project.id))
     assert predictions is not None
     quality = predictions.held_quality
@@ -96,9 +96,14 @@ def sets_project(store: Store, data_dir: Path) -> ProjectRow:
     return project
 
 
-def classes_project(store: Store, data_dir: Path, config: str, classes: Sequence[str]) -> ProjectRow:
+def classes_project(
+    store: Store, data_dir: Path, config: str, classes: Sequence[str], studio_project_id: int = 3
+) -> ProjectRow:
     """Fill a project of one class an image, whose model always says the first class."""
     probs = np.full((IMAGES, len(classes)), 0.2 / (len(classes) - 1), np.float32)
     probs[:, 0] = 0.8
     targets = [classes[0], classes[0], classes[0], classes[1], classes[0], classes[1]]
-    return fill_problem(store, data_dir, config, "single_label", classes, targets, {"probs": probs})
+    outputs = {"probs": probs}
+    return fill_problem(
+        store, data_dir, config, "single_label", classes, targets, outputs, studio_project_id=studio_project_id
+    )

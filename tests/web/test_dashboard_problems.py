@@ -8,8 +8,11 @@ import pytest
 from support.problem_pages import DOG, STARS, TREE, classes_project, fill_problem, sets_project
 from support.web_pages import CONFIG, IMAGES
 
+from backend.autolabel.step import _read_order
 from backend.labeling.classification import Classification
+from backend.labeling.project import labeling_of
 from backend.labeling.registry import LABELINGS, LabelingInfo
+from backend.project_files import Files
 from backend.store import Store
 from model.problems import PROBLEMS, Problem
 
@@ -136,6 +139,16 @@ def test_predictions_of_another_problem_are_not_offered(browser, sets: Store) ->
         "curve", "balance", "confusion", "reliability",
     }  # fmt: skip
     assert "Accuracy on random images not measured" in text_of(browser)
+
+
+def test_an_order_of_another_problem_is_not_written(sets: Store, tmp_path) -> None:
+    project = sets.projects.find(3)
+    store, files = sets.of(project.id), Files.of(tmp_path, project.id)
+    store.autolabel.order(number=0, confidence=0.0, temperature=1.0, images=6, errors=1.0)
+    ordered = _read_order(store, files, labeling_of(project), store.autolabel.get())
+    assert len(ordered.tasks) == 6
+    sets.projects.set(project.id, label_config=CONFIG)
+    assert _read_order(store, files, labeling_of(sets.projects.find(3)), store.autolabel.get()) is None
 
 
 def test_a_configuration_that_cannot_be_read_hides_neither_pages_nor_numbers(browser, sets: Store) -> None:
