@@ -128,6 +128,7 @@ class ProjectConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     preset: str = "measured"
+    control: str | None = None
     pretext: str = "rotation"
     rounds: int = Field(default=10, ge=1, le=1000)
     labels_per_round: int | None = Field(default=None, ge=1, le=100_000)
@@ -165,6 +166,13 @@ class ProjectConfig(BaseModel):
         choices = CHOICES[info.field_name]
         if value not in choices:
             raise ValueError(f"'{value}' is not one of {', '.join(choices)}")
+        return value
+
+    @field_validator("control")
+    @classmethod
+    def _named_control(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("empty; write the name of a control tag, or leave the key out")
         return value
 
     @field_validator("image_size")

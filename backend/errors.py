@@ -3,6 +3,7 @@
 BackendError
 ├── ConfigError          a setting of the environment or of "extra params" is wrong
 ├── ProjectError         the project cannot be worked on until a person changes it
+│   └── Disconnected         this backend is not among the project's models any more
 ├── StudioError          Label Studio did not do what was asked
 │   ├── StudioUnreachable    no answer, or an answer that is not Label Studio's (worth a retry)
 │   ├── StudioRefused        every token was refused (401 or 403)
@@ -28,6 +29,10 @@ class ConfigError(BackendError):
 
 class ProjectError(BackendError):
     """The project cannot be worked on until a person changes it."""
+
+
+class Disconnected(ProjectError):  # noqa: N818 - the state, not the class of error, is the message
+    """This backend is not among the project's models any more."""
 
 
 class StudioError(BackendError):

@@ -174,18 +174,21 @@ def serve_rounds(store: Any, key: int) -> None:
             store.of(key).rounds.set(number, state=RoundState.CLOSED, closed_at=time.time(), has_model=True,
                 cleaned=True,
                 classes=[f"c{i}" for i in range(CLASSES)], labels=9 * held, holdout_size=held,
-                holdout_correct=held // 2, holdout_gained=held // 10, holdout_lost=0, agreement=0.5,
+                holdout_quality=held // 2, holdout_squares=held // 2, holdout_change=held // 10,
+                holdout_change_squares=held // 10, agreement=0.5,
             )  # fmt: skip
 
 
 def _predict(store: Any, key: int, bank: Any, folder: Path) -> tuple[Any, float]:
     """Train on the labels, briefly, and say of the pool what the default sampler reads."""
-    from model.learners.own_network import Learner, fit
+    from model.learners.own_network import FitSettings, Learner, fit
+    from model.problems import problem
 
-    rows = [(index, int(label[1:])) for index, label, holdout in store.of(key).tasks.labels() if not holdout]
+    rows = [(index, int(label[1:])) for index, label, holdout in store.of(key).tasks.targets() if not holdout]
     indices, labels = np.array(rows).T
     out = folder / "main.pt"
-    fit(bank, indices, labels, classes=CLASSES, out=out, checkpoint=folder / "main.part", epochs=1, device="cpu")
+    names, settings = [f"c{i}" for i in range(CLASSES)], FitSettings(epochs=1, device="cpu")
+    fit(bank, indices, labels, problem("single_label"), names, settings, out=out, checkpoint=folder / "main.part")
     learner = Learner.load(out, device="cpu")
     return _timed(lambda: learner.predict(bank, needs=_settings().needs(ROUNDS)))
 
@@ -199,7 +202,7 @@ def _query(store: Any, key: int, outputs: Any) -> float:
     def ask() -> None:
         view = store.of(key).tasks.pool(store.of(key).tasks.pool_size())
         labels = np.full(len(view.task_id), -1, np.int64)
-        for index, label, _ in store.of(key).tasks.labels():
+        for index, label, _ in store.of(key).tasks.targets():
             labels[index] = int(label[1:])
         pool = Pool(view.loss, view.batch, view.available, labels)
         plan_round(ROUNDS, pool, outputs, settings, np.random.default_rng(0))
@@ -218,12 +221,13 @@ def _advance(store: Any, key: int) -> float:
     from backend.config import ProjectConfig
     from backend.loop.decide import next_step
     from backend.loop.facts import Observation, gather
+    from backend.project_files import Files
     from backend.status.status import read_status
     from backend.status.summary import as_line
 
     def advance() -> None:
         project = store.projects.get(key)
-        next_step(gather(store, project, ProjectConfig(), Observation()))
+        next_step(gather(store.of(project.id), Files.of(store.data_dir, project.id), ProjectConfig(), Observation()))
         as_line(read_status(store, project))
 
     advance()

@@ -40,6 +40,8 @@ def test_the_preset_measured_is_the_defaults() -> None:
     ("given", "words"),
     [
         ({"init": "pretrained", "network": "compact"}, ["pretrained", "resnet18", "compact"]),
+        ({"control": " "}, ["control", "empty"]),
+        ({"control": 3}, ["control", "string", "3"]),
         ({"joint": "simclr"}, ["joint", "simclr", "barlow_twins"]),
         ({"sampler": "oracle"}, ["sampler", "oracle", "least_confidence", "random"]),
         ({"smapler": "random"}, ["smapler", "sampler", "rounds"]),

@@ -7,16 +7,17 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, Conflict
 
 from backend.autolabel import routes
-from backend.autolabel.preview import autolabel_version
+from backend.autolabel.preview import autolabel_version, preview
 from backend.dashboard.pages import prepare, render
 from backend.dashboard.project_page import ProjectView
 from backend.dashboard.text import percent_of
 from backend.store import ProjectRow
+from backend.web.cache import newest_predictions
 from backend.web.routes.project_status import find_project
 from backend.web.security import csrf
 from backend.web.services import services
 
-blueprint = Blueprint("rest", __name__, template_folder="templates")
+blueprint = Blueprint("autolabel_page", __name__, template_folder="templates")
 prepare(blueprint)
 
 STEPS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # confidences that are compared
@@ -24,7 +25,7 @@ DIGITS = 9  # of a round's number
 
 
 @blueprint.get("/projects/<int:studio_project_id>/final")
-def preview(studio_project_id: int) -> ResponseReturnValue:
+def show(studio_project_id: int) -> ResponseReturnValue:
     """Show what would be written above ``?percent=``, or ``?confidence=`` as the API has it."""
     project = find_project(studio_project_id)
     try:
@@ -43,26 +44,28 @@ def write(studio_project_id: int) -> ResponseReturnValue:
     known = number.isdecimal() and len(number) <= DIGITS
     try:
         confidence = _read(request.form)
-        routes.order(project, routes.rest_of(project), confidence, int(number) if known else None)
+        routes.order(project, newest_predictions(project), confidence, int(number) if known else None)
     except (BadRequest, Conflict) as error:
         return _page(project, confidence, error.description, error.code)
-    return redirect(url_for("rest.preview", studio_project_id=studio_project_id, percent=percent_of(confidence)), 303)
+    return redirect(
+        url_for("autolabel_page.show", studio_project_id=studio_project_id, percent=percent_of(confidence)), 303
+    )
 
 
 def _page(project: ProjectRow, confidence: float, wrong: str | None, code: int | None = None) -> Response:
     """Show the form: with a sentence on what was ``wrong`` with what was sent, if anything."""
     view = ProjectView(services(), project)
-    rest = routes.rest_of(view.project)
-    # What is compared is true of this ``rest``: that of another version is another object.
-    steps = view.keep("rest steps", rest, lambda: [rest.prospect(confidence) for confidence in STEPS])
-    found = next((step for step in steps if step.confidence == confidence), None) or rest.prospect(confidence)
-    version, order = autolabel_version(rest.row.number), routes.last_order(view.project)
+    predictions = newest_predictions(view.project)
+    # The object is the version of what is compared: predictions of another version are another object.
+    steps = view.keep("autolabel steps", predictions, lambda: [preview(predictions, share) for share in STEPS])
+    found = next((step for step in steps if step.confidence == confidence), None) or preview(predictions, confidence)
+    version, order = autolabel_version(predictions.row.number), routes.last_order(view.project)
     ordered = order is not None and (order["model_version"], order["confidence"]) == (version, found.confidence)
     return render(
         "dashboard/autolabel.html",
         view=view,
         data=view.data,
-        rest=rest,
+        predictions=predictions,
         version=version,
         found=found,
         steps=steps,

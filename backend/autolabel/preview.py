@@ -1,34 +1,25 @@
-"""Labeling the rest: what the newest model says of the images that nobody has labeled, and how often it will be wrong.
+"""Labeling the rest: how many predictions a confidence would give, and how often they will be wrong. Numpy only."""
 
-Only numpy: pages show it before anything is written, and the job that writes it uses the same numbers.
-"""
-
-from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
-import numpy as np
+from backend.status.predictions import PoolPredictions
+from model.evaluation.calibration import Errors, expected_errors
 
-from backend.project_files import Files
-from backend.store import ProjectRow, RoundRow, Store
-from model.evaluation.calibration import Errors, Temperature, expected_errors, fit_temperature, guess
-from model.querying.outputs import BoolArray, FloatArray, IntArray
-
-FINAL = "pt4al-final-r"  # what every version of final predictions begins with; the queue's never does
+VERSION_PREFIX = "pt4al-final-r"  # of every version of final predictions; the queue's versions never begin with it
 
 
 def autolabel_version(number: int) -> str:
-    """Give the version that the predictions of a round's model are written under."""
-    return f"{FINAL}{number:03d}"
+    """Return the version that the predictions of a round's model are written under."""
+    return f"{VERSION_PREFIX}{number:03d}"
 
 
 @dataclass(frozen=True)
-class Prospect:
+class AutolabelPreview:
     """What would be written above a confidence.
 
-    images: how many. left: unlabeled ones that stay without. held, held_wrong: holdout images above the confidence, and
-    those of them about which the model is wrong.
+    images: how many. left: unlabeled ones that stay without. errors: how much quality they lack together; where a
+    prediction is right or wrong, the number of wrong ones. held, held_wrong: holdout images above the confidence, and
+    how much quality those lack.
     """
 
     confidence: float
@@ -36,71 +27,23 @@ class Prospect:
     left: int
     errors: Errors
     held: int
-    held_wrong: int
+    held_wrong: float
 
 
-class Rest:
-    """The pool as one round's model sees it. Arrays are by pool index, as far as the model has seen the pool."""
-
-    def __init__(self, store: Store, project: ProjectRow, row: RoundRow, probs: FloatArray) -> None:
-        """Take the posteriors (N, C) of the model of ``row``; see ``open_rest``."""
-        self.row, self.probs = row, probs
-        self.classes = row.classes or []
-        pool = store.of(project.id).dashboard.pool(len(probs))
-        self.task_id: IntArray = pool.task_id
-        self.unlabeled: BoolArray = pool.unlabeled
-        self.unseen = store.of(project.id).tasks.counts(0).available - int(self.unlabeled.sum())
-        ids = {name: number for number, name in enumerate(self.classes)}
-        held = [
-            (i, ids[label]) for i, label in store.of(project.id).dashboard.holdout() if label in ids and i < len(probs)
-        ]
-        table = np.array(held, np.int64).reshape(-1, 2)
-        self.held, self.truth = table[:, 0], table[:, 1]
-
-    @cached_property
-    def temperature(self) -> Temperature:
-        """What makes the model's confidence honest, by the holdout: labels that it was trained on would flatter it."""
-        return fit_temperature(np.asarray(self.probs[self.held]), self.truth)
-
-    @cached_property
-    def guesses(self) -> tuple[IntArray, FloatArray]:
-        """The likeliest class (N,) and its calibrated confidence (N,)."""
-        return guess(self.probs, self.temperature.value)
-
-    def prospect(self, confidence: float) -> Prospect:
-        """Give what would be written above ``confidence``."""
-        best, sure = self.guesses
-        chosen = self.unlabeled & (sure >= confidence)
-        images = int(chosen.sum())
-        held = self.held[sure[self.held] >= confidence]
-        wrong = (best[self.held] != self.truth)[sure[self.held] >= confidence]
-        left = int(self.unlabeled.sum()) - images + self.unseen
-        errors = expected_errors(self.probs, chosen, self.temperature)
-        return Prospect(confidence, images, left, errors, len(held), int(wrong.sum()))
-
-
-def open_rest(store: Store, data_dir: Path, project: ProjectRow, row: RoundRow | None = None) -> Rest | None:
-    """Open what the newest model, or that of ``row``, says of the pool; None without a model or its posteriors."""
-    row = row or store.of(project.id).rounds.newest_model()
-    path = Files.of(data_dir, project.id).probs(row.number) if row is not None else None
-    if row is None or path is None or not path.exists():
-        return None
-    probs: FloatArray = np.load(path, mmap_mode="r")
-    if row.classes is None or probs.shape[1] != len(row.classes):
-        return None
-    return Rest(store, project, row, probs)
-
-
-def rest_version(store: Store, data_dir: Path, project: ProjectRow) -> tuple[Hashable, ...]:
-    """Give a value that is another one once ``open_rest`` of the newest model may give something else.
-
-    It costs the same in a pool of any size. An answer that becomes another one moves no count, but the cursor.
-    """
-    row = store.of(project.id).rounds.newest_model()
-    if row is None:
-        return ()
-    path = Files.of(data_dir, project.id).probs(row.number)
-    written = path.stat().st_mtime_ns if path.exists() else None
-    tasks = store.of(project.id).tasks.counts(0)
-    counts = tasks.ok, tasks.available, tasks.labeled, tasks.trainable
-    return row.number, tuple(row.classes or ()), written, project.cursor, project.image_side, counts
+def preview(predictions: PoolPredictions, confidence: float) -> AutolabelPreview:
+    """Return what would be written above ``confidence``."""
+    sure = predictions.confidences
+    chosen = predictions.unlabeled & (sure >= confidence)
+    images = int(chosen.sum())
+    above = sure[predictions.held] >= confidence
+    lacking = float((1 - predictions.held_quality[above]).sum())
+    return AutolabelPreview(
+        confidence=confidence,
+        images=images,
+        left=int(predictions.unlabeled.sum()) - images + predictions.unseen,
+        errors=expected_errors(
+            predictions.problem, predictions.outputs, chosen, predictions.temperature, predictions.decoding
+        ),
+        held=int(above.sum()),
+        held_wrong=int(lacking) if lacking.is_integer() else lacking,
+    )

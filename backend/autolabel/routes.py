@@ -1,34 +1,32 @@
 """Labeling the rest over HTTP: what it would write, and the order to write it."""
 
-import logging
 import math
 from typing import Any
 
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import BadRequest, Conflict, NotFound
+from werkzeug.exceptions import BadRequest, Conflict
 
-from backend.autolabel.preview import Prospect, Rest, autolabel_version, open_rest, rest_version
-from backend.errors import QueueUnavailable
+from backend.autolabel.preview import AutolabelPreview, autolabel_version, preview
 from backend.loop.facts import JobKind
+from backend.status.predictions import PoolPredictions
 from backend.store import AutolabelOrderRow, ProjectRow
-from backend.web.cache import cache_of
+from backend.web.cache import newest_predictions
 from backend.web.routes.project_status import find_project
 from backend.web.services import services
 
-logger = logging.getLogger(__name__)
-
-blueprint = Blueprint("final", __name__)
+blueprint = Blueprint("autolabel", __name__)
 
 DEFAULT = 0.9  # confidence
 
 
 @blueprint.get("/api/projects/<int:studio_project_id>/final")
-def preview(studio_project_id: int) -> ResponseReturnValue:
-    """Say what would be written above ``?confidence=``."""
+def show(studio_project_id: int) -> ResponseReturnValue:
+    """Return what would be written above ``?confidence=``."""
     project = find_project(studio_project_id)
-    rest = rest_of(project)
-    return jsonify(_as_json(project, rest, rest.prospect(read_confidence(request.args.get("confidence", DEFAULT)))))
+    predictions = newest_predictions(project)
+    confidence = read_confidence(request.args.get("confidence", DEFAULT))
+    return jsonify(_as_json(project, predictions, preview(predictions, confidence)))
 
 
 @blueprint.post("/api/projects/<int:studio_project_id>/final")
@@ -38,50 +36,33 @@ def write(studio_project_id: int) -> ResponseReturnValue:
     body = request.get_json(silent=True)
     if not isinstance(body, dict) or "confidence" not in body:
         raise BadRequest('write JSON such as {"confidence": 0.9}')
-    rest = rest_of(project)
-    found = order(project, rest, read_confidence(body["confidence"]), body.get("round", rest.row.number))
-    return jsonify(_as_json(project, rest, found)), 202
+    predictions = newest_predictions(project)
+    found = order(project, predictions, read_confidence(body["confidence"]), body.get("round", predictions.row.number))
+    return jsonify(_as_json(project, predictions, found)), 202
 
 
-def order(project: ProjectRow, rest: Rest, confidence: float, number: object) -> Prospect:
+def order(project: ProjectRow, predictions: PoolPredictions, confidence: float, number: object) -> AutolabelPreview:
     """Order what the model of round ``number`` says above ``confidence``.
 
     Raises:
         Conflict: a newer model has taken its place since it was looked at, or the project is disconnected.
     """
-    if number != rest.row.number:
+    if number != predictions.row.number:
         raise Conflict("a newer model has been trained meanwhile: look at its numbers first")
     if not project.active:
         raise Conflict("the project is disconnected: connect this backend again in Label Studio")
     here = services()
-    found = rest.prospect(confidence)
+    found = preview(predictions, confidence)
     here.store.of(project.id).autolabel.order(
-        number=rest.row.number,
+        number=predictions.row.number,
         confidence=confidence,
-        temperature=rest.temperature.value,
+        temperature=predictions.temperature.value,
         images=found.images,
         errors=found.errors.expected,
     )
     here.store.of(project.id).jobs.retry_now()
-    try:
-        here.queueing.wake(project.id)
-    except QueueUnavailable as error:
-        logger.warning("%s; the timer will advance project %s", error, project.studio_project_id)
+    here.wake(project)
     return found
-
-
-def rest_of(project: ProjectRow) -> Rest:
-    """Give the newest model's predictions, kept while they stay true: a pool of a million takes seconds to open.
-
-    Raises:
-        NotFound: there is no model yet.
-    """
-    store, data_dir = services().store, services().settings.data_dir
-    version = rest_version(store, data_dir, project)
-    rest = cache_of(store).get((project.id, "rest"), version, lambda: open_rest(store, data_dir, project))
-    if rest is None:
-        raise NotFound("There is no model yet: it is trained after the first round of labels.")
-    return rest
 
 
 def read_confidence(value: object) -> float:
@@ -100,12 +81,12 @@ def read_confidence(value: object) -> float:
 
 
 def last_order(project: ProjectRow) -> dict[str, Any] | None:
-    """Give the last order and how far it has come, or None."""
+    """Return the last order and how far it has come, or None."""
     here = services()
     row: AutolabelOrderRow | None = here.store.of(project.id).autolabel.get()
     if row is None:
         return None
-    job = next((job for job in here.store.of(project.id).jobs.all() if job.kind == JobKind.FINAL), None)
+    job = next((job for job in here.store.of(project.id).jobs.all() if job.kind == JobKind.AUTOLABEL), None)
     return {
         "model_version": autolabel_version(row.round),
         "confidence": row.confidence,
@@ -116,12 +97,12 @@ def last_order(project: ProjectRow) -> dict[str, Any] | None:
     }
 
 
-def _as_json(project: ProjectRow, rest: Rest, found: Prospect) -> dict[str, Any]:
+def _as_json(project: ProjectRow, predictions: PoolPredictions, found: AutolabelPreview) -> dict[str, Any]:
     return {
-        "round": rest.row.number,
-        "model_version": autolabel_version(rest.row.number),
+        "round": predictions.row.number,
+        "model_version": autolabel_version(predictions.row.number),
         "confidence": found.confidence,
-        "temperature": round(rest.temperature.value, 3),
+        "temperature": round(predictions.temperature.value, 3),
         "images": found.images,
         "left": found.left,
         "expected_errors": round(found.errors.expected, 1),

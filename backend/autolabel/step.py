@@ -1,6 +1,6 @@
-"""The final job: predictions for all that nobody labels, under a version of their own.
+"""The autolabel job: predictions for all that nobody labels, under a version of their own.
 
-The queue stays what it is: neither the project's version nor a prediction of it is touched.
+The queue stays as it is: neither the project's version nor a prediction of it is touched.
 """
 
 import logging
@@ -9,15 +9,17 @@ from math import isclose
 
 import numpy as np
 
-from backend.autolabel.preview import FINAL, autolabel_version, open_rest
+from backend.autolabel.preview import VERSION_PREFIX, autolabel_version
 from backend.chunks import chunks
-from backend.labeling.choices import LabelSpec, prediction_result
-from backend.loop.context import Work
+from backend.labeling.base import Item, Labeling
 from backend.loop.heartbeat import Progress
-from backend.store import AutolabelOrderRow
+from backend.project_files import Files
+from backend.status.predictions import open_predictions
+from backend.store import AutolabelOrderRow, ProjectStore
 from backend.studio.predictions import DELETED, IMPORTED
+from backend.studio.project import StudioProject
 from backend.studio.types import Prediction
-from model.evaluation.calibration import guess
+from model.problems.base import Prediction as Predicted
 
 logger = logging.getLogger(__name__)
 
@@ -25,79 +27,84 @@ MANY = 500  # wrong predictions that are not deleted one by one any more
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What was ordered: images (n,) by pool index, their tasks, classes and scores."""
+class _Ordered:
+    """The predictions that were ordered, with their scores, of n tasks."""
 
-    tasks: dict[int, int]  # place in the arrays below, by task id
-    labels: list[str]
+    tasks: dict[int, int]  # position in the lists below, by task id
+    predictions: list[Predicted]
     scores: list[float]
 
-    def prediction(self, task: int, version: str, spec: LabelSpec) -> Prediction:
-        place = self.tasks[task]
-        return Prediction(task, self.scores[place], version, prediction_result(self.labels[place], spec))
+    def prediction(self, task: int, version: str, labeling: Labeling) -> Prediction:
+        position = self.tasks[task]
+        return Prediction(task, self.scores[position], version, labeling.result(self.predictions[position], Item()))
 
 
-def final(work: Work, progress: Progress) -> None:
-    """Make Label Studio's predictions of the version those that were ordered; a killed job goes on from what is there.
+def autolabel(store: ProjectStore, studio: StudioProject, files: Files, labeling: Labeling, progress: Progress) -> None:
+    """Make Label Studio's predictions of the version those that were ordered; a killed job is continued.
 
     Superseded final predictions go last: until then people have the old ones.
     """
-    order = work.project_store.autolabel.get()
+    order = store.autolabel.get()
     if order is None or order.written_at is not None:
         return
-    wanted = _wanted(work, order)
-    if wanted is None:
+    ordered = _read_order(store, files, labeling, order)
+    if ordered is None:
         logger.warning("the model of round %d is gone; order its predictions again", order.round)
-        work.project_store.autolabel.drop()
+        store.autolabel.drop()
         return
     version = autolabel_version(order.round)
-    missing, wrong = _compare(work, wanted, version)
+    missing, wrong = _compare(studio, ordered, version)
     if len(wrong) > MANY:  # one by one would take hours, and have each of the tasks read again
-        work.studio.predictions.delete_version(version, beat=lambda: progress(0.0))
-        missing, wrong = list(wanted.tasks), []
+        studio.predictions.delete_version(version, beat=lambda: progress(0.0))
+        missing, wrong = list(ordered.tasks), []
     total = max(len(missing) + len(wrong), 1)
     for number, ids in enumerate(chunks(wrong, DELETED)):
         progress(number * DELETED / total)
-        work.studio.predictions.delete(ids)
+        studio.predictions.delete(ids)
     for number, tasks in enumerate(chunks(missing, IMPORTED)):
         progress((len(wrong) + number * IMPORTED) / total)
-        part = [wanted.prediction(task, version, work.spec) for task in tasks]
-        work.studio.predictions.write(part)
-    _drop_superseded(work, version, progress)
-    work.project_store.autolabel.written(order.ordered_at, len(wanted.tasks))
-    logger.info("%d final predictions written as %s", len(wanted.tasks), version)
+        studio.predictions.write([ordered.prediction(task, version, labeling) for task in tasks])
+    _drop_superseded(studio, version, progress)
+    store.autolabel.written(order.ordered_at, len(ordered.tasks))
+    logger.info("%d final predictions written as %s", len(ordered.tasks), version)
 
 
-def _wanted(work: Work, order: AutolabelOrderRow) -> _Wanted | None:
-    """Give the ordered predictions; None if the model's posteriors are not there any more."""
-    row = work.project_store.rounds.get(order.round)
-    rest = open_rest(work.store, work.context.settings.data_dir, work.project, row) if row is not None else None
-    if rest is None:
+def _read_order(store: ProjectStore, files: Files, labeling: Labeling, order: AutolabelOrderRow) -> _Ordered | None:
+    """Return the ordered predictions; None if the model's posteriors are not there any more."""
+    row = store.rounds.get(order.round)
+    predictions = open_predictions(store, files, row) if row is not None else None
+    if predictions is None:
         return None
-    best, confidence = guess(rest.probs, order.temperature)
-    usable = np.isin(best, [number for number, name in enumerate(rest.classes) if name in work.spec.classes])
-    chosen = np.flatnonzero(rest.unlabeled & usable & (confidence >= order.confidence))
-    return _Wanted(
-        tasks={int(task): place for place, task in enumerate(rest.task_id[chosen])},
-        labels=[rest.classes[number] for number in best[chosen]],
-        scores=[round(float(value), 6) for value in confidence[chosen]],
+    confidence = predictions.confidence(np.arange(predictions.size), order.temperature)
+    chosen = np.flatnonzero(predictions.unlabeled & (confidence >= order.confidence))
+    known = [
+        (int(task), prediction, round(float(score), 6))
+        for task, prediction, score in zip(
+            predictions.task_id[chosen], predictions.predict(chosen), confidence[chosen], strict=True
+        )
+        if predictions.problem.fits(prediction, labeling.classes)  # its classes may have left the configuration
+    ]
+    return _Ordered(
+        tasks={task: position for position, (task, _, _) in enumerate(known)},
+        predictions=[prediction for _, prediction, _ in known],
+        scores=[score for _, _, score in known],
     )
 
 
-def _compare(work: Work, wanted: _Wanted, version: str) -> tuple[list[int], list[int]]:
-    """Give the tasks whose prediction is missing in Label Studio, and the predictions there that are wrong."""
-    there, wrong = set[int](), list[int]()
-    for one in work.studio.predictions.stored(version):
-        place = wanted.tasks.get(one.task)
-        fits = place is not None and one.score is not None and isclose(one.score, wanted.scores[place], abs_tol=1e-6)
-        if fits and one.task not in there:
-            there.add(one.task)
+def _compare(studio: StudioProject, ordered: _Ordered, version: str) -> tuple[list[int], list[int]]:
+    """Return the tasks whose prediction is missing in Label Studio, and the ids of predictions that are wrong."""
+    stored, wrong = set[int](), list[int]()
+    for prediction in studio.predictions.stored(version):
+        position, score = ordered.tasks.get(prediction.task), prediction.score
+        fits = position is not None and score is not None and isclose(score, ordered.scores[position], abs_tol=1e-6)
+        if fits and prediction.task not in stored:
+            stored.add(prediction.task)
         else:
-            wrong.append(one.id)
-    return [task for task in wanted.tasks if task not in there], wrong
+            wrong.append(prediction.id)
+    return [task for task in ordered.tasks if task not in stored], wrong
 
 
-def _drop_superseded(work: Work, version: str, progress: Progress) -> None:
-    for old in work.studio.predictions.versions():
-        if old.startswith(FINAL) and old != version:
-            work.studio.predictions.delete_version(old, beat=lambda: progress(1.0))
+def _drop_superseded(studio: StudioProject, version: str, progress: Progress) -> None:
+    for old in studio.predictions.versions():
+        if old.startswith(VERSION_PREFIX) and old != version:
+            studio.predictions.delete_version(old, beat=lambda: progress(1.0))

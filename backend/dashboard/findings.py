@@ -10,7 +10,7 @@ from backend.status.forecast_text import query_verdict
 from backend.status.query_error_rate import ErrorRateDifference, Rate, error_rate_difference
 from backend.status.status import Status
 from backend.store import Answer
-from backend.store.dashboard_queries import Asked
+from backend.store.dashboard_queries import AskedTarget
 
 WIDE = 0.15  # width of an accuracy's interval above which it says little
 AGREE = 0.9  # kappa above which successive models say nearly the same
@@ -46,9 +46,9 @@ def findings(view: ProjectView) -> list[Finding]:
     return found
 
 
-def _one_class(asked: Iterable[Asked], labeled: int) -> Iterable[Finding]:
+def _one_class(asked: Iterable[AskedTarget], labeled: int) -> Iterable[Finding]:
     rows = list(asked)
-    names = {row.label for row in rows}
+    names = {row.target for row in rows}
     # Labels that nobody asked for are not among these: they may be of another class.
     if len(names) == 1 and sum(row.images for row in rows) == labeled > 1:
         yield Finding("warning", f"All labels are '{names.pop()}': nothing to tell apart yet.")

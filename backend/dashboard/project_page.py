@@ -15,7 +15,7 @@ from backend.status.query_error_rate import error_rate_difference
 from backend.status.status import Status, read_status
 from backend.status.summary import as_json, asked_in_full
 from backend.store import JobState, ProjectRow, RoundRow
-from backend.store.dashboard_queries import Asked, LossTable, QueuedImage
+from backend.store.dashboard_queries import AskedQuality, AskedTarget, LossTable, QueuedImage
 from backend.store.jobs import is_alive
 from backend.web.cache import cache_of
 from backend.web.services import Services
@@ -70,7 +70,7 @@ class ProjectView:
     def version(self) -> str:
         """A text that is another one when what the figures show may be."""
         status, project = self.status, self.project
-        rounds = [(row.number, row.state, row.has_model, row.labels, row.holdout_correct) for row in status.rounds]
+        rounds = [(row.number, row.state, row.has_model, row.labels, row.holdout_quality) for row in status.rounds]
         parts = (project.id, self.pool_version, status.tasks.answered, status.tasks.labeled, status.asks, rounds)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -130,14 +130,20 @@ class ProjectView:
         return trained[-1] if trained else None
 
     @cached_property
-    def asked(self) -> list[Asked]:
-        """What was asked, by round, role and class."""
-        return self.keep("asked", self.version, lambda: self.here.store.of(self.project.id).dashboard.asked())
+    def asked(self) -> list[AskedTarget]:
+        """Return the answered images by round, role and target."""
+        return self.keep("asked", self.version, lambda: self.here.store.of(self.project.id).dashboard.asked_targets())
+
+    @cached_property
+    def asked_qualities(self) -> list[AskedQuality]:
+        """Return the answered images by round and role, with the quality of the predictions for them."""
+        dashboard = self.here.store.of(self.project.id).dashboard
+        return self.keep("asked qualities", self.version, dashboard.asked_qualities)
 
     @property
-    def asked_in_full(self) -> list[Asked]:
-        """The same of closed rounds only."""
-        return asked_in_full(self.status, self.asked)
+    def asked_in_full(self) -> list[AskedQuality]:
+        """Return the same of closed rounds only."""
+        return asked_in_full(self.status, self.asked_qualities)
 
     @cached_property
     def losses(self) -> LossTable:

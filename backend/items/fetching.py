@@ -1,6 +1,4 @@
-"""Downloading and decoding the images of many tasks at once; a bad one is reported, never raised."""
-
-from __future__ import annotations
+"""Download and decode the images of many tasks at once; an image that cannot be used is reported, never raised."""
 
 import threading
 from collections import deque
@@ -19,15 +17,14 @@ from model.data.decoding import decode, measure
 from model.errors import BadImage
 
 WORKERS = 8
-AHEAD = 4
-"""Downloads in flight or waiting to be taken, for each worker: what bounds memory."""
+AHEAD = 4  # downloads in flight or waiting to be taken, for each worker: this bounds memory
+# Pixels that are being decoded at any time, of one image or of several. A decoder needs from 4 bytes (JPEG, PNG) to 20
+# (JPEG 2000) for each. An image that has more is decoded alone.
 PIXELS_AT_ONCE = 32_000_000
-"""That are being decoded at any time, of one image or of several: what a decoder needs goes by them, from 4 bytes each
-(JPEG, PNG) to 20 (JPEG 2000). An image that has more is decoded alone."""
 
 
 class PixelBudget:
-    """Lets threads decode images side by side as long as these have few pixels together."""
+    """Bounds the number of pixels that threads decode at the same time."""
 
     def __init__(self, total: int) -> None:
         self._total, self._taken = total, 0
@@ -36,8 +33,8 @@ class PixelBudget:
 
     @contextmanager
     def of(self, pixels: int) -> Iterator[None]:
-        """Wait until so many are free, or nobody has any."""
-        # In turn, so that small images do not overtake a large one for ever.
+        """Hold ``pixels`` of the budget; wait until as many are free, or none is held."""
+        # First come, first served: otherwise small images would overtake a large one for ever.
         with self._turn, self._changed:
             self._changed.wait_for(lambda: self._taken == 0 or self._taken + pixels <= self._total)
             self._taken += pixels
@@ -54,43 +51,44 @@ _budget = PixelBudget(PIXELS_AT_ONCE)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FetchedImage:
-    """An image as it goes into the bank, or why it does not."""
+    """An image as it goes into the bank, or the reason why it does not.
+
+    size: (width, height) as it came. transient: the error may pass, so that another try later is worth it.
+    """
 
     task_id: int
     pixels: NDArray[np.uint8] | None = None
     size: tuple[int, int] | None = None
-    """(width, height) as it came."""
     error: str | None = None
     transient: bool = False
-    """The error may pass: worth another try later."""
 
 
 def download_images(
     project: StudioProject, refs: Iterable[tuple[int, str]], side: int, *, workers: int = WORKERS
 ) -> Iterator[FetchedImage]:
-    """Yield every image of `refs` (task id, reference), scaled to `side`, in their order.
+    """Yield every image of ``refs`` (task id, reference), scaled to ``side``, in their order.
 
-    At most `workers * AHEAD` images are in memory.
+    At most ``workers * AHEAD`` images are in memory.
 
     Raises:
-        StudioUnreachable, StudioRefused: Label Studio as a whole fails: no image is to blame.
+        StudioUnreachable, StudioRefused: Label Studio as a whole fails, not a single image.
     """
     window = _Window(project, side, workers)
-    rest = iter(refs)
+    remaining = iter(refs)
     try:
-        for task_id, reference in islice(rest, workers * AHEAD):
+        for task_id, reference in islice(remaining, workers * AHEAD):
             window.ask(task_id, reference)
         while window.waiting:
-            done = window.take()
-            for task_id, reference in islice(rest, 1):
+            image = window.take()
+            for task_id, reference in islice(remaining, 1):
                 window.ask(task_id, reference)
-            yield done
+            yield image
     finally:
         window.close()
 
 
 class _Window:
-    """Downloads in flight, in order; tasks that name the same file share one while it is in the window."""
+    """Downloads in flight, in order; tasks with the same reference share one while it is in the window."""
 
     def __init__(self, project: StudioProject, side: int, workers: int) -> None:
         self.waiting: deque[tuple[int, str]] = deque()
@@ -100,21 +98,21 @@ class _Window:
 
     def ask(self, task_id: int, reference: str) -> None:
         if reference not in self._shared:
-            self._shared[reference] = self._pool.submit(_one, self._project, task_id, reference, self._side)
+            self._shared[reference] = self._pool.submit(_fetch, self._project, task_id, reference, self._side)
         self.waiting.append((task_id, reference))
 
     def take(self) -> FetchedImage:
         task_id, reference = self.waiting.popleft()
-        done = self._shared[reference].result()
+        image = self._shared[reference].result()
         if all(other != reference for _, other in self.waiting):
             del self._shared[reference]
-        return replace(done, task_id=task_id)
+        return replace(image, task_id=task_id)
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one(project: StudioProject, task_id: int, reference: str, side: int) -> FetchedImage:
+def _fetch(project: StudioProject, task_id: int, reference: str, side: int) -> FetchedImage:
     try:
         body = project.fetch(reference, task_id)
         size = measure(body)

@@ -46,9 +46,34 @@ class Control:
     """A control tag with the image that it is about.
 
     tag: the element. name, object_name: of control and image, as regions name them. data_key: see ``Labeling``.
+    conditional: Label Studio shows it for some images only (``visibleWhen`` of the tag or of a tag around it).
     """
 
     tag: Element
     name: str
     object_name: str
     data_key: str
+    conditional: bool = False
+
+    def __str__(self) -> str:
+        """Return how messages call the control tag."""
+        return f"<{self.tag.tag}> '{self.name}'"
+
+    def attribute(self, name: str) -> str:
+        """Return an attribute of the tag; empty where it is not set."""
+        return attribute(self.tag, name)
+
+    def is_set(self, name: str) -> bool:
+        """Tell whether an attribute of the tag is ``"true"``."""
+        return self.attribute(name).lower() == "true"
+
+
+def attribute(tag: Element, name: str) -> str:
+    """Return an attribute, empty where it is not set; Label Studio's interface ignores the case of its name."""
+    lowered = name.lower()
+    return next((value for key, value in tag.attrib.items() if key.lower() == lowered), "")
+
+
+def tags(root: Element, name: str) -> list[Element]:
+    """Return the tags of that name (lower case) in and below ``root``; Label Studio ignores the case of tag names."""
+    return [tag for tag in root.iter() if isinstance(tag.tag, str) and tag.tag.lower() == name]

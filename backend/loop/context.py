@@ -1,28 +1,33 @@
-"""What a job works with: settings, store, queue, and a project's Label Studio, configuration and files."""
+"""What a worker works with: per process the settings, store and queue; per project its handles and configuration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from urllib.parse import urlsplit
 
 from backend.addresses import AllowedAddresses
 from backend.config import ProjectConfig, Settings
-from backend.errors import Superseded
-from backend.labeling.choices import LabelSpec, read_label_config
+from backend.labeling.base import Labeling
+from backend.labeling.project import check_config, labeling_of
+from backend.loop.timetable import Timetable
 from backend.project_files import Files
 from backend.queueing.meters import STUDIO_METER, Meters
 from backend.queueing.queues import Queueing
-from backend.store import ProjectRow, Store
+from backend.store import ProjectRow, ProjectStore, Store
 from backend.studio.project import LabelStudio, StudioProject
 from backend.studio.types import NamedToken
 
 
 @dataclass(frozen=True)
 class Context:
-    """One per process; opens its own connections."""
+    """One per process, which opens its own connections.
+
+    timetable: when this process last did what is due now and then.
+    """
 
     settings: Settings
     store: Store
     queueing: Queueing
+    timetable: Timetable = field(default_factory=Timetable)
 
 
 @cache
@@ -32,56 +37,46 @@ def context() -> Context:
     return Context(settings, Store(settings.database, settings.data_dir), Queueing.from_settings(settings))
 
 
-class Work:
-    """One project, as a step sees it."""
+@dataclass(frozen=True)
+class OpenProject:
+    """One project as it was when it was opened. The step table hands each step the parts that it uses."""
 
-    def __init__(self, context: Context, project: ProjectRow) -> None:
-        """Read the project's configuration and labels.
+    row: ProjectRow
+    store: ProjectStore
+    studio: StudioProject
+    files: Files
+    config: ProjectConfig
+    labeling: Labeling
+    device: str
 
-        Raises:
-            ProjectError: the label configuration cannot be worked on.
-            ConfigError: the extra params cannot.
-        """
-        self.context = context
-        self.store = context.store
-        self.key = project.id
-        self.project_store = context.store.of(project.id)
-        self._read(project)
 
-    def reload(self) -> None:
-        """Read the project's row again after it has changed; errors as at the beginning."""
-        project = self.store.projects.get(self.key)
-        if project is None:
-            raise Superseded(f"project {self.key} is not in the store any more")
-        self._read(project)
+def open_project(context: Context, project_id: int) -> OpenProject:
+    """Open a project by our id.
 
-    def _read(self, project: ProjectRow) -> None:
-        self.project = project
-        self.config = ProjectConfig.from_extra_params(project.extra_params)
-        self.spec: LabelSpec = read_label_config(project.label_config)
-
-    @property
-    def studio(self) -> StudioProject:
-        """The project in Label Studio."""
-        return studio_of(self.context, self.project)
-
-    @property
-    def files(self) -> Files:
-        """The project's files."""
-        return Files.of(self.context.settings.data_dir, self.key)
-
-    @property
-    def side(self) -> int:
-        """The side of the bank's images in pixels."""
-        if self.project.image_side is None:
-            raise Superseded(f"project {self.key} has no image bank any more")
-        return self.project.image_side
+    Raises:
+        Superseded: it is not in the store any more.
+        ProjectError: its label configuration cannot be worked on.
+        ConfigError: its extra params cannot, or do not fit its labels.
+    """
+    store = context.store.of(project_id)
+    row = store.row()
+    config, labeling = ProjectConfig.from_extra_params(row.extra_params), labeling_of(row)
+    check_config(config, labeling)
+    return OpenProject(
+        row=row,
+        store=store,
+        studio=studio_of(context, row),
+        files=Files.of(context.settings.data_dir, project_id),
+        config=config,
+        labeling=labeling,
+        device=context.settings.device,
+    )
 
 
 def studio_of(context: Context, project: ProjectRow) -> StudioProject:
     """Return the handle of a project in its Label Studio; connections are shared by server and token.
 
-    LABEL_STUDIO_URL wins over where the project was connected from, so that setting it mends what is connected already.
+    LABEL_STUDIO_URL wins over where the project was connected from, so that setting it repairs existing connections.
     """
     key = context.settings.label_studio_api_key if _may_have_key(context.settings, project) else None
     token = context.store.projects.token(project)
@@ -92,7 +87,7 @@ def studio_of(context: Context, project: ProjectRow) -> StudioProject:
 
 
 def withheld_key(context: Context, project: ProjectRow) -> str:
-    """Say that LABEL_STUDIO_API_KEY was not tried, where it was not."""
+    """Return a sentence that says that LABEL_STUDIO_API_KEY was not tried, or an empty text where it was."""
     if context.settings.label_studio_api_key is None or _may_have_key(context.settings, project):
         return ""
     return f" LABEL_STUDIO_API_KEY was not sent to {project.server}: set LABEL_STUDIO_URL to that address as well."
@@ -101,7 +96,7 @@ def withheld_key(context: Context, project: ProjectRow) -> str:
 def _may_have_key(settings: Settings, project: ProjectRow) -> bool:
     """Tell whether the operator's own key may be sent to a project's server.
 
-    Anyone who reaches ``/setup`` can name a server there; only the one that the operator has named, or one on this
+    Anyone who reaches ``/setup`` can name a server there; only the server that the operator has named, or one on this
     machine, gets the key.
     """
     if settings.label_studio_url is not None:
@@ -113,7 +108,6 @@ def _may_have_key(settings: Settings, project: ProjectRow) -> bool:
 def _label_studio(
     server: str, token: str | None, api_key: str | None, allowed: AllowedAddresses, meters: Meters
 ) -> LabelStudio:
-    named = (("the token that Label Studio sent to /setup", token), ("LABEL_STUDIO_API_KEY", api_key))
-    return LabelStudio(
-        server, [NamedToken(name, value) for name, value in named if value], allowed, partial(meters.note, STUDIO_METER)
-    )
+    tokens = (("the token that Label Studio sent to /setup", token), ("LABEL_STUDIO_API_KEY", api_key))
+    named = [NamedToken(name, value) for name, value in tokens if value]
+    return LabelStudio(server, named, allowed, partial(meters.note, STUDIO_METER))

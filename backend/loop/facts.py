@@ -1,17 +1,20 @@
-"""What is known of a project at one moment; all that a decision may rest on."""
+"""The inputs of ``decide.next_step``: what is known of a project at one moment."""
 
-import hashlib
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from backend.config import ProjectConfig
-from backend.store import JobState, ProjectRow, RoundRow, RoundState, Store
+from backend.loop.keys import configured_side, pretext_key, split_key
+from backend.project_files import Files
+from backend.store import JobState, ProjectRow, ProjectStore, RoundRow, RoundState
 from backend.store.jobs import is_alive, is_waiting
 from backend.store.rounds import AskCounts
 from backend.store.task_counts import TaskCounts
+from model.data.bank import ImageBank
+from model.errors import BankError
 
-UNCERTAINTY = "Uncertainty sampling"
+UNCERTAINTY_SAMPLING = "Uncertainty sampling"  # Label Studio's name
 OUTGROWN = 1.5  # a pool so many times larger than the one the pretext model saw deserves a new model
 
 
@@ -20,21 +23,37 @@ class JobKind(StrEnum):
 
     SYNC = "sync"
     PRETEXT = "pretext"
-    SPLIT = "split"  # of a large pool; a small one is split on the way
+    SPLIT = "split"  # of a large pool; a small one is split inside ``advance``
     RETRAIN = "retrain"
     RECORD = "record"
-    FINAL = "final"
+    AUTOLABEL = "autolabel"
     EXPORT = "export"
+
+
+class StaleReason(StrEnum):
+    """Why losses or batches have to be forgotten."""
+
+    IMAGE_SIZE = "another image size is configured"
+    PRETEXT = "another pretext task, network, recipe or seed is configured"
+    SPLIT = "another order or number of batches is configured"
+    OUTGROWN = "the pool is much larger than the one the pretext model was trained on"
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What Label Studio said when it was last asked."""
+    """What Label Studio said when it was last asked.
+
+    tasks: how many it has. unread: more tasks have changed than were read so far. count_differs: all changes are read,
+    and the store still has another number of tasks: some were deleted, or missed. training_requested: it was, before
+    the answers were read: all that were given by then are in the store.
+    """
 
     model_version: str | None = None
     sampling: str | None = None
-    unsynced: bool = False  # more tasks have changed than were read so far
-    training_requested: bool = False  # it was before the answers were read: all that were given by then are here
+    tasks: int = 0
+    unread: bool = False
+    count_differs: bool = False
+    training_requested: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,22 +62,29 @@ class Facts:
 
     tasks: TaskCounts = field(default_factory=TaskCounts)
     asks: AskCounts = field(default_factory=AskCounts)
+    maintenance_due: bool = False  # webhook, tab and connection have to be looked at
     asked: int = 0  # queue size of the current round
+    live_round: int | None = None  # number of the newest round that was served
+    finished: bool = False  # all batches are asked, or every image is answered and learned from
     planned: bool = False  # the current round is planned, not yet served
-    live: bool = False  # the current round is served, and not trained on yet
+    collecting: bool = False  # the current round is served, and not trained on yet
     served: bool = False  # the current round is served, trained on or not
     version_right: bool = True
     sampling_right: bool = True
     superseded: int = 0  # rounds whose predictions may go
     extendable: bool = False  # there are images that the current round does not ask
-    unsynced: bool = False
+    studio_tasks: int = 0  # that Label Studio has
+    unread: bool = False
+    count_differs: bool = False
+    bank_lost: bool = False  # images that the store takes for fetched are not in the bank
     pretext_current: bool = False  # losses belong to the present configuration
-    stale: bool = False  # losses or batches have to be forgotten first
+    stale: StaleReason | None = None  # losses or batches have to be forgotten first
+    to_split: int = 0  # images that a split would go through
     split_images: int = 0  # images with a batch
     split_current: bool = False  # batches belong to the present configuration, and to a split that was finished
     training_requested: bool = False
-    final_ordered: bool = False  # predictions for all that nobody labels are to be written
-    unexported: bool = False  # the newest model lies there for us alone
+    autolabel_ordered: bool = False  # predictions for all that nobody labels are to be written
+    unexported: bool = False  # the newest model is not written for other programs yet
     running: frozenset[JobKind] = frozenset()  # or queued
     resting: frozenset[JobKind] = frozenset()  # failed, and waiting for the next try
 
@@ -68,73 +94,91 @@ class Facts:
         return self.running | self.resting
 
 
-def gather(store: Store, project: ProjectRow, config: ProjectConfig, seen: Observation) -> Facts:
-    """Read the facts of ``project`` from the store and from what Label Studio said."""
-    now = time.time()
-    tasks, split_current = store.of(project.id).tasks.counts(now), project.split_key == split_key(config)
-    if not split_current:  # the batches are not whole yet, and the first queue comes before what Label Studio is told
-        tasks = replace(tasks, unrecorded=0)
-    current = store.of(project.id).rounds.current()
-    asks = store.of(project.id).rounds.counts(current.number) if current else AskCounts()
-    live = current is not None and current.state == RoundState.LIVE
-    pretext_current = project.pretext_key == pretext_key(config, project.image_side)
-    newest, order = store.of(project.id).rounds.newest_model(), store.of(project.id).autolabel.get()
-    jobs = store.of(project.id).jobs.all()
+def gather(
+    store: ProjectStore,
+    files: Files,
+    config: ProjectConfig,
+    observed: Observation | None = None,
+    *,
+    maintenance_due: bool = False,
+) -> Facts:
+    """Read the facts of a project from the store, and take over what Label Studio said; None: it was not asked."""
+    now, row = time.time(), store.row()
+    seen = observed or Observation()
+    tasks = store.tasks.counts(now)
+    current = store.rounds.current()
+    asks = store.rounds.counts(current.number) if current else AskCounts()
+    newest, order = store.rounds.newest_model(), store.autolabel.get()
+    split_current = row.split_key == split_key(config)
+    pretext_current = row.pretext_key == pretext_key(config, row.image_side)
+    jobs = store.jobs.all()
     return Facts(
         tasks=tasks,
         asks=asks,
+        maintenance_due=maintenance_due,
         asked=current.asked if current else 0,
+        live_round=_live_round(current),
+        finished=current is not None and _is_finished(current, config, tasks),
         planned=current is not None and current.state == RoundState.PLANNED,
-        live=live,
+        collecting=current is not None and current.state == RoundState.LIVE,
         served=current is not None and current.live_at is not None,
-        version_right=current is not None and seen.model_version == current.model_version,
-        sampling_right=seen.sampling == UNCERTAINTY,
-        superseded=len(store.of(project.id).rounds.to_clean()),
+        version_right=observed is None or (current is not None and seen.model_version == current.model_version),
+        sampling_right=observed is None or seen.sampling == UNCERTAINTY_SAMPLING,
+        superseded=len(store.rounds.to_clean()),
         extendable=split_current and tasks.askable > asks.waiting + asks.reserve,
-        unsynced=seen.unsynced,
+        studio_tasks=seen.tasks,
+        unread=seen.unread,
+        count_differs=seen.count_differs,
+        bank_lost=_is_bank_lost(store, files, row),
         pretext_current=pretext_current,
-        stale=_is_stale(project, config, tasks, current, asks, pretext_current),
+        stale=_stale_reason(row, config, tasks, current, asks, pretext_current),
         split_current=split_current,
+        # Until a split is whole, one image more or less shifts the ranks, and so the batches, of nearly all.
+        to_split=tasks.ok if row.split_key is None else tasks.unsplit,
         split_images=tasks.ok - tasks.unscored - tasks.unsplit,
-        training_requested=seen.training_requested and project.training_requested,
-        final_ordered=order is not None and order.written_at is None,
+        training_requested=row.training_requested and (observed is None or seen.training_requested),
+        autolabel_ordered=order is not None and order.written_at is None,
         unexported=newest is not None and not newest.exported,
         running=frozenset(JobKind(job.kind) for job in jobs if is_alive(job, now)),
         resting=frozenset(JobKind(job.kind) for job in jobs if job.state == JobState.FAILED and is_waiting(job, now)),
     )
 
 
-def pretext_key(config: ProjectConfig, side: int | None) -> str:
-    """Name the settings that pretext losses depend on."""
-    parts = (config.pretext, config.network, config.recipe, config.seed, side)
-    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
+def _live_round(current: RoundRow | None) -> int | None:
+    if current is None:
+        return None
+    newest = current.number if current.live_at is not None else current.number - 1  # a round is served before the next
+    return newest if newest >= 0 else None
 
 
-def split_key(config: ProjectConfig) -> str:
-    """Name the settings that the batches depend on."""
-    return f"{config.batch_order}/{config.rounds}"
+def _is_finished(current: RoundRow, config: ProjectConfig, tasks: TaskCounts) -> bool:
+    return current.number >= config.rounds or (current.state == RoundState.CLOSED and tasks.available == 0)
 
 
-def _is_stale(
-    project: ProjectRow,
+def _is_bank_lost(store: ProjectStore, files: Files, row: ProjectRow) -> bool:
+    expected = store.tasks.pool_size() if row.image_side is not None else 0
+    if row.image_side is None or not expected:
+        return False
+    try:
+        return len(ImageBank.open(files.bank(row.image_side))) < expected
+    except BankError:
+        return True
+
+
+def _stale_reason(
+    row: ProjectRow,
     config: ProjectConfig,
     tasks: TaskCounts,
     current: RoundRow | None,
     asks: AskCounts,
     pretext_current: bool,
-) -> bool:
-    if wanted_side(config) not in (None, project.image_side) and project.image_side is not None:
-        return True
-    if project.pretext_key is not None and not pretext_current:
-        return True
-    if project.split_key is not None and project.split_key != split_key(config):
-        return True
+) -> StaleReason | None:
+    if row.image_side is not None and configured_side(config) not in (None, row.image_side):
+        return StaleReason.IMAGE_SIZE
+    if row.pretext_key is not None and not pretext_current:
+        return StaleReason.PRETEXT
+    if row.split_key is not None and row.split_key != split_key(config):
+        return StaleReason.SPLIT
     untouched = current is None or (current.number == 0 and asks.answered == 0)
-    return (
-        pretext_current and untouched and tasks.ok > max(OUTGROWN * project.pretext_images, project.pretext_images + 1)
-    )
-
-
-def wanted_side(config: ProjectConfig) -> int | None:
-    """Give the configured side of the bank's images in pixels, or None if it follows from the images."""
-    return config.image_size if isinstance(config.image_size, int) else None
+    outgrown = tasks.ok > max(OUTGROWN * row.pretext_images, row.pretext_images + 1)
+    return StaleReason.OUTGROWN if pretext_current and untouched and outgrown else None

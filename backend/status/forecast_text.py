@@ -6,7 +6,7 @@ from typing import Literal
 
 from backend.status.query_error_rate import ErrorRateDifference
 from backend.store import RoundRow
-from model.evaluation.forecast import MIN_HOLDOUT, SURE, GainForecast, RoundResult, forecast
+from model.evaluation.forecast import MIN_HOLDOUT, SURE, GainForecast, RoundResult, forecast_gain
 
 FEW_RANDOM = 10  # random images below which their share is no number to show: one more would move it by ten points
 ENOUGH_RANDOM = 50  # random images after which "still no sign" deserves a warning
@@ -39,7 +39,7 @@ class NextRound:
 
 def forecast_of(rounds: Iterable[RoundRow], labels: int) -> GainForecast | None:
     """Give what ``labels`` more labels would add to the newest model; None while nothing can be said."""
-    return forecast([_measured(row) for row in rounds if row.has_model], labels)
+    return forecast_gain([_measured(row) for row in rounds if row.has_model], labels)
 
 
 def what_comes(found: GainForecast, ahead: NextRound) -> str:
@@ -59,11 +59,11 @@ def what_comes(found: GainForecast, ahead: NextRound) -> str:
     return f"{adds} {ends[found.advice]}"
 
 
-def how_good(correct: int, size: int, interval: tuple[float, float]) -> str:
-    """Write an accuracy on ``size`` > 0 random images: a share with its interval, or counts while they are few."""
+def how_good(quality: float, size: int, interval: tuple[float, float]) -> str:
+    """Return a sum of qualities on ``size`` > 0 random images as text: the mean with its interval, or counts of few."""
     if size < FEW_RANDOM:
-        return f"{correct} of {size} right, too few to say"
-    return f"{correct / size:.0%} ({interval[0]:.0%} to {interval[1]:.0%})"
+        return f"{quality:g} of {size} right, too few to say"
+    return f"{quality / size:.0%} ({interval[0]:.0%} to {interval[1]:.0%})"
 
 
 def query_verdict(found: ErrorRateDifference | None) -> Verdict:
@@ -82,9 +82,10 @@ def _measured(row: RoundRow) -> RoundResult:
     return RoundResult(
         labels=row.labels or 0,
         size=row.holdout_size or 0,
-        correct=row.holdout_correct or 0,
-        gained=row.holdout_gained,
-        lost=row.holdout_lost,
+        quality=row.holdout_quality or 0.0,
+        squares=row.holdout_squares or 0.0,
+        change=row.holdout_change,
+        change_squares=row.holdout_change_squares,
         agreement=row.agreement,
     )
 

@@ -1,42 +1,46 @@
-"""What the answers say about the model and about the queue, with its uncertainty."""
+"""How wrong models were about the images that they asked and about random ones, with the uncertainty."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 
 from backend.store import AskRole
-from backend.store.dashboard_queries import Asked
-from model.evaluation.metrics import wilson_interval
+from backend.store.dashboard_queries import AskedQuality
+from model.evaluation.metrics import mean_interval
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of images on which the model was wrong."""
+    """The mean error of a model on some images; an error is 1 - quality, so that it is 0 or 1 for one class an image.
 
-    wrong: int
+    wrong, squares: sums of the errors and of their squares.
+    """
+
+    wrong: float
     images: int
+    squares: float
 
     @property
     def share(self) -> float:
-        """The share, 0 to 1."""
+        """The mean error, 0 to 1."""
         return self.wrong / self.images
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95% Wilson interval of the share."""
-        return wilson_interval(self.wrong, self.images)
+        """The 95% interval of the mean error."""
+        return mean_interval(self.wrong, self.squares, self.images)
 
 
 @dataclass(frozen=True)
 class ErrorRateDifference:
-    """The model's errors on the images that it asked, and on random ones, both before it had seen the answers."""
+    """The mean errors on images that a model asked and on random ones, both before it had learned the answers."""
 
     asked: Rate
     random: Rate
 
     @property
     def difference(self) -> float:
-        """How much more often the model was wrong on asked images, -1 to 1."""
+        """How much larger the mean error is on asked images, -1 to 1."""
         return self.asked.share - self.random.share
 
     @property
@@ -48,25 +52,35 @@ class ErrorRateDifference:
         return self.difference - below, self.difference + above
 
 
-def error_rate_difference(rows: Iterable[Asked]) -> ErrorRateDifference | None:
-    """Compare the query with the holdout; None while either has no answered image with a guess.
+def error_rate_difference(rows: Iterable[AskedQuality]) -> ErrorRateDifference | None:
+    """Compare the query with the holdout; None while either has no answered image with a prediction.
 
     Reserve images were chosen like the query, and count as such.
     """
-    asked, random = [0, 0], [0, 0]
+    asked, random = Rate(0, 0, 0), Rate(0, 0, 0)
     for row in rows:
-        sums = random if row.role == AskRole.HOLDOUT else asked
-        sums[0] += row.wrong
-        sums[1] += row.predicted
-    if not (asked[1] and random[1]):
+        if row.role == AskRole.HOLDOUT:
+            random = _add(random, row)
+        else:
+            asked = _add(asked, row)
+    if not (asked.images and random.images):
         return None
-    return ErrorRateDifference(Rate(*asked), Rate(*random))
+    return ErrorRateDifference(asked, random)
 
 
-def error_rates_by_round(rows: Iterable[Asked]) -> dict[int, ErrorRateDifference]:
+def _add(rate: Rate, row: AskedQuality) -> Rate:
+    # The sum of (1 - q) squared is n - 2 sum(q) + sum(q squared).
+    return Rate(
+        rate.wrong + row.predicted - row.quality,
+        rate.images + row.predicted,
+        rate.squares + row.predicted - 2 * row.quality + row.squares,
+    )
+
+
+def error_rates_by_round(rows: Iterable[AskedQuality]) -> dict[int, ErrorRateDifference]:
     """Compare query and holdout round by round, where that is possible."""
-    by_round: dict[int, list[Asked]] = {}
+    by_round: dict[int, list[AskedQuality]] = {}
     for row in rows:
         by_round.setdefault(row.round, []).append(row)
-    found = {number: error_rate_difference(of_round) for number, of_round in by_round.items()}
-    return {number: value for number, value in found.items() if value is not None}
+    rates = {number: error_rate_difference(of_round) for number, of_round in by_round.items()}
+    return {number: value for number, value in rates.items() if value is not None}

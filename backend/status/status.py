@@ -6,9 +6,9 @@ from functools import cached_property
 
 from backend.config import ProjectConfig
 from backend.errors import ConfigError
-from backend.loop.decide import MIN_IMAGES
-from backend.loop.facts import JobKind
-from backend.project_files import full_disk
+from backend.loop.decide import MIN_IMAGES, Stage, stage
+from backend.loop.facts import Facts, JobKind, gather
+from backend.project_files import Files, full_disk
 from backend.status.forecast_text import NextRound, forecast_of, what_comes
 from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive
@@ -19,10 +19,10 @@ from model.evaluation.forecast import GainForecast
 NO_TASKS = "The project has no tasks yet: import images into it, and the work begins by itself."
 
 JOB_OF_STAGE = {
-    "syncing": JobKind.SYNC,
-    "pretext": JobKind.PRETEXT,
-    "recording": JobKind.RECORD,
-    "training": JobKind.RETRAIN,
+    Stage.SYNCING: JobKind.SYNC,
+    Stage.PRETEXT: JobKind.PRETEXT,
+    Stage.RECORDING: JobKind.RECORD,
+    Stage.TRAINING: JobKind.RETRAIN,
 }
 
 
@@ -37,6 +37,7 @@ class Status:
     asks: AskCounts
     task_ids: list[int]
     jobs: list[JobRow]
+    facts: Facts
     first_broken: str | None = None  # why the first of the quarantined images is there
     full_disk: str | None = None  # where nothing could be noted
 
@@ -109,7 +110,7 @@ class Status:
     @property
     def finished(self) -> bool:
         """Whether all batches are asked; rounds of what is left follow, unless it is also ``done``."""
-        return self.done or (self.current is not None and self.current.number >= self.config.rounds)
+        return self.facts.finished
 
     @cached_property
     def forecast(self) -> GainForecast | None:
@@ -131,23 +132,11 @@ class Status:
         return what_comes(self.forecast, self.next_round) if self.forecast else None
 
     @property
-    def stage(self) -> str:
-        """One of syncing, pretext, recording, labeling, training, finished, failed."""
-        running = self.running
-        if not running and self.error and self.error != NO_TASKS:
-            return "failed"
-        if JobKind.RETRAIN in running:
-            return "training"
-        if self.live is None:
-            return "pretext" if self._wants_pretext(running) else "syncing"
-        if self.live.number == 0 and (JobKind.RECORD in running or self.tasks.unrecorded):
-            return "recording"
-        return "finished" if self.finished else "labeling"
-
-    def _wants_pretext(self, running: dict[str, JobRow]) -> bool:
-        if JobKind.PRETEXT in running or self.rounds:
-            return True
-        return JobKind.SYNC not in running and self.tasks.new == 0 and self.tasks.ok > 0
+    def stage(self) -> Stage:
+        """What the project is doing, as the table of decisions has it, unless it stands still with an error."""
+        if not self.running and self.error and self.error != NO_TASKS:
+            return Stage.FAILED
+        return stage(self.facts)
 
     @property
     def working(self) -> JobRow | None:
@@ -182,6 +171,7 @@ def read_status(store: Store, project: ProjectRow) -> Status:
         asks=store.of(project.id).rounds.counts(live.number) if live else AskCounts(),
         task_ids=[ask.task_id for ask in store.of(project.id).rounds.queue(live.number)] if live else [],
         jobs=store.of(project.id).jobs.all(),
+        facts=gather(store.of(project.id), Files.of(store.data_dir, project.id), config),
         first_broken=next((reason for _, reason in store.of(project.id).tasks.broken(1)), None),
         full_disk=full_disk(store.data_dir),
     )

@@ -6,9 +6,11 @@ from backend.status.forecast_text import how_good, query_verdict
 from backend.status.query_error_rate import ErrorRateDifference, Rate, error_rate_difference
 from backend.status.status import Status
 from backend.store import RoundRow, RoundState, Store
-from backend.store.dashboard_queries import Asked
+from backend.store.dashboard_queries import AskedQuality
 from model.evaluation.forecast import GainForecast
-from model.evaluation.metrics import wilson_interval
+from model.evaluation.metrics import mean_interval
+
+SINGLE_LABEL = "single_label"
 
 CARD_VERDICTS = {
     "no better": "The queue is no better than random images so far.",
@@ -16,7 +18,7 @@ CARD_VERDICTS = {
 }
 
 
-def asked_in_full(status: Status, asked: list[Asked]) -> list[Asked]:
+def asked_in_full(status: Status, asked: list[AskedQuality]) -> list[AskedQuality]:
     """Keep what closed rounds have asked.
 
     The queue is served with the hardest images first, so that half a round looks harder than it is.
@@ -29,7 +31,7 @@ def read_error_rates(store: Store, status: Status) -> ErrorRateDifference | None
     """Compare the images that a model has asked with random ones; None before there are any."""
     if sum(row.state == RoundState.CLOSED for row in status.rounds) < 2:
         return None  # the first round is asked without a model
-    return error_rate_difference(asked_in_full(status, store.of(status.project.id).dashboard.asked()))
+    return error_rate_difference(asked_in_full(status, store.of(status.project.id).dashboard.asked_qualities()))
 
 
 def dashboard_url(status: Status, public_url: str | None = None) -> str | None:
@@ -89,7 +91,7 @@ def as_line(status: Status, hard: ErrorRateDifference | None = None, dashboard: 
     measured = [row for row in status.rounds if row.has_model and row.holdout_size]
     if measured:
         entry = _entry(measured[-1])
-        good = how_good(entry["holdout_correct"], entry["holdout_size"], entry["interval"])
+        good = how_good(measured[-1].holdout_quality or 0.0, entry["holdout_size"], entry["interval"])
         parts.append(f"accuracy on random images {good}, with {entry['labels']} labels to learn from")
     if status.done:
         parts.append("every image is answered, nothing is left to ask")
@@ -126,21 +128,29 @@ def _query(hard: ErrorRateDifference | None) -> dict[str, Any]:
     }
 
 
-def _rate(rate: Rate) -> dict[str, int]:
-    return {"wrong": rate.wrong, "images": rate.images}
+def _rate(rate: Rate) -> dict[str, float]:
+    return {"wrong": _number(rate.wrong), "images": rate.images}
 
 
 def _entry(row: RoundRow) -> dict[str, Any]:
-    size, correct = row.holdout_size or 0, row.holdout_correct or 0
-    low, high = wilson_interval(correct, size)
+    size, quality = row.holdout_size or 0, row.holdout_quality or 0.0
+    low, high = mean_interval(quality, row.holdout_squares or 0.0, size)
+    mean = round(quality / size, 4) if size else None
+    counted = row.problem == SINGLE_LABEL  # qualities of 0 and 1, whose sum is a number of images
     return {
         "round": row.number,
         "labels": row.labels,
         "model_version": row.model_version,
-        "holdout_accuracy": round(correct / size, 4) if size else None,
+        "quality": mean,
+        "holdout_accuracy": mean if counted else None,
         "holdout_size": size,
-        "holdout_correct": correct,
+        "holdout_correct": round(quality) if counted else None,
         "interval": [round(low, 4), round(high, 4)],
         "agreement": row.agreement,
         "seconds": {"retrain": 0.0, "score": 0.0, "ask": 0.0, **row.seconds},
     }
+
+
+def _number(value: float) -> float:
+    """Return a whole number as int, as JSON of counts has it, and others rounded."""
+    return int(value) if value == int(value) else round(value, 4)

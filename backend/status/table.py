@@ -10,7 +10,7 @@ from backend.status.forecast_text import FEW_RANDOM
 from backend.status.status import Status, read_status
 from backend.status.summary import advice_of
 from backend.store import Store
-from model.evaluation.metrics import wilson_interval
+from model.evaluation.metrics import mean_interval
 
 COLOURS = {"failed": "red", "training": "cyan", "pretext": "cyan", "syncing": "cyan", "finished": "green"}
 NARROW = ("stage", "answered", "labels", "accuracy", "advice")
@@ -93,8 +93,8 @@ def _accuracy(status: Status) -> str:
     measured = [row for row in status.rounds if row.has_model and row.holdout_size]
     if not measured:
         return "-"
-    size, correct = measured[-1].holdout_size or 1, measured[-1].holdout_correct or 0
+    size, quality = measured[-1].holdout_size or 1, measured[-1].holdout_quality or 0.0
     if size < FEW_RANDOM:
-        return f"{correct} of {size} right"
-    low, high = wilson_interval(correct, size)
-    return f"{correct / size:.0%} ({low:.0%} to {high:.0%})"
+        return f"{quality:g} of {size} right"
+    low, high = mean_interval(quality, measured[-1].holdout_squares or 0.0, size)
+    return f"{quality / size:.0%} ({low:.0%} to {high:.0%})"

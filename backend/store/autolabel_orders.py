@@ -1,4 +1,4 @@
-"""Orders to label the rest: the last one of each project."""
+"""Orders to write predictions for all unlabeled images: the last one of each project."""
 
 import time
 
@@ -9,10 +9,10 @@ from backend.store.tables import AutolabelOrderRow
 
 
 class AutolabelOrders(Repository):
-    """Queries over orders for final predictions."""
+    """Queries over one project's orders."""
 
     def order(self, *, number: int, confidence: float, temperature: float, images: int, errors: float) -> None:
-        """Order predictions of round ``number``'s model; takes the place of an earlier order."""
+        """Order predictions of round ``number``'s model; this replaces an earlier order."""
         with self._write() as session:
             session.merge(
                 AutolabelOrderRow(
@@ -28,17 +28,17 @@ class AutolabelOrders(Repository):
             )
 
     def get(self) -> AutolabelOrderRow | None:
-        """Give the last order, or None."""
+        """Return the last order, or None."""
         with self._read() as session:
             return session.get(AutolabelOrderRow, self.project_id)
 
     def drop(self) -> None:
-        """Forget the last order."""
+        """Delete the last order."""
         with self._write() as session:
             session.execute(delete(AutolabelOrderRow).where(AutolabelOrderRow.project_id == self.project_id))
 
     def written(self, ordered_at: float, images: int) -> None:
-        """Note that the order of that time is carried out: ``images`` have a prediction."""
+        """Note that the order of that time is done: ``images`` have a prediction."""
         with self._write() as session:
             session.execute(
                 update(AutolabelOrderRow)

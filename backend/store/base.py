@@ -1,4 +1,4 @@
-"""What the subjects of the store have in common."""
+"""The base class and helpers of all queries."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,33 +17,33 @@ IN_LIMIT = 500  # bound parameters in one IN (...): SQLite's oldest limit is 999
 class Repository:
     """Queries over one subject of one project; every public method is one transaction.
 
-    project_id: our own id of the project.
+    project_id: of this database, not Label Studio's.
     """
 
     def __init__(self, read: Transaction, write: Transaction, project_id: int) -> None:
-        """Take the ways to begin a transaction, and the project."""
+        """Take the functions that begin a transaction, and the project."""
         self.project_id = project_id
         self._read = read
         self._write = write
 
 
 def scatter(session: Session, query: Executable, lines: int, *arrays: NDArray[Any]) -> None:
-    """Put the rows of ``query`` into ``arrays``, ``lines`` at a time: the first column is the place, then their values.
+    """Write the rows of ``query`` into ``arrays``, ``lines`` at a time: the first column is the index, then the values.
 
-    No value is None; a float's may be, which is NaN.
+    Only a float may be None, which is NaN.
     """
-    # The connection's rows rather than the session's: those cost as much again.
+    # The connection's rows: those of the session take twice the time.
     for part in session.connection().execute(query.execution_options(yield_per=lines)).partitions():
-        index, *columns = zip(*part, strict=True)
-        places = np.array(index, np.int64)
+        first, *columns = zip(*part, strict=True)
+        indices = np.array(first, np.int64)
         for array, values in zip(arrays, columns, strict=True):
-            array[places] = np.array(values, array.dtype)
+            array[indices] = np.array(values, array.dtype)
 
 
 def unindexed(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
-    """Name ``column`` so that SQLite does not walk the whole pool by that column's index.
+    """Return ``column`` as an expression, which disables the index on it.
 
-    It has no statistics: an index that spares a sort looks better to it than one that finds the few rows meant, and of
-    two that look alike it takes the one that was made last.
+    SQLite has no statistics here: it prefers an index that saves a sort to one that finds the few rows meant, and of
+    two that look alike it takes the one that was created last. Either can read the whole pool.
     """
     return column.concat("") if isinstance(column.type, String) else column + 0

@@ -1,4 +1,4 @@
-"""What the dashboard and the metrics show beyond the loop's own needs. Reads only."""
+"""Reads for the dashboard, the exports and the metrics."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,44 +6,62 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import case, func, select
+from sqlalchemy import func, select
 
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT, Repository, scatter, unindexed
-from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, TaskRow
+from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, TaskRow, same_task
+from model.problems.base import Prediction, Target
 
-LINES = 2000  # read at once
-GIVEN = tuple(answer for answer in Answer if answer != Answer.NONE)  # by name: the index knows no "other than"
+LINES = 2000  # rows read at once
+GIVEN = tuple(answer for answer in Answer if answer != Answer.NONE)  # listed: an index does not serve "not equal"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What one round asked of one class and role, by the annotators' answers."""
+class AskedQuality:
+    """The answered images that one round asked in one role, and how good the predictions for them were.
+
+    images: with a target. predicted: of these, the images that had a prediction when they were asked. quality, squares:
+    sums over the predicted images of the predictions' qualities and of their squares.
+    """
 
     round: int
     role: AskRole
-    label: str
     images: int
-    predicted: int  # of these, how many a model had a guess about when they were asked
-    wrong: int  # and how many of those guesses the annotators did not share
+    predicted: int
+    quality: float
+    squares: float
+
+
+@dataclass(frozen=True)
+class AskedTarget:
+    """The number of images that one round asked in one role and that got one target."""
+
+    round: int
+    role: AskRole
+    target: Target
+    images: int
 
 
 @dataclass(frozen=True)
 class QueuedImage:
-    """An image that waits for its answer, in serving order, with what the model guessed when it was asked."""
+    """An image that waits for its answer, with the prediction of the model that asked for it.
+
+    random: it belongs to the holdout.
+    """
 
     task_id: int
     pool_index: int
-    label: str | None
+    prediction: Prediction | None
     confidence: float | None
     loss: float | None
     batch: int | None
-    random: bool = False  # it measures the model, and was drawn, not chosen
+    random: bool = False
 
 
 @dataclass(frozen=True)
 class ImageLine:
-    """An image of the pool with all that is known of it, as a line of a table."""
+    """An image of the pool, as a line of a table."""
 
     task_id: int
     image: str
@@ -51,12 +69,12 @@ class ImageLine:
     loss: float | None
     batch: int | None
     answer: Answer
-    label: str | None
+    target: Target | None
 
 
 @dataclass(frozen=True)
 class LossTable:
-    """Losses and batches of the living pool; every array (n,), by pool index."""
+    """Losses and batches of the images in the bank; every array (n,), by pool index."""
 
     pool_index: NDArray[np.int64]
     loss: NDArray[np.float32]  # NaN: none yet
@@ -65,53 +83,62 @@ class LossTable:
 
 @dataclass(frozen=True)
 class PoolAnswers:
-    """Who is in the pool and still without an answer; both (N,), by pool index.
+    """Tasks of the pool, and which are without an answer; both (N,), by pool index.
 
-    Images that wait to measure the model do not count as unlabeled: its guess is no answer to measure it by.
+    The holdout does not count as unlabeled: a prediction in place of its answer could not measure the model.
     """
 
-    task_id: NDArray[np.int64]  # -1: nobody
+    task_id: NDArray[np.int64]  # -1: no task
     unlabeled: NDArray[np.bool_]
 
 
 class DashboardQueries(Repository):
-    """Aggregates over one project."""
+    """Queries over one project for what people look at."""
 
-    def asked(self) -> list[Asked]:
-        """Count what was asked and labeled, and the model's errors about it at that time.
+    def asked_qualities(self) -> list[AskedQuality]:
+        """Return, by round and role, the answered images and the quality of the predictions for them.
 
-        A task that nobody got to in one round may be asked again in a later one: its answer belongs to that one alone.
+        Only the last ask of a task that was posted counts: the answer came while that round was served.
         """
+        groups = (AskRow.round, AskRow.role)
+        squares = func.sum(AskRow.quality * AskRow.quality)
+        query = self._asked(groups, func.count(), func.count(AskRow.quality), func.sum(AskRow.quality), squares)
+        with self._read() as session:
+            return [
+                AskedQuality(number, AskRole(role), images, predicted, quality or 0.0, squared or 0.0)
+                for number, role, images, predicted, quality, squared in session.execute(query)
+            ]
+
+    def asked_targets(self) -> list[AskedTarget]:
+        """Return, by round, role and target, the answered images; of a task's asks the same one counts."""
+        query = self._asked((AskRow.round, AskRow.role, TaskRow.target), func.count())
+        with self._read() as session:
+            return [
+                AskedTarget(number, AskRole(role), target, images)
+                for number, role, target, images in session.execute(query)
+            ]
+
+    def _asked(self, groups: Sequence[Any], *columns: Any) -> Any:
+        """Return the query over the last posted ask of each labeled task."""
+        posted = (AskRow.project_id == self.project_id, AskRow.state == AskState.POSTED)
         last = (
             select(AskRow.task_id, func.max(AskRow.round).label("round"))
-            .where(AskRow.project_id == self.project_id, AskRow.state == AskState.POSTED)
+            .where(*posted)
             .group_by(AskRow.task_id)
             .subquery()
         )
-        groups = (AskRow.round, AskRow.role, TaskRow.label)
-        wrong = func.sum(case((AskRow.label != TaskRow.label, 1), else_=0))
-        query = (
-            select(*groups, func.count(), func.count(AskRow.label), wrong)
+        return (
+            select(*groups, *columns)
             .select_from(AskRow)
             .join(last, (last.c.task_id == AskRow.task_id) & (last.c.round == AskRow.round))
-            .join(TaskRow, _same_task())
-            .where(
-                AskRow.project_id == self.project_id,
-                AskRow.state == AskState.POSTED,
-                TaskRow.answer == Answer.LABELED,
-                TaskRow.label.is_not(None),
-            )
+            .join(TaskRow, same_task())
+            .where(*posted, TaskRow.answer == Answer.LABELED, TaskRow.target.is_not(None))
             .group_by(*groups)
             .order_by(*groups)
         )
-        with self._read() as session:
-            return [
-                Asked(number, AskRole(role), label or "", images, predicted, int(wrong))
-                for number, role, label, images, predicted, wrong in session.execute(query)
-            ]
 
     def answers(self) -> dict[Answer, int]:
-        """Count the tasks that have an answer, by its kind; deleted tasks have none."""
+        """Return the number of tasks by kind of answer; deleted tasks have none."""
         query = (
             select(TaskRow.answer, func.count())
             .where(TaskRow.project_id == self.project_id, TaskRow.answer.in_(GIVEN))
@@ -121,11 +148,18 @@ class DashboardQueries(Repository):
             return {Answer(answer): images for answer, images in session.execute(query)}
 
     def queue(self, number: int, limit: int) -> list[QueuedImage]:
-        """List the first images of a round's queue, in serving order."""
-        columns = (TaskRow.task_id, TaskRow.pool_index, AskRow.label, AskRow.confidence, TaskRow.loss, TaskRow.batch)
+        """Return the first images of a round's queue, in serving order."""
+        columns = (
+            TaskRow.task_id,
+            TaskRow.pool_index,
+            AskRow.prediction,
+            AskRow.confidence,
+            TaskRow.loss,
+            TaskRow.batch,
+        )
         query = (
             select(*columns, AskRow.role)
-            .join(AskRow, _same_task())
+            .join(AskRow, same_task())
             .where(
                 AskRow.project_id == self.project_id,
                 AskRow.round == number,
@@ -139,13 +173,13 @@ class DashboardQueries(Repository):
         )
         with self._read() as session:
             return [
-                QueuedImage(task_id, index, label, confidence, loss, batch, role == AskRole.HOLDOUT)
-                for task_id, index, label, confidence, loss, batch, role in session.execute(query)
+                QueuedImage(task_id, index, prediction, confidence, loss, batch, role == AskRole.HOLDOUT)
+                for task_id, index, prediction, confidence, loss, batch, role in session.execute(query)
                 if index is not None
             ]
 
     def losses(self, step: int = 1) -> LossTable:
-        """Give loss and batch of every image in the bank, or of every ``step``-th."""
+        """Return loss and batch of every image in the bank, or of every ``step``-th."""
         query = (
             select(TaskRow.pool_index, TaskRow.loss, TaskRow.batch)
             .where(
@@ -163,17 +197,17 @@ class DashboardQueries(Repository):
         )
 
     def pool(self, size: int) -> PoolAnswers:
-        """Give the first ``size`` indices of the pool, without holding its rows in memory."""
-        found = PoolAnswers(np.full(size, -1, np.int64), np.zeros(size, np.bool_))
+        """Return the first ``size`` indices of the pool, without holding its database rows in memory."""
+        pool = PoolAnswers(np.full(size, -1, np.int64), np.zeros(size, np.bool_))
         query = select(TaskRow.pool_index, TaskRow.task_id, (TaskRow.answer == Answer.NONE) & ~TaskRow.holdout).where(
             TaskRow.project_id == self.project_id, TaskRow.state == ImageState.OK, TaskRow.pool_index < size
         )
         with self._read() as session:
-            scatter(session, query, LINES, found.task_id, found.unlabeled)
-        return found
+            scatter(session, query, LINES, pool.task_id, pool.unlabeled)
+        return pool
 
     def lines(self) -> Iterator[ImageLine]:
-        """Yield the images of the pool by task id, some at a time, so that memory does not grow with their number."""
+        """Yield the images of the pool by task id; they are read ``LINES`` at a time, so that memory does not grow."""
         last: int | None = -1
         while last is not None:
             part = self._lines_after(last)
@@ -183,7 +217,7 @@ class DashboardQueries(Repository):
     def _lines_after(self, task_id: int) -> list[ImageLine]:
         columns = (TaskRow.task_id, TaskRow.image, TaskRow.pool_index, TaskRow.loss, TaskRow.batch, TaskRow.answer)
         query = (
-            select(*columns, TaskRow.label)
+            select(*columns, TaskRow.target)
             .where(
                 TaskRow.project_id == self.project_id,
                 TaskRow.task_id > task_id,
@@ -195,30 +229,30 @@ class DashboardQueries(Repository):
         )
         with self._read() as session:
             return [
-                ImageLine(task, image or "", index, loss, batch, Answer(answer), label)
-                for task, image, index, loss, batch, answer, label in session.execute(query)
+                ImageLine(task, image or "", index, loss, batch, Answer(answer), target)
+                for task, image, index, loss, batch, answer, target in session.execute(query)
                 if index is not None
             ]
 
     def labeled(self) -> NDArray[np.int64]:
-        """Give the pool indices (n,) of all labeled images, rising."""
+        """Return the pool indices (n,) of all labeled images, ascending."""
         with self._read() as session:
             rows = session.scalars(
                 _labeled(self.project_id, TaskRow.pool_index).order_by(unindexed(TaskRow.pool_index))
             ).all()
         return np.array(rows, np.int64)
 
-    def holdout(self) -> list[tuple[int, str]]:
-        """List (pool_index, label) of the labeled holdout."""
-        query = _labeled(self.project_id, TaskRow.pool_index, TaskRow.label).where(
-            TaskRow.holdout, TaskRow.label.is_not(None)
+    def holdout(self) -> list[tuple[int, Target]]:
+        """Return (pool_index, target) of the labeled holdout, by pool index."""
+        query = _labeled(self.project_id, TaskRow.pool_index, TaskRow.target).where(
+            TaskRow.holdout, TaskRow.target.is_not(None)
         )
         with self._read() as session:
-            return [(index, label) for index, label in session.execute(query.order_by(unindexed(TaskRow.pool_index)))]
+            return [(index, target) for index, target in session.execute(query.order_by(unindexed(TaskRow.pool_index)))]
 
     def task_ids(self, pool_indices: Sequence[int]) -> dict[int, int]:
-        """Give the task id by pool index, for those that have one."""
-        found: dict[int, int] = {}
+        """Return the task id by pool index, for those that have one."""
+        task_ids: dict[int, int] = {}
         with self._read() as session:
             for part in chunks(pool_indices, IN_LIMIT):
                 rows = session.execute(
@@ -228,8 +262,8 @@ class DashboardQueries(Repository):
                         TaskRow.state == ImageState.OK,
                     )
                 )
-                found.update({index: task_id for index, task_id in rows if index is not None})
-        return found
+                task_ids.update({index: task_id for index, task_id in rows if index is not None})
+        return task_ids
 
 
 def _labeled(project_id: int, *columns: Any) -> Any:
@@ -239,7 +273,3 @@ def _labeled(project_id: int, *columns: Any) -> Any:
         unindexed(TaskRow.state) == ImageState.OK,
         unindexed(TaskRow.pool_index).is_not(None),
     )
-
-
-def _same_task() -> Any:
-    return (TaskRow.project_id == AskRow.project_id) & (TaskRow.task_id == AskRow.task_id)

@@ -1,4 +1,4 @@
-"""Opening the database, its schema, and the transaction that everything runs in."""
+"""Opening the database, and its transactions."""
 
 import fcntl
 import logging
@@ -31,12 +31,12 @@ BEGIN = "pt4al_begin"  # execution option: how SQLite begins the transaction
 
 
 class Cipher:
-    """Encrypts tokens at rest, with a key that lies beside the data and is readable by us only."""
+    """Encrypts stored tokens with a key in the data folder that only this user may read."""
 
     def __init__(self, key_file: Path) -> None:
-        """Read the key, making one on the first start. Of several processes, one at a time may do so.
+        """Read the key, or create one on the first start; one process at a time may do so.
 
-        One that cannot be read is set aside: what it encrypted is asked for anew, as when it is lost.
+        A damaged key is renamed and replaced. What it encrypted is lost, and has to be set up again.
         """
         try:
             self._fernet = Fernet(key_file.read_bytes())
@@ -51,11 +51,11 @@ class Cipher:
             self._fernet = Fernet(key)
 
     def encrypt(self, text: str) -> str:
-        """Give the text in encrypted form."""
+        """Return the text in encrypted form."""
         return self._fernet.encrypt(text.encode()).decode()
 
     def decrypt(self, text: str) -> str | None:
-        """Give the clear text, or None if the key has changed since."""
+        """Return the clear text, or None if the key has changed since."""
         try:
             return self._fernet.decrypt(text.encode()).decode()
         except InvalidToken:
@@ -86,7 +86,7 @@ class Store:
         self._of: dict[int, ProjectStore] = {}
 
     def of(self, project_id: int) -> "ProjectStore":
-        """Return the part of the store that belongs to the project with our id ``project_id``."""
+        """Return the part of the store that belongs to a project, by its id in this database."""
         return self._of.setdefault(project_id, ProjectStore(self, project_id))
 
     def release_worker(self, worker: str) -> int:
@@ -149,6 +149,18 @@ class ProjectStore:
         """Set columns of the project's row."""
         self._projects.set(self.project_id, **values)
 
+    def read_to(self, cursor: str | None, row: ProjectRow) -> bool:
+        """Move the cursor up to which tasks were read; return False if the labels are others than those of ``row``."""
+        return self._projects.read_to(self.project_id, cursor, row.label_config, row.extra_params.get("control"))
+
+    def deactivate_replaced(self) -> None:
+        """Deactivate what the project has taken the place of, once Label Studio has confirmed it."""
+        self._projects.deactivate_replaced(self.project_id)
+
+    def webhook_secret(self) -> str | None:
+        """Return the secret that Label Studio's webhook has to send, in clear."""
+        return self._projects.webhook_secret(self.row())
+
 
 @contextmanager
 def _translated() -> Iterator[None]:
@@ -165,12 +177,15 @@ def _prepare(engine: Engine) -> None:
     try:
         with engine.connect().execution_options(**{BEGIN: "BEGIN IMMEDIATE"}) as connection, connection.begin():
             bring_up_to_date(connection)
-    except DBAPIError as error:
-        raise ConfigError(f"DATABASE_URL: the database cannot be opened ({error.orig})") from None
+    except Exception as error:
+        engine.dispose()  # the caller gets no store that it could close
+        if isinstance(error, DBAPIError):
+            raise ConfigError(f"DATABASE_URL: the database cannot be opened ({error.orig})") from None
+        raise
 
 
 def open_engine(url: str) -> Engine:
-    """Give the engine for ``url``; nothing is asked of the database yet.
+    """Return the engine for ``url``; no connection is opened yet.
 
     Raises:
         ConfigError: SQLAlchemy does not know such a database, or has no driver for it.

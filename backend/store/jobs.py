@@ -1,4 +1,4 @@
-"""Long jobs: who works on what, whether he still lives, and when a failed one is tried again."""
+"""Job leases: owner, heartbeat, retry time."""
 
 import secrets
 import time
@@ -10,19 +10,19 @@ from sqlalchemy.orm import Session
 from backend.store.base import Repository
 from backend.store.tables import JobRow, JobState
 
-HEARTBEAT_S = 2.0  # how often a running job says that it lives
-DEAD_AFTER_S = 20.0  # a running job that has been silent for so long is dead
-QUEUE_GRACE_S = 5.0  # between claiming a job and finding it in Redis
+HEARTBEAT_S = 2.0  # between two heartbeats of a running job
+DEAD_AFTER_S = 20.0  # a running job without a heartbeat for so long is dead
+QUEUE_GRACE_S = 5.0  # from claiming a job until it must be in Redis
 FIRST_RETRY_S = 5.0
 LAST_RETRY_S = 300.0
-OUTAGE_RETRY_S = 20.0  # the longest wait where the cause is a server that will come back
+OUTAGE_RETRY_S = 20.0  # the longest wait where the cause is a server that is expected to come back
 
 
 class Jobs(Repository):
     """Queries over jobs; a project has at most one of a kind."""
 
     def start(self, kind: str) -> str | None:
-        """Claim the right to queue a job; give its token, or None if one lives or a failed one has to wait."""
+        """Claim the right to queue a job; return its token, or None if one is alive or a failed one has to wait."""
         now = time.time()
         with self._write() as session:
             row = session.get(JobRow, (self.project_id, kind))
@@ -38,7 +38,7 @@ class Jobs(Repository):
             return token
 
     def take(self, kind: str, token: str, worker: str) -> bool:
-        """Begin a queued job; False if another attempt has taken its place or begun it."""
+        """Begin a queued job; return False if another attempt has replaced it or begun it."""
         with self._write() as session:
             result = session.execute(
                 update(JobRow)
@@ -53,7 +53,7 @@ class Jobs(Repository):
             return bool(result.rowcount)  # type: ignore[attr-defined]
 
     def beat(self, kind: str, token: str, progress: float) -> bool:
-        """Say that the job lives; False if it is no longer the one that may go on."""
+        """Write a heartbeat; return False if this attempt may no longer go on."""
         now = time.time()
         pace = {
             "paced_at": func.coalesce(JobRow.paced_at, now),
@@ -68,14 +68,14 @@ class Jobs(Repository):
             return bool(result.rowcount)  # type: ignore[attr-defined]
 
     def finish(self, kind: str, token: str) -> None:
-        """Take a finished job off the books."""
+        """Delete a finished job."""
         with self._write() as session:
             row = session.get(JobRow, (self.project_id, kind))
             if row is not None and row.token == token:
                 session.delete(row)
 
     def fail(self, kind: str, token: str, error: str, longest_s: float = LAST_RETRY_S) -> float | None:
-        """Note a failure; give the seconds until the next try, or None if the job is not ours any more.
+        """Note a failure; return the seconds until the next try, or None if another attempt has replaced this one.
 
         They double with each failure, up to ``longest_s``.
         """
@@ -89,7 +89,7 @@ class Jobs(Repository):
             return wait
 
     def drop_lost(self, is_queued: Callable[[str], bool]) -> int:
-        """Drop queued jobs that Redis does not know (any more), so that they can be started again; give how many."""
+        """Drop queued jobs that Redis does not have (any more), so that they can be started again; return how many."""
         now = time.time()
         lost = [
             row
@@ -101,7 +101,7 @@ class Jobs(Repository):
         return len(lost)
 
     def forget_failed(self, kinds: Collection[str]) -> None:
-        """Drop failed jobs of these kinds: nobody is to be told of a failure that does not matter any more."""
+        """Drop failed jobs of these kinds: a failure of a job that nothing needs is not shown."""
         for row in self.all():
             if row.state == JobState.FAILED and row.kind in kinds:
                 self.finish(row.kind, row.token)
@@ -114,7 +114,7 @@ class Jobs(Repository):
             )
 
     def all(self) -> list[JobRow]:
-        """List a project's jobs."""
+        """Return the project's jobs by kind."""
         with self._read() as session:
             return list(
                 session.scalars(select(JobRow).where(JobRow.project_id == self.project_id).order_by(JobRow.kind))
@@ -122,7 +122,7 @@ class Jobs(Repository):
 
 
 def release_worker(session: Session, worker: str) -> int:
-    """Have the running jobs of a worker look dead, so that others take them up; return how many there were."""
+    """Mark the running jobs of a worker as dead, so that others start them again; return how many there were."""
     result = session.execute(
         update(JobRow).where(JobRow.worker == worker, JobRow.state == JobState.RUNNING).values(heartbeat_at=0.0)
     )

@@ -1,4 +1,4 @@
-"""Projects: who they are, how to reach their Label Studio, what is wrong with them."""
+"""Projects: identity, address and credentials of their Label Studio, errors."""
 
 import secrets
 import time
@@ -11,11 +11,11 @@ from sqlalchemy.orm import aliased
 from backend.store.base import Transaction
 from backend.store.tables import ProjectRow
 
-LARGEST = 2**31 - 1  # that a column takes in every database; a stranger's id may be larger
+LARGEST = 2**31 - 1  # integer that a column takes in every database; an id in a request may be larger
 
 
 class Projects:
-    """Queries over projects. ``project_id`` is our own id, ``studio_project_id`` is Label Studio's."""
+    """Queries over projects. ``project_id`` is of this database, ``studio_project_id`` is Label Studio's."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class Projects:
         label_config: str,
         extra_params: dict[str, Any],
     ) -> tuple[ProjectRow, bool]:
-        """Create or refresh the project that ``/setup`` names; tell whether anything changed.
+        """Create or refresh the project that ``/setup`` names; return its row and whether anything changed.
 
-        Nothing is done to other projects: that this one is there is what a caller says, see ``settle``.
+        Other projects stay as they are: the request is not yet confirmed by Label Studio, see ``deactivate_replaced``.
         """
         with self._write() as session:
             same = select(ProjectRow).where(
@@ -52,7 +52,7 @@ class Projects:
             )
             row = session.scalar(same.where(ProjectRow.server == server))
             if row is None and hostname is not None and server != hostname:
-                # The same Label Studio, which the operator has us reach by another address now.
+                # The same Label Studio by another address: the operator has changed it.
                 row = session.scalar(same.where(ProjectRow.hostname == hostname))
             now = time.time()
             fresh: dict[str, Any] = {
@@ -78,10 +78,10 @@ class Projects:
             changed: dict[str, Any] = {name: value for name, value in fresh.items() if getattr(row, name) != value}
             if token and (row.token is None or self._decrypt(row.token) != token):
                 changed["token"] = self._encrypt(token)
-            if self._decrypt(row.webhook_secret) is None:  # the data folder's key was lost: nobody can know it any more
+            if self._decrypt(row.webhook_secret) is None:  # the data folder's key was lost, and the secret with it
                 changed["webhook_secret"] = self._encrypt(secrets.token_urlsafe(32))
-            if "label_config" in changed:
-                changed["cursor"] = None  # which answers are usable depends on the labels: all are read again
+            if "label_config" in changed or extra_params.get("control") != row.extra_params.get("control"):
+                changed["cursor"] = None  # the labels decide which answers are usable: all are read again
             if "active" in changed:
                 changed |= {"connected_at": now, "card": None, "card_id": None}
             for name, value in changed.items():
@@ -89,9 +89,9 @@ class Projects:
             return row, bool(changed)
 
     def deactivate_replaced(self, project_id: int) -> None:
-        """Put to rest what the project has taken the place of, once Label Studio has confirmed it.
+        """Deactivate the rows that this project replaces, once Label Studio has confirmed it.
 
-        That is an older project of its id on its server, and itself by the address it was connected from before.
+        These are an older project of its id on its server, and this project by its former address.
         """
         this, former = aliased(ProjectRow), aliased(ProjectRow)
         replaced = (
@@ -106,31 +106,32 @@ class Projects:
             )
         )
         with self._read() as session:
-            found = session.scalars(replaced).all()
-        if found:  # hardly ever: nothing is written at all other times
+            ids = session.scalars(replaced).all()
+        if ids:  # rare: a write would make other processes wait
             with self._write() as session:
-                session.execute(update(ProjectRow).where(ProjectRow.id.in_(found)).values(active=False))
+                session.execute(update(ProjectRow).where(ProjectRow.id.in_(ids)).values(active=False))
 
-    def read_to(self, project_id: int, cursor: str | None, label_config: str) -> bool:
+    def read_to(self, project_id: int, cursor: str | None, label_config: str, control: str | None = None) -> bool:
         """Move the cursor of what was read of Label Studio; not if other labels were set up meanwhile.
 
-        Then all is to be read again, and False is given.
+        control: the control tag that was named when it was read. Returns False if all is to be read again.
         """
+        same_control = ProjectRow.extra_params["control"].as_string().is_not_distinct_from(control)
         with self._write() as session:
             result = session.execute(
                 update(ProjectRow)
-                .where(ProjectRow.id == project_id, ProjectRow.label_config == label_config)
+                .where(ProjectRow.id == project_id, ProjectRow.label_config == label_config, same_control)
                 .values(cursor=cursor)
             )
             return bool(result.rowcount)  # type: ignore[attr-defined]
 
     def get(self, project_id: int) -> ProjectRow | None:
-        """Give the project, or None."""
+        """Return the project, or None."""
         with self._read() as session:
             return session.get(ProjectRow, project_id)
 
     def find(self, studio_project_id: int, created_ts: str | None = None) -> ProjectRow | None:
-        """Give the project of that Label Studio id that was connected last; the active ones come first."""
+        """Return the project of that Label Studio id that was connected last, an active one first."""
         if abs(studio_project_id) > LARGEST:
             return None
         with self._read() as session:
@@ -142,7 +143,7 @@ class Projects:
             )
 
     def all(self, *, active: bool | None = None, studio_project_id: int | None = None) -> list[ProjectRow]:
-        """List projects by key."""
+        """Return projects by id."""
         query = select(ProjectRow).order_by(ProjectRow.id)
         if active is not None:
             query = query.where(ProjectRow.active == active)
@@ -159,9 +160,9 @@ class Projects:
             session.execute(update(ProjectRow).where(ProjectRow.id == project_id).values(**values))
 
     def token(self, project: ProjectRow) -> str | None:
-        """Give the token that Label Studio sent to ``/setup``, in clear."""
+        """Return the token that Label Studio sent to ``/setup``, decrypted."""
         return self._decrypt(project.token) if project.token else None
 
     def webhook_secret(self, project: ProjectRow) -> str | None:
-        """Give the secret that Label Studio's webhook has to send, in clear."""
+        """Return the secret that Label Studio's webhook has to send, decrypted."""
         return self._decrypt(project.webhook_secret)

@@ -1,4 +1,4 @@
-"""Rounds and what they ask."""
+"""Rounds and the images that they ask for."""
 
 import time
 from collections.abc import Sequence
@@ -10,39 +10,52 @@ from sqlalchemy.orm import Session
 
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT, Repository, unindexed
-from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, RoundRow, RoundState, TaskRow
+from backend.store.tables import (
+    Answer,
+    AskRole,
+    AskRow,
+    AskState,
+    ImageState,
+    RoundRow,
+    RoundState,
+    TaskRow,
+    same_task,
+)
+from backend.store.task_changes import Quality, exact_match, write_qualities
 from backend.store.task_counts import updating_counts
+from model.problems.base import Prediction, Target
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One image to be asked: queue (query, holdout) or reserve."""
+    """One image to be asked, of the queue (query, holdout) or the reserve, with the prediction of the model before."""
 
     task_id: int
     score: float
     role: AskRole
-    label: str | None = None
+    prediction: Prediction | None = None
     confidence: float | None = None
 
 
 @dataclass(frozen=True)
 class AskCounts:
-    """How far a round's asks have come; deleted and broken tasks do not count."""
+    """The number of a round's asks in each condition; deleted and broken tasks do not count."""
 
-    unposted: int = 0  # of the queue, not (surely) in Label Studio
+    unposted: int = 0  # of the queue, not or perhaps not in Label Studio
     waiting: int = 0  # posted and unanswered
     answered: int = 0  # posted and answered
     reserve: int = 0  # unanswered, not posted
-    doubtful: int = 0  # sent, but nobody noted whether it arrived
+    doubtful: int = 0  # sent, but not confirmed
 
 
 class Rounds(Repository):
     """Queries over rounds of one project."""
 
-    def plan(self, number: int, model_version: str, asks: Sequence[Ask]) -> bool:
-        """Write a round and its asks, in serving order; False if the round exists already.
+    def plan(self, number: int, model_version: str, asks: Sequence[Ask], quality: Quality = exact_match) -> bool:
+        """Write a round and its asks, in serving order; return False if the round exists already.
 
-        Holdout images become holdout tasks. Those of earlier rounds that nobody answered are free again.
+        Holdout images become holdout tasks. Unanswered ones of earlier rounds are released. quality: of a prediction
+        for a target, for images that were answered while the round was planned.
         """
         with self._write() as session:
             if session.get(RoundRow, (self.project_id, number)) is not None:
@@ -51,10 +64,13 @@ class Rounds(Repository):
             session.add(RoundRow(project_id=self.project_id, number=number, model_version=model_version, asked=asked))
             session.add_all(_row(self.project_id, number, rank, ask) for rank, ask in enumerate(asks))
             _draw_holdout(session, self.project_id, [ask.task_id for ask in asks if ask.role == AskRole.HOLDOUT])
+            session.flush()
+            predicted = [ask.task_id for ask in asks if ask.prediction is not None]
+            write_qualities(session, self.project_id, _targets(session, self.project_id, predicted), quality)
         return True
 
     def extend_reserve(self, number: int, asks: Sequence[Ask]) -> None:
-        """Append images to a round's reserve; those that it asks already are passed over."""
+        """Append images to a round's reserve, except those that it asks already."""
         with self._write() as session:
             known = set(
                 session.scalars(
@@ -68,19 +84,19 @@ class Rounds(Repository):
                     rank += 1
 
     def current(self) -> RoundRow | None:
-        """Give the newest round, or None."""
+        """Return the newest round, or None."""
         with self._read() as session:
             return session.scalar(
                 select(RoundRow).where(RoundRow.project_id == self.project_id).order_by(RoundRow.number.desc()).limit(1)
             )
 
     def get(self, number: int) -> RoundRow | None:
-        """Give a round, or None."""
+        """Return a round, or None."""
         with self._read() as session:
             return session.get(RoundRow, (self.project_id, number))
 
     def newest_model(self) -> RoundRow | None:
-        """Give the newest round that has a trained model, or None."""
+        """Return the newest round that has a trained model, or None."""
         with self._read() as session:
             return session.scalar(
                 select(RoundRow)
@@ -90,7 +106,7 @@ class Rounds(Repository):
             )
 
     def all(self) -> list[RoundRow]:
-        """List rounds by number."""
+        """Return all rounds by number."""
         with self._read() as session:
             return list(
                 session.scalars(
@@ -104,13 +120,13 @@ class Rounds(Repository):
             session.execute(_this(self.project_id, number).values(**values))
 
     def add_seconds(self, number: int, **seconds: float) -> None:
-        """Note how long parts of a round took."""
+        """Add the durations of a round's steps, in seconds by name."""
         with self._write() as session:
             row = session.get_one(RoundRow, (self.project_id, number))
             row.seconds = {**row.seconds, **{name: round(value, 2) for name, value in seconds.items()}}
 
     def go_live(self, number: int) -> None:
-        """Note that Label Studio serves the round; only the first time counts."""
+        """Note that Label Studio serves the round; later calls change nothing."""
         with self._write() as session:
             session.execute(
                 _this(self.project_id, number)
@@ -119,7 +135,7 @@ class Rounds(Repository):
             )
 
     def to_clean(self) -> list[RoundRow]:
-        """List superseded rounds whose predictions are still in Label Studio, while a newer one is live."""
+        """Return superseded rounds whose predictions are still in Label Studio, while a newer round is live."""
         with self._read() as session:
             newest_live = session.scalar(
                 select(func.max(RoundRow.number)).where(
@@ -137,11 +153,11 @@ class Rounds(Repository):
             )
 
     def asks(self, number: int, *, states: Sequence[AskState], limit: int | None = None) -> list[AskRow]:
-        """List a round's asks of alive tasks in serving order."""
+        """Return a round's asks whose image is in the bank, in serving order."""
         with self._read() as session:
             query = (
                 select(AskRow)
-                .join(TaskRow, _same_task())
+                .join(TaskRow, same_task())
                 .where(
                     AskRow.project_id == self.project_id,
                     AskRow.round == number,
@@ -153,15 +169,15 @@ class Rounds(Repository):
             return list(session.scalars(query.limit(limit) if limit else query))
 
     def queue(self, number: int) -> list[AskRow]:
-        """List the unanswered asks that are in Label Studio, in serving order."""
+        """Return the unanswered asks that are in Label Studio, in serving order."""
         return self._unanswered(number, AskRow.state == AskState.POSTED)
 
     def next_reserve(self, number: int, limit: int) -> list[AskRow]:
-        """List the best unanswered asks of the reserve that are not in Label Studio."""
+        """Return the best unanswered asks of the reserve that are not in Label Studio."""
         return self._unanswered(number, AskRow.state == AskState.PLANNED, AskRow.role == AskRole.RESERVE)[:limit]
 
     def mark(self, number: int, task_ids: Sequence[int], state: AskState) -> None:
-        """Note whether asks are in Label Studio."""
+        """Set the state of asks."""
         with self._write() as session:
             for part in chunks(task_ids, IN_LIMIT):
                 session.execute(
@@ -188,24 +204,24 @@ class Rounds(Repository):
             row = session.execute(
                 select(*columns)
                 .select_from(AskRow)
-                .join(TaskRow, _same_task())
+                .join(TaskRow, same_task())
                 .where(AskRow.project_id == self.project_id, AskRow.round == number)
             ).one()
         return AskCounts(**{name: int(value) for name, value in zip(conditions, row, strict=True)})
 
     def mark_unconfirmed(self, number: int) -> None:
-        """Note that nobody knows which of the unanswered posted asks are in Label Studio."""
+        """Note that the unanswered posted asks may not be in Label Studio any more."""
         self.mark(number, [ask.task_id for ask in self.queue(number)], AskState.POSTING)
 
     def drop(self, number: int) -> None:
-        """Forget a round that was planned and never served."""
+        """Delete a round that was planned and never served."""
         with self._write() as session:
             _free_holdout(session, self.project_id, AskRow.round == number)
             session.execute(delete(AskRow).where(AskRow.project_id == self.project_id, AskRow.round == number))
             session.execute(delete(RoundRow).where(RoundRow.project_id == self.project_id, RoundRow.number == number))
 
     def forget(self) -> None:
-        """Forget all rounds, as when the pool is split anew before anyone has answered."""
+        """Delete all rounds, as when the pool is split again before the first answer."""
         with self._write() as session:
             session.execute(delete(AskRow).where(AskRow.project_id == self.project_id))
             session.execute(delete(RoundRow).where(RoundRow.project_id == self.project_id))
@@ -217,18 +233,31 @@ class Rounds(Repository):
             return _select_unanswered(session, self.project_id, number, where)
 
 
+def _targets(session: Session, project_id: int, task_ids: Sequence[int]) -> dict[int, Target]:
+    """Return the targets of those of these tasks that are labeled, by task id."""
+    targets: dict[int, Target] = {}
+    for part in chunks(task_ids, IN_LIMIT):
+        query = select(TaskRow.task_id, TaskRow.target).where(
+            TaskRow.project_id == project_id,
+            TaskRow.task_id.in_(part),
+            unindexed(TaskRow.answer) == Answer.LABELED,
+        )
+        targets.update((task_id, target) for task_id, target in session.execute(query))
+    return targets
+
+
 def _draw_holdout(session: Session, project_id: int, task_ids: Sequence[int]) -> None:
-    """Free the holdout tasks that nobody answered, and take these; not those that were answered while we planned."""
+    """Release the unanswered holdout tasks, and take these, except those that were answered during planning."""
     _free_holdout(session, project_id)
     for part in chunks(task_ids, IN_LIMIT):
         session.execute(_unanswered_tasks(project_id).where(TaskRow.task_id.in_(part)).values(holdout=True))
 
 
 def _free_holdout(session: Session, project_id: int, *where: Any) -> None:
-    # By the asks: nearly all of a pool is unanswered, and the writing transaction would look at each.
+    # Through the asks: nearly all of a pool is unanswered, and reading it all would hold the write lock.
     asked = select(AskRow.task_id).where(AskRow.project_id == project_id, AskRow.role == AskRole.HOLDOUT, *where)
-    mine = _unanswered_tasks(project_id).where(TaskRow.task_id.in_(asked), TaskRow.holdout)
-    session.execute(mine.values(holdout=False), execution_options={"synchronize_session": False})
+    unanswered = _unanswered_tasks(project_id).where(TaskRow.task_id.in_(asked), TaskRow.holdout)
+    session.execute(unanswered.values(holdout=False), execution_options={"synchronize_session": False})
 
 
 def _unanswered_tasks(project_id: int) -> Any:
@@ -239,7 +268,7 @@ def _select_unanswered(session: Session, project_id: int, number: int, where: Se
     return list(
         session.scalars(
             select(AskRow)
-            .join(TaskRow, _same_task())
+            .join(TaskRow, same_task())
             .where(
                 AskRow.project_id == project_id,
                 AskRow.round == number,
@@ -260,13 +289,9 @@ def _row(project_id: int, number: int, rank: int, ask: Ask) -> AskRow:
         rank=rank,
         score=ask.score,
         role=ask.role,
-        label=ask.label,
+        prediction=ask.prediction,
         confidence=ask.confidence,
     )
-
-
-def _same_task() -> Any:
-    return (TaskRow.project_id == AskRow.project_id) & (TaskRow.task_id == AskRow.task_id)
 
 
 def _this(project_id: int, number: int) -> Any:

@@ -1,4 +1,4 @@
-"""The schema's version: a new database gets the newest tables, an older one is brought up to them.
+"""The schema's version: a new database gets the newest tables, an older one is migrated.
 
 A change of ``tables.py`` goes with a new revision in ``migrations/versions`` (see docs/development.md); a test compares
 what the revisions lead to with ``tables.py``.
@@ -14,8 +14,8 @@ from backend.store.tables import Base
 
 logger = logging.getLogger(__name__)
 
-FIRST = "0001"  # databases from before versions were noted have this one
-NEWEST = "0006"
+FIRST = "0001"  # of databases without a version table
+NEWEST = "0007"
 _VERSION_TABLE = "alembic_version"
 
 
@@ -32,21 +32,21 @@ def bring_up_to_date(connection: Connection) -> None:
         return
     if _VERSION_TABLE not in tables:
         _stamp(connection, FIRST)
-    found = connection.scalar(text(f"SELECT version_num FROM {_VERSION_TABLE}"))
-    if found == NEWEST:
+    stored = connection.scalar(text(f"SELECT version_num FROM {_VERSION_TABLE}"))
+    if stored == NEWEST:
         return
-    if found is None or found > NEWEST:
+    if stored is None or stored > NEWEST:
         raise ConfigError(
-            f"DATABASE_URL: the database has schema {found}, this release knows {NEWEST}: it was written by a newer "
+            f"DATABASE_URL: the database has schema {stored}, this release knows {NEWEST}: it was written by a newer "
             "release. Start that one, or restore the backup from before the upgrade."
         )
     migrate(connection, NEWEST)
-    logger.info("the database was brought from schema %s to %s", found, NEWEST)
+    logger.info("the database was migrated from schema %s to %s", stored, NEWEST)
 
 
 def migrate(connection: Connection, revision: str) -> None:
     """Run the migrations up to ``revision``."""
-    # Only a database of an older release pays for this import.
+    # The import takes time, and only a database of an older release needs it.
     from alembic import command
     from alembic.config import Config
 

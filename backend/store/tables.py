@@ -4,19 +4,65 @@ Index spaces: ``task_id`` is Label Studio's, ``pool_index`` is the row in the pr
 Times are seconds since the epoch.
 """
 
+import json
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from model.problems.base import Prediction, Target
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 class Base(DeclarativeBase):
     """The declarative base of all tables."""
 
 
+class JsonText(TypeDecorator[Any]):
+    """A JSON value as canonical text: equal values have equal texts, which SQL compares and groups by. None is NULL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Return the text of a value."""
+        return None if value is None else canonical_json(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """Return the value of a text."""
+        if value is None:
+            return None
+        return _parse_string(value) if value.startswith('"') else json.loads(value)
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one text that a JSON value is stored as."""
+    return _ENCODER.encode(value)
+
+
+@lru_cache(maxsize=4096)
+def _parse_string(value: str) -> Any:
+    # A pool has a million targets, but few classes. Strings cannot be changed, so that they may be shared.
+    return json.loads(value)
+
+
 class ImageState(StrEnum):
-    """What became of a task's image."""
+    """The state of a task's image."""
 
     NEW = "new"  # to be fetched
     OK = "ok"  # in the bank
@@ -25,7 +71,7 @@ class ImageState(StrEnum):
 
 
 class Answer(StrEnum):
-    """What the annotators have said about a task."""
+    """The kind of answer that the annotators have given to a task."""
 
     NONE = "none"
     LABELED = "labeled"
@@ -35,15 +81,15 @@ class Answer(StrEnum):
 
 
 class RoundState(StrEnum):
-    """How far a round has come."""
+    """The state of a round."""
 
     PLANNED = "planned"  # its asks are in the store
     LIVE = "live"  # Label Studio serves them
-    CLOSED = "closed"  # its labels are trained on, its queue may go
+    CLOSED = "closed"  # a model is trained on its labels, its predictions may be deleted
 
 
 class AskRole(StrEnum):
-    """Why an image is asked."""
+    """The reason why an image is asked."""
 
     QUERY = "query"
     HOLDOUT = "holdout"  # random, never trained on
@@ -54,12 +100,12 @@ class AskState(StrEnum):
     """Whether an ask's prediction is in Label Studio."""
 
     PLANNED = "planned"
-    POSTING = "posting"  # sent, or about to be: look before sending again
+    POSTING = "posting"  # sent, or about to be: check Label Studio before sending again
     POSTED = "posted"
 
 
 class JobState(StrEnum):
-    """What a long job is doing."""
+    """The state of a long job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -67,7 +113,7 @@ class JobState(StrEnum):
 
 
 class ProjectRow(Base):
-    """A Label Studio project, told from others by server, id and creation time."""
+    """A Label Studio project, identified by server, id and creation time."""
 
     __tablename__ = "project"
     __table_args__ = (UniqueConstraint("server", "studio_id", "created_ts"),)
@@ -75,33 +121,33 @@ class ProjectRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     studio_project_id: Mapped[int] = mapped_column("studio_id", index=True)
     created_ts: Mapped[str] = mapped_column(String(32))
-    server: Mapped[str] = mapped_column(String(500))  # Label Studio's address as we reach it
-    hostname: Mapped[str | None] = mapped_column(Text)  # what it calls itself, which is how people reach it
+    server: Mapped[str] = mapped_column(String(500))  # Label Studio's address as this backend reaches it
+    hostname: Mapped[str | None] = mapped_column(Text)  # the address that it reports, by which people reach it
     title: Mapped[str | None] = mapped_column(Text)
     token: Mapped[str | None] = mapped_column(Text)  # encrypted
     webhook_secret: Mapped[str] = mapped_column(Text)  # encrypted
-    backend_url: Mapped[str | None] = mapped_column(Text)  # ours, as Label Studio reaches it
+    backend_url: Mapped[str | None] = mapped_column(Text)  # this backend's address as Label Studio reaches it
     label_config: Mapped[str] = mapped_column(Text, default="")
     extra_params: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     active: Mapped[bool] = mapped_column(default=True, index=True)
     connected_at: Mapped[float] = mapped_column(Float)
     error: Mapped[str | None] = mapped_column(Text)
     notice: Mapped[str | None] = mapped_column(Text)
-    put_back: Mapped[str | None] = mapped_column(Text)  # what somebody had changed by hand, and we changed back
-    cursor: Mapped[str | None] = mapped_column(String(64))  # updated_at of the last task change we know
+    put_back: Mapped[str | None] = mapped_column(
+        Text
+    )  # the settings that were changed by hand and that this backend restored
+    cursor: Mapped[str | None] = mapped_column(String(64))  # updated_at of the last task change that was read
     image_side: Mapped[int | None]
     pretext_key: Mapped[str | None] = mapped_column(String(64))  # the configuration that the losses belong to
     split_key: Mapped[str | None] = mapped_column(String(64))  # the order and number of the batches
-    pretext_images: Mapped[int] = mapped_column(default=0)  # the pool it was trained on
+    pretext_images: Mapped[int] = mapped_column(default=0)  # size of the pool that the pretext model was trained on
     training_requested: Mapped[bool] = mapped_column(default=False)
-    tab_id: Mapped[int | None]
-    tab_version: Mapped[str | None] = mapped_column(String(64))
-    card: Mapped[str | None] = mapped_column(Text)  # what the model card last said
-    card_id: Mapped[int | None]  # Label Studio's id of that card: our entry among the project's models
+    card: Mapped[str | None] = mapped_column(Text)  # the last text of the model card
+    card_id: Mapped[int | None]  # Label Studio's id of that card: this backend's entry among the project's models
 
 
-_WAITS = text("retry_at IS NOT NULL")  # few do, and are counted at every event; of the others nothing is kept
-# What store.tally.unrecorded says of a task with an image, in the words that the statement has: the index is used then.
+_WAITS = text("retry_at IS NOT NULL")  # few tasks wait, and they are counted at every event
+# ``task_counts.unrecorded`` for a task with an image, in the text of the statement: SQLite uses the index only then.
 _UNRECORDED = text(
     "state = 'ok' AND batch IS NOT NULL AND (recorded_batch IS NULL OR recorded_batch != batch "
     "OR recorded_loss IS NULL OR recorded_loss != loss)"
@@ -109,7 +155,7 @@ _UNRECORDED = text(
 
 
 class TaskRow(Base):
-    """A task: its image, its answer, its loss, and what Label Studio knows of the loss."""
+    """A task: its image, its target, its loss, and the loss that is recorded in Label Studio."""
 
     __tablename__ = "task"
     __table_args__ = (
@@ -130,8 +176,8 @@ class TaskRow(Base):
     retry_at: Mapped[float | None] = mapped_column(Float)
     pool_index: Mapped[int | None]
     answer: Mapped[str] = mapped_column(String(8), default=Answer.NONE)
-    label: Mapped[str | None] = mapped_column(Text)
-    answered_at: Mapped[float | None] = mapped_column(Float)  # when we saw the first answer; None: before we knew it
+    target: Mapped[Target | None] = mapped_column(JsonText)  # the agreed answer; None unless ``answer`` is LABELED
+    answered_at: Mapped[float | None] = mapped_column(Float)  # when the first answer was read; None: with the task
     holdout: Mapped[bool] = mapped_column(default=False)
     loss: Mapped[float | None] = mapped_column(Float)
     batch: Mapped[int | None]
@@ -140,9 +186,9 @@ class TaskRow(Base):
 
 
 class TaskCountsRow(Base):
-    """How many tasks of a project are in which condition, see ``store.tally``."""
+    """The number of tasks of a project in each condition, see ``task_counts``."""
 
-    __tablename__ = "tally"
+    __tablename__ = "task_counts"
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True)
     tasks: Mapped[int]
@@ -160,7 +206,12 @@ class TaskCountsRow(Base):
 
 
 class RoundRow(Base):
-    """A round: what was asked under which version, and what the model trained after it can do."""
+    """A round: what was asked under which version, and how good the model is that was trained after it.
+
+    holdout_quality, holdout_squares: sums, over the labeled holdout, of the qualities of the model's predictions and of
+    their squares. holdout_change, holdout_change_squares: sums of the paired differences in quality to the model
+    before, and of their squares; None where the two were not compared.
+    """
 
     __tablename__ = "round"
 
@@ -174,13 +225,16 @@ class RoundRow(Base):
     closed_at: Mapped[float | None] = mapped_column(Float)
     has_model: Mapped[bool] = mapped_column(default=False)
     classes: Mapped[list[str] | None] = mapped_column(JSON)  # the model's outputs, in order
-    labels: Mapped[int | None]  # what the model was trained on
+    labels: Mapped[int | None]  # number of labels that the model was trained on
+    problem: Mapped[str] = mapped_column(String(32), default="single_label")  # of ``model.problems``
+    decoding: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # what ``Problem.tune`` chose
     holdout_size: Mapped[int | None]
-    holdout_correct: Mapped[int | None]
-    holdout_gained: Mapped[int | None]  # of the holdout: right now, wrong by the model before
-    holdout_lost: Mapped[int | None]  # the other way round
+    holdout_quality: Mapped[float | None] = mapped_column(Float)
+    holdout_squares: Mapped[float | None] = mapped_column(Float)
+    holdout_change: Mapped[float | None] = mapped_column(Float)
+    holdout_change_squares: Mapped[float | None] = mapped_column(Float)
     agreement: Mapped[float | None] = mapped_column(Float)
-    exported: Mapped[bool] = mapped_column(default=False)  # its model lies there as files for other programs
+    exported: Mapped[bool] = mapped_column(default=False)  # its model is written as files for other programs
     seconds: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
 
@@ -188,7 +242,10 @@ class AskRow(Base):
     """One image of a round: queue (query and holdout) or reserve, in serving order."""
 
     __tablename__ = "ask"
-    __table_args__ = (Index("ask_by_state", "project_id", "round", "state"),)
+    __table_args__ = (
+        Index("ask_by_state", "project_id", "round", "state"),
+        Index("ask_by_task", "project_id", "task_id", "state", "round"),
+    )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True)
     round: Mapped[int] = mapped_column(primary_key=True)
@@ -197,12 +254,13 @@ class AskRow(Base):
     score: Mapped[float] = mapped_column(Float)
     role: Mapped[str] = mapped_column(String(8))
     state: Mapped[str] = mapped_column(String(8), default=AskState.PLANNED)
-    label: Mapped[str | None] = mapped_column(Text)  # predicted
-    confidence: Mapped[float | None] = mapped_column(Float)
+    prediction: Mapped[Prediction | None] = mapped_column(JsonText)  # of the model before, when the image was asked
+    confidence: Mapped[float | None] = mapped_column(Float)  # of the prediction
+    quality: Mapped[float | None] = mapped_column(Float)  # of the prediction; None without prediction or target
 
 
 class JobRow(Base):
-    """A long job of a project, one of a kind; ``token`` names the attempt that may go on."""
+    """A long job of a project, at most one of a kind; ``token`` is the attempt that may go on."""
 
     __tablename__ = "job"
 
@@ -212,8 +270,10 @@ class JobRow(Base):
     state: Mapped[str] = mapped_column(String(8))
     worker: Mapped[str | None] = mapped_column(String(200))
     progress: Mapped[float] = mapped_column(Float, default=0.0)
-    paced_at: Mapped[float | None] = mapped_column(Float)  # when this attempt first said how far it was
-    paced_from: Mapped[float | None] = mapped_column(Float)  # and how far: it may go on from a checkpoint
+    paced_at: Mapped[float | None] = mapped_column(Float)  # when this attempt first reported progress
+    paced_from: Mapped[float | None] = mapped_column(
+        Float
+    )  # the progress it reported then: it may go on from a checkpoint
     queued_at: Mapped[float] = mapped_column(Float)
     heartbeat_at: Mapped[float] = mapped_column(Float)
     failures: Mapped[int] = mapped_column(default=0)
@@ -222,15 +282,20 @@ class JobRow(Base):
 
 
 class AutolabelOrderRow(Base):
-    """The last order to write predictions for all that nobody labels, and what became of it."""
+    """The last order to write predictions for all unlabeled images, and its result."""
 
-    __tablename__ = "final"
+    __tablename__ = "autolabel_order"
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True)
-    round: Mapped[int]  # whose model predicts
-    confidence: Mapped[float] = mapped_column(Float)  # below which an image stays without
-    temperature: Mapped[float] = mapped_column(Float)  # that made the confidences honest when it was ordered
+    round: Mapped[int]  # the round whose model predicts
+    confidence: Mapped[float] = mapped_column(Float)  # below which an image gets no prediction
+    temperature: Mapped[float] = mapped_column(Float)  # that calibrated the confidences when it was ordered
     ordered_at: Mapped[float] = mapped_column(Float)
     written_at: Mapped[float | None] = mapped_column(Float)
     images: Mapped[int]  # expected when it was ordered, then written
-    errors: Mapped[float] = mapped_column(Float)  # expected among them
+    errors: Mapped[float] = mapped_column(Float)  # expected among these images
+
+
+def same_task() -> ColumnElement[bool]:
+    """Return the condition that joins asks with their tasks."""
+    return (TaskRow.project_id == AskRow.project_id) & (TaskRow.task_id == AskRow.task_id)

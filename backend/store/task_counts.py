@@ -1,7 +1,7 @@
-"""How many tasks are in which condition, kept up to date with every write.
+"""The number of tasks in each condition, updated with every write.
 
-An event must cost the same in a pool of a thousand images and of a million, so nothing is counted when it is asked
-for: each write counts the rows that it touches, before and after, and adds the difference.
+An event must cost the same in a pool of a thousand images and of a million, so a read counts nothing: each write counts
+the rows that it touches, before and after, and adds the difference.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,12 +16,12 @@ from backend.chunks import chunks
 from backend.store.base import IN_LIMIT
 from backend.store.tables import Answer, ImageState, TaskCountsRow, TaskRow
 
-RECENT_S = 10.0  # span over which the annotators' pace is taken
+RECENT_S = 10.0  # in which the annotators' pace is measured
 
 
 @dataclass(frozen=True)
 class TaskCounts:
-    """How many tasks are in which condition."""
+    """The number of tasks in each condition."""
 
     tasks: int = 0  # all that are not gone
     new: int = 0  # images to be fetched now
@@ -32,22 +32,22 @@ class TaskCounts:
     trainable: int = 0  # labeled, image in the bank, not holdout
     available: int = 0  # image in the bank, nobody answered
     askable: int = 0  # available, with a batch
-    unscored: int = 0  # in the bank without a loss
+    unscored: int = 0  # in the bank, without a loss
     unsplit: int = 0  # with a loss, without a batch
-    unrecorded: int = 0  # Label Studio does not know loss and batch
+    unrecorded: int = 0  # loss and batch are not recorded in Label Studio
     recent: int = 0  # answered within the last RECENT_S seconds
 
 
 @dataclass(frozen=True)
 class Span:
-    """Rows by pool index, both ends among them."""
+    """Rows by pool index, both ends included."""
 
     first: int
     last: int
 
 
 def unrecorded() -> Any:
-    """A loss and batch of which Label Studio has been told nothing, or something else; recorded_loss is not rounded."""
+    """Return the condition that loss and batch are not recorded in Label Studio; ``recorded_loss`` is not rounded."""
     return TaskRow.batch.is_not(None) & (
         TaskRow.recorded_batch.is_(None)
         | (TaskRow.recorded_batch != TaskRow.batch)
@@ -57,7 +57,7 @@ def unrecorded() -> Any:
 
 
 def read_counts(session: Session, project_id: int, now: float) -> TaskCounts:
-    """Give the counts at ``now``: images that wait for a retry do not count as new."""
+    """Return the counts at ``now``: images that wait for a retry do not count as new."""
     row = session.get(TaskCountsRow, project_id)
     totals = _count(session, project_id) if row is None else {name: getattr(row, name) for name in _conditions()}
     if totals["new"]:
@@ -68,8 +68,11 @@ def read_counts(session: Session, project_id: int, now: float) -> TaskCounts:
 
 @contextmanager
 def updating_counts(session: Session, project_id: int, written: Sequence[int] | Span | None = None) -> Iterator[None]:
-    """Run a block that writes the rows ``written``, by task id or pool index (None: perhaps all); update the tally."""
-    # Two writers of one project take turns: what one counts before, the other must not have changed after.
+    """Run a block that writes the rows ``written`` and update the counts.
+
+    written: by task id or pool index; None for perhaps all.
+    """
+    # The row lock lets one writer of a project count at a time: another must not change rows between the two counts.
     row = session.get(TaskCountsRow, project_id, with_for_update=True)
     if row is None or written is None:
         yield
@@ -120,7 +123,7 @@ def _count(session: Session, project_id: int, *where: Any) -> dict[str, int]:
 
 
 def _count_of(session: Session, project_id: int, written: Sequence[int] | Span) -> dict[str, int]:
-    if isinstance(written, Span):  # a ninth of what naming as many tasks costs
+    if isinstance(written, Span):  # nine times faster than an IN of as many tasks
         return _count(session, project_id, TaskRow.pool_index.between(written.first, written.last))
     totals = dict.fromkeys(_conditions(), 0)
     for part in chunks(written, IN_LIMIT):

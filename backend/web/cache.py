@@ -1,4 +1,4 @@
-"""Values that are dear to compute and stay true as long as a version does."""
+"""A cache per process, keyed by name and version, that drops the least recently used values."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -6,15 +6,20 @@ from threading import Lock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from backend.store import Store
+from werkzeug.exceptions import NotFound
+
+from backend.project_files import Files
+from backend.status.predictions import PoolPredictions, open_predictions, predictions_version
+from backend.store import ProjectRow, Store
+from backend.web.services import services
 
 T = TypeVar("T")
 
-ENTRIES = 64  # of them, those of the pool of 50,000 take a few MB each
+ENTRIES = 64  # for a pool of 50,000 images an entry takes a few MB
 
 
 class Cache:
-    """The newest value of each name, the least recently used ones dropped. Threads may compute one value twice."""
+    """Holds the newest value of each name. Two threads may compute the same value at the same time."""
 
     def __init__(self, entries: int = ENTRIES) -> None:
         """Keep at most ``entries`` values."""
@@ -23,12 +28,12 @@ class Cache:
         self._lock = Lock()
 
     def get(self, name: Hashable, version: Hashable, make: Callable[[], T]) -> T:
-        """Give the value of that name and version, making it if it is not there."""
+        """Return the value of ``name`` at ``version``, computed with ``make`` unless it is stored."""
         with self._lock:
-            found = self._values.get(name)
-            if found is not None and found[0] == version:
+            stored = self._values.get(name)
+            if stored is not None and stored[0] == version:
                 self._values.move_to_end(name)
-                value: T = found[1]
+                value: T = stored[1]
                 return value
         value = make()
         with self._lock:
@@ -43,5 +48,20 @@ _caches: WeakKeyDictionary[Store, Cache] = WeakKeyDictionary()
 
 
 def cache_of(store: Store) -> Cache:
-    """Give the cache of what was read from ``store``."""
+    """Return the cache of values that were read from ``store``."""
     return _caches.setdefault(store, Cache())
+
+
+def newest_predictions(project: ProjectRow) -> PoolPredictions:
+    """Return what the newest model says of the pool, kept while it stays true: a million images take seconds to open.
+
+    Raises:
+        NotFound: there is no model yet.
+    """
+    store, files = services().store.of(project.id), Files.of(services().settings.data_dir, project.id)
+    version = predictions_version(store, files)
+    cache = cache_of(services().store)
+    predictions = cache.get((project.id, "predictions"), version, lambda: open_predictions(store, files))
+    if predictions is None:
+        raise NotFound("There is no model yet: it is trained after the first round of labels.")
+    return predictions

@@ -1,4 +1,4 @@
-"""Predictions from stored posteriors; a worker scores what is not stored."""
+"""Predictions from stored outputs; a worker scores what is not stored."""
 
 import logging
 import threading
@@ -7,79 +7,74 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backend.config import MOST_UNSEEN, ProjectConfig
 from backend.errors import ProjectError, QueueUnavailable
-from backend.labeling.choices import LabelSpec, prediction_result, read_label_config
+from backend.labeling.base import Item
+from backend.labeling.project import labeling_of
 from backend.project_files import Files
 from backend.queueing.queues import TRAIN
+from backend.status.predictions import open_outputs
 from backend.store import ProjectRow, RoundRow
 from backend.store.projects import LARGEST
 from backend.web.services import Services
+from model.problems.base import Prediction
 
 logger = logging.getLogger(__name__)
 
 WAIT_S = 60.0  # for a worker to score unseen tasks; Label Studio waits for 100 s
-WAITING = 3  # requests of a process that may wait so: the other threads answer /health, /setup and /webhook meanwhile
+WAITING = 3  # requests of a process that may wait; the other threads answer /health, /setup and /webhook meanwhile
 
 _waiting = threading.BoundedSemaphore(WAITING)
 
 
 def served_version(model: RoundRow | None) -> str:
-    """Give the version that ``/predict`` answers with; never the queue's, which only the queue may carry."""
+    """Return the version that ``/predict`` answers with; never the queue's, which only the queue may carry."""
     return f"pt4al-r{model.number if model else 0:03d}-pool"
 
 
-def predict_tasks(here: Services, project: ProjectRow, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give one prediction per task, in order: Label Studio drops the whole answer otherwise.
+def predict_tasks(services: Services, project: ProjectRow, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one prediction per task, in order: Label Studio drops the whole answer otherwise.
 
     A task without one (no model yet, a broken image) gets an empty result and the score 0.
     """
-    model = here.store.of(project.id).rounds.newest_model()
-    found = _posteriors(here, project, model, [_task_id(task) for task in tasks]) if model else {}
-    config = ProjectConfig.from_extra_params(project.extra_params)
+    model = services.store.of(project.id).rounds.newest_model()
+    predicted = _predictions(services, project, model, [_task_id(task) for task in tasks]) if model else {}
+    config, version = ProjectConfig.from_extra_params(project.extra_params), served_version(model)
     try:
-        spec = read_label_config(project.label_config)
+        labeling = labeling_of(project) if config.preannotate else None
     except ProjectError:
-        spec = None
-    version = served_version(model)
-    classes = (model.classes or []) if model else []
+        labeling = None
     answers = []
     for task in tasks:
-        posterior = found.get(_task_id(task))
-        answers.append(_prediction(posterior, classes, spec if config.preannotate else None, version))
+        prediction, score = predicted.get(_task_id(task), (None, 0.0))
+        result = labeling.result(prediction, Item()) if labeling is not None and prediction is not None else []
+        answers.append({"result": result, "score": score, "model_version": version})
     return answers
 
 
-def _prediction(
-    posterior: NDArray[np.float32] | None, classes: list[str], spec: LabelSpec | None, version: str
-) -> dict[str, Any]:
-    if posterior is None or len(posterior) != len(classes):
-        return {"result": [], "score": 0.0, "model_version": version}
-    best = int(posterior.argmax())
-    known = spec is not None and classes[best] in spec.classes
-    result = prediction_result(classes[best], spec) if known and spec else []
-    return {"result": result, "score": float(posterior[best]), "model_version": version}
+def _predictions(
+    services: Services, project: ProjectRow, model: RoundRow, task_ids: list[int]
+) -> dict[int, tuple[Prediction, float]]:
+    """Return prediction and confidence by task id: from stored outputs, and from a worker that computes them in time.
 
-
-def _posteriors(
-    here: Services, project: ProjectRow, model: RoundRow, task_ids: list[int]
-) -> dict[int, NDArray[np.float32]]:
-    """Give posteriors (C,) by task id: stored ones, and those that a worker computes in time."""
-    path = Files.of(here.settings.data_dir, project.id).probs(model.number)
-    found: dict[int, NDArray[np.float32]] = {}
-    if path.exists():
-        probs = np.load(path, mmap_mode="r")
-        indices = here.store.of(project.id).tasks.pool_indices(task_ids)
-        found = {task_id: np.asarray(probs[i]) for task_id, i in indices.items() if i < len(probs)}
-    unseen = [task_id for task_id in task_ids if task_id not in found and task_id >= 0]
+    Confidences are those of the model itself, at a temperature of 1.
+    """
+    stored = open_outputs(Files.of(services.settings.data_dir, project.id), model)
+    predicted: dict[int, tuple[Prediction, float]] = {}
+    if stored is not None:
+        known = services.store.of(project.id).tasks.pool_indices(task_ids)
+        seen = {task_id: index for task_id, index in known.items() if index < stored.size}
+        indices = np.array([*seen.values()], np.int64)
+        rows = zip(seen, stored.predict(indices), stored.confidence(indices).tolist(), strict=True)
+        predicted = {task_id: (prediction, confidence) for task_id, prediction, confidence in rows}
+    unseen = [task_id for task_id in task_ids if task_id not in predicted and task_id >= 0]
     if unseen:
-        found.update(_scored(here, project, unseen))
-    return found
+        predicted.update(_scored(services, project, unseen))
+    return predicted
 
 
-def _scored(here: Services, project: ProjectRow, task_ids: list[int]) -> dict[int, NDArray[np.float32]]:
+def _scored(services: Services, project: ProjectRow, task_ids: list[int]) -> dict[int, tuple[Prediction, float]]:
     """Have a worker score the first of these tasks, unless as many requests wait for one already as may."""
     if not _waiting.acquire(blocking=False):
         logger.warning(
@@ -87,13 +82,12 @@ def _scored(here: Services, project: ProjectRow, task_ids: list[int]) -> dict[in
         )
         return {}
     if len(task_ids) > MOST_UNSEEN:
-        logger.info(
-            "%d tasks of project %s go without a prediction now", len(task_ids) - MOST_UNSEEN, project.studio_project_id
-        )
+        rest = len(task_ids) - MOST_UNSEEN
+        logger.info("%d tasks of project %s go without a prediction now", rest, project.studio_project_id)
     until = time.time() + WAIT_S
     given = (project.id, task_ids[:MOST_UNSEEN], until)
     try:
-        answer = here.queueing.ask(TRAIN, "backend.loop.jobs.score_tasks", *given, timeout_s=WAIT_S)
+        answer = services.queueing.ask(TRAIN, "backend.loop.jobs.score_tasks", *given, timeout_s=WAIT_S)
     except QueueUnavailable as error:
         logger.warning(
             "%s; %d tasks of project %s go without a prediction", error, len(task_ids), project.studio_project_id
@@ -101,7 +95,7 @@ def _scored(here: Services, project: ProjectRow, task_ids: list[int]) -> dict[in
         return {}
     finally:
         _waiting.release()
-    return {int(task_id): np.asarray(row, np.float32) for task_id, row in (answer or {}).items()}
+    return {int(task_id): (prediction, float(score)) for task_id, (prediction, score) in (answer or {}).items()}
 
 
 def _task_id(task: dict[str, Any]) -> int:

@@ -1,16 +1,16 @@
 """Honest confidences: a temperature fitted to images that the model was never trained on, and what follows from it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from model.errors import BadInput
-from model.querying.outputs import BoolArray, FloatArray, IntArray
+from model.problems.base import Decoding, Encoded, Prediction, Problem
+from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs
 
 PRIOR_SD = 0.35  # of log T: a few dozen images must not make a model twice as sure as it says
-CHUNK = 65_536  # rows of posteriors at a time, so that memory does not grow with the pool
 MANY = 5_000  # images behind the interval of the errors; of more, every n-th stands for its neighbours
-_TINY = 1e-12
 
 _LOG_T = np.linspace(-1.6, 1.6, 81)  # T from 0.2 to 5
 
@@ -27,77 +27,65 @@ class Temperature:
     weights: FloatArray
 
 
-def fit_temperature(probs: FloatArray, truth: IntArray) -> Temperature:
-    """Fit a temperature to posteriors of held-out images. Source: Guo et al. 2017, section 4.2.
+def fit_temperature(problem: Problem, outputs: Outputs, indices: IntArray, truth: Encoded) -> Temperature:
+    """Fit a temperature to what a model says of held-out images. Source: Guo et al. 2017, section 4.2.
 
-    probs: (n, C). truth: (n,) class ids. With few images a prior around 1 keeps it close to what the model says itself;
-    without any, T is 1.
+    indices: (n,) of the held-out images in ``outputs``. truth: (n, ...) their encoded targets. With few images a prior
+    around 1 keeps it close to what the model says itself; without any, T is 1.
     """
-    if len(probs) != len(truth):
-        raise BadInput(f"found {len(probs)} posteriors and {len(truth)} classes")
-    log = np.log(np.maximum(np.asarray(probs, np.float64), _TINY))
-    score = -0.5 * (_LOG_T / PRIOR_SD) ** 2
-    if len(truth):
-        own = log[np.arange(len(truth)), truth]
-        score += [float((own / t - _log_sum_exp(log / t)).sum()) for t in np.exp(_LOG_T)]
+    if len(indices) != len(truth):
+        raise BadInput(f"found {len(indices)} held-out images and {len(truth)} targets")
+    score = -0.5 * (_LOG_T / PRIOR_SD) ** 2 + problem.log_likelihood(outputs, indices, truth, np.exp(_LOG_T))
     weights = np.exp(score - score.max())
     return Temperature(float(np.exp(_LOG_T[score.argmax()])), np.exp(_LOG_T), weights / weights.sum())
 
 
-def calibrate(probs: FloatArray, temperature: float) -> FloatArray:
-    """Return the posteriors (n, C) at another temperature; the order of the classes stays."""
-    log = np.log(np.maximum(probs, _TINY)) / temperature
-    scaled = np.exp(log - log.max(axis=1, keepdims=True))
-    found: FloatArray = (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
-    return found
-
-
-def guess(probs: FloatArray, temperature: float) -> tuple[IntArray, FloatArray]:
-    """Return the likeliest class (n,) of each image, and its calibrated confidence (n,) float32.
-
-    probs: (n, C), perhaps a memory map of more than fits the memory.
-    """
-    best = np.empty(len(probs), np.int64)
-    confidence = np.empty(len(probs), np.float32)
-    for start in range(0, len(probs), CHUNK):
-        part = slice(start, start + CHUNK)
-        rows = np.asarray(probs[part], np.float32)
-        best[part] = rows.argmax(axis=1)
-        confidence[part] = calibrate(rows, temperature).max(axis=1)
-    return best, confidence
+def predict(
+    problem: Problem,
+    outputs: Outputs,
+    indices: IntArray,
+    classes: Sequence[str],
+    decoding: Decoding,
+    temperature: float,
+) -> tuple[list[Prediction], FloatArray]:
+    """Return the prediction of each of these images, and its calibrated confidence (n,) float32."""
+    predictions = problem.decode(outputs, indices, classes, decoding)
+    return predictions, problem.confidence(outputs, indices, decoding, temperature)
 
 
 @dataclass(frozen=True)
 class Errors:
-    """How many of some predictions are wrong: the expected number, and its 95% interval."""
+    """How much quality some predictions lack: the expected sum, and its 95% interval.
+
+    Where predictions are right or wrong, it is the number of wrong ones.
+    """
 
     expected: float
     low: float
     high: float
 
 
-def expected_errors(probs: FloatArray, chosen: BoolArray, temperature: Temperature) -> Errors:
-    """Return how many of the ``chosen`` images' predictions are wrong, by their calibrated confidence.
+def expected_errors(
+    problem: Problem, outputs: Outputs, chosen: BoolArray, temperature: Temperature, decoding: Decoding
+) -> Errors:
+    """Return how much quality the ``chosen`` images' predictions lack, by their calibrated confidence.
 
-    probs: (n, C). chosen: (n,). The interval covers what is not known of the temperature, and chance.
+    chosen: (n,), the first n images of ``outputs``. The interval covers what is not known of the temperature, and
+    chance, as large as it is for predictions that are right or wrong.
     """
     indices = np.flatnonzero(chosen)
     if not len(indices):
         return Errors(0.0, 0.0, 0.0)
     step = 1 + len(indices) // MANY
-    log = np.log(np.maximum(np.asarray(probs[indices[::step]], np.float64), _TINY))
-    scale = len(indices) / len(log)
+    drawn = indices[::step]
+    scale = len(indices) / len(drawn)
     likely = temperature.weights > 1e-3 * temperature.weights.max()
     weights = temperature.weights[likely] / temperature.weights[likely].sum()
-    doubt = np.array([1 - np.exp(log.max(axis=1) / t - _log_sum_exp(log / t)) for t in temperature.values[likely]])
+    doubt = np.array(
+        [1 - problem.confidence(outputs, drawn, decoding, t).astype(np.float64) for t in temperature.values[likely]]
+    )
     means = scale * doubt.sum(axis=1)
     expected = float(weights @ means)
     chance = float(weights @ (scale * (doubt * (1 - doubt)).sum(axis=1)))
     spread = 1.96 * np.sqrt(chance + float(weights @ (means - expected) ** 2))
     return Errors(expected, max(expected - spread, 0.0), min(expected + spread, float(len(indices))))
-
-
-def _log_sum_exp(log: FloatArray) -> FloatArray:
-    most = log.max(axis=1)
-    found: FloatArray = most + np.log(np.exp(log - most[:, None]).sum(axis=1))
-    return found

@@ -3,8 +3,8 @@
 A holdout of some dozens of images cannot tell 0.5 points from 2 by comparing two intervals. Three things together can:
 
 - the learning curve falls off: the error after n labels is taken for ``floor + rest * n ** -exponent``;
-- both models of a pair are measured on the same holdout, so that only images of which exactly one is right count;
-- two models that agree on the unlabeled pool cannot differ much in accuracy, however few images are measured.
+- both models of a pair are measured on the same holdout, so that only images count on which their qualities differ;
+- two models that agree on the unlabeled pool cannot differ much in quality, however few images are measured.
 
 The posterior of the curve is computed on a grid, and the gain of the next round read from it.
 """
@@ -20,15 +20,16 @@ from typing import Literal
 import numpy as np
 
 from model.errors import BadInput
+from model.evaluation.metrics import ROUNDING, variance_ratio
 from model.querying.outputs import FloatArray
 
 Advice = Literal["continue", "stop", "unknown"]
 
-WORTH = 0.005  # accuracy below which another round is not worth its labels
-SURE = 0.02  # accuracy that another round must not be able to add for "stop"
+WORTH = 0.005  # mean quality below which another round is not worth its labels
+SURE = 0.02  # mean quality that another round must not be able to add for "stop"
 MIN_HOLDOUT = 20  # images below which nobody should be told to stop
 CONFIDENCE = 0.95
-NOISE = 0.015  # deviation of a model's accuracy when it is trained anew, as a share of sqrt(error (1 - error))
+NOISE = 0.015  # deviation of a model's mean quality when it is trained anew, as a share of sqrt(error (1 - error))
 NOISE_FLOOR = 0.002  # and at least so much
 NET = 0.3  # share of the images on which two successive models differ that is gained, less what is lost
 NET_SD = 0.25
@@ -40,27 +41,35 @@ _Q = np.array([NormalDist().inv_cdf((i + 0.5) / 15) for i in range(15)])  # a no
 class RoundResult:
     """A round's model: the labels it was trained on, and what the holdout says.
 
-    size, correct: labeled holdout images, and those it is right about. gained, lost: of the same images, those about
-    which it is right and the model before was wrong, and the other way round; None where nobody compared them.
-    agreement: Cohen's kappa with the model before, on unlabeled images; None without one.
+    size: labeled holdout images. quality, squares: sums over them of the qualities of the model's predictions, from 0
+    to 1 each, and of their squares. change, change_squares: sums over the same images of the differences in quality to
+    the model before, and of their squares; None where nobody compared them. agreement: with the model before, on
+    unlabeled images, 1 throughout; None without one.
     """
 
     labels: int
     size: int
-    correct: int
-    gained: int | None = None
-    lost: int | None = None
+    quality: float
+    squares: float
+    change: float | None = None
+    change_squares: float | None = None
     agreement: float | None = None
 
     def __post_init__(self) -> None:
-        """Raise BadInput for counts that do not fit together."""
-        if self.labels < 0 or not 0 <= self.correct <= self.size or (self.gained or 0) + (self.lost or 0) > self.size:
+        """Raise BadInput for numbers that do not fit together."""
+        variance_ratio(self.quality, self.squares, self.size)
+        if self.labels < 0 or self.size < 0 or (self.change is None) != (self.change_squares is None):
             raise BadInput(f"no model is measured like this: {self}")
+        if self.change is not None and self.change_squares is not None:
+            tolerance = ROUNDING * max(self.size, 1)
+            largest = self.size * self.change_squares
+            if not (self.change_squares <= self.size + tolerance and self.change**2 <= largest + tolerance):
+                raise BadInput(f"no two models differ like this: {self}")
 
 
 @dataclass(frozen=True)
 class GainForecast:
-    """What ``labels`` more labels would add to the accuracy: ``gain``, and its 95% interval ``low`` to ``high``."""
+    """What ``labels`` more labels would add to the mean quality: ``gain``, and its 95% interval ``low`` to ``high``."""
 
     labels: int
     gain: float
@@ -69,7 +78,7 @@ class GainForecast:
     advice: Advice
 
 
-def forecast(history: Sequence[RoundResult], labels: int) -> GainForecast | None:
+def forecast_gain(history: Sequence[RoundResult], labels: int) -> GainForecast | None:
     """Return what a round of ``labels`` more would add after the last model; None while nothing can be said.
 
     That is so without two models that were compared. history: one entry a model, in their order.
@@ -108,15 +117,18 @@ def _step(before: RoundResult, after: RoundResult) -> _Step | None:
     if after.labels <= before.labels or not after.size:
         return None
     changed = None if after.agreement is None else min(max(1 - after.agreement, 0.0), 1.0)
-    if after.gained is not None and after.lost is not None:
-        n, net, differ = after.size, after.gained - after.lost, after.gained + after.lost
+    n = after.size
+    if after.change is not None and after.change_squares is not None:
         # One more image of which exactly one is right: a handful that both get right do not prove them equal.
-        variance = ((differ + 1) / n - (net / n) ** 2) / n
-        return _Step(before.labels, after.labels, net / n, sqrt(variance), changed)
+        variance = ((after.change_squares + 1) / n - (after.change / n) ** 2) / n
+        return _Step(before.labels, after.labels, after.change / n, sqrt(variance), changed)
     if not before.size:
         return None
-    shares = [(entry.correct + 1) / (entry.size + 2) for entry in (before, after)]
-    variance = sum(p * (1 - p) / entry.size for p, entry in zip(shares, (before, after), strict=True))
+    shares = [(entry.quality + 1) / (entry.size + 2) for entry in (before, after)]
+    variance = sum(
+        p * (1 - p) * variance_ratio(entry.quality, entry.squares, entry.size) / entry.size
+        for p, entry in zip(shares, (before, after), strict=True)
+    )
     return _Step(before.labels, after.labels, shares[1] - shares[0], sqrt(variance), changed)
 
 
@@ -134,13 +146,13 @@ class _Grid:
     @property
     def noise(self) -> FloatArray:
         """Return the variance (G,) of a gain that comes from the luck of both models' trainings."""
-        found: FloatArray = 2 * (NOISE**2 * self.now * (1 - self.now) + NOISE_FLOOR**2)
-        return found
+        variance: FloatArray = 2 * (NOISE**2 * self.now * (1 - self.now) + NOISE_FLOOR**2)
+        return variance
 
     def error(self, ratio: float) -> FloatArray:
         """Return the error (G,) at ``ratio`` times the newest model's labels."""
-        found: FloatArray = np.minimum(self.now * (self.floor + (1 - self.floor) * ratio**-self.exponent), 1.0)
-        return found
+        error: FloatArray = np.minimum(self.now * (self.floor + (1 - self.floor) * ratio**-self.exponent), 1.0)
+        return error
 
 
 @cache
@@ -152,8 +164,10 @@ def _grid() -> _Grid:
 
 def _log_posterior(grid: _Grid, newest: RoundResult, steps: Sequence[_Step]) -> FloatArray:
     """Return the log posterior (G,), its largest value 0; the prior is even over the grid."""
-    wrong = newest.size - newest.correct
-    log = wrong * np.log(grid.now) + newest.correct * np.log1p(-grid.now)
+    # Qualities that lie closer together than 0 and 1 count for more images: see metrics.mean_interval.
+    scale = variance_ratio(newest.quality, newest.squares, newest.size)
+    good, bad = newest.quality / scale, (newest.size - newest.quality) / scale
+    log = bad * np.log(grid.now) + good * np.log1p(-grid.now)
     for step in steps:
         gain = grid.error(step.before / newest.labels) - grid.error(step.after / newest.labels)
         log -= 0.5 * (gain - step.gain) ** 2 / (step.deviation**2 + grid.noise) + 0.5 * np.log(
@@ -162,8 +176,8 @@ def _log_posterior(grid: _Grid, newest: RoundResult, steps: Sequence[_Step]) -> 
         if step.changed is not None:
             spread = (NET_SD * step.changed) ** 2 + grid.noise
             log -= 0.5 * (gain - NET * step.changed) ** 2 / spread + 0.5 * np.log(spread)
-    found: FloatArray = log - log.max()
-    return found
+    shifted: FloatArray = log - log.max()
+    return shifted
 
 
 def _interval(gains: FloatArray, noise: FloatArray, weight: FloatArray) -> tuple[float, float]:

@@ -8,6 +8,8 @@ import numpy as np
 from model.errors import BadInput
 from model.querying.outputs import FloatArray, IntArray
 
+ROUNDING = 1e-9  # share of an image by which sums of qualities may miss what they are exactly
+
 
 def accuracy(predicted: IntArray, truth: IntArray) -> float | None:
     """Return the share of ``predicted`` that equals ``truth``; None without any image."""
@@ -22,13 +24,44 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     """
     if not (0 <= correct <= n and 0 < confidence < 1):
         raise BadInput(f"no interval for {correct} of {n} at confidence {confidence}")
-    if n == 0:
-        return 0.0, 1.0
+    return (0.0, 1.0) if n == 0 else _wilson(correct / n, n, confidence)
+
+
+def mean_interval(total: float, squares: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of the mean of ``n`` qualities from 0 to 1; (0, 1) without any image.
+
+    total, squares: sums of the qualities and of their squares. It is the Wilson score interval for as many images that
+    are right or wrong as would measure the mean as exactly: qualities that lie closer together than 0 and 1 tell more.
+    Where all are 0 or 1, it is ``wilson_interval(total, n)``. Raises BadInput for sums that no qualities have.
+    """
+    if not 0 < confidence < 1:
+        raise BadInput(f"no interval at confidence {confidence}")
+    ratio = variance_ratio(total, squares, n)
+    return (0.0, 1.0) if n == 0 else _wilson(total / n, n / ratio, confidence)
+
+
+def variance_ratio(total: float, squares: float, n: int) -> float:
+    """Return the variance of ``n`` qualities over that of right and wrong answers with the same mean, above 0 to 1.
+
+    total, squares: sums of the qualities and of their squares. One observation of the largest variance is added, so
+    that few qualities that happen to be alike do not pass for exact. 1 where all are 0 or 1.
+    """
+    tolerance = ROUNDING * max(n, 1)
+    if not (-tolerance <= squares <= total + tolerance <= n + 2 * tolerance and total**2 <= n * squares + tolerance):
+        raise BadInput(f"no {n} qualities from 0 to 1 have the sum {total} and the sum of squares {squares}")
+    mean = total / n if n else 0.0
+    largest = mean * (1 - mean)
+    if squares == total or largest <= 0:
+        return 1.0
+    variance = max(squares / n - mean**2, 0.0)
+    return min((n * variance + largest) / ((n + 1) * largest), 1.0)
+
+
+def _wilson(share: float, n: float, confidence: float) -> tuple[float, float]:
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = correct / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return (0.0 if correct == 0 else centre - half), (1.0 if correct == n else centre + half)
+    half = z * sqrt(max(share * (1 - share), 0.0) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return (0.0 if share <= 0 else centre - half), (1.0 if share >= 1 else centre + half)
 
 
 def cohen_kappa(a: IntArray, b: IntArray) -> float | None:
@@ -47,28 +80,12 @@ def cohen_kappa(a: IntArray, b: IntArray) -> float | None:
 
 def spearman(a: FloatArray, b: FloatArray) -> float | None:
     """Return Spearman's rank correlation of two (n,) arrays, ties at their mean rank; None where one is constant."""
+    from scipy.stats import spearmanr  # imported here: the web does not need it, and it takes a second
+
     _same_length(a, b)
-    if len(a) < 2:
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
-    x, y = _mean_ranks(a), _mean_ranks(b)
-    x, y = x - x.mean(), y - y.mean()
-    scale = sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / scale if scale > 0 else None
-
-
-def expected_calibration_error(probs: FloatArray, truth: IntArray, bins: int = 15) -> float | None:
-    """Return the mean gap between confidence and accuracy over equal bins of confidence, weighted by their images.
-
-    probs: (n, C). Source: Naeini et al. 2015; Guo et al. 2017, Eq. 3. None without any image.
-    """
-    _same_length(probs, truth)
-    if len(truth) == 0:
-        return None
-    confidence = probs.max(axis=1).astype(np.float64)
-    hit = (probs.argmax(axis=1) == truth).astype(np.float64)
-    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gap = np.bincount(bin_of, weights=hit - confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(truth))
+    return float(spearmanr(a, b).statistic)
 
 
 def confusion_matrix(predicted: IntArray, truth: IntArray, classes: int) -> IntArray:
@@ -87,12 +104,6 @@ def class_histogram(labels: IntArray, classes: int) -> IntArray:
     if len(labels) and int(labels.max()) >= classes:
         raise BadInput(f"class id {labels.max()} does not fit {classes} classes")
     return np.bincount(labels[labels >= 0], minlength=classes)
-
-
-def _mean_ranks(values: FloatArray) -> FloatArray:
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return ((last - counts + last - 1) / 2)[group]
 
 
 def _same_length(a: FloatArray | IntArray, b: FloatArray | IntArray) -> None:

@@ -24,6 +24,7 @@ from model.lab.experiment import QUERY_STREAM, Experiment, ExperimentConfig, poo
 from model.lab.results import Log, Results
 from model.lab.sources import load_source
 from model.pretext.registry import PRETEXT_TASKS
+from model.problems import problem
 from model.querying.outputs import FloatArray, IntArray
 
 LABELED = 0.2  # share of the pool that the main model is trained on by default
@@ -95,7 +96,7 @@ class _MainLosses:
 
 
 def _main_losses(experiment: Experiment) -> _MainLosses:
-    from model.learners.own_network import Learner, fit
+    from model.learners.own_network import FitSettings, Learner, fit
 
     config, model = experiment.config, experiment.folder / "main.pt"
     shuffled = np.random.default_rng([experiment.seed, QUERY_STREAM]).permutation(len(experiment.truth))
@@ -105,15 +106,18 @@ def _main_losses(experiment: Experiment) -> _MainLosses:
             experiment.bank,
             labeled,
             experiment.truth[labeled],
-            classes=experiment.classes,
+            problem("single_label"),
+            experiment.class_names,
+            FitSettings(
+                network=config.network,
+                init=config.init,
+                recipe=config.recipe,
+                epochs=config.epochs,
+                seed=experiment.seed,
+                device=experiment.device,
+            ),
             out=model,
             checkpoint=experiment.folder / "main-checkpoint.pt",
-            network=config.network,
-            init=config.init,
-            recipe=config.recipe,
-            epochs=config.epochs,
-            seed=experiment.seed,
-            device=experiment.device,
         )
     learner = Learner.load(model, device=experiment.device)
     pool, test = learner.predict(experiment.bank, unseen).probs, learner.predict(experiment.test_bank).probs

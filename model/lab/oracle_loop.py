@@ -9,6 +9,7 @@ from model.data.atomic_files import save_array
 from model.evaluation.metrics import class_histogram, cohen_kappa
 from model.lab.experiment import QUERY_STREAM, Experiment
 from model.lab.learning_curves import RoundRow
+from model.problems import problem
 from model.querying.batches import split
 from model.querying.outputs import BoolArray, IntArray, Outputs
 from model.querying.plan import Pool, QuerySettings, plan_round
@@ -112,7 +113,7 @@ class OracleLoop:
         save_array(self._asked_in(number), plan.indices[~plan.holdout])
 
     def _train_and_measure(self, number: int) -> float:
-        from model.learners.own_network import fit
+        from model.learners.own_network import FitSettings, fit
 
         experiment, config, labeled = self.experiment, self.experiment.config, self.labeled
         if not len(labeled):
@@ -121,22 +122,24 @@ class OracleLoop:
             experiment.bank,
             labeled,
             experiment.truth[labeled],
-            classes=experiment.classes,
+            problem("single_label"),
+            experiment.class_names,
+            FitSettings(
+                network=config.network,
+                init=self.init,
+                recipe=config.recipe,
+                joint=self.joint,
+                needs=self.settings.needs(number + 1),
+                epochs=config.epochs,
+                seed=experiment.seed,
+                device=experiment.device,
+            ),
             out=self.model,
             checkpoint=self.folder / f"checkpoint-{number:03d}.pt",
-            network=config.network,
-            init=self.init,
             pretext_weights=self.weights,
-            recipe=config.recipe,
-            joint=self.joint,
-            needs=self.settings.needs(number + 1),
-            epochs=config.epochs,
-            seed=experiment.seed,
-            device=experiment.device,
         )
-        return self._learner().evaluate(
-            experiment.test_bank, np.arange(len(experiment.test_truth)), experiment.test_truth
-        )
+        targets = [experiment.class_names[label] for label in experiment.test_truth]
+        return self._learner().evaluate(experiment.test_bank, np.arange(len(targets)), targets, experiment.class_names)
 
     def _holdout_figures(self, number: int) -> RoundRow:
         """Return what a project would measure of this model on its holdout, and against the model before."""

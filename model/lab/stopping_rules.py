@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.errors import BadInput
-from model.evaluation.forecast import GainForecast, RoundResult, forecast
+from model.evaluation.forecast import GainForecast, RoundResult, forecast_gain
 from model.lab.learning_curves import RoundRow
 
 Rule = Callable[[Sequence[RoundResult], GainForecast | None], bool]
@@ -27,7 +27,7 @@ def _plateau(rounds: int) -> Rule:
     """Stop when the holdout accuracy is not above that of ``rounds`` rounds before."""
 
     def share(entry: RoundResult) -> float:
-        return entry.correct / entry.size if entry.size else 0.0
+        return entry.quality / entry.size if entry.size else 0.0
 
     return lambda history, _: len(history) > rounds and share(history[-1]) <= share(history[-1 - rounds])
 
@@ -124,14 +124,17 @@ def cover(runs: Sequence[Sequence[RoundRow]]) -> ForecastErrors:
 
 
 def measured(row: RoundRow) -> RoundResult:
-    """Return what a project would have measured after this round."""
+    """Return what a project would know after this round."""
+    correct, gained, lost = row["holdout_correct"], row.get("gained"), row.get("lost")
+    compared = gained is not None and lost is not None
     return RoundResult(
         row["labels"],
         row["holdout_size"],
-        row["holdout_correct"],
-        row.get("gained"),
-        row.get("lost"),
-        row.get("agreement"),
+        quality=correct,
+        squares=correct,
+        change=(gained or 0) - (lost or 0) if compared else None,
+        change_squares=(gained or 0) + (lost or 0) if compared else None,
+        agreement=row.get("agreement"),
     )
 
 
@@ -157,4 +160,4 @@ def _end(rule: Rule, run: Sequence[RoundRow]) -> int:
 def _forecasts(run: Sequence[RoundRow]) -> list[GainForecast | None]:
     history = [measured(row) for row in run]
     more = run[1]["labels"] - run[0]["labels"]
-    return [forecast(history[: number + 1], more) for number in range(len(run))]
+    return [forecast_gain(history[: number + 1], more) for number in range(len(run))]

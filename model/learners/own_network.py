@@ -1,4 +1,4 @@
-"""The main task: fit a classifier to the labels given so far, and say what it thinks of the pool."""
+"""Fit a network of our own to the targets given so far."""
 
 import hashlib
 import time
@@ -10,30 +10,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from model.data.bank import ImageBank
 from model.device import pick_device
-from model.errors import BadInput, ModelError, UnknownName
-from model.evaluation.metrics import accuracy
-from model.learners.vaal import labeled_probability
-from model.networks.backbones import build_backbone, network_of
-from model.networks.initialization import choose_start
+from model.errors import BadInput, UnknownName
+from model.learners.learner import FORMAT, Learner
+from model.learners.settings import FitSettings
+from model.networks.backbones import network_of
+from model.networks.initialization import Start, choose_start
 from model.networks.main import MainNetwork, Parts
-from model.querying.outputs import FEATURES, FloatArray, IntArray, Outputs, as_features, pool_axis
+from model.problems import Problem
+from model.problems.base import Decoding, Encoded
+from model.querying.outputs import IntArray, Outputs
 from model.training.loop import Images, Progress, ignore_progress, read_weights, recalibrate, train, write_weights
 from model.training.objectives import LabelObjective
 from model.training.recipes import RECIPES, Recipe, adapted, sample
 from model.training.registry import JOINTS
 
-__all__ = ["RECIPES", "Learner", "LearnerSummary", "fit"]
+__all__ = ["RECIPES", "FitSettings", "Learner", "LearnerSummary", "fit"]
 
-CHUNK = 256  # images of a scoring minibatch
-PASSES = 20  # with dropout
 MEMBER_STRIDE = 7919  # between the seeds of an ensemble's members, so that they are no other run's
+FOLD_STRIDE = 104_729  # between the seeds of the models that the decoding is chosen by
+FEWEST_IN_FOLD = 10  # labels a fold below which the decoding is not chosen
 
-_FORMAT = 1
-_NONE: frozenset[str] = frozenset()
+_DEFAULT = FitSettings()
 
 
 @dataclass(frozen=True)
@@ -44,253 +44,173 @@ class LearnerSummary:
     init: str
     epochs: int
     seconds: float
-    train_accuracy: float
     mirrored: bool
 
 
 def fit(
     bank: ImageBank,
     indices: IntArray,
-    labels: IntArray,
+    truth: Encoded,
+    problem: Problem,
+    classes: Sequence[str],
+    settings: FitSettings = _DEFAULT,
     *,
-    classes: int,
     out: Path,
     checkpoint: Path,
-    network: str = "auto",
-    init: str = "pretext",
     pretext_weights: Path | None = None,
-    recipe: str = "auto",
-    joint: str = "none",
-    needs: frozenset[str] = _NONE,
-    epochs: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
     progress: Progress = ignore_progress,
 ) -> LearnerSummary:
-    """Train a classifier on the labeled images and write it to ``out``, whole or not at all.
+    """Train a model on the labeled images and write it to ``out``, whole or not at all.
 
-    indices: (n,) pool indices of the labeled images. labels: (n,) their class ids, below ``classes``. checkpoint: where
-    a killed fit goes on from; removed at the end. network: ``auto`` is that of the pretext weights where the fit starts
-    from them. joint: ``barlow_twins`` trains on the whole pool besides (DALBT). needs: the outputs that will be asked
-    of ``Learner.predict``, some of which have to be trained for.
+    indices: (n,) pool indices of the labeled images. truth: (n, ...) their targets as ``problem.encode`` gives them.
+    checkpoint: where a killed fit goes on from; it and those beside it are removed at the end. Where the problem tunes
+    its decoding, further models are trained on parts of the labels first.
     """
     started = time.monotonic()
-    indices, labels = _checked(bank, indices, labels, classes)
-    if joint not in JOINTS:
-        raise UnknownName("joint training", joint, JOINTS)
-    parts, where = Parts.of(needs, joint), pick_device(device)
-    network = network_of(recipe, network)
-    how = adapted(recipe, bank, indices, labels, epochs=epochs, joint=parts.twins, seed=seed)
-    start = choose_start(init, network, pretext_weights, bank.side, where)
-    about = {
-        "network": start.network,
-        "init": start.init,
-        "side": bank.side,
-        "classes": classes,
-        "parts": asdict(parts),
-    }
-    identity = {**about, "labels": _digest(indices, labels), "recipe": asdict(how)}
-    training = _Training(bank, indices, labels, how, identity, where)
-    members = []
+    indices, truth = _checked(bank, indices, truth, problem, len(classes))
+    if settings.joint not in JOINTS:
+        raise UnknownName("joint training", settings.joint, JOINTS)
+    if settings.needs - problem.outputs:
+        missing = ", ".join(sorted(settings.needs - problem.outputs))
+        raise BadInput(f"models of the problem {problem.name} do not give {missing}")
+    training = _Training.prepare(bank, indices, truth, problem, classes, settings, pretext_weights)
+    folds = _folds(problem, len(indices), settings.seed)
+    parts = training.parts
+    steps = parts.members + len(folds)
+    decoding = training.tune(folds, checkpoint, settings.seed, lambda share: progress(share * len(folds) / steps))
+    everything, members = np.arange(len(indices)), []
     for member in range(parts.members):
-        own_seed = seed + MEMBER_STRIDE * member
-        module = start.build(bank.side, classes, own_seed, parts).to(where)
-        share = _share_of(progress, member, parts.members)
-        training.run(module, _numbered(checkpoint, member), own_seed, share)
-        members.append(module)
-    states = [module.without_twins() for module in members]
-    write_weights(out, {**about, "format": _FORMAT, "seed": seed, "module": states[0], "others": states[1:],
-                        "labeled": torch.from_numpy(indices)})  # fmt: skip
+        share = _share_of(progress, len(folds) + member, steps)
+        seed = settings.seed + MEMBER_STRIDE * member
+        members.append(training.run(everything, _numbered(checkpoint, member), seed, share))
+    states = [module.state_without_projector() for module in members]
+    write_weights(out, {**training.about, "format": FORMAT, "seed": settings.seed, "decoding": dict(decoding),
+                        "module": states[0], "others": states[1:], "labeled": torch.from_numpy(indices)})  # fmt: skip
     for member in range(parts.members):
         _numbered(checkpoint, member).unlink(missing_ok=True)
-    reached = Learner(members, bank.side, where).evaluate(bank, indices, labels)
-    return LearnerSummary(
-        start.network, start.init, how.plan.epochs, time.monotonic() - started, reached, how.augmentation.flip
-    )
+    for fold in range(len(folds)):
+        _of_fold(checkpoint, fold).unlink(missing_ok=True)
+    recipe, start = training.recipe, training.start
+    seconds = time.monotonic() - started
+    return LearnerSummary(start.network, start.init, recipe.plan.epochs, seconds, recipe.augmentation.flip)
 
 
 @dataclass(frozen=True)
 class _Training:
-    """What the members of an ensemble share: images, labels, recipe."""
+    """What the trainings of one fit share: images, targets, recipe. about: plain values that tell it from others."""
 
     bank: ImageBank
     indices: IntArray
-    labels: IntArray
+    truth: Encoded
+    problem: Problem
+    classes: Sequence[str]
     recipe: Recipe
-    identity: dict[str, Any]
+    start: Start
+    parts: Parts
     device: torch.device
 
-    def run(self, module: MainNetwork, checkpoint: Path, seed: int, progress: Progress) -> None:
-        """Train a network in place."""
-        pool = Images(self.bank, np.arange(len(self.bank) if module.twins is not None else 0), self.device)
+    @classmethod
+    def prepare(
+        cls,
+        bank: ImageBank,
+        indices: IntArray,
+        truth: Encoded,
+        problem: Problem,
+        classes: Sequence[str],
+        settings: FitSettings,
+        pretext_weights: Path | None,
+    ) -> "_Training":
+        """Settle recipe, parts and initial weights."""
+        parts, device = Parts.of(settings.needs, settings.joint), pick_device(settings.device)
+        network = network_of(settings.recipe, settings.network)
+        recipe = adapted(
+            settings.recipe, bank, indices, truth, epochs=settings.epochs, joint=parts.projector, seed=settings.seed
+        )
+        start = choose_start(settings.init, network, pretext_weights, bank.side, device)
+        return cls(bank, indices, truth, problem, classes, recipe, start, parts, device)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Return what stands in the weights."""
+        return {
+            "network": self.start.network,
+            "init": self.start.init,
+            "side": self.bank.side,
+            "problem": self.problem.name,
+            "classes": len(self.classes),
+            "parts": asdict(self.parts),
+        }
+
+    def run(self, rows: IntArray, checkpoint: Path, seed: int, progress: Progress) -> MainNetwork:
+        """Return a network that is trained on these rows of the labeled images."""
+        module = self.start.build(self.bank.side, self.problem, len(self.classes), seed, self.parts).to(self.device)
+        pool = Images(self.bank, np.arange(len(self.bank) if module.projector is not None else 0), self.device)
         objective = LabelObjective(
-            module, Images(self.bank, self.indices, self.device), torch.from_numpy(self.labels).to(self.device), pool,
-            self.recipe,
+            module, self.problem, Images(self.bank, self.indices[rows], self.device),
+            torch.from_numpy(self.truth[rows]).to(self.device), pool, self.recipe,
         )  # fmt: skip
         train(
-            module, objective, len(self.indices), self.recipe.plan,
-            checkpoint=checkpoint, identity={**self.identity, "start": _digest(*_as_arrays(module))},
+            module, objective, len(rows), self.recipe.plan,
+            checkpoint=checkpoint, identity={**self._identity(rows), "start": _digest(*_as_arrays(module))},
             seed=seed, device=self.device, progress=progress,
         )  # fmt: skip
         if self.recipe.recalibrate:
             recalibrate(module, Images(self.bank, sample(self.bank, self.recipe.recalibrate, seed), self.device))
+        return module
 
+    def tune(self, folds: Sequence[IntArray], checkpoint: Path, seed: int, progress: Progress) -> Decoding:
+        """Return what the problem chooses from what models say of the fold that they were not trained on."""
+        if not folds:
+            return {}
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for fold, held in enumerate(folds):
+            rows = np.setdiff1d(np.arange(len(self.indices)), held)
+            share = _share_of(progress, fold, len(folds))
+            outputs = self._out_of_fold(rows, held, _of_fold(checkpoint, fold), seed + FOLD_STRIDE * (fold + 1), share)
+            for name, values in outputs.items():
+                arrays.setdefault(name, np.empty((len(self.indices), *values.shape[1:]), values.dtype))[held] = values
+        return self.problem.tune(Outputs(**arrays), self.truth, self.classes)
 
-class Learner:
-    """A trained main model, or an ensemble of them. Scores are computed in fp32, the same on every call."""
+    def _out_of_fold(
+        self, rows: IntArray, held: IntArray, path: Path, seed: int, progress: Progress
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Return what a model that is trained on ``rows`` says of ``held``; kept in ``path`` for a fit that is killed.
 
-    def __init__(
-        self,
-        members: Sequence[MainNetwork],
-        side: int,
-        device: torch.device,
-        *,
-        labeled: IntArray | None = None,
-        seed: int = 0,
-    ) -> None:
-        """Use ``load``. labeled: pool indices that the model was trained on."""
-        self._members, self._device = [member.eval() for member in members], device
-        self._module, self.side, self.classes = self._members[0], side, self._members[0].head.out_features
-        self._labeled, self._seed = labeled, seed
-
-    @classmethod
-    def load(cls, path: Path, device: str = "auto") -> "Learner":
-        """Load what ``fit`` wrote; raise ModelError where it is missing or damaged."""
-        content = read_weights(path)
-        if content is None or content.get("format") != _FORMAT or "classes" not in content:
-            raise ModelError(f"{path} holds no main model, or it is damaged")
-        where, parts = pick_device(device), Parts(**{**content.get("parts", {}), "twins": False})
-        members = []
-        for state in [content["module"], *content.get("others", [])]:
-            module = MainNetwork(build_backbone(content["network"], content["side"], seed=0), content["classes"], parts)
-            module.load_state_dict(state)
-            members.append(module.to(where, memory_format=torch.channels_last))  # type: ignore[call-overload]
-        labeled = content["labeled"].numpy() if "labeled" in content else None
-        return cls(members, content["side"], where, labeled=labeled, seed=content["seed"])
-
-    @torch.inference_mode()
-    def predict(
-        self,
-        bank: ImageBank,
-        indices: IntArray | None = None,
-        *,
-        needs: frozenset[str] = _NONE,
-        progress: Progress = ignore_progress,
-    ) -> Outputs:
-        """Return the posteriors of these images or the whole bank, and what else of ``Outputs`` is needed.
-
-        ``labeled_probability`` is of the whole bank only. Raises BadInput for a need that the model was not fitted for.
+        The file holds the checkpoint of the training first.
         """
-        if bank.side != self.side:
-            raise BadInput(f"the main model is for images of {self.side} pixels, the bank has {bank.side}")
-        wanted = self._wanted(needs, whole=indices is None)
-        indices = np.arange(len(bank)) if indices is None else np.asarray(indices, np.int64)
-        images = Images(bank, indices, self._device)
-        arrays: dict[str, FloatArray] = {}
-        # At least one minibatch, so that shapes are known where there is no image either.
-        for offset in range(0, max(len(images), 1), CHUNK):
-            progress(offset / max(len(images), 1))
-            part = slice(offset, min(offset + CHUNK, len(images)))
-            for name, values in self._score(images.take(torch.arange(part.start, part.stop)), wanted).items():
-                _write(arrays, name, values.cpu().numpy(), part, len(images))
+        names, identity = self.problem.base_outputs, {**self._identity(rows), "fold": _digest(held), "seed": seed}
+        stored = read_weights(path) if path.exists() else None
+        if stored is None or stored.get("fold_identity") != identity:
+            module = self.run(rows, path, seed, progress)
+            learner = Learner([module], self.problem, len(self.classes), self.bank.side, self.device)
+            outputs = learner.predict(self.bank, self.indices[held])
+            stored = {name: torch.from_numpy(getattr(outputs, name)) for name in names}
+            write_weights(path, {**stored, "fold_identity": identity})
         progress(1.0)
-        if not np.isfinite(arrays["probs"]).all():
-            raise ModelError("the main model's posteriors are not finite numbers: it has diverged")
-        if "labeled_probability" in needs:
-            arrays["labeled_probability"] = self._labeled_probability(arrays["embeddings"])
-        return Outputs(**{name: np.moveaxis(a, 0, pool_axis(name)) for name, a in arrays.items()})
+        return {name: stored[name].numpy() for name in names}
 
-    @property
-    def network(self) -> MainNetwork:
-        """The network whose posteriors ``predict`` gives."""
-        return self._module
-
-    def evaluate(self, bank: ImageBank, indices: IntArray, labels: IntArray) -> float:
-        """Return the accuracy on these images."""
-        probs = self.predict(bank, indices).probs
-        reached = None if probs is None else accuracy(probs.argmax(axis=1), np.asarray(labels))
-        if reached is None:
-            raise BadInput("there are no images to measure the accuracy on")
-        return reached
-
-    def _wanted(self, needs: frozenset[str], *, whole: bool) -> frozenset[str]:
-        """Return what the networks have to give; refuse what this model has no part for."""
-        parts = self._module.parts
-        there = {"probs", "embeddings", "labels", "pretext_embeddings"}
-        there |= {"mutual_information"} if parts.dropout else set()
-        there |= {"ensemble_probs"} if len(self._members) > 1 else set()
-        there |= {"none": set(), "attached": {"predicted_losses"}, "detached": {"detached_losses"}}[parts.losses]
-        there |= {"labeled_probability"} if whole and self._labeled is not None else set()
-        if needs - there:
-            raise BadInput(
-                f"the main model was not trained to give {', '.join(sorted(needs - there))}: fit it for that"
-            )
-        return needs | {"embeddings"} if "labeled_probability" in needs else needs
-
-    def _score(self, images: Tensor, wanted: frozenset[str]) -> dict[str, Tensor]:
-        """Return the outputs of a minibatch, (B, ...) each."""
-        module = self._module
-        embedded, losses = module.forward_all(images)
-        scores = {"probs": module.head(embedded).softmax(dim=1)}
-        if "embeddings" in wanted:
-            scores["embeddings"] = embedded
-        if "mutual_information" in wanted:
-            # Of a minibatch at a time: the passes of a whole pool would be PASSES times its posteriors.
-            scores["mutual_information"] = mutual_information(
-                module.head(embedded.unsqueeze(1) * self._masks()).softmax(dim=2)
-            )
-        if "ensemble_probs" in wanted:
-            others = [member(images).softmax(dim=1) for member in self._members[1:]]
-            scores["ensemble_probs"] = torch.stack([scores["probs"], *others], dim=1)
-        for name in wanted & {"predicted_losses", "detached_losses"}:
-            if losses is not None:
-                scores[name] = losses
-        return scores
-
-    def _masks(self) -> Tensor:
-        """Return what dropout leaves of the features, (PASSES, D): the same for every image, as in one network drawn.
-
-        That makes a score independent of the minibatch that its image came in.
-        """
-        share = self._module.parts.dropout
-        generator = torch.Generator().manual_seed(self._seed)
-        kept = torch.rand(PASSES, self._module.backbone.dim, generator=generator) >= share
-        return (kept / (1 - share)).to(self._device)
-
-    def _labeled_probability(self, embeddings: FloatArray) -> FloatArray:
-        labeled = np.empty(0, np.int64) if self._labeled is None else self._labeled
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            return labeled_probability(embeddings, labeled, seed=self._seed, device=self._device)
+    def _identity(self, rows: IntArray) -> dict[str, Any]:
+        return {**self.about, "labels": _digest(self.indices[rows], self.truth[rows]), "recipe": asdict(self.recipe)}
 
 
-def mutual_information(passes: Tensor) -> Tensor:
-    """Return the entropy of the mean minus the mean of the entropies, in nats: (B, T, C) posteriors -> (B,) float64.
-
-    A difference of numbers that are nearly the same, hence not in single precision, nor on a device that has no other.
-    """
-    passes = (passes.cpu() if passes.device.type == "mps" else passes).double()
-    of_mean, of_each = torch.special.entr(passes.mean(dim=1)).sum(dim=1), torch.special.entr(passes).sum(dim=2)
-    information: Tensor = of_mean - of_each.mean(dim=1)
-    return information
+def _folds(problem: Problem, labels: int, seed: int) -> list[IntArray]:
+    """Return the rows of the labels in each fold, ascending; no fold where the labels are too few."""
+    if not problem.folds or labels < FEWEST_IN_FOLD * problem.folds:
+        return []
+    shuffled = np.random.default_rng([seed, FOLD_STRIDE]).permutation(labels)
+    return [np.sort(shuffled[fold :: problem.folds]) for fold in range(problem.folds)]
 
 
-def _write(arrays: dict[str, FloatArray], name: str, values: npt.NDArray[np.float32], part: slice, images: int) -> None:
-    """Put the values of a minibatch into the array of that name, made at the first one."""
-    if name not in arrays:
-        kind = FEATURES if name == "embeddings" else np.float32
-        arrays[name] = np.empty((images, *values.shape[1:]), kind)
-    arrays[name][part] = as_features(values) if name == "embeddings" else values
-
-
-def _checked(bank: ImageBank, indices: IntArray, labels: IntArray, classes: int) -> tuple[IntArray, IntArray]:
-    indices, labels = np.asarray(indices, np.int64), np.asarray(labels, np.int64)
-    if len(indices) != len(labels) or len(indices) == 0:
-        raise BadInput(f"found {len(indices)} labeled images and {len(labels)} labels")
-    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise BadInput(f"class ids {labels.min()} to {labels.max()} do not fit {classes} classes")
+def _checked(
+    bank: ImageBank, indices: IntArray, truth: Encoded, problem: Problem, classes: int
+) -> tuple[IntArray, Encoded]:
+    indices, truth = np.asarray(indices, np.int64), np.asarray(truth)
+    if len(indices) != len(truth) or len(indices) == 0:
+        raise BadInput(f"found {len(indices)} labeled images and {len(truth)} labels")
+    problem.check(truth, classes)
     if not 0 <= int(indices.min()) <= int(indices.max()) < len(bank):
         raise BadInput(f"pool indices {indices.min()} to {indices.max()} do not fit a bank of {len(bank)} images")
-    return indices, labels
+    return indices, truth
 
 
 def _digest(*arrays: npt.NDArray[Any]) -> str:
@@ -310,6 +230,11 @@ def _numbered(checkpoint: Path, member: int) -> Path:
     return checkpoint if member == 0 else checkpoint.with_name(f"{checkpoint.stem}-{member}{checkpoint.suffix}")
 
 
-def _share_of(progress: Progress, member: int, members: int) -> Progress:
-    """Return a callback for a member's progress that reports that of the whole ensemble."""
-    return lambda share: progress((member + share) / members)
+def _of_fold(checkpoint: Path, fold: int) -> Path:
+    """Return where the model of a fold keeps its checkpoint, and then what it says of the fold."""
+    return checkpoint.with_name(f"{checkpoint.stem}-fold-{fold}{checkpoint.suffix}")
+
+
+def _share_of(progress: Progress, step: int, steps: int) -> Progress:
+    """Return a callback for the progress of one of several trainings that reports that of all of them."""
+    return lambda share: progress((step + share) / steps)

@@ -17,10 +17,10 @@ from model.querying.outputs import FloatArray, IntArray
 
 LATENT, WIDTH = 32, 128
 STEPS, MINIBATCH, LEARNING_RATE = 400, 128, 1e-3
-ADVERSARY_WEIGHT = 1.0  # of fooling the discriminator, against drawing the features again (section 4: lambda)
+ADVERSARY_WEIGHT = 1.0  # of fooling the discriminator, against reconstructing the features (section 4: lambda)
 OUTLIER = 10.0  # deviations from the mean beyond which a feature is cut
 KL_WEIGHT = 1e-2  # against the mean error of a feature
-CHUNK = 8192  # features that are judged at once
+CHUNK = 8192  # features that the discriminator is asked about at once
 
 
 def labeled_probability(embeddings: FloatArray, labeled: IntArray, *, seed: int, device: torch.device) -> FloatArray:
@@ -33,49 +33,66 @@ def labeled_probability(embeddings: FloatArray, labeled: IntArray, *, seed: int,
     if not len(labeled) or not len(unlabeled):
         return np.full(len(embeddings), 0.5, np.float32)
     scale = _Scale(embeddings)
-    game = seeded(lambda: _Game(embeddings.shape[1]), seed).to(device)
+    networks = seeded(lambda: _Networks(embeddings.shape[1]), seed).to(device)
+    autoencoder, discriminator = networks.autoencoder, networks.discriminator
     generator = torch.Generator().manual_seed(seed)
-    drawing = torch.optim.Adam([*game.encoder.parameters(), *game.decoder.parameters()], LEARNING_RATE)
-    judging = torch.optim.Adam(game.discriminator.parameters(), LEARNING_RATE)
+    optimizers = [torch.optim.Adam(module.parameters(), LEARNING_RATE) for module in (autoencoder, discriminator)]
     for _ in range(STEPS):
         known, unknown = (_minibatch(embeddings, rows, scale, generator, device) for rows in (labeled, unlabeled))
-        _step(drawing, game.drawing_loss(known, unknown, generator))
-        _step(judging, game.judging_loss(known, unknown))
-    return _judge(game, embeddings, scale, device)
+        _step(optimizers[0], autoencoder_loss(autoencoder, discriminator, torch.cat([known, unknown]), generator))
+        _step(optimizers[1], discriminator_loss(autoencoder, discriminator, known, unknown))
+    return _predict(autoencoder, discriminator, embeddings, scale, device)
 
 
-class _Game(nn.Module):
-    """A variational autoencoder that hides from a discriminator which of its codes are of labeled images."""
+class _Autoencoder(nn.Module):
+    """A variational autoencoder of features."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.encoder = nn.Sequential(nn.Linear(width, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 2 * LATENT))
         self.decoder = nn.Sequential(nn.Linear(LATENT, WIDTH), nn.ReLU(), nn.Linear(WIDTH, width))
-        self.discriminator = nn.Sequential(
-            nn.Linear(LATENT, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1)
-        )
-
-    def drawing_loss(self, known: Tensor, unknown: Tensor, generator: torch.Generator) -> Tensor:
-        """Return reconstruction, divergence, and how badly all codes pass for labeled ones (Eq. 1, 2 and 4)."""
-        features = torch.cat([known, unknown])
-        mean, log_variance = self.encoder(features).chunk(2, dim=1)
-        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
-        drawn = self.decoder(mean + (log_variance / 2).exp() * noise)
-        divergence = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()
-        fooled = functional.softplus(-self.discriminator(mean)).mean()
-        total: Tensor = functional.mse_loss(drawn, features) + KL_WEIGHT * divergence + ADVERSARY_WEIGHT * fooled
-        return total
-
-    def judging_loss(self, known: Tensor, unknown: Tensor) -> Tensor:
-        """Return the cross-entropy of the discriminator (Eq. 3)."""
-        with torch.no_grad():
-            codes = [self.code(part) for part in (known, unknown)]
-        right, wrong = (cast(Tensor, self.discriminator(code)) for code in codes)
-        return functional.softplus(-right).mean() + functional.softplus(wrong).mean()
 
     def code(self, features: Tensor) -> Tensor:
         """Return the mean of the code, (B, D) -> (B, LATENT)."""
         return cast(Tensor, self.encoder(features)[:, :LATENT])
+
+
+class _Discriminator(nn.Sequential):
+    """From a code to the logit of its image being labeled, (B, LATENT) -> (B, 1)."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(LATENT, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1))
+
+
+class _Networks(nn.Module):
+    """Both, so that one seed draws their weights."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.autoencoder, self.discriminator = _Autoencoder(width), _Discriminator()
+
+
+def autoencoder_loss(
+    autoencoder: _Autoencoder, discriminator: _Discriminator, features: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Return reconstruction, divergence, and how badly all codes pass for labeled ones (Eq. 1, 2 and 4)."""
+    mean, log_variance = autoencoder.encoder(features).chunk(2, dim=1)
+    noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+    reconstructed = autoencoder.decoder(mean + (log_variance / 2).exp() * noise)
+    divergence = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()
+    fooled = functional.softplus(-discriminator(mean)).mean()
+    total: Tensor = functional.mse_loss(reconstructed, features) + KL_WEIGHT * divergence + ADVERSARY_WEIGHT * fooled
+    return total
+
+
+def discriminator_loss(
+    autoencoder: _Autoencoder, discriminator: _Discriminator, known: Tensor, unknown: Tensor
+) -> Tensor:
+    """Return the cross-entropy of the discriminator (Eq. 3)."""
+    with torch.no_grad():
+        codes = [autoencoder.code(part) for part in (known, unknown)]
+    labeled, unlabeled = (cast(Tensor, discriminator(code)) for code in codes)
+    return functional.softplus(-labeled).mean() + functional.softplus(unlabeled).mean()
 
 
 class _Scale:
@@ -106,9 +123,15 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 @torch.no_grad()
-def _judge(game: _Game, embeddings: FloatArray, scale: _Scale, device: torch.device) -> FloatArray:
-    judged = np.empty(len(embeddings), np.float32)
+def _predict(
+    autoencoder: _Autoencoder,
+    discriminator: _Discriminator,
+    embeddings: FloatArray,
+    scale: _Scale,
+    device: torch.device,
+) -> FloatArray:
+    probability = np.empty(len(embeddings), np.float32)
     for start in range(0, len(embeddings), CHUNK):
-        codes = game.code(scale(embeddings[start : start + CHUNK]).to(device))
-        judged[start : start + CHUNK] = game.discriminator(codes).squeeze(1).sigmoid().cpu().numpy()
-    return judged
+        codes = autoencoder.code(scale(embeddings[start : start + CHUNK]).to(device))
+        probability[start : start + CHUNK] = discriminator(codes).squeeze(1).sigmoid().cpu().numpy()
+    return probability

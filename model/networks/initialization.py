@@ -11,6 +11,7 @@ from model.networks.backbones import build_backbone, load_imagenet, resolve, see
 from model.networks.main import MainNetwork, Parts
 from model.networks.registry import INITS
 from model.pretext.run import read_pretext
+from model.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Start:
     init: str
     pretext: dict[str, Any] | None
 
-    def build(self, side: int, classes: int, seed: int, parts: Parts) -> MainNetwork:
-        """Return a network for images of ``side`` pixels; the same for the same seed."""
+    def build(self, side: int, problem: Problem, classes: int, seed: int, parts: Parts) -> MainNetwork:
+        """Return a network for images of ``side`` pixels with the problem's head; the same for the same seed."""
         backbone = build_backbone(self.network, side, seed)
         if self.init == "pretrained":
             load_imagenet(backbone)
@@ -32,7 +33,7 @@ class Start:
             backbone.load_state_dict(
                 {key.removeprefix(prefix): value for key, value in state if key.startswith(prefix)}
             )
-        module = seeded(lambda: MainNetwork(backbone, classes, parts), seed)
+        module = seeded(lambda: MainNetwork(backbone, problem.head(backbone.dim, classes), parts), seed)
         return module.to(memory_format=torch.channels_last)
 
 

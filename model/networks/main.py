@@ -1,18 +1,19 @@
 """The network of the main task, with what some strategies put beside its head."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from model.networks.backbones import Backbone, Network
+from model.networks.backbones import Backbone
 from model.networks.heads import projector
+from model.querying.outputs import OUTPUTS, Part
 
 DROPOUT = 0.5  # before the head, for BALD (initial-pools paper, section 5.2)
 LOSS_WIDTH = 128  # of the loss prediction module, per level (learning loss, section 3.3)
-TWIN_WIDTH = 256  # of the projections of joint training
+PROJECTION_WIDTH = 256  # of the projections of joint training
 MEMBERS = 3  # of an ensemble (initial-pools paper)
 
 
@@ -21,37 +22,58 @@ class Parts:
     """What a fit has beside backbone and head, because a strategy or the project wants it.
 
     dropout: share of the features that training drops. losses: a module that predicts the loss, whose gradient reaches
-    the backbone (``attached``) or not. twins: a projector for Barlow Twins. members: networks of an ensemble.
+    the backbone (``attached``) or not. projector: one for Barlow Twins. members: networks of an ensemble.
     """
 
     dropout: float = 0.0
     losses: Literal["none", "attached", "detached"] = "none"
-    twins: bool = False
+    projector: bool = False
     members: int = 1
 
     @classmethod
     def of(cls, needs: frozenset[str], joint: str) -> "Parts":
-        """Return the parts that serve these needs: none of them costs anyone else anything."""
+        """Return the parts that outputs of these names require (``model.querying.outputs``), and joint training."""
+        required = {OUTPUTS[name].requires for name in needs if name in OUTPUTS}
+        attached, detached = "attached_losses" in required, "detached_losses" in required
         return cls(
-            dropout=DROPOUT if "mutual_information" in needs else 0.0,
-            losses="attached" if "predicted_losses" in needs else "detached" if "detached_losses" in needs else "none",
-            twins=joint == "barlow_twins",
-            members=MEMBERS if "ensemble_probs" in needs else 1,
+            dropout=DROPOUT if "dropout" in required else 0.0,
+            losses="attached" if attached else "detached" if detached else "none",
+            projector=joint == "barlow_twins",
+            members=MEMBERS if "members" in required else 1,
         )
 
+    @classmethod
+    def saved(cls, values: Mapping[str, Any]) -> "Parts":
+        """Return the parts of a saved model; its projector was not saved."""
+        known = {field.name for field in fields(cls)} - {"projector"}
+        return cls(**{name: value for name, value in values.items() if name in known})
 
-class MainNetwork(Network):
-    """A backbone with a linear head, and the parts beside it; without parts its state is that of ``Network``."""
+    @property
+    def provided(self) -> frozenset[Part]:
+        """Return the parts that are there, as outputs require them."""
+        there: dict[Part, bool] = {
+            "dropout": self.dropout > 0,
+            "members": self.members > 1,
+            "attached_losses": self.losses == "attached",
+            "detached_losses": self.losses == "detached",
+        }
+        return frozenset(part for part, present in there.items() if present)
 
-    def __init__(self, backbone: Backbone, classes: int, parts: Parts) -> None:
-        super().__init__(backbone, classes)
+
+class MainNetwork(nn.Module):
+    """A backbone with a problem's head, and the parts beside it; without parts its state is that of these two."""
+
+    def __init__(self, backbone: Backbone, head: nn.Module, parts: Parts) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
         self.parts = parts
         self.dropout = nn.Dropout(parts.dropout)
         self.losses = LossPrediction(backbone.level_widths) if parts.losses != "none" else None
-        self.twins = _twins(backbone.dim) if parts.twins else None
+        self.projector = _projector(backbone.dim) if parts.projector else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits, (B, 3, H, W) -> (B, classes)."""
+        """Return the head's raw outputs, (B, 3, H, W) -> (B, ...)."""
         return cast(Tensor, self.head(self.dropout(self.backbone(images))))
 
     def forward_all(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -63,9 +85,9 @@ class MainNetwork(Network):
             levels = [level.detach() for level in levels]
         return embedded, self.losses(levels)
 
-    def without_twins(self) -> dict[str, Tensor]:
+    def state_without_projector(self) -> dict[str, Tensor]:
         """Return the state that predictions need."""
-        return {key: value for key, value in self.state_dict().items() if not key.startswith("twins.")}
+        return {key: value for key, value in self.state_dict().items() if not key.startswith("projector.")}
 
 
 class LossPrediction(nn.Module):
@@ -82,7 +104,8 @@ class LossPrediction(nn.Module):
         return cast(Tensor, self.last(torch.cat(parts, dim=1))).squeeze(1)
 
 
-def _twins(width: int) -> nn.Module:
+def _projector(width: int) -> nn.Module:
     return nn.Sequential(
-        projector(width, 2 * TWIN_WIDTH, 2 * TWIN_WIDTH, TWIN_WIDTH), nn.BatchNorm1d(TWIN_WIDTH, affine=False)
+        projector(width, 2 * PROJECTION_WIDTH, 2 * PROJECTION_WIDTH, PROJECTION_WIDTH),
+        nn.BatchNorm1d(PROJECTION_WIDTH, affine=False),
     )

@@ -2,8 +2,12 @@
 
 from model.errors import UnknownName
 from model.problems.base import Problem
+from model.problems.multi_label import MultiLabel
+from model.problems.single_label import SingleLabel
 
-PROBLEMS: dict[str, Problem] = {}
+__all__ = ["PROBLEMS", "Problem", "problem"]
+
+PROBLEMS: dict[str, Problem] = {"single_label": SingleLabel(), "multi_label": MultiLabel()}
 
 
 def problem(name: str) -> Problem:

@@ -9,16 +9,19 @@ Terms: a *target* is the agreed answer for one image, a plain JSON value. A *pre
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from model.errors import BadInput
 from model.querying.outputs import FloatArray, IntArray, Outputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+CHUNK = 65_536  # images whose outputs are read at once
 
 Target = Any  # a JSON value: its form is the problem's own
 Prediction = Any  # of the same form as a target
@@ -30,6 +33,7 @@ class Problem(ABC):
     """A kind of prediction, without state: one object serves all projects.
 
     name: in the registry. metric: the name of the headline number, which is the mean quality over the holdout.
+    base_outputs: what ``outputs_of`` gives, and ``decode`` reads: every prediction of a pool has them.
     outputs: what its models give of a pool (names of ``model.querying.outputs``): a sampler is a choice if and only if
     it needs no more. figures: of the dashboard, in their order. folds: parts of the labels that ``tune`` is given
     predictions for, each by a model that was trained on the others; 0 where there is nothing to tune.
@@ -37,6 +41,7 @@ class Problem(ABC):
 
     name: str
     metric: str = "accuracy"
+    base_outputs: tuple[str, ...]
     outputs: frozenset[str]
     figures: tuple[str, ...] = ("curve", "losses", "map")
     folds: int = 0
@@ -97,11 +102,20 @@ class Problem(ABC):
         """Choose what ``decode`` goes by from out-of-fold outputs of all labeled images; by default nothing."""
         return {}
 
+    def at_temperature(self, decoding: Decoding, temperature: float) -> Decoding:
+        """Return what makes of outputs at a temperature the predictions that ``decoding`` makes of those at 1."""
+        return decoding
+
     # Learning
 
     @abstractmethod
     def encode(self, targets: Sequence[Target], classes: Sequence[str]) -> Encoded:
         """Return targets that fit as an array (n, ...), as ``loss`` takes them."""
+
+    def check(self, truth: Encoded, classes: int) -> None:
+        """Raise BadInput for encoded targets that no model of so many classes can be trained on."""
+        if not np.isfinite(truth).all():
+            raise BadInput("found targets that are not finite numbers")
 
     @abstractmethod
     def head(self, width: int, classes: int) -> "nn.Module":
@@ -114,6 +128,12 @@ class Problem(ABC):
     @abstractmethod
     def outputs_of(self, raw: "Tensor") -> dict[str, "Tensor"]:
         """Return what a head's raw outputs mean, by the name of an output: (B, ...) each."""
+
+
+def chunks(indices: IntArray) -> Iterator[IntArray]:
+    """Yield CHUNK indices at a time, so that memory does not grow with the pool."""
+    for start in range(0, len(indices), CHUNK):
+        yield indices[start : start + CHUNK]
 
 
 def _hashable(value: Target) -> Any:

@@ -1,7 +1,8 @@
-"""What the networks say of the pool: the arrays that query strategies read."""
+"""What the networks say of the pool: the arrays that query strategies read, and the table that describes them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,15 +11,17 @@ FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-PASSES = frozenset({"ensemble_probs"})  # outputs whose first axis is not the pool but members
 FEATURES = np.float16  # what a network's features are kept in: of a million images, half a gigabyte
+
+Part = Literal["dropout", "members", "attached_losses", "detached_losses"]
 
 
 @dataclass(frozen=True)
 class Outputs:
     """Arrays by ``pool_index``; what nobody needed is None. A memory map serves as well as an array in memory.
 
-    probs: (N, C) posterior of the main model.
+    probs: (N, C) posterior of the main model over classes that exclude each other.
+    class_probs: (N, C) probability of each class, each for itself.
     embeddings: (N, D) penultimate features of the main model, in FEATURES.
     mutual_information: (N,) of label and weights, over passes with dropout, in nats.
     ensemble_probs: (T, N, C) posteriors of T main models that were trained on the same labels.
@@ -29,6 +32,7 @@ class Outputs:
     """
 
     probs: FloatArray | None = None
+    class_probs: FloatArray | None = None
     embeddings: FloatArray | None = None
     mutual_information: FloatArray | None = None
     ensemble_probs: FloatArray | None = None
@@ -38,7 +42,57 @@ class Outputs:
     pretext_embeddings: FloatArray | None = None
 
 
-OUTPUTS = tuple(field.name for field in fields(Outputs))
+def _uniform(known: FloatArray) -> float:
+    return 1.0 / int(known.shape[-1])
+
+
+def _half(known: FloatArray) -> float:
+    return 0.5
+
+
+def _origin(known: FloatArray) -> float:
+    return 0.0
+
+
+def _mean(known: FloatArray) -> float:
+    """Return the mean: neither the first to be asked nor the last."""
+    return float(np.mean(known)) if len(known) else 0.0
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """How an output is computed and kept.
+
+    name: a field of ``Outputs``. neutral: from the array of the images that a model has seen to the value that those
+    get that came after it. pool_axis: the axis that counts the images of the pool. dtype: of the array. requires: the
+    part of the network that has to be trained for it, None where every model gives it. whole_pool: whether it is
+    defined for the whole pool only.
+    """
+
+    name: str
+    neutral: Callable[[FloatArray], float]
+    pool_axis: int = 0
+    dtype: type[np.floating[Any]] = np.float32
+    requires: Part | None = None
+    whole_pool: bool = False
+
+
+OUTPUTS: dict[str, OutputSpec] = {
+    spec.name: spec
+    for spec in (
+        OutputSpec("probs", _uniform),
+        OutputSpec("class_probs", _half),
+        OutputSpec("embeddings", _origin, dtype=FEATURES),
+        OutputSpec("mutual_information", _mean, requires="dropout"),
+        OutputSpec("ensemble_probs", _uniform, pool_axis=1, requires="members"),
+        OutputSpec("predicted_losses", _mean, requires="attached_losses"),
+        OutputSpec("detached_losses", _mean, requires="detached_losses"),
+        OutputSpec("labeled_probability", _mean, whole_pool=True),
+        OutputSpec("pretext_embeddings", _origin, dtype=FEATURES),
+    )
+}
+
+DERIVED = frozenset({"confidence", "uncertainty"})  # (N,) computed by the problem from the others, never stored
 
 
 def as_features(values: FloatArray) -> FloatArray:
@@ -49,11 +103,22 @@ def as_features(values: FloatArray) -> FloatArray:
 
 
 def pool_axis(name: str) -> int:
-    """Return the axis of the output of that name that counts the images of the pool."""
-    return 1 if name in PASSES else 0
+    """Return the axis of the output of that name that counts the images of the pool; 0 for a derived one."""
+    return OUTPUTS[name].pool_axis if name in OUTPUTS else 0
 
 
 def sizes_of(outputs: Outputs) -> dict[str, int]:
     """Return the number of images that each output covers."""
-    arrays = {name: getattr(outputs, name) for name in OUTPUTS}
+    arrays = {field.name: getattr(outputs, field.name) for field in fields(Outputs)}
     return {name: array.shape[pool_axis(name)] for name, array in arrays.items() if array is not None}
+
+
+def extended(name: str, known: FloatArray, size: int) -> FloatArray:
+    """Return an output for a pool of ``size`` images, neutral for those that came after it was computed."""
+    spec = OUTPUTS[name]
+    seen = known.shape[spec.pool_axis]
+    if seen >= size:
+        return known[:, :size] if spec.pool_axis else known[:size]
+    shape = list(known.shape)
+    shape[spec.pool_axis] = size - seen
+    return np.concatenate([known, np.full(shape, spec.neutral(known), known.dtype)], axis=spec.pool_axis)

@@ -4,17 +4,19 @@ The backend and the simulation both call ``plan_round``. It only computes: no cl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from model.errors import BadInput
+from model.problems import problem
+from model.problems.base import Decoding
 from model.querying.batches import batch_order, in_order
 from model.querying.first_queries import first_query
 from model.querying.first_queries.base import FirstQuery
 from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs, sizes_of
-from model.querying.samplers import sampler
+from model.querying.samplers import check_sampler, sampler
 from model.querying.samplers.base import Sampler
 from model.querying.selection import Candidates, Query, lowest, mask_of, strictly_rising
 
@@ -49,6 +51,7 @@ class QuerySettings:
 
     batches: rounds that have a batch of their own (I). k: images a round asks (K). holdout, reserve: counts, on top
     of k. first_query, sampler, order: names of their registries. classes: of the main task, None where not known.
+    problem: a name of ``model.problems``. decoding: what ``Problem.tune`` chose for the model that is asked by.
     """
 
     batches: int
@@ -59,6 +62,8 @@ class QuerySettings:
     sampler: str = "uncertainty_herding"
     order: str = "interleaved"
     classes: int | None = None
+    problem: str = "single_label"
+    decoding: Decoding = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise BadInput for counts that make no round, UnknownName for a name that is in no registry."""
@@ -67,11 +72,16 @@ class QuerySettings:
                 "a round needs at least one batch and one image, and no negative counts: found "
                 f"batches={self.batches}, k={self.k}, holdout={self.holdout}, reserve={self.reserve}"
             )
-        batch_order(self.order), first_query(self.first_query), sampler(self.sampler)
+        batch_order(self.order), self.strategy(0)
+        check_sampler(self.sampler, problem(self.problem))
+
+    def strategy(self, number: int) -> FirstQuery | Sampler:
+        """Return what chooses the query of round ``number``."""
+        return first_query(self.first_query) if number == 0 else sampler(self.sampler)
 
     def needs(self, number: int) -> frozenset[str]:
         """Return the outputs of the pool that the query of round ``number`` reads, so that only they are computed."""
-        return (first_query(self.first_query) if number == 0 else sampler(self.sampler)).needs
+        return self.strategy(number).needs
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ def plan_round(
     holdout = generator.choice(left, min(settings.holdout, len(left)), replace=False)
     taken = np.concatenate([query.indices, holdout])
     reserve = planner.ask(settings.reserve, free & ~mask_of(taken, len(free)), covered=query.indices)
-    return _serve(query, holdout, reserve, planner.ranked, generator)
+    return _serve(query, holdout, reserve, planner.scores_are_ranks, generator)
 
 
 def extend_reserve(
@@ -133,7 +143,7 @@ def extend_reserve(
     more = planner.ask(settings.reserve, free, covered=asked)
     # Half of what is left below 1 stays free for the next extension.
     ramp = above + (1 - above) / 2 * np.arange(len(more.indices)) / max(len(more.indices), 1)
-    values = np.minimum(ramp if planner.ranked else more.scores, max(above, 1 - ROOM))
+    values = np.minimum(ramp if planner.scores_are_ranks else more.scores, max(above, 1 - ROOM))
     scores = strictly_rising(np.concatenate([[above], values]))
     if scores[0] < above:
         raise BadInput(f"no scores are left between {above} and 1 for {len(more.indices)} more images")
@@ -148,14 +158,11 @@ class _RoundPlanner:
     ) -> None:
         self.pool, self.settings, self.generator = pool, settings, generator
         self.outputs = replace(outputs or Outputs(), pretext_embeddings=pool.pretext_embeddings)
-        self.strategy: FirstQuery | Sampler
-        if number == 0 or outputs is None:
-            self.strategy, self.ranked = first_query(settings.first_query), True
-            self.batches = _spill(0, settings.batches)
-        else:
-            self.strategy = sampler(settings.sampler)
-            self.ranked = self.strategy.ranked
-            self.batches = _spill(number, settings.batches)
+        first = number == 0 or outputs is None
+        self.strategy = settings.strategy(0 if first else number)
+        self.scores_are_ranks = first or getattr(self.strategy, "scores_are_ranks", True)
+        self.batches = _spill(0 if first else number, settings.batches)
+        self.problem = problem(settings.problem)
         self.answered = _answered(pool)
 
     def ask(self, count: int, free: BoolArray, covered: IntArray) -> Query:
@@ -181,6 +188,8 @@ class _RoundPlanner:
             labels=pool.labels,
             covered=covered,
             classes=settings.classes,
+            problem=self.problem,
+            decoding=settings.decoding,
         )
         return self.strategy.select(candidates, count, self.generator)
 

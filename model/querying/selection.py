@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model.errors import BadInput
-from model.querying.outputs import FEATURES, BoolArray, FloatArray, IntArray, Outputs, pool_axis
+from model.problems import PROBLEMS, Problem
+from model.problems.base import Decoding
+from model.querying.outputs import DERIVED, FEATURES, BoolArray, FloatArray, IntArray, Outputs, pool_axis
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Candidates:
     labels: (N,) class ids of the whole pool, -1 where there is no label; None: not known.
     covered: (m,) pool indices that are answered or already asked; strategies that spread their picks avoid them.
     classes: number of classes of the main task, None where it is not known yet.
+    problem, decoding: what the model predicts, and how; confidence and uncertainty follow from them.
     """
 
     indices: IntArray
@@ -38,24 +41,36 @@ class Candidates:
     labels: IntArray | None = None
     covered: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     classes: int | None = None
+    problem: Problem = PROBLEMS["single_label"]
+    decoding: Decoding = field(default_factory=dict)
 
     def rows(self, need: str, indices: IntArray | None = None) -> FloatArray:
         """Return the output ``need`` of the candidates, or of the given pool indices: (n, ...), or (T, n, C) of passes.
 
         Raises BadInput where the output was not computed or is not finite.
         """
-        array = getattr(self.outputs, need)
-        if array is None:
-            raise BadInput(f"this strategy needs '{need}' of the pool, and they were not computed")
-        axis = pool_axis(need)
         wanted = self.indices if indices is None else indices
-        rows = np.asarray(array[:, wanted] if axis else array[wanted])
+        axis = pool_axis(need)
+        rows = self._derived(need, wanted) if need in DERIVED else self._stored(need, wanted)
         if rows.dtype == FEATURES:  # enough to keep them, not to compute with
             rows = rows.astype(np.float32)
         if not np.isfinite(rows).all():
             bad = int((~np.isfinite(np.moveaxis(rows, axis, 0))).reshape(len(wanted), -1).any(axis=1).sum())
             raise BadInput(f"'{need}' of {bad} of {len(wanted)} images are not finite numbers: the model has diverged")
         return rows
+
+    def _derived(self, need: str, indices: IntArray) -> FloatArray:
+        for name in self.problem.base_outputs:
+            self._stored(name, indices[:0])  # named where it is missing
+        if need == "uncertainty":
+            return self.problem.uncertainty(self.outputs, indices)
+        return self.problem.confidence(self.outputs, indices, self.decoding, temperature=1.0)
+
+    def _stored(self, need: str, indices: IntArray) -> FloatArray:
+        array = getattr(self.outputs, need)
+        if array is None:
+            raise BadInput(f"this strategy needs '{need}' of the pool, and they were not computed")
+        return np.asarray(array[:, indices] if pool_axis(need) else array[indices])
 
     def labeled(self) -> tuple[IntArray, IntArray]:
         """Return the pool indices that have a label, ascending, and their class ids."""
@@ -65,12 +80,12 @@ class Candidates:
         return indices, self.labels[indices]
 
 
-def ranked(indices: IntArray) -> Query:
+def query_by_rank(indices: IntArray) -> Query:
     """Return the query that asks ``indices`` in this order, their scores spread evenly over [0, 1)."""
     return Query(np.asarray(indices, np.int64), np.arange(len(indices)) / max(len(indices), 1))
 
 
-def valued(indices: IntArray, values: FloatArray) -> Query:
+def query_by_score(indices: IntArray, values: FloatArray) -> Query:
     """Return the query that asks ``indices`` in this order, with ``values`` in [0, 1] that do not fall as scores."""
     return Query(np.asarray(indices, np.int64), strictly_rising(values))
 

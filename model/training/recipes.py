@@ -10,6 +10,7 @@ from model.data.augment import NONE, Augmentation
 from model.data.bank import ImageBank
 from model.errors import BadInput, UnknownName
 from model.pretext.run import TINY
+from model.problems.base import Encoded
 from model.querying.outputs import IntArray
 from model.training.loop import Plan
 
@@ -69,7 +70,7 @@ def adapted(
     name: str,
     bank: ImageBank,
     indices: IntArray,
-    labels: IntArray,
+    truth: Encoded,
     *,
     epochs: int | None,
     joint: bool,
@@ -77,7 +78,7 @@ def adapted(
 ) -> Recipe:
     """Fit a recipe to the images: epochs on request, no mirroring where the pool has no mirror images.
 
-    joint: whether the classifier is trained together with Barlow Twins.
+    truth: (n, ...) encoded targets of the labeled images. joint: whether Barlow Twins is trained together with them.
     """
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)
@@ -87,7 +88,7 @@ def adapted(
         raise BadInput(f"a training needs at least 1 epoch, found {plan.epochs}")
     augmentation = NONE if joint and not recipe.joint_augmented else recipe.augmentation
     if recipe.fit_mirror and augmentation.flip:
-        augmentation = replace(augmentation, flip=_may_mirror(bank, indices, labels, seed))
+        augmentation = replace(augmentation, flip=_may_mirror(bank, indices, truth, seed))
     return replace(recipe, plan=plan, augmentation=augmentation)
 
 
@@ -96,9 +97,12 @@ def sample(bank: ImageBank, n: int, seed: int) -> IntArray:
     return np.sort(np.random.default_rng(seed).permutation(len(bank))[:n])
 
 
-def _may_mirror(bank: ImageBank, indices: IntArray, labels: IntArray, seed: int) -> bool:
-    """Say whether neither the pool nor the labels speak against mirror images."""
+def _may_mirror(bank: ImageBank, indices: IntArray, truth: Encoded, seed: int) -> bool:
+    """Tell whether neither the pool nor the targets speak against mirror images; equal targets are of one class."""
     if flip_check.mirror_share(bank.gather(sample(bank, flip_check.SAMPLE, seed)), seed) >= flip_check.LIMIT:
         return False
     few = np.random.default_rng(seed).permutation(len(indices))[: flip_check.SAMPLE]
-    return not flip_check.mirror_changes_class(bank.gather(indices[few]), labels[few], seed)
+    targets = truth[few]
+    if targets.ndim > 1:
+        targets = np.unique(targets.reshape(len(few), -1), axis=0, return_inverse=True)[1].reshape(-1)
+    return not flip_check.mirror_changes_class(bank.gather(indices[few]), targets, seed)

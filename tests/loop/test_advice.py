@@ -61,20 +61,20 @@ def test_an_accuracy_on_few_images_is_written_as_counts() -> None:
 
 
 def test_rounds_without_a_model_do_not_count() -> None:
-    asked = {"labels": 100, "holdout_size": 50, "holdout_correct": 40, "has_model": True}
+    asked = {"labels": 100, "holdout_size": 50, "holdout_quality": 40, "holdout_squares": 40, "has_model": True}
     rows = [RoundRow(number=0, **asked), RoundRow(number=1, has_model=False)]
     assert forecast_of(rows, 100) is None
-    rows.append(RoundRow(number=2, **asked | {"labels": 200, "holdout_gained": 3, "holdout_lost": 3}))
+    rows.append(RoundRow(number=2, **asked | {"labels": 200, "holdout_change": 0, "holdout_change_squares": 6}))
     assert forecast_of(rows, 100).labels == 100
 
 
 @pytest.mark.parametrize(
     ("asked", "random", "word"),
     [
-        (Rate(40, 100), Rate(10, 100), "harder"),
-        (Rate(10, 100), Rate(40, 100), "worse"),
-        (Rate(20, 100), Rate(20, 100), "no better"),
-        (Rate(20, 100), Rate(2, 10), "unknown"),
+        (Rate(40, 100, 40), Rate(10, 100, 10), "harder"),
+        (Rate(10, 100, 10), Rate(40, 100, 40), "worse"),
+        (Rate(20, 100, 20), Rate(20, 100, 20), "no better"),
+        (Rate(20, 100, 20), Rate(2, 10, 2), "unknown"),
     ],
 )
 def test_verdict_goes_by_the_interval_of_the_difference(asked: Rate, random: Rate, word: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from backend.config import Settings
 from backend.errors import StudioMissing, StudioUnreachable
-from backend.loop import jobs
+from backend.loop import advance
 from backend.loop.context import Context
 from backend.store import Store
 
@@ -22,12 +22,12 @@ class Studio:
     def __init__(self, created_ts: str | Exception, *models: SimpleNamespace) -> None:
         self._created, self._models = created_ts, models
 
-    def project(self, number: int) -> SimpleNamespace:
+    def settings(self) -> SimpleNamespace:
         if isinstance(self._created, Exception):
             raise self._created
         return SimpleNamespace(created_ts=self._created)
 
-    def ml_backends(self, number: int) -> list[SimpleNamespace]:
+    def ml_backends(self) -> list[SimpleNamespace]:
         return [*self._models]
 
 
@@ -58,7 +58,7 @@ def here(tmp_path: Path) -> Iterator[Context]:
 def test_a_project_at_rest_wakes_when_it_is_there_and_we_are_connected(
     here: Context, monkeypatch: pytest.MonkeyPatch, studio: Studio, back: bool
 ) -> None:
-    monkeypatch.setattr(jobs, "studio_of", lambda *_: studio)
+    monkeypatch.setattr(advance, "studio_of", lambda *_: studio)
     (project,) = here.store.projects.all()
-    assert jobs._is_back(here, project) == back
+    assert advance.reactivate(here, project) == back
     assert here.store.projects.get(project.id).active == back

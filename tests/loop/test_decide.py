@@ -4,8 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from backend.loop.decide import JOB_OF_STEP, Step, low_water, next_step, unwanted
-from backend.loop.facts import Facts, JobKind
+from backend.loop.decide import (
+    INLINE_IDS,
+    INLINE_SPLIT,
+    JOB_OF_STEP,
+    Stage,
+    Step,
+    is_missing,
+    low_water,
+    next_step,
+    stage,
+    unwanted_jobs,
+)
+from backend.loop.facts import Facts, JobKind, StaleReason
+from backend.loop.step_table import JOBS, STEPS
 from backend.store.rounds import AskCounts
 from backend.store.task_counts import TaskCounts
 
@@ -14,8 +26,9 @@ LIVE = Facts(
     tasks=replace(POOL, available=80, askable=80, answered=20, labeled=20, trainable=18),
     asks=AskCounts(waiting=40, answered=10, reserve=30),
     asked=50,
-    live=True,
+    collecting=True,
     served=True,
+    live_round=1,
     pretext_current=True,
     split_images=100,
     split_current=True,
@@ -29,7 +42,7 @@ def live(**asks: int) -> Facts:
 
 ROWS = {
     "nothing there": (Facts(), Step.WAIT),
-    "changes unread": (Facts(unsynced=True), Step.SYNC),
+    "changes unread": (Facts(unread=True), Step.SYNC),
     "images to fetch": (Facts(tasks=TaskCounts(tasks=5, new=5)), Step.SYNC),
     "all images broken": (Facts(tasks=TaskCounts(tasks=5, broken=5)), Step.WAIT),
     "one image is too few": (Facts(tasks=TaskCounts(tasks=1, ok=1, unscored=1, available=1)), Step.WAIT),
@@ -70,7 +83,7 @@ ROWS = {
         Step.WAIT,
     ),
     "old predictions left while final ones are written": (
-        replace(LIVE, superseded=1, final_ordered=True, running=frozenset({JobKind.FINAL})),
+        replace(LIVE, superseded=1, autolabel_ordered=True, running=frozenset({JobKind.AUTOLABEL})),
         Step.WAIT,
     ),
     "old predictions left while losses are recorded": (
@@ -93,7 +106,7 @@ ROWS = {
     "losses unknown to Label Studio": (replace(LIVE, tasks=replace(LIVE.tasks, unrecorded=7)), Step.RECORD),
     "late images without a loss": (replace(LIVE, tasks=replace(LIVE.tasks, unscored=7)), Step.PRETEXT),
     "late images without a batch": (replace(LIVE, tasks=replace(LIVE.tasks, unsplit=7)), Step.SPLIT),
-    "configuration changed": (replace(LIVE, stale=True, pretext_current=False), Step.RESTART),
+    "configuration changed": (replace(LIVE, stale=StaleReason.PRETEXT, pretext_current=False), Step.RESTART),
     "next round wanted, pool asked out": (
         Facts(
             tasks=replace(POOL, available=0, askable=0, answered=100),
@@ -103,16 +116,45 @@ ROWS = {
         ),
         Step.WAIT,
     ),
-    "reserve needed between two rounds": (replace(live(waiting=5, answered=50), live=False), Step.TOP_UP),
-    "version changed between two rounds": (replace(LIVE, live=False, version_right=False), Step.SWITCH),
+    "reserve needed between two rounds": (replace(live(waiting=5, answered=50), collecting=False), Step.TOP_UP),
+    "version changed between two rounds": (replace(LIVE, collecting=False, version_right=False), Step.SWITCH),
     "every task of a planned round deleted": (Facts(tasks=POOL, planned=True, asked=10), Step.DROP),
     "training asked for before any answer": (
         replace(live(waiting=50, answered=0), training_requested=True),
-        Step.WAIT,
+        Step.IGNORE_REQUEST,
     ),
-    "predictions for the rest ordered": (replace(LIVE, final_ordered=True), Step.FINAL),
+    "predictions for the rest ordered": (replace(LIVE, autolabel_ordered=True), Step.AUTOLABEL),
     "newest model not exported": (replace(LIVE, unexported=True), Step.EXPORT),
     "predictions of unknown fate": (live(doubtful=3), Step.POST),
+    "connection not looked at for a while": (replace(LIVE, maintenance_due=True, unread=True), Step.MAINTAIN),
+    "tasks deleted": (replace(LIVE, count_differs=True, studio_tasks=99), Step.RECONCILE),
+    "tasks deleted from a large project": (
+        replace(LIVE, count_differs=True, studio_tasks=INLINE_IDS + 1),
+        Step.SYNC,
+    ),
+    "image bank lost": (replace(LIVE, bank_lost=True, stale=StaleReason.PRETEXT), Step.REFETCH),
+    "image bank lost while a job reads it": (
+        replace(LIVE, bank_lost=True, running=frozenset({JobKind.RETRAIN})),
+        Step.WAIT,
+    ),
+    "batches of a large pool missing": (
+        Facts(tasks=replace(POOL, unsplit=100), pretext_current=True, to_split=INLINE_SPLIT + 1),
+        Step.SPLIT_LARGE,
+    ),
+    "batches of a small pool missing while a job splits it": (
+        Facts(tasks=replace(POOL, unsplit=100), pretext_current=True, running=frozenset({JobKind.SPLIT})),
+        Step.WAIT,
+    ),
+    "losses of batches that are not whole": (
+        replace(
+            LIVE,
+            tasks=replace(LIVE.tasks, unrecorded=5),
+            split_current=False,
+            stale=StaleReason.SPLIT,
+            running=frozenset({JobKind.EXPORT}),
+        ),
+        Step.WAIT,
+    ),
 }
 
 
@@ -136,8 +178,8 @@ def test_next_step_passes_over_what_had_no_effect() -> None:
 
 
 def test_a_job_is_wanted_while_its_step_is_missing() -> None:
-    assert JobKind.SYNC not in unwanted(replace(LIVE, unsynced=True))
-    assert unwanted(LIVE) >= {JobKind.SYNC, JobKind.PRETEXT, JobKind.RETRAIN}
+    assert JobKind.SYNC not in unwanted_jobs(replace(LIVE, unread=True))
+    assert unwanted_jobs(LIVE) >= {JobKind.SYNC, JobKind.PRETEXT, JobKind.RETRAIN}
 
 
 def test_next_step_keeps_the_queue_filled_while_training() -> None:
@@ -151,7 +193,9 @@ def test_next_step_asks_before_it_records() -> None:
 
 
 def test_next_step_does_not_restart_under_a_running_training() -> None:
-    facts = replace(LIVE, stale=True, pretext_current=False, running=frozenset({JobKind.RETRAIN, JobKind.PRETEXT}))
+    facts = replace(
+        LIVE, stale=StaleReason.PRETEXT, pretext_current=False, running=frozenset({JobKind.RETRAIN, JobKind.PRETEXT})
+    )
     assert next_step(facts) == Step.WAIT
 
 
@@ -163,3 +207,61 @@ def test_low_water_rises_with_the_pace_of_the_annotators() -> None:
     assert [low_water(40, recent) for recent in (3, 4, 60)] == [10, 12, 180]
     quick = replace(live(waiting=30, answered=20), tasks=replace(LIVE.tasks, recent=10))
     assert next_step(quick) == Step.TOP_UP
+
+
+def running(*kinds: JobKind) -> frozenset[JobKind]:
+    return frozenset(kinds)
+
+
+FIRST = replace(LIVE, live_round=0)
+STAGES = {
+    "nothing connected": (Facts(), Stage.SYNCING),
+    "images to fetch": (Facts(tasks=TaskCounts(tasks=5, new=5)), Stage.SYNCING),
+    "images being fetched": (Facts(tasks=TaskCounts(tasks=5, ok=5), running=running(JobKind.SYNC)), Stage.SYNCING),
+    "images without a model": (Facts(tasks=replace(POOL, unscored=100)), Stage.PRETEXT),
+    "pretext training beside new images": (
+        Facts(tasks=replace(POOL, new=3, unscored=100), running=running(JobKind.PRETEXT)),
+        Stage.PRETEXT,
+    ),
+    "first round in the store only": (
+        Facts(
+            tasks=POOL,
+            planned=True,
+            asked=10,
+            asks=AskCounts(unposted=10),
+            pretext_current=True,
+            split_current=True,
+            split_images=100,
+        ),
+        Stage.PRETEXT,
+    ),
+    "first losses being recorded": (replace(FIRST, running=running(JobKind.RECORD)), Stage.RECORDING),
+    "first losses not recorded": (replace(FIRST, tasks=replace(FIRST.tasks, unrecorded=3)), Stage.RECORDING),
+    "later losses not recorded": (replace(LIVE, tasks=replace(LIVE.tasks, unrecorded=3)), Stage.LABELING),
+    "labeling": (LIVE, Stage.LABELING),
+    "labeling while new images come": (replace(LIVE, tasks=replace(LIVE.tasks, new=9)), Stage.LABELING),
+    "training": (replace(LIVE, running=running(JobKind.RETRAIN)), Stage.TRAINING),
+    "round complete, training not begun": (live(waiting=20, answered=50), Stage.TRAINING),
+    "next round in the store only": (
+        replace(LIVE, collecting=False, served=False, planned=True, asks=AskCounts(unposted=10)),
+        Stage.LABELING,
+    ),
+    "all batches asked": (replace(LIVE, finished=True), Stage.FINISHED),
+    "training after the last batch": (replace(LIVE, finished=True, running=running(JobKind.RETRAIN)), Stage.TRAINING),
+}
+
+
+@pytest.mark.parametrize(("facts", "expected"), STAGES.values(), ids=STAGES.keys())
+def test_stage_is_that_of_the_work_under_way_or_missing(facts: Facts, expected: Stage) -> None:
+    assert stage(facts) == expected
+
+
+def test_every_step_of_the_table_can_be_taken() -> None:
+    assert {*STEPS} | {*JOB_OF_STEP} == {*Step} - {Step.WAIT}
+    assert {*JOBS} == {*JOB_OF_STEP.values()} == {*JobKind}
+    assert not {*STEPS} & {*JOB_OF_STEP}
+
+
+def test_a_step_may_be_missing_whatever_else_is() -> None:
+    assert is_missing(Step.RECORD, replace(LIVE, unread=True, tasks=replace(LIVE.tasks, unrecorded=5)))
+    assert not is_missing(Step.RECORD, LIVE)

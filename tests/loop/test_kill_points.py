@@ -8,20 +8,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loop.test_strategies import IMAGES, PARAMS, Project, ignore, short  # noqa: F401 - a fixture
+from loop.test_strategies import short  # noqa: F401 - a fixture
+from support.offline_project import IMAGES, PARAMS, Project, ignore
 
+from backend.loop.advance import gather_facts
 from backend.loop.decide import Step, next_step
-from backend.loop.facts import Observation, gather
-from backend.loop.steps.plan import plan
-from backend.loop.steps.pretext import pretext, restart, split_pool
+from backend.loop.facts import JobKind
+from backend.loop.steps.split import split_pool
 from model.data.bank import ImageBank
 from model.pretext.run import train_pretext
 
-STEPS = {
-    Step.RESTART: restart,
-    Step.PRETEXT: lambda work: pretext(work, ignore),
-    Step.SPLIT: lambda work: split_pool(work, ignore, lambda: True),  # others wait after each part
-    Step.PLAN: plan,
+
+def split_a_part(project: Project) -> None:
+    split_pool(
+        project.store.of(project.key), project.open().config, ignore, lambda: True
+    )  # others wait after each part
+
+
+TAKE = {
+    Step.RESTART: lambda project: project.step(Step.RESTART),
+    Step.PRETEXT: lambda project: project.job(JobKind.PRETEXT),
+    Step.SPLIT: split_a_part,
+    Step.SPLIT_LARGE: split_a_part,
+    Step.PLAN: lambda project: project.step(Step.PLAN),
 }
 
 
@@ -54,12 +63,11 @@ def settle(project: Project) -> tuple[list[Step], dict[str, Any]]:
     """Take the steps that are missing, until the round is planned; give them, and what has come of the pool."""
     taken = []
     while len(taken) < 20:
-        work = project.work()
-        step = next_step(gather(project.store, work.project, work.config, Observation()), {Step.POST, Step.SWITCH})
-        if step not in STEPS:
+        step = next_step(gather_facts(project.context, project.key, None), {Step.POST, Step.SWITCH})
+        if step not in TAKE:
             break
         taken.append(step)
-        STEPS[step](work)
+        TAKE[step](project)
     pool = project.store.of(project.key).tasks.pool(IMAGES)
     row = project.store.projects.get(project.key)
     return taken, {
@@ -86,9 +94,9 @@ def train_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         shutil.copy(known, out)
 
     monkeypatch.setattr("model.pretext.run.train_pretext", remembered)
-    monkeypatch.setattr("backend.store.tasks.PART", 40)  # losses and batches take two writes each
-    monkeypatch.setattr("backend.store.tasks.PAUSE_S", 0.0)
-    monkeypatch.setattr("backend.loop.steps.pretext.SPLIT_AT_ONCE", 30)  # and batches three turns
+    monkeypatch.setattr("backend.store.task_losses.PART", 40)  # losses and batches take two writes each
+    monkeypatch.setattr("backend.store.task_losses.PAUSE_S", 0.0)
+    monkeypatch.setattr("backend.loop.steps.split.PART", 30)  # and batches three turns
 
 
 @pytest.mark.parametrize("changed", [{}, {"rounds": 4}, {"seed": 7}], ids=["first start", "batches", "losses"])

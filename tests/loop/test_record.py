@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from backend.config import Settings
-from backend.loop.context import Context, Work
 from backend.loop.steps.record import record, rounded
-from backend.store import Answer, Store
+from backend.queueing.queues import IO, TimeSlice
+from backend.store import Answer, ProjectStore, Store
 from backend.store.tasks import TaskChange
 
 TASKS, BATCHES = 40, 4
@@ -27,11 +25,12 @@ class Studio:
     """What Label Studio was told of each task, call by call; who makes the last call that is left is killed in it."""
 
     def __init__(self) -> None:
+        self.tasks = self
         self.told: dict[int, dict[str, float]] = {}
         self.calls: list[tuple[str, float, int]] = []
         self.left, self.lost = 10_000, 0
 
-    def set_field(self, project: int, task_ids: Sequence[int], name: str, value: float) -> None:
+    def set_field(self, task_ids: Sequence[int], name: str, value: float) -> None:
         self.calls.append((name, value, len(task_ids)))
         for task_id in task_ids:
             self.told.setdefault(task_id, {})[name] = value
@@ -42,15 +41,20 @@ class Studio:
 
 
 @pytest.fixture
-def studio(monkeypatch: pytest.MonkeyPatch) -> Studio:
-    made = Studio()
-    monkeypatch.setattr(Work, "studio", made)
-    return made
+def studio() -> Studio:
+    return Studio()
+
+
+class Busy:
+    """A queue in which another project's job waits."""
+
+    def depth(self, queue: str) -> int:
+        return 1
 
 
 @pytest.fixture
-def work(tmp_path: Path, studio: Studio) -> Iterator[Work]:
-    """A project of 40 tasks with losses and batches, for whose worker another project waits."""
+def pool(tmp_path: Path) -> Iterator[ProjectStore]:
+    """A project of 40 tasks with losses and batches."""
     store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
     row, _ = store.projects.connect(
         studio_project_id=1, created_ts="1", server="http://studio", token=None, backend_url=None, label_config=CONFIG,
@@ -61,7 +65,7 @@ def work(tmp_path: Path, studio: Studio) -> Iterator[Work]:
     store.of(row.id).tasks.images_fetched({i: i - 1 for i in ids})
     store.of(row.id).tasks.set_losses({i: float(loss) for i, loss in enumerate(LOSSES)})
     store.of(row.id).tasks.set_batches({i: i % BATCHES for i in range(TASKS)})
-    yield Work(Context(Settings(data_dir=tmp_path), store, SimpleNamespace(depth=lambda queue: 1)), row)
+    yield store.of(row.id)
     store.close()
 
 
@@ -74,22 +78,22 @@ WANTED = {i + 1: {"pretext_batch": i % BATCHES, "pretext_loss": rounded(float(LO
 
 @pytest.mark.parametrize("at_once", [1, 7, 20, 1000])
 def test_every_task_gets_its_batch_and_loss_in_however_many_parts(
-    work: Work, studio: Studio, monkeypatch: pytest.MonkeyPatch, at_once: int
+    pool: ProjectStore, studio: Studio, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr("backend.loop.steps.record.AT_ONCE", at_once)
     shares: list[float] = []
-    record(work, shares.append)
+    record(pool, studio, TimeSlice(Busy(), IO), shares.append)
     assert studio.told == WANTED
-    assert work.project_store.tasks.counts(0).unrecorded == 0
+    assert pool.tasks.counts(0).unrecorded == 0
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
 
 def test_a_part_has_its_batches_before_its_losses_and_a_call_for_each_value(
-    work: Work, studio: Studio, monkeypatch: pytest.MonkeyPatch
+    pool: ProjectStore, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backend.loop.steps.record.AT_ONCE", 20)
-    record(work, ignore)
+    record(pool, studio, TimeSlice(Busy(), IO), ignore)
     halves = [{rounded(float(loss)) for loss in part} for part in np.split(np.sort(LOSSES)[::-1], 2)]
     names = [name for name, _, _ in studio.calls]
     expected = [["pretext_batch"] * BATCHES + ["pretext_loss"] * len(values) for values in halves]
@@ -98,16 +102,16 @@ def test_a_part_has_its_batches_before_its_losses_and_a_call_for_each_value(
 
 
 def test_a_turn_reads_no_more_of_the_pool_than_a_part_and_the_next_goes_on(
-    work: Work, studio: Studio, monkeypatch: pytest.MonkeyPatch
+    pool: ProjectStore, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backend.loop.steps.record.AT_ONCE", 10)
     monkeypatch.setattr("backend.queueing.queues.TIME_SLICE_S", 0.0)
     read: list[int] = []
-    plain = work.project_store.tasks.unrecorded
-    monkeypatch.setattr(work.project_store.tasks, "unrecorded", lambda limit: read.append(limit) or plain(limit))
+    plain = pool.tasks.unrecorded
+    monkeypatch.setattr(pool.tasks, "unrecorded", lambda limit: read.append(limit) or plain(limit))
     turns = 0
-    while work.project_store.tasks.counts(0).unrecorded:
-        record(work, ignore)
+    while pool.tasks.counts(0).unrecorded:
+        record(pool, studio, TimeSlice(Busy(), IO), ignore)
         turns += 1
         assert len(studio.calls) == turns, "another project waits after every call"
         assert read == [10] * turns
@@ -115,13 +119,15 @@ def test_a_turn_reads_no_more_of_the_pool_than_a_part_and_the_next_goes_on(
     assert sum(tasks for _, _, tasks in studio.calls) == 2 * TASKS
 
 
-def test_a_kill_at_any_call_costs_that_call_alone(work: Work, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_at_any_call_costs_that_call_alone(
+    pool: ProjectStore, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("backend.loop.steps.record.AT_ONCE", 15)
     kills = 0
-    while work.project_store.tasks.counts(0).unrecorded:
+    while pool.tasks.counts(0).unrecorded:
         studio.left = 2  # it dies in its second call, which is not noted
         try:
-            record(work, ignore)
+            record(pool, studio, TimeSlice(Busy(), IO), ignore)
         except Killed:
             kills += 1
     assert kills > 10

@@ -3,6 +3,7 @@
 import pytest
 
 from backend.config import ProjectConfig
+from backend.loop.facts import Facts
 from backend.status.status import Status
 from backend.status.summary import advice_of, as_json, as_line
 from backend.store import ProjectRow, RoundRow, RoundState
@@ -25,7 +26,9 @@ def status(
     project = ProjectRow(
         id=1, studio_project_id=7, active=True, title="Birds", extra_params={}, backend_url="http://b:9090"
     )
-    return Status(project, ProjectConfig(), tasks, rounds, AskCounts(answered=answered), [], [])
+    finished = number >= ProjectConfig().rounds or (state == RoundState.CLOSED and tasks.available == 0)
+    facts = Facts(tasks=tasks, live_round=number, finished=finished)
+    return Status(project, ProjectConfig(), tasks, rounds, AskCounts(answered=answered), [], [], facts)
 
 
 POOL = TaskCounts(tasks=100, ok=100, answered=50, labeled=50, available=50)
@@ -33,7 +36,7 @@ DONE = TaskCounts(tasks=100, ok=100, answered=100, labeled=99)
 
 
 def test_the_card_counts_answers_up_to_what_the_round_asks_and_names_the_rest() -> None:
-    line = as_line(status(1, tasks=POOL, answered=50, holdout_size=2, holdout_correct=1))
+    line = as_line(status(1, tasks=POOL, answered=50, holdout_size=2, holdout_quality=1, holdout_squares=1))
     assert "round 2 of 10; 40 of 40 answered, 10 more ahead of the next round;" in line
     assert "accuracy on random images 1 of 2 right, too few to say, with 36 labels to learn from" in line
     assert "ahead" not in as_line(status(1, tasks=POOL, answered=40))

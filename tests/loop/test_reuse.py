@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loop.test_strategies import CLASSES, IMAGES, Project, ignore, short  # noqa: F401 - a fixture
+from loop.test_strategies import short  # noqa: F401 - a fixture
+from support.offline_project import CLASSES, IMAGES, Project
 
 from backend.errors import BackendError
+from backend.loop.decide import Step
+from backend.loop.facts import JobKind
 from backend.loop.heartbeat import Stopped
-from backend.loop.steps import retrain as subject
-from backend.loop.steps.plan import plan
-from backend.loop.steps.pretext import pretext, split_pool
-from backend.loop.steps.retrain import retrain
 from backend.store.tables import Answer, RoundState
 from backend.store.tasks import TaskChange
 from model.errors import ModelError
@@ -37,14 +36,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a project whose round 0 was trained on, and whose job was killed as it began to score."""
     folder = tmp_path_factory.mktemp("killed")
     project = Project(folder)
-    pretext(project.work(), ignore)
-    split_pool(project.work())
-    plan(project.work())
+    project.job(JobKind.PRETEXT)
+    project.step(Step.SPLIT)
+    project.step(Step.PLAN)
     project.answer(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(own_network.Learner, "load", dying(Killed()))
         with pytest.raises(Killed):
-            retrain(project.work(), ignore)
+            project.retrain()
     project.store.close()
     return folder
 
@@ -63,23 +62,23 @@ def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_scoring_is_repeated_where_the_weights_are_finished(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = project.work().files.model(0).read_bytes()
+    weights = project.open().files.model(0).read_bytes()
     forbid_training(monkeypatch)
-    retrain(project.work(), ignore)
+    project.retrain()
     closed = project.store.of(project.key).rounds.get(0)
     assert closed.state == RoundState.CLOSED
-    assert closed.labels == len([row for row in project.store.of(project.key).tasks.labels() if not row[2]])
+    assert closed.labels == len([row for row in project.store.of(project.key).tasks.targets() if not row[2]])
     assert closed.seconds["retrain"] > 0, "what the training took, when it was run"
     assert len(project.asked(1)) == len(project.asked(0))
-    found, undisturbed = np.load(project.work().files.probs(0)), scores(weights, project)
+    found, undisturbed = np.load(project.open().files.probs(0)), scores(weights, project)
     np.testing.assert_array_equal(found, undisturbed)
 
 
 def scores(weights: bytes, project: Project) -> np.ndarray:
     """What the network that was trained before the kill says of the pool."""
-    path = project.work().files.folder / "copy.pt"
+    path = project.open().files.folder / "copy.pt"
     path.write_bytes(weights)
-    found = own_network.Learner.load(path, device="cpu").predict(subject.open_bank(project.work())).probs
+    found = own_network.Learner.load(path, device="cpu").predict(project.bank()).probs
     assert found is not None
     return found
 
@@ -87,8 +86,8 @@ def scores(weights: bytes, project: Project) -> np.ndarray:
 def test_being_told_to_stop_while_scoring_keeps_the_weights(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_training(monkeypatch)
     with pytest.raises(BackendError):
-        retrain(project.work(), dying(Stopped("interrupted")))
-    retrain(project.work(), ignore)
+        project.retrain(dying(Stopped("interrupted")))
+    project.retrain()
     assert project.store.of(project.key).rounds.get(0).state == RoundState.CLOSED
 
 
@@ -98,7 +97,7 @@ def answer_more(project: Project) -> None:
 
 
 def change_answer(project: Project) -> None:
-    index, label, _ = next(row for row in project.store.of(project.key).tasks.labels() if not row[2])
+    index, label, _ = next(row for row in project.store.of(project.key).tasks.targets() if not row[2])
     answer(project, index + 1, CLASSES[1 - CLASSES.index(label)])
 
 
@@ -114,7 +113,7 @@ def add_label(project: Project) -> None:
 
 
 def lose_pretext(project: Project) -> None:
-    for path in project.work().files.folder.glob("pretext-*"):
+    for path in project.open().files.folder.glob("pretext-*"):
         path.unlink()
 
 
@@ -126,10 +125,10 @@ CHANGES: dict[str, Callable[[Project], Any]] = {
     "another beginning": lambda project: project.configure(init="scratch"),
     "a sampler that needs more of the network": lambda project: project.configure(sampler="learning_loss"),
     "the pretext weights gone": lose_pretext,
-    "pool indices of another bank": lambda project: project.work().files.drop_outputs(),
-    "the weights gone": lambda project: project.work().files.model(0).unlink(),
-    "the note damaged": lambda project: project.work().files.trained(0).write_text("{"),
-    "a note of something else": lambda project: project.work().files.trained(0).write_text("[1]"),
+    "pool indices of another bank": lambda project: project.open().files.drop_outputs(),
+    "the weights gone": lambda project: project.open().files.model(0).unlink(),
+    "the note damaged": lambda project: project.open().files.trained(0).write_text("{"),
+    "a note of something else": lambda project: project.open().files.trained(0).write_text("[1]"),
 }
 
 
@@ -140,15 +139,15 @@ def test_weights_of_other_labels_or_another_configuration_are_trained_anew(
     change(project)
     forbid_training(monkeypatch)
     with pytest.raises(Killed, match="a training was begun"):
-        retrain(project.work(), ignore)
-    assert not project.work().files.trained(0).exists(), "the former note never stands beside other weights"
+        project.retrain()
+    assert not project.open().files.trained(0).exists(), "the former note never stands beside other weights"
 
 
 def test_weights_that_cannot_be_scored_with_are_not_kept(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Damaged on the disk, or of another release: else every try would fail on them."""
-    project.work().files.model(0).write_bytes(b"no weights")
+    project.open().files.model(0).write_bytes(b"no weights")
     forbid_training(monkeypatch)
     with pytest.raises(ModelError):
-        retrain(project.work(), ignore)
+        project.retrain()
     with pytest.raises(Killed, match="a training was begun"):
-        retrain(project.work(), ignore)
+        project.retrain()

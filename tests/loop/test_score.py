@@ -10,7 +10,7 @@ from support.studio_web import Web, png, reply
 from support.web_pages import connect_project, fill
 
 from backend.config import Settings
-from backend.loop.context import Context, Work
+from backend.loop.context import Context, OpenProject, open_project
 from backend.loop.steps import score
 from backend.queueing.queues import Queueing
 from backend.store import Store
@@ -19,16 +19,21 @@ TASKS = list(range(1000, 1100))
 
 
 @pytest.fixture
-def work(web: Web, tmp_path: Path) -> Work:
+def project(web: Web, tmp_path: Path) -> OpenProject:
     """Project 3 with a model, on a server of which every image takes 50 ms."""
     settings = Settings(data_dir=tmp_path, label_studio_url=web.url)
     store = Store(settings.database, tmp_path)
     fill(store, connect_project(store), tmp_path)
-    project = store.projects.find(3)
-    work = Work(Context(settings, store, Queueing(f"unix://{tmp_path}/none.sock")), project)
-    work.files.model(0).touch()
+    context = Context(settings, store, Queueing(f"unix://{tmp_path}/none.sock"))
+    project = open_project(context, store.projects.find(3).id)
+    project.files.model(0).touch()
     web.answer = slow_images()
-    return work
+    return project
+
+
+def score_of(project: OpenProject, task_ids: list[int], until: float) -> dict[int, list[float]]:
+    parts = project.store, project.studio, project.files, project.labeling, project.device
+    return score.score_tasks(*parts, task_ids, until)
 
 
 def slow_images() -> Callable[..., None]:
@@ -48,21 +53,21 @@ def slow_images() -> Callable[..., None]:
     return answer
 
 
-def test_tasks_that_nobody_waits_for_any_more_are_not_looked_at(work: Work, web: Web) -> None:
-    assert score.score_tasks(work, TASKS, time.time() - 1) == {}
+def test_tasks_that_nobody_waits_for_any_more_are_not_looked_at(project: OpenProject, web: Web) -> None:
+    assert score_of(project, TASKS, time.time() - 1) == {}
     assert web.requests == []
 
 
-def test_images_are_not_fetched_on_after_the_deadline(work: Work, web: Web) -> None:
+def test_images_are_not_fetched_on_after_the_deadline(project: OpenProject, web: Web) -> None:
     begun = time.time()
-    assert score.score_tasks(work, TASKS, begun + 0.2) == {}
+    assert score_of(project, TASKS, begun + 0.2) == {}
     images = [path for _, path, _ in web.requests if path.startswith("/data/upload")]
     assert 0 < len(images) < len(TASKS)
 
 
-def test_only_so_many_tasks_are_asked_for(work: Work, web: Web, monkeypatch) -> None:
+def test_only_so_many_tasks_are_asked_for(project: OpenProject, web: Web, monkeypatch) -> None:
     monkeypatch.setattr(score, "download_images", lambda studio, refs, side: [])
-    assert score.score_tasks(work, TASKS, time.time() + 60) == {}
+    assert score_of(project, TASKS, time.time() + 60) == {}
     [asked] = [path for _, path, _ in web.requests if path.startswith("/api/tasks")]
     assert str(TASKS[score.MOST_UNSEEN - 1]) in asked
     assert str(TASKS[score.MOST_UNSEEN]) not in asked

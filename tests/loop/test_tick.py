@@ -53,7 +53,7 @@ def test_every_live_project_is_looked_at(here: Context) -> None:
 
 
 def test_those_at_rest_are_looked_at_now_and_then(here: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "time", SimpleNamespace(time=lambda: 5 * jobs.REST_S))
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(time=lambda: 5 * jobs.INACTIVE_S))
     jobs.tick()
     assert here.queueing.hinted == [1, 2, 3]
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from backend.errors import StoreUnavailable
-from backend.loop import jobs
+from backend.loop.advance import error_message
 from backend.status.status import read_status
 from backend.store import Store
 from model.errors import ModelError
@@ -16,7 +16,7 @@ from model.errors import ModelError
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_said_in_a_sentence(number: int) -> None:
-    said = jobs._words(OSError(number, os.strerror(number)))
+    said = error_message(OSError(number, os.strerror(number)))
     assert said == "the disk is full (DATA_DIR): make room, and the work goes on by itself"
 
 
@@ -25,7 +25,7 @@ def test_a_file_that_cannot_be_written_for_want_of_room_is_named() -> None:
     with pytest.raises(OSError) as caught, Path("/dev/full").open("wb", buffering=0) as file:  # noqa: PT011
         file.write(b"x")
     caught.value.filename = "/data/round-001.pt"
-    assert jobs._words(caught.value).startswith("the disk is full (/data/round-001.pt): make room")
+    assert error_message(caught.value).startswith("the disk is full (/data/round-001.pt): make room")
 
 
 def test_a_full_disk_is_told_although_nothing_can_be_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,8 +50,8 @@ def test_a_full_disk_is_told_although_nothing_can_be_noted(tmp_path: Path, monke
 
 @pytest.mark.parametrize("error", [StoreUnavailable("the database is locked"), ModelError("there are no weights")])
 def test_our_own_errors_are_said_as_they_are(error: Exception) -> None:
-    assert jobs._words(error) == str(error)
+    assert error_message(error) == str(error)
 
 
 def test_anything_else_is_said_to_be_our_error() -> None:
-    assert "(KeyError: 'x')" in jobs._words(KeyError("x"))
+    assert "(KeyError: 'x')" in error_message(KeyError("x"))

@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 
 from model.errors import BadInput
-from model.evaluation.calibration import calibrate, expected_errors, fit_temperature, guess
+from model.evaluation.calibration import Temperature, expected_errors, predict
+from model.evaluation.calibration import fit_temperature as fit
+from model.problems import problem
+from model.problems.single_label import calibrate
+from model.querying.outputs import Outputs
+
+SINGLE = problem("single_label")
+
+
+def fit_temperature(probs: np.ndarray, truth: np.ndarray) -> Temperature:
+    return fit(SINGLE, Outputs(probs=probs), np.arange(len(probs)), truth)
 
 
 def draws(n: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -33,10 +43,10 @@ def test_calibrated_posteriors_are_those_of_divided_logits() -> None:
 
 
 def test_guess_is_the_likeliest_class_and_its_confidence(monkeypatch) -> None:
-    monkeypatch.setattr("model.evaluation.calibration.CHUNK", 2)
+    monkeypatch.setattr("model.problems.base.CHUNK", 2)
     probs = np.array([[0.8, 0.2], [0.1, 0.9], [0.5, 0.5]], np.float32)
-    best, confidence = guess(probs, 2.0)
-    assert best.tolist() == [0, 1, 0]
+    best, confidence = predict(SINGLE, Outputs(probs=probs), np.arange(3), ["a", "b"], {}, 2.0)
+    assert best == ["a", "b", "a"]
     np.testing.assert_allclose(confidence, [2 / 3, 0.75, 0.5], rtol=1e-6)
 
 
@@ -46,9 +56,8 @@ def test_expected_errors_are_close_to_the_real_ones_and_their_interval_holds_the
         held, truth = draws(60, 1.6, seed)
         probs, classes = draws(3000, 1.6, 1000 + seed)
         temperature = fit_temperature(held, truth)
-        best, confidence = guess(probs, temperature.value)
-        chosen = confidence > 0.9
-        found = expected_errors(probs, chosen, temperature)
+        best, chosen = probs.argmax(axis=1), calibrate(probs, temperature.value).max(axis=1) > 0.9
+        found = expected_errors(SINGLE, Outputs(probs=probs), chosen, temperature, {})
         hits.append(found.low <= int((best != classes)[chosen].sum()) <= found.high)
     assert np.mean(hits) >= 0.9
 
@@ -56,14 +65,15 @@ def test_expected_errors_are_close_to_the_real_ones_and_their_interval_holds_the
 def test_expected_errors_of_many_images_are_taken_from_some(monkeypatch) -> None:
     probs, _ = draws(5000, 1.0)
     temperature = fit_temperature(*draws(500, 1.0, seed=1))
-    whole = expected_errors(probs, np.ones(5000, bool), temperature)
+    whole = expected_errors(SINGLE, Outputs(probs=probs), np.ones(5000, bool), temperature, {})
     monkeypatch.setattr("model.evaluation.calibration.MANY", 500)
-    assert expected_errors(probs, np.ones(5000, bool), temperature).expected == pytest.approx(whole.expected, rel=0.1)
+    some = expected_errors(SINGLE, Outputs(probs=probs), np.ones(5000, bool), temperature, {})
+    assert some.expected == pytest.approx(whole.expected, rel=0.1)
 
 
 def test_no_image_has_no_errors() -> None:
     probs, truth = draws(5, 1.0)
-    found = expected_errors(probs, np.zeros(5, bool), fit_temperature(probs, truth))
+    found = expected_errors(SINGLE, Outputs(probs=probs), np.zeros(5, bool), fit_temperature(probs, truth), {})
     assert (found.expected, found.low, found.high) == (0, 0, 0)
 
 

@@ -39,7 +39,7 @@ def test_the_sampler_of_the_page_asks_a_round_once_it_is_registered(monkeypatch)
     outputs = Outputs(probs=generator.dirichlet(np.ones(3), 60), embeddings=generator.normal(size=(60, 4)))
     pool = Pool(losses, split(losses, 3, "interleaved"), np.ones(60, bool))
     settings = QuerySettings(3, 5, sampler="rim")
-    assert settings.needs(1) == {"probs", "embeddings"}
+    assert settings.needs(1) == {"confidence", "embeddings"}
     asked = plan_round(1, pool, outputs, settings, generator).indices
     members = np.flatnonzero(pool.batch_of == 1)
     features = outputs.embeddings[members]

@@ -14,9 +14,10 @@ from safetensors import safe_open
 from model.data.bank import ImageBank
 from model.data.decoding import decode
 from model.errors import BadInput
-from model.evaluation.calibration import calibrate
 from model.export import export
-from model.learners.own_network import Learner, fit
+from model.learners.own_network import FitSettings, Learner, fit
+from model.problems import problem
+from model.problems.single_label import calibrate
 
 SIDE = 16
 CLASSES = ["left", "right <ä>"]
@@ -39,7 +40,8 @@ def exported(tmp_path_factory) -> Path:
         Image.fromarray(pixels).save(path)
         bank.append(decode(path.read_bytes(), SIDE)[None])
     labels = np.arange(24) % 2
-    fit(bank, np.arange(24), labels, classes=2, out=folder / "m.pt", checkpoint=folder / "c.pt", epochs=3, device="cpu")
+    settings, files = FitSettings(epochs=3, device="cpu"), {"out": folder / "m.pt", "checkpoint": folder / "c.pt"}
+    fit(bank, np.arange(24), labels, problem("single_label"), CLASSES, settings, **files)
     export(folder / "m.pt", CLASSES, 2.0, onnx=folder / "m.onnx", safetensors=folder / "m.safetensors")
     return folder
 
@@ -64,6 +66,7 @@ def test_both_files_carry_the_label_names(exported: Path) -> None:
         names = set(file.keys())
     for about in (onnx, bare):
         assert json.loads(about["classes"]) == CLASSES
+        assert (about["problem"], json.loads(about["decoding"])) == ("single_label", {})
         assert (about["side"], about["network"], about["temperature"]) == ("16", "compact", "2.0")
     assert {"head.weight", "head.bias"} <= names
 

@@ -6,13 +6,15 @@ import torch
 
 from model.data.bank import ImageBank
 from model.errors import BadInput, ModelError, UnknownName
-from model.learners.own_network import RECIPES, Learner, fit
+from model.learners.own_network import RECIPES, FitSettings, Learner, fit
 from model.networks.initialization import choose_start
 from model.networks.main import Parts
 from model.pretext.run import train_pretext
+from model.problems import problem
 from model.querying.outputs import FEATURES
 from model.training.loop import read_weights, write_weights
 
+SINGLE = problem("single_label")
 EMBEDDINGS = frozenset({"embeddings"})
 
 
@@ -37,18 +39,16 @@ def experiment(tmp_path_factory):
     return bank, labels, weights
 
 
+FILES = ("out", "checkpoint", "pretext_weights", "progress")
+
+
 def run(experiment, folder, n=20, **more):
     bank, labels, weights = experiment
-    arguments = {
-        "classes": 2,
-        "out": folder / "m.pt",
-        "checkpoint": folder / "c.pt",
-        "pretext_weights": weights,
-        "device": "cpu",
-        "epochs": 8,
-        **more,
-    }
-    return fit(bank, np.arange(n), labels[:n], **arguments)
+    files = {"out": folder / "m.pt", "checkpoint": folder / "c.pt", "pretext_weights": weights}
+    settings = {"device": "cpu", "epochs": 8}
+    for name, value in more.items():
+        (files if name in FILES else settings)[name] = value
+    return fit(bank, np.arange(n), labels[:n], SINGLE, ["left", "right"], FitSettings(**settings), **files)
 
 
 @pytest.mark.parametrize("init", ["pretext", "scratch"])
@@ -56,15 +56,17 @@ def test_fit_learns_from_a_few_labels(experiment, tmp_path, init):
     bank, labels, _ = experiment
     summary = run(experiment, tmp_path, init=init)
     assert (summary.init, summary.network, summary.epochs) == (init, "compact", 8)
-    assert summary.train_accuracy == 1.0
-    assert Learner.load(tmp_path / "m.pt", device="cpu").evaluate(bank, np.arange(20, 300), labels[20:]) > 0.9
+    learner, names = Learner.load(tmp_path / "m.pt", device="cpu"), ["left", "right"]
+    targets = [names[label] for label in labels]
+    assert learner.evaluate(bank, np.arange(20), targets[:20], names) == 1.0
+    assert learner.evaluate(bank, np.arange(20, 300), targets[20:], names) > 0.9
     assert not (tmp_path / "c.pt").exists()
 
 
 def test_fit_starts_from_the_pretext_backbone(experiment):
     bank, _, weights = experiment
     start = choose_start("pretext", "auto", weights, bank.side, torch.device("cpu"))
-    backbone = start.build(bank.side, 2, 0, Parts()).backbone.state_dict()
+    backbone = start.build(bank.side, SINGLE, 2, 0, Parts()).backbone.state_dict()
     trained = read_weights(weights)["module"]
     assert all(torch.equal(value, trained[f"backbone.{key}"]) for key, value in backbone.items())
 
@@ -112,8 +114,9 @@ def test_fit_does_not_use_a_backbone_that_is_of_no_use(experiment, tmp_path):
 def test_fit_works_from_one_label_and_one_class_on(experiment, tmp_path, n, classes):
     bank, _, weights = experiment
     fit(
-        bank, np.arange(n), np.arange(n) % classes, classes=classes,
-        out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt", pretext_weights=weights, device="cpu", epochs=2,
+        bank, np.arange(n), np.arange(n) % classes, SINGLE, list("abcde"[:classes]),
+        FitSettings(device="cpu", epochs=2), out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt",
+        pretext_weights=weights,
     )  # fmt: skip
     probs = Learner.load(tmp_path / "m.pt", device="cpu").predict(bank).probs
     assert probs.shape == (300, classes)
@@ -172,8 +175,8 @@ def test_fit_mirrors_only_where_pool_and_labels_allow_it(experiment, tmp_path):
 def test_fit_refuses_labels_that_do_not_fit(experiment, tmp_path, indices, labels, classes):
     with pytest.raises(BadInput):
         fit(
-            experiment[0], np.array(indices, np.int64), np.array(labels, np.int64), classes=classes,
-            out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt", device="cpu",
+            experiment[0], np.array(indices, np.int64), np.array(labels, np.int64), SINGLE, list("abcde"[:classes]),
+            FitSettings(device="cpu"), out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt",
         )  # fmt: skip
 
 

@@ -6,12 +6,15 @@ import torch
 
 from model.data.bank import ImageBank
 from model.errors import BadInput, UnknownName
-from model.learners.own_network import PASSES, Learner, fit, mutual_information
+from model.learners.learner import PASSES, mutual_information
+from model.learners.own_network import FitSettings, Learner, fit
 from model.networks.backbones import NETWORKS, Network, build_backbone
 from model.networks.main import DROPOUT, MEMBERS, LossPrediction, MainNetwork, Parts
+from model.problems import problem
 from model.querying.samplers.entropy import entropy
 from model.training.loop import read_weights
 
+SINGLE, NAMES = problem("single_label"), ["left", "right"]
 NEEDS = ("mutual_information", "ensemble_probs", "predicted_losses", "detached_losses", "labeled_probability")
 
 
@@ -36,19 +39,21 @@ def experiment(tmp_path_factory):
 
 def run(experiment, folder, *needs, n=20, **more):
     bank, labels = experiment
-    arguments = {"classes": 2, "out": folder / "m.pt", "checkpoint": folder / "c.pt", "device": "cpu", "epochs": 2}
-    summary = fit(bank, np.arange(n), labels[:n], init="scratch", needs=frozenset(needs), **{**arguments, **more})
+    progress = {"progress": more.pop("progress")} if "progress" in more else {}
+    settings = FitSettings(**{"init": "scratch", "needs": frozenset(needs), "device": "cpu", "epochs": 2, **more})
+    files = {"out": folder / "m.pt", "checkpoint": folder / "c.pt"}
+    summary = fit(bank, np.arange(n), labels[:n], SINGLE, NAMES, settings, **files, **progress)
     return summary, Learner.load(folder / "m.pt", device="cpu")
 
 
 def test_a_network_without_parts_has_the_weights_of_a_plain_one():
     plain, bare = (
-        torch.random.manual_seed(0) and kind(build_backbone("compact", 16, seed=0), 3, *more)
-        for kind, more in ((Network, ()), (MainNetwork, (Parts(),)))
+        torch.random.manual_seed(0) and build(build_backbone("compact", 16, seed=0))
+        for build in (lambda body: Network(body, 3), lambda body: MainNetwork(body, SINGLE.head(body.dim, 3), Parts()))
     )
-    ours = bare.state_dict()
-    assert list(ours) == list(plain.state_dict())
-    assert all(torch.equal(ours[key], value) for key, value in plain.state_dict().items())
+    state = bare.state_dict()
+    assert list(state) == list(plain.state_dict())
+    assert all(torch.equal(state[key], value) for key, value in plain.state_dict().items())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -65,7 +70,7 @@ def test_levels_are_the_means_of_the_stages_and_the_embedding_is_the_same(name):
 
 @pytest.mark.parametrize("losses", ["attached", "detached"])
 def test_gradients_of_the_predicted_loss_reach_the_backbone_only_when_attached(losses):
-    network = MainNetwork(build_backbone("compact", 16, seed=0), 2, Parts(losses=losses))
+    network = MainNetwork(build_backbone("compact", 16, seed=0), SINGLE.head(256, 2), Parts(losses=losses))
     _, predicted = network.forward_all(torch.rand(4, 3, 16, 16))
     predicted.sum().backward()
     reached = [parameter.grad is not None for parameter in network.backbone.parameters()]
@@ -163,8 +168,9 @@ def test_predicted_losses_are_higher_where_labels_contradict_the_picture(experim
     left = np.flatnonzero(labels[:60] == 0)
     noisy[left[::2]] = 1
     fit(
-        bank, np.arange(60), noisy[:60], classes=2, out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt", device="cpu",
-        init="scratch", needs=frozenset({"predicted_losses"}), epochs=12,
+        bank, np.arange(60), noisy[:60], SINGLE, NAMES,
+        FitSettings(init="scratch", needs=frozenset({"predicted_losses"}), epochs=12, device="cpu"),
+        out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt",
     )  # fmt: skip
     outputs = Learner.load(tmp_path / "m.pt", device="cpu").predict(bank, needs=frozenset({"predicted_losses"}))
     predicted, unseen = outputs.predicted_losses, np.arange(60, 90)
@@ -174,8 +180,8 @@ def test_predicted_losses_are_higher_where_labels_contradict_the_picture(experim
 def test_joint_training_learns_the_labels_too_and_leaves_its_projector_behind(experiment, tmp_path):
     bank, labels = experiment
     _, learner = run(experiment, tmp_path, joint="barlow_twins", epochs=6)
-    assert learner.evaluate(bank, np.arange(20, 90), labels[20:]) > 0.9
-    assert not [key for key in read_weights(tmp_path / "m.pt")["module"] if key.startswith("twins")]
+    assert learner.evaluate(bank, np.arange(20, 90), [NAMES[label] for label in labels[20:]], NAMES) > 0.9
+    assert not [key for key in read_weights(tmp_path / "m.pt")["module"] if key.startswith("projector")]
 
 
 def test_joint_training_trains_on_the_pool_besides(experiment, tmp_path):

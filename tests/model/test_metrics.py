@@ -7,7 +7,7 @@ from model.evaluation.metrics import (
     class_histogram,
     cohen_kappa,
     confusion_matrix,
-    expected_calibration_error,
+    mean_interval,
     spearman,
     wilson_interval,
 )
@@ -50,6 +50,43 @@ def test_wilson_interval_of_impossible_counts_is_refused(arguments):
         wilson_interval(*arguments)
 
 
+@pytest.mark.parametrize(("correct", "n"), [(0, 0), (0, 5), (5, 5), (8, 10), (37, 40), (1, 3)])
+def test_mean_interval_of_right_and_wrong_answers_is_wilsons(correct, n):
+    assert mean_interval(float(correct), float(correct), n) == wilson_interval(correct, n)
+
+
+def test_mean_interval_is_wilsons_for_as_many_images_as_the_qualities_are_worth():
+    # Qualities 1, 0.5, 0.5, 0: mean 0.5, variance 0.125; with one pseudo observation of 0.25: (4 * 0.125 + 0.25) / 5
+    # = 0.15, that is 0.6 of 0.25, so that the four are worth 4 / 0.6 images that are right or wrong.
+    z, n = 1.959964, 4 / 0.6
+    half = z * np.sqrt(0.25 / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    assert mean_interval(2.0, 1.5, 4) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
+
+
+def test_mean_interval_of_sums_with_rounding_errors_stays_inside_the_unit_interval():
+    total = sum([0.1] * 10)
+    low, high = mean_interval(total, sum([0.1**2] * 10), 10)
+    assert 0 <= low < 0.1 < high <= 1
+    assert mean_interval(3 + 1e-12, 3 + 2e-12, 3)[1] == 1.0
+
+
+def test_mean_interval_covers_the_mean_of_qualities_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    inside = []
+    for _ in range(400):
+        a, b = generator.uniform(0.3, 4, 2)
+        qualities = generator.beta(a, b, 30)
+        low, high = mean_interval(float(qualities.sum()), float((qualities**2).sum()), 30)
+        inside.append(low <= a / (a + b) <= high)
+    assert np.mean(inside) >= 0.93
+
+
+@pytest.mark.parametrize("sums", [(3.0, 3.5, 4), (-1.0, 0.0, 2), (5.0, 5.0, 4), (2.0, 0.9, 4)])
+def test_mean_interval_of_impossible_sums_is_refused(sums):
+    with pytest.raises(BadInput):
+        mean_interval(*sums)
+
+
 def test_cohen_kappa_matches_a_hand_computed_table():
     # 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no: po = 0.7, pe = 0.5 -> 0.4.
     a = np.repeat(ids(7, 7, 2, 2), [20, 5, 10, 15])
@@ -68,24 +105,13 @@ def test_spearman_is_one_for_any_rising_relation():
 
 
 def test_spearman_gives_ties_their_mean_rank():
-    scipy_stats = pytest.importorskip("scipy.stats")
-    generator = np.random.default_rng(0)
-    a, b = generator.integers(0, 5, 40).astype(float), generator.integers(0, 5, 40).astype(float)
-    assert spearman(a, b) == pytest.approx(scipy_stats.spearmanr(a, b).statistic)
+    # Ranks 1.5, 1.5, 3, 4 against 1, 2, 3.5, 3.5: covariance 4 over the root of 4.5 * 4.5.
+    assert spearman(np.array([0.0, 0, 1, 2]), np.array([3.0, 4, 5, 5])) == pytest.approx(4 / 4.5)
 
 
 def test_spearman_of_a_constant_is_undefined():
     assert spearman(np.ones(3), np.arange(3.0)) is None
     assert spearman(np.ones(1), np.ones(1)) is None
-
-
-def test_expected_calibration_error_weighs_the_gaps_of_the_bins():
-    # Confidence 0.9 twice, right once: gap 0.4. Confidence 0.6 twice, right twice: gap 0.4. Half of each.
-    probs = np.array([[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.4, 0.6]])
-    assert expected_calibration_error(probs, ids(0, 0, 0, 1)) == pytest.approx(0.4)
-    # In a single bin over- and underconfidence cancel.
-    assert expected_calibration_error(probs, ids(0, 0, 0, 1), bins=1) == pytest.approx(0.0)
-    assert expected_calibration_error(probs[:0], ids()) is None
 
 
 def test_confusion_matrix_has_truth_in_rows():

@@ -5,9 +5,10 @@ import torch
 
 from model.data.bank import ImageBank
 from model.learners.own_network import RECIPES as MAIN
-from model.learners.own_network import Learner, fit
+from model.learners.own_network import FitSettings, Learner, fit
 from model.pretext.run import PRETEXT_RECIPES as PRETEXT
 from model.pretext.run import train_pretext
+from model.problems import problem
 from model.training.loop import read_weights
 
 
@@ -38,8 +39,9 @@ def test_the_papers_pretext_network_is_resnet18_and_the_main_model_starts_from_s
     assert found.network == "resnet18"
     assert read_weights(weights)["module"]["head.weight"].shape == (4, 512)
     summary = fit(
-        bank, np.arange(8), np.arange(8) % 2, classes=2, out=out, checkpoint=checkpoint, network="resnet18",
-        init="scratch", pretext_weights=weights, recipe="paper", epochs=1, device="cpu",
+        bank, np.arange(8), np.arange(8) % 2, problem("single_label"), ["a", "b"],
+        FitSettings(network="resnet18", init="scratch", recipe="paper", epochs=1, device="cpu"),
+        out=out, checkpoint=checkpoint, pretext_weights=weights,
     )  # fmt: skip
     assert (summary.network, summary.init) == ("resnet18", "scratch")
     assert torch.isfinite(torch.from_numpy(Learner.load(out, device="cpu").predict(bank).probs)).all()

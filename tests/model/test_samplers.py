@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.errors import BadInput
-from model.querying.outputs import PASSES, Outputs
+from model.querying.outputs import Outputs, pool_axis
 from model.querying.samplers import SAMPLERS
 from model.querying.samplers.entropy import entropy
 from model.querying.samplers.weibull import fit_weibull
@@ -17,7 +17,8 @@ def rng(seed=0):
 
 def ask(name, k, indices=None, *, seed=0, covered=(), labels=None, **outputs):
     arrays = {key: np.asarray(value, np.float64) for key, value in outputs.items()}
-    size = next(iter(arrays.values())).shape[1 if PASSES & set(arrays) else 0]
+    first, array = next(iter(arrays.items()))
+    size = array.shape[pool_axis(first)]
     candidates = Candidates(
         indices=np.arange(size) if indices is None else np.asarray(indices),
         losses=np.zeros(size, np.float32),

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from model.errors import BadInput
 from model.querying.outputs import FEATURES, OUTPUTS, Outputs, as_features
-from model.querying.selection import Candidates, lowest, ranked, strictly_rising
+from model.querying.selection import Candidates, lowest, query_by_rank, strictly_rising
 
 
 def test_strictly_rising_keeps_values_that_rise():
@@ -45,7 +45,7 @@ def test_strictly_rising_refuses_values_outside_the_unit_interval():
 
 
 def test_ranked_spreads_the_scores_over_the_unit_interval():
-    query = ranked(np.array([7, 3, 5, 1]))
+    query = query_by_rank(np.array([7, 3, 5, 1]))
     assert query.indices.tolist() == [7, 3, 5, 1]
     assert query.scores.tolist() == [0.0, 0.25, 0.5, 0.75]
 

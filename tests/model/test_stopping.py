@@ -5,10 +5,19 @@ import numpy as np
 import pytest
 
 from model.errors import BadInput
-from model.evaluation.forecast import RoundResult, forecast
+from model.evaluation.forecast import RoundResult, forecast_gain
 from model.lab.learning_curves import RoundRow
 from model.lab.stopping import main
 from model.lab.stopping_rules import cover, judge, runs_of
+
+
+def counted(
+    labels: int, size: int, correct: int, gained: int | None = None, lost: int | None = None, kappa: float | None = None
+) -> RoundResult:
+    """A model that is right or wrong about each image."""
+    if gained is None or lost is None:
+        return RoundResult(labels, size, correct, correct, agreement=kappa)
+    return RoundResult(labels, size, correct, correct, gained - lost, gained + lost, kappa)
 
 
 def learner(exponent: float, start: float, rounds: int, holdout: int) -> list[RoundResult]:
@@ -18,48 +27,53 @@ def learner(exponent: float, start: float, rounds: int, holdout: int) -> list[Ro
         correct = round(holdout * (1 - start * number**-exponent))
         gained = correct - before if history else None
         lost = 0 if history else None
-        history.append(RoundResult(100 * number, holdout, correct, gained, lost, None))
+        history.append(counted(100 * number, holdout, correct, gained, lost, None))
         before = correct
     return history
 
 
 def test_the_forecast_goes_on_with_the_curve() -> None:
     history = learner(0.5, 0.4, 6, holdout=5000)
-    found = forecast(history, 100)
+    found = forecast_gain(history, 100)
     assert found.gain == pytest.approx(0.4 * (6**-0.5 - 7**-0.5), abs=0.004)
     assert found.low < found.gain < found.high
     assert found.advice == "continue"
 
 
 def test_a_flat_curve_says_stop() -> None:
-    flat = [RoundResult(100 * n, 400, 380, 2, 2, 0.99) for n in range(3, 7)]
-    found = forecast(flat, 100)
+    flat = [counted(100 * n, 400, 380, 2, 2, 0.99) for n in range(3, 7)]
+    found = forecast_gain(flat, 100)
     assert found.advice == "stop"
     assert found.gain < 0.005
     assert found.low < 0 < found.high < 0.02
 
 
 def test_a_small_holdout_never_says_stop() -> None:
-    flat = [RoundResult(100 * n, 400, 380, 2, 2, 0.99) for n in range(3, 7)]
-    assert forecast([replace(one, size=19, correct=19, gained=0, lost=0) for one in flat], 100).advice != "stop"
+    flat = [counted(100 * n, 400, 380, 2, 2, 0.99) for n in range(3, 7)]
+    assert (
+        forecast_gain(
+            [replace(one, size=19, quality=19, squares=19, change=0, change_squares=0) for one in flat], 100
+        ).advice
+        != "stop"
+    )
 
 
 def test_pairs_on_the_same_images_tell_more_than_two_levels() -> None:
-    pairs = [RoundResult(200, 200, 160), RoundResult(300, 200, 162, 3, 1)]
-    levels = [RoundResult(200, 200, 160), RoundResult(300, 200, 162)]
-    narrow, wide = (forecast(history, 100) for history in (pairs, levels))
+    pairs = [counted(200, 200, 160), counted(300, 200, 162, 3, 1)]
+    levels = [counted(200, 200, 160), counted(300, 200, 162)]
+    narrow, wide = (forecast_gain(history, 100) for history in (pairs, levels))
     assert narrow.high - narrow.low < wide.high - wide.low
 
 
 def test_models_that_agree_leave_little_to_gain() -> None:
-    apart = [RoundResult(200, 20, 16), RoundResult(300, 20, 17, 2, 1, 0.5)]
-    alike = [RoundResult(200, 20, 16), RoundResult(300, 20, 17, 2, 1, 0.98)]
-    assert forecast(alike, 100).gain < forecast(apart, 100).gain
+    apart = [counted(200, 20, 16), counted(300, 20, 17, 2, 1, 0.5)]
+    alike = [counted(200, 20, 16), counted(300, 20, 17, 2, 1, 0.98)]
+    assert forecast_gain(alike, 100).gain < forecast_gain(apart, 100).gain
 
 
 def test_more_labels_add_more() -> None:
     history = learner(0.4, 0.3, 4, holdout=500)
-    gains = [forecast(history, labels).gain for labels in (10, 100, 400)]
+    gains = [forecast_gain(history, labels).gain for labels in (10, 100, 400)]
     assert gains == sorted(gains)
 
 
@@ -67,24 +81,24 @@ def test_more_labels_add_more() -> None:
     "history",
     [
         [],
-        [RoundResult(100, 10, 8)],
-        [RoundResult(100, 0, 0), RoundResult(200, 0, 0)],
-        [RoundResult(0, 5, 1), RoundResult(100, 10, 8)],
-        [RoundResult(100, 10, 8), RoundResult(100, 10, 8, 0, 0)],  # no label came between them
+        [counted(100, 10, 8)],
+        [counted(100, 0, 0), counted(200, 0, 0)],
+        [counted(0, 5, 1), counted(100, 10, 8)],
+        [counted(100, 10, 8), counted(100, 10, 8, 0, 0)],  # no label came between them
     ],
 )
 def test_without_two_models_to_compare_nothing_is_said(history: list[RoundResult]) -> None:
-    assert forecast(history, 100) is None
+    assert forecast_gain(history, 100) is None
 
 
 def test_nothing_is_said_when_nothing_is_left_to_ask() -> None:
-    assert forecast(learner(0.4, 0.3, 4, holdout=500), 0) is None
+    assert forecast_gain(learner(0.4, 0.3, 4, holdout=500), 0) is None
 
 
 @pytest.mark.parametrize("wrong", [(100, 10, 11), (100, 10, -1), (-1, 10, 5), (100, 10, 5, 6, 5)])
 def test_counts_that_do_not_fit_are_refused(wrong: tuple[int, ...]) -> None:
     with pytest.raises(BadInput):
-        RoundResult(*wrong)
+        counted(*wrong)
 
 
 def test_the_interval_holds_what_it_promises_on_curves_of_its_kind() -> None:
@@ -94,15 +108,59 @@ def test_the_interval_holds_what_it_promises_on_curves_of_its_kind() -> None:
         exponent, start = generator.uniform(0.2, 0.8), generator.uniform(0.1, 0.6)
         accuracy = 1 - start * np.arange(1, 8.0) ** -exponent
         right = generator.random((7, 300)) < accuracy[:, None]
-        history = [RoundResult(100, 300, int(right[0].sum()))]
+        history = [counted(100, 300, int(right[0].sum()))]
         for number in range(1, 6):
             now, last = right[number], right[number - 1]
             history.append(
-                RoundResult(100 * number + 100, 300, int(now.sum()), int((now & ~last).sum()), int((last & ~now).sum()))
+                counted(100 * number + 100, 300, int(now.sum()), int((now & ~last).sum()), int((last & ~now).sum()))
             )
-        found = forecast(history, 100)
+        found = forecast_gain(history, 100)
         inside.append(found.low <= accuracy[6] - accuracy[5] <= found.high)
     assert np.mean(inside) >= 0.93
+
+
+# What the forecast said when it still counted right and wrong images (gain, low, high), from the code before qualities.
+COUNTED = [
+    (
+        [counted(200, 200, 160), counted(300, 200, 162, 3, 1)],
+        (0.00629644903047334, -0.011890159507189139, 0.02529844660238291),
+    ),
+    (
+        [counted(200, 200, 160), counted(300, 200, 162)],
+        (0.010227549052892878, -0.01104352479771573, 0.038857755137413796),
+    ),
+    (
+        [counted(200, 20, 16), counted(300, 20, 17, 2, 1, 0.98)],
+        (0.003920473149496928, -0.01073172383964505, 0.019886201156295788),
+    ),
+]
+
+
+@pytest.mark.parametrize(("history", "expected"), COUNTED)
+def test_the_forecast_from_right_and_wrong_answers_is_that_of_counts(history, expected) -> None:
+    result = forecast_gain(history, 100)
+    assert (result.gain, result.low, result.high) == pytest.approx(expected, rel=1e-9)
+
+
+def test_qualities_between_right_and_wrong_tell_more_than_right_and_wrong() -> None:
+    sharp = [RoundResult(200, 50, 40, 40), RoundResult(300, 50, 41, 41, 1, 3)]
+    alike = [RoundResult(200, 50, 40, 33), RoundResult(300, 50, 41, 34.5, 1, 0.5)]
+    wide, narrow = (forecast_gain(history, 100) for history in (sharp, alike))
+    assert narrow.high - narrow.low < wide.high - wide.low
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (100, 10, 5, 6),  # squares of qualities from 0 to 1 are not larger than the qualities
+        (100, 10, 5, 2.4),  # nor is their mean smaller than the square of the mean
+        (100, 10, 5, 5, 1, None),
+        (100, 10, 5, 5, 5, 2),
+    ],
+)
+def test_sums_that_no_qualities_have_are_refused(wrong) -> None:
+    with pytest.raises(BadInput):
+        RoundResult(*wrong)
 
 
 def rows(accuracies: list[float], kappa: float) -> list[RoundRow]:

@@ -1,16 +1,20 @@
 """What every first query and every sampler promises, over both registries."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from model.errors import UnknownName
 from model.querying.batches import split
 from model.querying.first_queries import FIRST_QUERIES, first_query
-from model.querying.outputs import OUTPUTS, Outputs, pool_axis
+from model.querying.outputs import DERIVED, OUTPUTS, Outputs, pool_axis
 from model.querying.plan import Pool, QuerySettings, plan_round
 from model.querying.samplers import SAMPLERS, sampler
 from model.querying.selection import Candidates
 
+CONFIGURATION = Path(__file__).parents[2] / "docs" / "configuration.md"
 STRATEGIES = [
     pytest.param(s, id=f"{kind}-{n}")
     for kind, r in (("first", FIRST_QUERIES), ("sampler", SAMPLERS))
@@ -21,6 +25,7 @@ STRATEGIES = [
 def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=20):
     """A pool whose outputs are given only as far as the strategy declares them."""
     generator = np.random.default_rng(seed)
+    needs = strategy.needs if strategy else set(OUTPUTS)
     arrays = {
         "probs": generator.dirichlet(np.full(5, 0.5), size).astype(np.float32),
         "embeddings": generator.normal(size=(size, 8)).astype(np.float32),
@@ -36,11 +41,11 @@ def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=2
     order = generator.permutation(size)
     labels = np.full(size, -1)
     labels[order[n : n + labeled]] = arrays["probs"][order[n : n + labeled]].argmax(axis=1)
-    needs = strategy.needs if strategy else set(OUTPUTS)
+    stored = needs | {"probs"} if needs & DERIVED else needs
     return Candidates(
         indices=order[:n],
         losses=generator.random(size, np.float32),
-        outputs=Outputs(**{name: a for name, a in arrays.items() if name in needs}),
+        outputs=Outputs(**{name: a for name, a in arrays.items() if name in stored}),
         labels=labels if strategy is None or "labels" in needs else None,
         covered=np.sort(order[n : n + labeled]),
         classes=5,
@@ -101,7 +106,7 @@ def test_strategy_copes_with_nothing_labeled(strategy):
 def test_strategy_leaves_its_inputs_as_they_are(strategy):
     candidates, untouched = candidates_of(40), candidates_of(40)
     strategy.select(candidates, 15, rng())
-    for name in OUTPUTS:
+    for name in set(OUTPUTS) - {"class_probs"}:
         assert np.array_equal(getattr(candidates.outputs, name), getattr(untouched.outputs, name))
     assert np.array_equal(candidates.indices, untouched.indices)
     assert np.array_equal(candidates.labels, untouched.labels)
@@ -109,7 +114,7 @@ def test_strategy_leaves_its_inputs_as_they_are(strategy):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_strategy_declares_outputs_that_exist(strategy):
-    assert strategy.needs <= {*OUTPUTS, "labels"}
+    assert strategy.needs <= {*OUTPUTS, *DERIVED, "labels"}
 
 
 @pytest.mark.parametrize("order", ["interleaved", "none"])
@@ -138,6 +143,20 @@ def pool_of(order):
     return Pool(
         known.losses, split(known.losses, 5, order), known.labels < 0, known.labels, known.outputs.pretext_embeddings
     )
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_documentation_of_a_sampler_is_its_record(name):
+    info = SAMPLERS[name].info
+    rows = [line for line in CONFIGURATION.read_text().splitlines() if line.startswith(f"| `{name}` |")]
+    assert f"| `{name}` | {info.asks} | {info.source} | {info.cost} |" in rows
+
+
+@pytest.mark.parametrize("name", FIRST_QUERIES)
+def test_the_documentation_of_a_first_query_names_its_source(name):
+    rows = [line for line in CONFIGURATION.read_text().splitlines() if re.match(rf"\|.*`{name}`.*\|.*\|.*\|$", line)]
+    assert any(FIRST_QUERIES[name].info.source in row for row in rows)
+    assert FIRST_QUERIES[name].info.asks
 
 
 def test_unknown_names_list_the_choices():

@@ -3,19 +3,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import MetaData
 
 from backend.store import ProjectRow, Store
-from backend.store.tables import Base
+from backend.store.database import open_engine
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A store on SQLite, or emptied on the database that PT4AL_TEST_DATABASE_URL names."""
-    url = os.environ.get("PT4AL_TEST_DATABASE_URL", f"sqlite:///{tmp_path / 'test.sqlite3'}")
+def url(tmp_path: Path) -> str:
+    """An empty database: SQLite, or the one that PT4AL_TEST_DATABASE_URL names, of which all tables are dropped."""
+    url = os.environ.get("PT4AL_TEST_DATABASE_URL")
+    if url is None:
+        return f"sqlite:///{tmp_path / 'test.sqlite3'}"
+    engine = open_engine(url)
+    tables = MetaData()
+    tables.reflect(engine)
+    tables.drop_all(engine)
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def store(url: str, tmp_path: Path) -> Iterator[Store]:
+    """A store on an empty database."""
     store = Store(url, tmp_path)
-    if "PT4AL_TEST_DATABASE_URL" in os.environ:
-        Base.metadata.drop_all(store.engine)
-        Base.metadata.create_all(store.engine)
     yield store
     store.close()
 

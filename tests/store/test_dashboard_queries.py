@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from backend.store import Answer, AskRole, AskState, ProjectRow, Store
-from backend.store.dashboard_queries import Asked, QueuedImage
+from backend.store.dashboard_queries import AskedQuality, AskedTarget, QueuedImage
 from backend.store.rounds import Ask
 from backend.store.tasks import TaskChange
 
@@ -15,10 +15,10 @@ def queries(store: Store, project: ProjectRow, other_project: ProjectRow):
         store.of(key).tasks.images_fetched({i: i - 1 for i in range(1, 7)})
     key = project.id
     serve(store, key, 0, [Ask(1, 0.1, AskRole.QUERY), Ask(2, 0.2, AskRole.HOLDOUT), Ask(3, 0.3, AskRole.QUERY)])
-    say(store, key, {1: "cat", 2: "dog"})
+    answer(store, key, {1: "cat", 2: "dog"})
     guesses = [Ask(3, 0.1, AskRole.QUERY, "cat", 0.5), Ask(4, 0.2, AskRole.RESERVE, "cat", 0.6)]
     serve(store, key, 1, [*guesses, Ask(5, 0.3, AskRole.HOLDOUT, "dog", 0.9)])
-    say(store, key, {3: "dog", 4: "cat"})
+    answer(store, key, {3: "dog", 4: "cat"})
     return store.of(project.id).dashboard
 
 
@@ -27,27 +27,43 @@ def serve(store: Store, key: int, number: int, asks: list[Ask]) -> None:
     store.of(key).rounds.mark(number, [ask.task_id for ask in asks], AskState.POSTED)
 
 
-def say(store: Store, key: int, labels: dict[int, str]) -> None:
-    store.of(key).tasks.apply([TaskChange(i, "x", None, Answer.LABELED, label) for i, label in labels.items()])
+def answer(store: Store, key: int, targets: dict[int, str]) -> None:
+    store.of(key).tasks.apply([TaskChange(i, "x", None, Answer.LABELED, target) for i, target in targets.items()])
 
 
-def test_asked_counts_an_answer_in_the_round_that_asked_last(queries, project: ProjectRow) -> None:
-    assert queries.asked() == [
-        Asked(0, AskRole.HOLDOUT, "dog", images=1, predicted=0, wrong=0),
-        Asked(0, AskRole.QUERY, "cat", images=1, predicted=0, wrong=0),
-        Asked(1, AskRole.QUERY, "dog", images=1, predicted=1, wrong=1),
-        Asked(1, AskRole.RESERVE, "cat", images=1, predicted=1, wrong=0),
+def test_asked_counts_an_answer_in_the_round_that_asked_last(queries) -> None:
+    assert queries.asked_qualities() == [
+        AskedQuality(0, AskRole.HOLDOUT, images=1, predicted=0, quality=0, squares=0),
+        AskedQuality(0, AskRole.QUERY, images=1, predicted=0, quality=0, squares=0),
+        AskedQuality(1, AskRole.QUERY, images=1, predicted=1, quality=0, squares=0),
+        AskedQuality(1, AskRole.RESERVE, images=1, predicted=1, quality=1, squares=1),
+    ]
+    assert queries.asked_targets() == [
+        AskedTarget(0, AskRole.HOLDOUT, "dog", images=1),
+        AskedTarget(0, AskRole.QUERY, "cat", images=1),
+        AskedTarget(1, AskRole.QUERY, "dog", images=1),
+        AskedTarget(1, AskRole.RESERVE, "cat", images=1),
     ]
 
 
-def test_asked_passes_over_what_was_not_posted(queries, store: Store, project: ProjectRow) -> None:
+def test_asked_qualities_are_summed_with_their_squares(queries, store: Store, project: ProjectRow) -> None:
+    store.of(project.id).rounds.plan(2, "r2", [Ask(6, 0.1, AskRole.QUERY, ["a"]), Ask(5, 0.2, AskRole.QUERY, ["b"])])
+    store.of(project.id).rounds.mark(2, [5, 6], AskState.POSTED)
+    changes = [TaskChange(i, "x", None, Answer.LABELED, ["a", "b"]) for i in (5, 6)]
+    store.of(project.id).tasks.apply(changes, lambda prediction, _: 0.25 if prediction == ["a"] else 0.5)
+    assert queries.asked_qualities()[-1] == AskedQuality(2, AskRole.QUERY, 2, 2, quality=0.75, squares=0.3125)
+    assert queries.asked_targets()[-1] == AskedTarget(2, AskRole.QUERY, ["a", "b"], images=2)
+
+
+def test_asked_leaves_out_what_was_not_posted(queries, store: Store, project: ProjectRow) -> None:
     store.of(project.id).rounds.plan(2, "r2", [Ask(4, 0.1, AskRole.QUERY, "dog", 0.5)])
-    assert {row.round for row in queries.asked()} == {0, 1}
+    assert {row.round for row in queries.asked_targets()} == {0, 1}
+    assert {row.round for row in queries.asked_qualities()} == {0, 1}
 
 
 def test_another_project_is_not_counted(queries, store: Store, other_project: ProjectRow) -> None:
     other = store.of(other_project.id).dashboard
-    assert other.asked() == []
+    assert other.asked_targets() == other.asked_qualities() == []
     assert other.answers() == {}
     assert len(other.labeled()) == 0
 

@@ -41,8 +41,8 @@ def indices(filled: Store, request: pytest.FixtureRequest) -> Store:
     return filled
 
 
-def plans(store: Store, work: Callable[[], Any]) -> list[str]:
-    """Give how SQLite finds the tasks, for each statement on them that ``work`` sends."""
+def plans(store: Store, work: Callable[[], Any], table: str = "task") -> list[str]:
+    """Return how SQLite finds the rows of a table, for each statement on it that ``work`` sends."""
     sent: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
@@ -56,9 +56,9 @@ def plans(store: Store, work: Callable[[], Any]) -> list[str]:
     found = []
     with store.read() as session:
         for statement, parameters in sent:
-            if re.match(r"(SELECT|UPDATE)\b.*\btask\b", statement, re.DOTALL):
+            if re.match(rf"(SELECT|UPDATE)\b.*\b{table}\b", statement, re.DOTALL):
                 rows = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-                found += [row[3] for row in rows if re.match(r"(SEARCH|SCAN) task\b", row[3])]
+                found += [row[3] for row in rows if re.match(rf"(SEARCH|SCAN) {table}\b", row[3])]
     return found
 
 
@@ -66,7 +66,7 @@ def plans(store: Store, work: Callable[[], Any]) -> list[str]:
     ("read", "index"),
     [
         (lambda store, key: store.of(key).tasks.broken(1), "task_by_state (project_id=? AND state=?)"),
-        (lambda store, key: store.of(key).tasks.labels(), "task_by_answer (project_id=? AND answer=?)"),
+        (lambda store, key: store.of(key).tasks.targets(), "task_by_answer (project_id=? AND answer=?)"),
         (lambda store, key: store.of(key).dashboard.labeled(), "task_by_answer (project_id=? AND answer=?)"),
         (lambda store, key: store.of(key).dashboard.holdout(), "task_by_answer (project_id=? AND answer=?)"),
         (lambda store, key: store.of(key).dashboard.answers(), "task_by_answer (project_id=? AND answer=?)"),
@@ -91,6 +91,14 @@ def test_a_round_is_planned_without_looking_at_the_whole_pool(indices: Store, pr
     assert all(plan.endswith("(project_id=? AND task_id=?)") for plan in found)
 
 
+def test_qualities_are_written_without_reading_the_other_asks(indices: Store, project: ProjectRow) -> None:
+    indices.of(project.id).rounds.plan(0, "r0", [Ask(i, 0.1, AskRole.QUERY, "cat") for i in (1, 2, 3)])
+    change = TaskChange(2, "x", None, Answer.LABELED, "cat")
+    read, write = plans(indices, lambda: indices.of(project.id).tasks.apply([change]), "ask")
+    assert read.endswith("ask_by_task (project_id=? AND task_id=?)")
+    assert write.endswith("(project_id=? AND round=? AND task_id=?)")
+
+
 def test_losses_are_counted_by_the_part_that_is_written(indices: Store, project: ProjectRow) -> None:
     found = plans(indices, lambda: indices.of(project.id).tasks.set_losses({0: 0.5, 9: 0.25}))
     assert len(found) == 3
@@ -107,8 +115,8 @@ def test_a_large_pool_is_written_in_parts_between_which_others_have_their_turn(
         seen.append(filled.of(project.id).tasks.counts(0.0).unscored)
         filled.projects.set(project.id, notice=f"waited {pause}")  # would fail if the transaction were still open
 
-    monkeypatch.setattr("backend.store.tasks.PART", 10)
-    monkeypatch.setattr("backend.store.tasks.time.sleep", another_process)
+    monkeypatch.setattr("backend.store.task_losses.PART", 10)
+    monkeypatch.setattr("backend.store.task_losses.time.sleep", another_process)
     losses = {i: 1 / (i + 1) for i in range(POOL - 1)}
     filled.of(project.id).tasks.set_losses(dict(reversed(losses.items())))
     assert seen == [29, 19, 9]
@@ -124,7 +132,7 @@ def test_a_small_pool_is_written_at_once(filled: Store, project: ProjectRow, mon
     def pause(_seconds: float) -> None:
         raise AssertionError("nobody waits")
 
-    monkeypatch.setattr("backend.store.tasks.time.sleep", pause)
+    monkeypatch.setattr("backend.store.task_losses.time.sleep", pause)
     filled.of(project.id).tasks.set_losses(dict.fromkeys(range(POOL - 1), 0.5))
 
 

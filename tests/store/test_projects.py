@@ -60,6 +60,18 @@ def test_the_cursor_stays_where_a_changed_labeling_interface_has_put_it(store: S
     assert store.projects.get(project.id).cursor is None
 
 
+def test_another_control_tag_has_all_answers_read_again(store: Store, project: ProjectRow) -> None:
+    assert store.projects.read_to(project.id, "one", "<View/>")
+    store.projects.connect(**{**GIVEN, "extra_params": {"rounds": 5}})
+    assert store.projects.get(project.id).cursor == "one"
+    store.projects.connect(**{**GIVEN, "extra_params": {"rounds": 5, "control": "stars"}})
+    assert store.projects.get(project.id).cursor is None
+    assert not store.projects.read_to(project.id, "two", "<View/>"), "it was read before the control tag was named"
+    assert store.projects.read_to(project.id, "three", "<View/>", "stars")
+    store.projects.connect(**GIVEN)
+    assert store.projects.get(project.id).cursor is None
+
+
 def test_a_damaged_key_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "secret.key").write_bytes(b"")
     store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)

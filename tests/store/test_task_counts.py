@@ -1,4 +1,4 @@
-"""The tally against a count of all rows, after every kind of write."""
+"""The counts that writes keep, against a count of all rows, after every kind of write."""
 
 import random
 import time
@@ -16,7 +16,7 @@ ANSWERS = [(Answer.NONE, None), (Answer.LABELED, "cat"), (Answer.SKIPPED, None),
 
 
 def recount(store: Store, key: int, now: float) -> TaskCounts:
-    """Count without the tally, and leave the tally as it was."""
+    """Count all rows, and leave the stored counts as they were."""
     with store.write() as session:
         row = session.get_one(TaskCountsRow, key)
         kept = {column.name: getattr(row, column.name) for column in TaskCountsRow.__table__.columns}
@@ -64,7 +64,7 @@ def write_something(store: Store, key: int, dice: random.Random) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_tally_is_the_count_after_any_writes(store: Store, project: ProjectRow, seed: int) -> None:
+def test_stored_counts_are_right_after_any_writes(store: Store, project: ProjectRow, seed: int) -> None:
     dice = random.Random(seed)
     store.of(project.id).tasks.apply([TaskChange(i, "a.png", None, Answer.NONE, None) for i in range(1, 31)])
     for _ in range(40):
@@ -72,7 +72,7 @@ def test_the_tally_is_the_count_after_any_writes(store: Store, project: ProjectR
         assert store.of(project.id).tasks.counts(10.0) == recount(store, project.id, 10.0)
 
 
-def test_planning_a_round_leaves_the_tally_right(store: Store, project: ProjectRow) -> None:
+def test_planning_a_round_leaves_the_counts_right(store: Store, project: ProjectRow) -> None:
     store.of(project.id).tasks.apply([TaskChange(i, "a.png", None, Answer.NONE, None) for i in range(1, 4)])
     store.of(project.id).tasks.images_fetched({1: 0, 2: 1, 3: 2})
     store.of(project.id).rounds.plan(0, "pt4al-r000", [Ask(1, 0.1, AskRole.HOLDOUT), Ask(2, 0.2, AskRole.QUERY)])

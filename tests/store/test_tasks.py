@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
+from sqlalchemy import event, select, text
 
 from backend.store import Answer, ProjectRow, Store
 from backend.store.rounds import Ask, AskRole
+from backend.store.tables import AskRow, canonical_json
 from backend.store.tasks import Failure, TaskChange
+from model.problems.base import Target
 
 
-def change(task_id: int, image: str | None = "a.png", answer: Answer = Answer.NONE, label: str | None = None):
-    return TaskChange(task_id, image, None if image else "no image", answer, label)
+def change(task_id: int, image: str | None = "a.png", answer: Answer = Answer.NONE, target: Target | None = None):
+    return TaskChange(task_id, image, None if image else "no image", answer, target)
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def test_apply_counts_new_and_imageless_tasks(tasks, project: ProjectRow) -> Non
 
 def test_a_deleted_label_is_no_label(tasks, project: ProjectRow) -> None:
     tasks.apply([change(1), change(2)])
-    tasks.apply([change(1, answer=Answer.LABELED, label="cat"), change(2)])
+    tasks.apply([change(1, answer=Answer.LABELED, target="cat"), change(2)])
     assert tasks.counts(0.0).labeled == 1
     tasks.apply([change(1)])
     assert tasks.counts(0.0).labeled == 0
@@ -46,7 +49,7 @@ def test_apply_keeps_a_known_image_and_fetches_a_changed_one(tasks, project: Pro
 def test_reading_a_broken_task_again_does_not_fetch_it_again(tasks, project: ProjectRow) -> None:
     tasks.apply([change(1)])
     tasks.images_failed({1: Failure("not an image", None, quarantined=True)})
-    tasks.apply([change(1, answer=Answer.LABELED, label="cat")])
+    tasks.apply([change(1, answer=Answer.LABELED, target="cat")])
     assert tasks.counts(0.0).new == 0
     tasks.apply([change(1, image="mended.png")])
     assert tasks.to_fetch(0.0, 10) == [(1, "mended.png")]
@@ -104,14 +107,14 @@ def test_pool_gives_arrays_by_pool_index(store: Store, tasks, project: ProjectRo
     tasks.set_losses({0: 0.5, 1: 0.25, 3: 1e-7})
     tasks.set_batches({0: 1, 1: 0})
     store.of(project.id).rounds.plan(0, "v0", [Ask(2, 0.1, AskRole.HOLDOUT)])
-    tasks.apply([change(2, answer=Answer.LABELED, label="cat"), change(3, answer=Answer.SKIPPED)])
+    tasks.apply([change(2, answer=Answer.LABELED, target="cat"), change(3, answer=Answer.SKIPPED)])
     pool = tasks.pool(4)
     np.testing.assert_array_equal(pool.loss, np.array([0.5, 0.25, np.nan, 1e-7], np.float32))
     assert pool.batch.tolist() == [1, 0, -1, -1]
     assert pool.available.tolist() == [True, False, False, True]
     assert pool.labeled.tolist() == [False, True, False, False]
     assert pool.holdout.tolist() == [False, True, False, False]
-    assert tasks.labels() == [(1, "cat", True)]
+    assert tasks.targets() == [(1, "cat", True)]
 
 
 def test_counts_of_a_pool_on_its_way(tasks, project: ProjectRow) -> None:
@@ -143,3 +146,70 @@ def test_projects_do_not_see_each_other(tasks, store: Store, other_project: Proj
     assert others.counts(0.0).unscored == 1
     assert tasks.pool_size() == 3
     assert others.pool_size() == 1
+
+
+def qualities(store: Store) -> dict[tuple[int, int], float | None]:
+    """Return the quality by round and task."""
+    with store.read() as session:
+        return {(row.round, row.task_id): row.quality for row in session.scalars(select(AskRow))}
+
+
+def test_apply_writes_the_quality_of_every_prediction_for_a_new_target(store: Store, tasks, project) -> None:
+    fill(tasks, 4)
+    store.of(project.id).rounds.plan(0, "v0", [Ask(1, 0.1, AskRole.QUERY), Ask(2, 0.2, AskRole.QUERY, "cat", 0.5)])
+    store.of(project.id).rounds.plan(1, "v1", [Ask(2, 0.1, AskRole.QUERY, "dog"), Ask(3, 0.2, AskRole.QUERY, "dog")])
+    tasks.apply([change(i, answer=Answer.LABELED, target="cat") for i in (1, 2)])
+    assert qualities(store) == {(0, 1): None, (0, 2): 1.0, (1, 2): 0.0, (1, 3): None}
+    tasks.apply([change(2, answer=Answer.LABELED, target="dog")])
+    assert qualities(store) == {(0, 1): None, (0, 2): 0.0, (1, 2): 1.0, (1, 3): None}
+    tasks.apply([change(2, answer=Answer.SKIPPED)])
+    assert set(qualities(store).values()) == {None}
+
+
+def test_a_task_that_is_gone_has_no_quality(store: Store, tasks, project: ProjectRow) -> None:
+    fill(tasks, 1)
+    store.of(project.id).rounds.plan(0, "v0", [Ask(1, 0.1, AskRole.QUERY, "cat")])
+    tasks.apply([change(1, answer=Answer.LABELED, target="cat")])
+    assert qualities(store) == {(0, 1): 1.0}
+    tasks.mark_gone([1])
+    assert qualities(store) == {(0, 1): None}
+
+
+def test_quality_is_computed_for_changed_targets_only_and_read_at_once(store: Store, tasks, project) -> None:
+    fill(tasks, 600)
+    store.of(project.id).rounds.plan(0, "v0", [Ask(i, 0.1, AskRole.QUERY, "cat") for i in range(1, 601)])
+    measured: list[tuple[object, object]] = []
+    sent: list[str] = []
+
+    def quality(prediction: object, target: object) -> float:
+        measured.append((prediction, target))
+        return 0.5
+
+    def note(_connection, _cursor, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    answers = [change(i, answer=Answer.LABELED, target="cat") for i in range(1, 601)]
+    event.listen(store.engine, "before_cursor_execute", note)
+    tasks.apply(answers, quality)
+    event.remove(store.engine, "before_cursor_execute", note)
+    assert measured == [("cat", "cat")] * 600
+    assert len(sent) < 30, "not a statement for each task"
+    assert set(qualities(store).values()) == {0.5}
+    tasks.apply(answers, quality)
+    assert len(measured) == 600, "the targets are the same"
+
+
+@pytest.mark.parametrize("target", ["cat", "Käse \"1\" 'x' 🐈", "", ["a", "b"], [], {"b": [1.5, None], "a": True}])
+def test_a_target_of_any_form_is_kept_as_canonical_text(store: Store, tasks, target: object) -> None:
+    fill(tasks, 1)
+    tasks.apply([change(1, answer=Answer.LABELED, target=target)])
+    assert tasks.targets() == [(0, target, False)]
+    with store.read() as session:
+        assert session.scalar(text("SELECT target FROM task")) == canonical_json(target)
+    tasks.apply([change(1)])
+    with store.read() as session:
+        assert session.scalar(text("SELECT count(*) FROM task WHERE target IS NULL")) == 1
+
+
+def test_canonical_json_is_one_text_for_equal_values() -> None:
+    assert canonical_json({"b": 1, "a": ["ü"]}) == canonical_json({"a": ["ü"], "b": 1}) == '{"a":["ü"],"b":1}'

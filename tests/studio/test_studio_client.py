@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from support.studio_web import Web, png, reply
+from support.studio_web import Web, png
 
 from backend.demo.annotator import Annotator
 from backend.errors import StudioError
@@ -149,9 +149,9 @@ def test_every_change_of_answers_or_data_moves_a_task_and_our_own_writes_do_not(
     assert moved(person.skip, other)[0] == {other}
     assert moved(person.call, "PATCH", f"/api/tasks/{task}/", {"data": {"image": "/x.png"}})[0] == {task}
     assert moved(act, person, project, "delete_tasks_annotations", [other])[0] == {other}
-    assert moved(studio.set_field, project, [task], "pretext_loss", 0.5)[0] == set()
+    assert moved(studio.project(project).tasks.set_field, [task], "pretext_loss", 0.5)[0] == set()
     assert moved(write, studio, project, [task, other], "v1")[0] == set()
-    assert moved(studio.delete_predictions, project, "v1")[0] == set()
+    assert moved(studio.project(project).predictions.delete_version, "v1")[0] == set()
 
 
 def test_tasks_leaves_out_what_is_gone(studio: LabelStudio, person, project, make_tasks):
@@ -173,7 +173,7 @@ def test_listing_tasks_asks_no_model_for_predictions(studio: LabelStudio, person
 
 
 def test_set_field_writes_numbers_on_these_tasks_alone(studio: LabelStudio, project, make_tasks, monkeypatch):
-    monkeypatch.setattr("backend.studio.project.FIELD_TASKS", 2)
+    monkeypatch.setattr(tasks, "FIELD_TASKS", 2)
     ids = make_tasks(4)
     studio.project(project).tasks.set_field(ids[:3], "pretext_loss", 9.5e-05)
     studio.project(project).tasks.set_field(ids[:1], "pretext_batch", 3)
@@ -249,7 +249,7 @@ def test_annotators_can_save_while_a_version_is_deleted(studio, person, project,
     ids = make_tasks(100)
     write(studio, project, ids, "old")
     saved = []
-    deletion = threading.Thread(target=studio.delete_predictions, args=(project, "old"))
+    deletion = threading.Thread(target=studio.project(project).predictions.delete_version, args=("old",))
     deletion.start()
     while deletion.is_alive():
         saved.append(person.annotate(ids[len(saved)], RESULT))
@@ -259,22 +259,6 @@ def test_annotators_can_save_while_a_version_is_deleted(studio, person, project,
 
 
 # What is connected
-
-
-@pytest.fixture
-def backend(web: Web) -> Web:
-    def answer(handler, number):
-        wanted = web.wanted_authorization
-        if wanted and handler.headers.get("Authorization") != wanted:
-            reply(handler, 401)
-        elif handler.path == "/setup":
-            reply(handler, 200, '{"model_version": "v0"}')
-        else:
-            reply(handler, 200, '{"status": "UP", "results": []}')
-
-    web.wanted_authorization = None
-    web.answer = answer
-    return web
 
 
 def test_describe_backend_writes_the_text_and_changes_nothing_else(studio, person, project, backend: Web):

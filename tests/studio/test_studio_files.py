@@ -147,7 +147,7 @@ def test_fetch_blames_label_studio_and_no_image_when_it_is_down(ours: LabelStudi
     with pytest.raises(StudioUnreachable, match=r"through its proxy \(502\)"):
         ours.project(1).fetch("/data/upload/a.png", 1)
     with pytest.raises(StudioUnreachable, match="cannot be reached"):
-        LabelStudio("http://127.0.0.1:9", [NamedToken("token", TOKEN)]).fetch("/data/upload/a.png", 1)
+        LabelStudio("http://127.0.0.1:9", [NamedToken("token", TOKEN)]).project(1).fetch("/data/upload/a.png", 1)
 
 
 def test_fetch_says_that_another_host_does_not_answer(ours: LabelStudio):

@@ -100,7 +100,7 @@ def test_fetch_reads_from_the_private_storage_that_label_studio_signs_for(web: W
     web.answer = answer
     # It was tried, and not refused: the server listens at another address.
     with pytest.raises(ImageUnavailable, match=r"127\.0\.0\.2 did not answer"):
-        LabelStudio(web.url, [NamedToken("token", "c0ffee")]).fetch("s3://bucket/a.png", 1)
+        LabelStudio(web.url, [NamedToken("token", "c0ffee")]).project(1).fetch("s3://bucket/a.png", 1)
     assert len(asked) == 1
 
 

@@ -112,7 +112,7 @@ def test_label_studio_with_legacy_tokens_switched_off_takes_a_personal_one(
         assert isinstance(both.project(person.create_project("tokens", "<View></View>")).webhooks(), list)
         false = NamedToken("LABEL_STUDIO_API_KEY", personal_token[:-8] + "AAAAAAAA")
         with pytest.raises(StudioRefused) as caught:
-            LabelStudio(label_studio.url, [legacy, false]).project(1)
+            LabelStudio(label_studio.url, [legacy, false]).project(1).settings()
     finally:
         person.allow_legacy_tokens(True)
     text = str(caught.value)

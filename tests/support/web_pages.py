@@ -97,7 +97,14 @@ def first_round(store: Store, key: int, data_dir: Path) -> None:
         },
     )
     store.of(key).rounds.set(
-        0, has_model=True, classes=CLASSES, labels=2, holdout_size=10, holdout_correct=8, state="closed"
+        0,
+        has_model=True,
+        classes=CLASSES,
+        labels=2,
+        holdout_size=10,
+        holdout_quality=8,
+        holdout_squares=8,
+        state="closed",
     )
     store.of(key).rounds.add_seconds(0, retrain=12.5, score=1.5)
     probs = np.tile(np.array([0.8, 0.2], np.float32), (IMAGES, 1))

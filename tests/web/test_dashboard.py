@@ -72,7 +72,7 @@ def test_answers_beyond_what_a_round_asks_are_ahead_of_the_next(browser, filled:
 
 def test_below_ten_random_images_counts_stand_for_a_percentage(browser, filled: Store) -> None:
     key = filled.projects.find(3).id
-    filled.of(key).rounds.set(0, holdout_size=2, holdout_correct=2)
+    filled.of(key).rounds.set(0, holdout_size=2, holdout_quality=2, holdout_squares=2)
     text = text_of(page_of(browser))
     assert "Accuracy on random images 2 of 2 right too few to say" in text
     assert "100.0%" not in text  # nor in the table of rounds; its interval stays
@@ -102,7 +102,15 @@ def test_when_every_image_is_labeled_the_page_says_so_and_what_is_next(browser, 
 
 
 def test_after_the_last_batch_rounds_and_their_advice_go_on(browser, filled: Store) -> None:
-    close(filled, agreement=0.9, holdout_size=10, holdout_correct=8, holdout_gained=1, holdout_lost=1)
+    close(
+        filled,
+        agreement=0.9,
+        holdout_size=10,
+        holdout_quality=8,
+        holdout_squares=8,
+        holdout_change=0,
+        holdout_change_squares=2,
+    )
     key = filled.projects.find(3).id
     filled.projects.set(key, extra_params={"rounds": 1})  # the second round asks what is left
     text = text_of(page_of(browser))
@@ -169,7 +177,13 @@ def test_the_page_says_what_another_round_would_add(browser, filled: Store) -> N
     filled.of(key).rounds.set(
         1,
         **{"state": "closed", "has_model": True, "classes": ["cat", "<b>dog</b>"], "labels": 4, "agreement": 0.99},
-        **{"holdout_size": 400, "holdout_correct": 390, "holdout_gained": 1, "holdout_lost": 1},
+        **{
+            "holdout_size": 400,
+            "holdout_quality": 390,
+            "holdout_squares": 390,
+            "holdout_change": 0,
+            "holdout_change_squares": 2,
+        },
     )
     filled.projects.set(key, extra_params={"rounds": 5, "labels_per_round": 1})
     assert re.search(

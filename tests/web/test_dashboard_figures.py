@@ -12,7 +12,7 @@ from backend.dashboard.text import time_left
 from backend.project_files import Files
 from backend.status.query_error_rate import ErrorRateDifference, Rate, error_rate_difference, error_rates_by_round
 from backend.store import Answer, AskRole, JobRow, JobState, Store
-from backend.store.dashboard_queries import Asked
+from backend.store.dashboard_queries import AskedQuality, AskedTarget
 from backend.store.tasks import TaskChange
 
 CAT, DOG = "cat", "&lt;b&gt;dog&lt;/b&gt;"
@@ -42,7 +42,7 @@ def test_the_curve_has_accuracy_and_interval(draw) -> None:
 def test_the_curve_joins_no_points_that_few_images_stand_behind(draw, filled: Store) -> None:
     key = filled.projects.find(3).id
     more = {"state": "closed", "has_model": True, "classes": ["cat", "<b>dog</b>"]}
-    filled.of(key).rounds.set(1, **more, labels=6, holdout_size=9, holdout_correct=9)
+    filled.of(key).rounds.set(1, **more, labels=6, holdout_size=9, holdout_quality=9, holdout_squares=9)
     points, line = draw("curve")["data"]
     assert (points["x"], points["y"]) == ([2, 6], [80, 100])
     assert points["marker"]["symbol"] == ["circle", "circle-open"]
@@ -140,18 +140,25 @@ def test_projection_of_one_feature_is_flat() -> None:
 
 def test_the_difference_has_newcombes_interval() -> None:
     # Newcombe 1998, table II, example (a), method 10: 56/70 - 48/80
-    low, high = ErrorRateDifference(Rate(56, 70), Rate(48, 80)).interval
+    low, high = ErrorRateDifference(Rate(56, 70, 56), Rate(48, 80, 48)).interval
     assert (low, high) == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
 
 
 def test_hardness_counts_reserve_as_asked_and_needs_both_sides() -> None:
-    query = Asked(1, AskRole.QUERY, "cat", images=5, predicted=4, wrong=2)
-    reserve = Asked(1, AskRole.RESERVE, "dog", images=2, predicted=2, wrong=1)
-    held = Asked(1, AskRole.HOLDOUT, "dog", images=3, predicted=3, wrong=1)
-    unguessed = Asked(0, AskRole.HOLDOUT, "dog", images=9, predicted=0, wrong=0)
-    assert error_rate_difference([query, reserve, held, unguessed]) == ErrorRateDifference(Rate(3, 6), Rate(1, 3))
+    query = AskedQuality(1, AskRole.QUERY, images=5, predicted=4, quality=2, squares=2)
+    reserve = AskedQuality(1, AskRole.RESERVE, images=2, predicted=2, quality=1, squares=1)
+    held = AskedQuality(1, AskRole.HOLDOUT, images=3, predicted=3, quality=2, squares=2)
+    unguessed = AskedQuality(0, AskRole.HOLDOUT, images=9, predicted=0, quality=0, squares=0)
+    assert error_rate_difference([query, reserve, held, unguessed]) == ErrorRateDifference(Rate(3, 6, 3), Rate(1, 3, 1))
     assert error_rate_difference([query, unguessed]) is None
-    assert error_rates_by_round([query, held, unguessed]) == {1: ErrorRateDifference(Rate(2, 4), Rate(1, 3))}
+    assert error_rates_by_round([query, held, unguessed]) == {1: ErrorRateDifference(Rate(2, 4, 2), Rate(1, 3, 1))}
+
+
+def test_errors_of_qualities_between_are_added_with_their_squares() -> None:
+    # Qualities 0.5 and 0.75, so errors 0.5 and 0.25, and 0.3125 is the sum of their squares.
+    query = AskedQuality(1, AskRole.QUERY, images=2, predicted=2, quality=1.25, squares=0.8125)
+    held = AskedQuality(1, AskRole.HOLDOUT, images=1, predicted=1, quality=1, squares=1)
+    assert error_rate_difference([query, held]) == ErrorRateDifference(Rate(0.75, 2, 0.3125), Rate(0, 1, 0))
 
 
 def test_many_batches_share_colours_in_order() -> None:
@@ -195,6 +202,6 @@ def test_time_left_runs_down_between_two_signs_of_life() -> None:
 
 
 def test_class_table_goes_by_rounds_and_not_by_their_letters() -> None:
-    rows = [Asked(number, AskRole.QUERY, "cat", 1, 0, 0) for number in (10, 2, 0)]
-    rows.append(Asked(3, AskRole.HOLDOUT, "cat", 1, 0, 0))
+    rows = [AskedTarget(number, AskRole.QUERY, "cat", 1) for number in (10, 2, 0)]
+    rows.append(AskedTarget(3, AskRole.HOLDOUT, "cat", 1))
     assert list(class_table(rows)) == ["random", "0", "2", "10"]

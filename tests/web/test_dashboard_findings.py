@@ -5,16 +5,16 @@ import pytest
 from backend.dashboard.findings import _accuracy, _agreement, _error_rates, _left_out, _one_class
 from backend.status.query_error_rate import ErrorRateDifference, Rate
 from backend.store import Answer, AskRole
-from backend.store.dashboard_queries import Asked
+from backend.store.dashboard_queries import AskedTarget
 
 
 @pytest.mark.parametrize(
     ("asked", "random", "tone", "start"),
     [
-        (Rate(40, 100), Rate(10, 100), "good", "Asked images are harder"),
-        (Rate(10, 100), Rate(40, 100), "warning", "The queue is worse than a random one"),
-        (Rate(20, 100), Rate(20, 100), "warning", "The queue is no better than a random one"),
-        (Rate(20, 100), Rate(2, 10), "plain", "Too early to tell"),
+        (Rate(40, 100, 40), Rate(10, 100, 10), "good", "Asked images are harder"),
+        (Rate(10, 100, 10), Rate(40, 100, 40), "warning", "The queue is worse than a random one"),
+        (Rate(20, 100, 20), Rate(20, 100, 20), "warning", "The queue is no better than a random one"),
+        (Rate(20, 100, 20), Rate(2, 10, 2), "plain", "Too early to tell"),
     ],
 )
 def test_the_queue_is_judged_by_the_interval_of_the_difference(
@@ -60,11 +60,11 @@ def test_a_share_of_few_random_images_is_given_as_counts_with_what_is_missing() 
 
 
 def test_labels_of_one_class_alone_teach_nothing() -> None:
-    rows = [Asked(0, AskRole.QUERY, "round", 5, 0, 0), Asked(0, AskRole.HOLDOUT, "round", 1, 0, 0)]
+    rows = [AskedTarget(0, AskRole.QUERY, "round", 5), AskedTarget(0, AskRole.HOLDOUT, "round", 1)]
     (finding,) = _one_class(rows, labeled=6)
     assert (finding.tone, finding.text) == ("warning", "All labels are 'round': nothing to tell apart yet.")
     assert list(_one_class(rows, labeled=7)) == []  # one that nobody asked for may be of another class
-    assert list(_one_class([*rows, Asked(1, AskRole.QUERY, "square", 1, 0, 0)], labeled=7)) == []
+    assert list(_one_class([*rows, AskedTarget(1, AskRole.QUERY, "square", 1)], labeled=7)) == []
     assert list(_one_class([], labeled=0)) == []
 
 

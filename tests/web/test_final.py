@@ -7,11 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from backend.autolabel.preview import open_rest
 from backend.project_files import Files
+from backend.status.predictions import open_predictions
 from backend.store import Answer, Store
 from backend.store.tasks import TaskChange
 from model.evaluation.calibration import fit_temperature
+from model.problems import problem
+from model.querying.outputs import Outputs
 
 CAT, DOG = "cat", "<b>dog</b>"
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -46,10 +48,12 @@ def test_preview_counts_images_and_expects_errors(client, fresh: Store) -> None:
 
 
 def test_the_temperature_is_fitted_to_the_holdout_alone(pages, fresh: Store) -> None:
-    rest = open_rest(fresh, pages.extensions["pt4al"].settings.data_dir, fresh.projects.find(3))
-    truth = np.array([0, 0])
-    assert rest.temperature.value == fit_temperature(np.array([(0.05, 0.95), (0.99, 0.01)], np.float32), truth).value
-    assert rest.temperature.value > 1
+    key = fresh.projects.find(3).id
+    predictions = open_predictions(fresh.of(key), Files.of(fresh.data_dir, key))
+    outputs = Outputs(probs=np.array([(0.05, 0.95), (0.99, 0.01)], np.float32))
+    alone = fit_temperature(problem("single_label"), outputs, np.arange(2), np.array([0, 0]))
+    assert predictions.temperature.value == alone.value
+    assert predictions.temperature.value > 1
 
 
 def test_the_pool_is_opened_once_until_something_changes(client, browser, fresh: Store, monkeypatch, tmp_path) -> None:

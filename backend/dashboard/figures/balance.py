@@ -5,7 +5,7 @@ from collections import defaultdict
 from backend.dashboard.figures.base import Figure, figure, heat_map, names, plain
 from backend.dashboard.project_page import ProjectView
 from backend.store import AskRole
-from backend.store.dashboard_queries import Asked
+from backend.store.dashboard_queries import AskedTarget
 
 MAX_CLASSES = 40  # rows; the rarest classes of more are summed up
 RANDOM = "random"
@@ -40,11 +40,11 @@ def draw(view: ProjectView) -> Figure | str:
     )
 
 
-def class_table(rows: list[Asked]) -> dict[str, dict[str, int]]:
+def class_table(rows: list[AskedTarget]) -> dict[str, dict[str, int]]:
     """Sum up images by round (its number as text, or "random" for all of the holdout, which comes first) and class."""
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in rows:
-        counts[RANDOM if row.role == AskRole.HOLDOUT else str(row.round)][row.label] += row.images
+        counts[RANDOM if row.role == AskRole.HOLDOUT else str(row.round)][row.target] += row.images
     return dict(sorted(counts.items(), key=lambda item: -1 if item[0] == RANDOM else int(item[0])))
 
 

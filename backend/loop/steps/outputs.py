@@ -5,77 +5,51 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.loop.context import Work
-from backend.loop.facts import pretext_key
+from backend.project_files import Files
 from backend.store import RoundRow
 from model.data.atomic_files import save_array
-from model.querying.outputs import OUTPUTS, FloatArray, Outputs, pool_axis
+from model.problems import problem
+from model.querying.outputs import OUTPUTS, FloatArray, Outputs, extended
 
 logger = logging.getLogger(__name__)
 
-UNIFORM = frozenset({"probs", "ensemble_probs"})  # posteriors: an unseen image may be of any class
 
-
-def save_outputs(work: Work, number: int, outputs: Outputs) -> None:
+def save_outputs(files: Files, number: int, outputs: Outputs) -> None:
     """Write all that the model of round ``number`` says of the pool.
 
-    What is not finite is left out: the sampler that wanted it gives way to the plainest one, instead of never asking
-    again.
+    What is not finite is left out: the sampler that needs it then gives way to the plainest one, instead of never
+    asking again.
     """
     for name in OUTPUTS:
         array = getattr(outputs, name)
         if array is None:
             continue
         if np.isfinite(array).all():
-            save_array(work.files.output(number, name), array)
+            save_array(files.output(number, name), array)
         else:
-            work.files.output(number, name).unlink(missing_ok=True)
+            files.output(number, name).unlink(missing_ok=True)
             logger.warning("'%s' of the pool are not finite numbers and are not used", name)
 
 
-def load_outputs(work: Work, model: RoundRow | None, size: int) -> Outputs | None:
-    """Give what a model has left, for a pool of ``size``; None without posteriors."""
+def load_outputs(files: Files, model: RoundRow | None, size: int) -> Outputs | None:
+    """Return what a model has left, for a pool of ``size``; None without what its predictions are made of.
+
+    Images that the model has not seen get neutral values.
+    """
     if model is None or model.classes is None:
         return None
-    arrays = {name: _load(work.files.output(model.number, name), name, size) for name in OUTPUTS}
-    return Outputs(**arrays) if arrays["probs"] is not None else None
+    arrays = {name: _load(files.output(model.number, name), name, size) for name in OUTPUTS}
+    missing = any(arrays[name] is None for name in problem(model.problem).base_outputs)
+    return None if missing else Outputs(**arrays)
 
 
-def load_probs(work: Work, model: RoundRow | None, size: int) -> FloatArray | None:
-    """Give a model's posteriors (size, C); images that it has not seen get uniform ones."""
-    if model is None or model.classes is None:
-        return None
-    return _load(work.files.output(model.number, "probs"), "probs", size)
-
-
-def seen_by(work: Work, model: RoundRow | None) -> int:
-    """Give the number of images, from the first on, that a model's posteriors are about; later ones came after it."""
-    path = None if model is None else work.files.output(model.number, "probs")
-    return 0 if path is None or not path.exists() else len(np.load(path, mmap_mode="r"))
-
-
-def load_pretext_embeddings(work: Work, size: int) -> FloatArray | None:
-    """Give the features (size, D) of the pretext network, if the pretext job has left them."""
-    path = work.files.pretext_embeddings(pretext_key(work.config, work.side))
-    return _load(path, "pretext_embeddings", size)
+def load_pretext_embeddings(files: Files, key: str, size: int) -> FloatArray | None:
+    """Return the features (size, D) of the pretext network of that key; None if the pretext job wrote none."""
+    return _load(files.pretext_embeddings(key), "pretext_embeddings", size)
 
 
 def _load(path: Path, name: str, size: int) -> FloatArray | None:
     """Map an output from its file, with something neutral for images that came after it was written."""
     if not path.exists():
         return None
-    array: FloatArray = np.load(path, mmap_mode="r")
-    axis = pool_axis(name)
-    known = array.shape[axis]
-    if known >= size:
-        return array[:, :size] if axis else array[:size]
-    shape = list(array.shape)
-    shape[axis] = size - known
-    return np.concatenate([array, np.full(shape, _neutral(name, array), array.dtype)], axis=axis)
-
-
-def _neutral(name: str, array: FloatArray) -> float:
-    if name in UNIFORM:
-        return 1.0 / int(array.shape[-1])
-    # Features of the origin; of what is one number an image, the mean: neither the first to be asked nor the last.
-    return 0.0 if array.ndim > 1 or not len(array) else float(np.mean(array))
+    return extended(name, np.load(path, mmap_mode="r"), size)

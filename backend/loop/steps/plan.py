@@ -1,21 +1,26 @@
-"""Choosing what the next round asks."""
+"""What the next round asks."""
 
 import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from backend.loop.context import Work
-from backend.loop.steps.outputs import load_outputs, load_pretext_embeddings, seen_by
-from backend.loop.steps.pretext import check_current
-from backend.store import AskRole, AskState, RoundRow, RoundState
+from backend.config import ProjectConfig
+from backend.labeling.base import Labeling
+from backend.loop.keys import pretext_key
+from backend.loop.steps.outputs import load_outputs, load_pretext_embeddings
+from backend.loop.steps.split import check_current
+from backend.project_files import Files
+from backend.status.predictions import ModelOutputs, open_outputs
+from backend.store import AskRole, AskState, ProjectStore, RoundRow, RoundState
 from backend.store.rounds import Ask
 from backend.store.tasks import PoolView
+from model.problems import problem
+from model.problems.base import Prediction, Problem
 from model.querying.first_queries import first_query
-from model.querying.outputs import Outputs, sizes_of
+from model.querying.outputs import DERIVED, IntArray, Outputs, sizes_of
 from model.querying.plan import Pool, QuerySettings, extend_reserve, plan_round
 from model.querying.samplers import sampler
 from model.querying.selection import Query
@@ -27,7 +32,7 @@ MIN_RESERVE = 200  # images: what ten quick annotators label while a model train
 
 
 def version_of(number: int) -> str:
-    """Give the model version under which a round's queue is served."""
+    """Return the model version under which a round's queue is served."""
     return f"pt4al-r{number:03d}"
 
 
@@ -35,144 +40,142 @@ def version_of(number: int) -> str:
 class _Basis:
     """What a round is chosen from: the pool, and what the model before it says of the images.
 
-    classes: in the order of the posteriors; a model keeps those that it was trained on.
+    model: its predictions, for the images that it has seen. outputs: what samplers read, for the whole pool.
     """
 
     view: PoolView
-    model: RoundRow | None
+    model: ModelOutputs | None
     outputs: Outputs | None
-    classes: Sequence[str]
     pool: Pool
     settings: QuerySettings
 
 
-def plan(work: Work) -> None:
+def plan(store: ProjectStore, files: Files, config: ProjectConfig, labeling: Labeling) -> None:
     """Plan the next round, unless it is planned already or nothing is left to ask."""
     started = time.monotonic()
-    work.reload()
-    check_current(work)
-    current = work.project_store.rounds.current()
+    check_current(store, config)
+    current = store.rounds.current()
     if current is not None and current.state != RoundState.CLOSED:
         return
     number = 0 if current is None else current.number + 1
-    basis = _basis(work, number)
-    generator = np.random.default_rng((work.config.seed, number))
+    basis = _basis(store, files, config, labeling, number)
+    generator = np.random.default_rng((config.seed, number))
     chosen = plan_round(number, basis.pool, basis.outputs, basis.settings, generator)
     roles = [AskRole.HOLDOUT if held else AskRole.QUERY for held in chosen.holdout]
     roles += [AskRole.RESERVE] * len(chosen.reserve)
-    asked = Query(
+    query = Query(
         np.concatenate([chosen.indices, chosen.reserve]), np.concatenate([chosen.scores, chosen.reserve_scores])
     )
-    asks = _asks(work, basis, asked, roles)
-    if asks and work.project_store.rounds.plan(number, version_of(number), asks):
-        work.project_store.rounds.add_seconds(number, plan=time.monotonic() - started)
+    asks = _asks(basis, query, roles)
+    if asks and store.rounds.plan(number, version_of(number), asks, problem(labeling.problem).quality):
+        store.rounds.add_seconds(number, plan=time.monotonic() - started)
         logger.info("round %d: %d images planned", number, len(asks))
 
 
-def extend(work: Work) -> None:
+def extend(store: ProjectStore, files: Files, config: ProjectConfig, labeling: Labeling) -> None:
     """Find more reserve for the current round: what the same strategy would have asked next."""
-    current = work.project_store.rounds.current()
+    current = store.rounds.current()
     if current is None:
         return
-    basis = _basis(work, current.number)
-    asked = work.project_store.rounds.asks(current.number, states=list(AskState))
+    basis = _basis(store, files, config, labeling, current.number)
+    asked = store.rounds.asks(current.number, states=list(AskState))
     more = extend_reserve(
         current.number,
         basis.pool,
         basis.outputs,
         basis.settings,
-        np.random.default_rng((work.config.seed, current.number, len(asked))),
+        np.random.default_rng((config.seed, current.number, len(asked))),
         asked=np.flatnonzero(np.isin(basis.view.task_id, [ask.task_id for ask in asked])),
         above=max((ask.score for ask in asked), default=0.0),
     )
-    rows = _asks(work, basis, more, [AskRole.RESERVE] * len(more.indices))
-    work.project_store.rounds.extend_reserve(current.number, rows)
+    store.rounds.extend_reserve(current.number, _asks(basis, more, [AskRole.RESERVE] * len(more.indices)))
 
 
-def _basis(work: Work, number: int) -> _Basis:
-    view = work.project_store.tasks.pool(work.project_store.tasks.pool_size())
-    model = _model_before(work, number)
-    outputs = load_outputs(work, model, len(view.task_id))
-    classes = (model.classes if model else None) or work.spec.classes
-    pool = _pool(work, view, outputs, classes)
-    return _Basis(view, model, outputs, classes, pool, _settings(work, pool, outputs, view, len(classes)))
-
-
-def _model_before(work: Work, number: int) -> RoundRow | None:
-    """Give the round before ``number`` if a model was trained after it."""
-    last = work.project_store.rounds.get(number - 1)
-    return last if last is not None and last.has_model else None
-
-
-def _settings(work: Work, pool: Pool, outputs: Outputs | None, view: PoolView, classes: int) -> QuerySettings:
-    k = work.config.labels_of_round(int((view.task_id >= 0).sum()))
-    return QuerySettings(
-        batches=work.config.rounds,
-        k=k,
-        holdout=work.config.holdout_of_round(k),
-        reserve=max(2 * k, MIN_RESERVE),
-        first_query=_first_query(work, pool, outputs),
-        sampler=_sampler(work, outputs),
-        order=work.config.batch_order,
-        classes=classes,
-    )
-
-
-def _pool(work: Work, view: PoolView, outputs: Outputs | None, classes: Sequence[str]) -> Pool:
+def _basis(store: ProjectStore, files: Files, config: ProjectConfig, labeling: Labeling, number: int) -> _Basis:
+    view = store.tasks.pool(store.tasks.pool_size())
+    row = _model_before(store, labeling, number)
+    outputs = load_outputs(files, row, len(view.task_id))
+    classes = (row.classes if row else None) or labeling.classes  # a model keeps those that it was trained on
     features = None
-    if outputs is None and "pretext_embeddings" in first_query(work.config.first_query).needs:
-        features = load_pretext_embeddings(work, len(view.task_id))
+    if outputs is None and "pretext_embeddings" in first_query(config.first_query).needs:
+        key = pretext_key(config, store.row().image_side)
+        features = load_pretext_embeddings(files, key, len(view.task_id))
     # Skipped and disputed images too: asking beside them again would teach as little. A holdout teaches nothing there.
     answered = (view.task_id >= 0) & ~view.available & ~view.holdout
-    return Pool(view.loss, view.batch, view.available, _class_ids(work, view, classes), features, answered)
+    class_ids = _class_ids(store, view, problem(labeling.problem), classes)
+    pool = Pool(view.loss, view.batch, view.available, class_ids, features, answered)
+    k = config.labels_of_round(int((view.task_id >= 0).sum()))
+    settings = QuerySettings(
+        batches=config.rounds,
+        k=k,
+        holdout=config.holdout_of_round(k),
+        reserve=max(2 * k, MIN_RESERVE),
+        first_query=_first_query(config, pool, outputs),
+        sampler=_sampler(config, labeling, outputs),
+        order=config.batch_order,
+        classes=len(classes) or None,
+        problem=labeling.problem,
+        decoding=(row.decoding if row else None) or {},
+    )
+    return _Basis(view, open_outputs(files, row) if row is not None else None, outputs, pool, settings)
 
 
-def _first_query(work: Work, pool: Pool, outputs: Outputs | None) -> str:
-    """Give the configured first query, or the plainest one while what it reads is not there.
+def _model_before(store: ProjectStore, labeling: Labeling, number: int) -> RoundRow | None:
+    """Return the round before ``number`` if a model of the same problem was trained after it."""
+    last = store.rounds.get(number - 1)
+    return last if last is not None and last.has_model and last.problem == labeling.problem else None
+
+
+def _first_query(config: ProjectConfig, pool: Pool, outputs: Outputs | None) -> str:
+    """Return the configured first query, or the plainest one while what it reads is not there.
 
     That is so when it was changed after the pretext training.
     """
-    there = {"pretext_embeddings"} if pool.pretext_embeddings is not None else set()
-    missing = first_query(work.config.first_query).needs - there if outputs is None else frozenset()
-    return _or_fallback(work, work.config.first_query, missing, FALLBACK[0])
+    known = {"pretext_embeddings"} if pool.pretext_embeddings is not None else set()
+    missing = first_query(config.first_query).needs - known if outputs is None else frozenset()
+    return _or_fallback(config.first_query, missing, FALLBACK[0])
 
 
-def _sampler(work: Work, outputs: Outputs | None) -> str:
-    """Give the configured sampler, or the plainest one while what it reads is not there.
+def _sampler(config: ProjectConfig, labeling: Labeling, outputs: Outputs | None) -> str:
+    """Return the configured sampler, or the plainest one while what it reads is not there.
 
     That is so when the sampler was changed after the last training.
     """
-    there = {"labels", *(sizes_of(outputs) if outputs is not None else ())}
-    missing = sampler(work.config.sampler).needs - there if outputs is not None else frozenset()
-    return _or_fallback(work, work.config.sampler, missing, FALLBACK[1])
+    computed = DERIVED & problem(labeling.problem).outputs
+    known = {"labels", *computed, *(sizes_of(outputs) if outputs is not None else ())}
+    missing = sampler(config.sampler).needs - known if outputs is not None else frozenset()
+    return _or_fallback(config.sampler, missing, FALLBACK[1])
 
 
-def _or_fallback(work: Work, wanted: str, missing: frozenset[str], fallback: str) -> str:
+def _or_fallback(wanted: str, missing: frozenset[str], fallback: str) -> str:
     if not missing:
         return wanted
     logger.warning("no %s for '%s' yet; asking by '%s'", ", ".join(missing), wanted, fallback)
     return fallback
 
 
-def _asks(work: Work, basis: _Basis, asked: Query, roles: list[AskRole]) -> list[Ask]:
-    """Give the rows of a query, each with what the model takes its image for."""
-    probs = None if basis.outputs is None else basis.outputs.probs
-    seen = seen_by(work, basis.model)
-    rows = []
-    for index, score, role in zip(asked.indices, asked.scores, roles, strict=True):
-        label, confidence = None, None
-        if probs is not None and index < seen:
-            best = int(np.argmax(probs[index]))
-            label, confidence = basis.classes[best], float(probs[index][best])
-        rows.append(Ask(int(basis.view.task_id[index]), float(score), role, label, confidence))
-    return rows
+def _asks(basis: _Basis, query: Query, roles: list[AskRole]) -> list[Ask]:
+    """Return the rows of a query, each with what the model predicts of its image."""
+    predicted: dict[int, tuple[Prediction, float]] = {}
+    if basis.model is not None:
+        seen = query.indices[query.indices < basis.model.size]
+        rows = zip(seen, basis.model.predict(seen), basis.model.confidence(seen), strict=True)
+        predicted = {int(index): (prediction, float(confidence)) for index, prediction, confidence in rows}
+    return [
+        Ask(int(basis.view.task_id[index]), float(score), role, *predicted.get(int(index), (None, None)))
+        for index, score, role in zip(query.indices, query.scores, roles, strict=True)
+    ]
 
 
-def _class_ids(work: Work, pool: PoolView, classes: Sequence[str]) -> Any:
-    """Class ids (N,) of the labels that may be trained on, -1 elsewhere."""
-    ids = {name: number for number, name in enumerate(classes)}
-    labels = np.full(len(pool.task_id), -1, np.int64)
-    for index, label, holdout in work.project_store.tasks.labels():
-        if not holdout and label in ids and index < len(labels):
-            labels[index] = ids[label]
+def _class_ids(store: ProjectStore, view: PoolView, of: Problem, classes: Sequence[str]) -> IntArray | None:
+    """Return the class ids (N,) of the labels that may be trained on, -1 elsewhere; None without one class an image."""
+    if "labels" not in of.outputs:
+        return None
+    known = [
+        (index, target)
+        for index, target, holdout in store.tasks.targets()
+        if not holdout and index < len(view.task_id) and of.fits(target, classes)
+    ]
+    labels = np.full(len(view.task_id), -1, np.int64)
+    labels[[index for index, _ in known]] = of.encode([target for _, target in known], classes)
     return labels

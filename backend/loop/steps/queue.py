@@ -1,17 +1,16 @@
-"""The queue in Label Studio: predictions first, then the version, then the superseded ones away."""
+"""The queue in Label Studio: predictions first, then the version, then the superseded predictions away."""
 
 import logging
 import time
 from math import isclose
-from typing import Any
 
 from backend.errors import StudioError
-from backend.labeling.choices import prediction_result
-from backend.loop.context import Work
+from backend.labeling.base import Item, Labeling
 from backend.loop.decide import low_water
-from backend.loop.facts import UNCERTAINTY
-from backend.store import AskRole, AskRow, AskState, RoundRow
-from backend.studio.types import Prediction
+from backend.loop.facts import UNCERTAINTY_SAMPLING
+from backend.store import AskRole, AskRow, AskState, ProjectStore, RoundRow
+from backend.studio.project import StudioProject
+from backend.studio.types import Json, Prediction
 
 logger = logging.getLogger(__name__)
 
@@ -19,118 +18,115 @@ CLEAN_PREDICTIONS = 100  # deleted in one go
 PUT_BACK = "Sampling or model version was changed by hand in this round; it was put back."
 
 
-def post(work: Work) -> None:
+def post(store: ProjectStore, studio: StudioProject, labeling: Labeling, *, preannotate: bool) -> None:
     """Make Label Studio's predictions of the current round those of its asks: none missing, none twice, no others.
 
-    What is there is looked up first: a step before this one may have ended between sending and noting, predictions may
-    have been deleted by hand, and a round that was planned anew may have left its own under the same version.
+    What Label Studio has is looked up first: a step before this one may have ended between sending and noting,
+    predictions may have been deleted by hand, and a round that was planned anew may have left its own under the same
+    version.
     """
-    current = _current(work)
-    sent = work.project_store.rounds.asks(current.number, states=[AskState.POSTING, AskState.POSTED])
+    current = _current(store)
+    sent = store.rounds.asks(current.number, states=[AskState.POSTING, AskState.POSTED])
     scores = {ask.task_id: ask.score for ask in sent}
-    there, wrong = set(), []
-    for one in work.studio.predictions.stored(current.model_version):
-        if one.task in there or one.score is None or not isclose(one.score, scores.get(one.task, -1.0)):
-            wrong.append(one.id)
+    stored, wrong = set(), []
+    for prediction in studio.predictions.stored(current.model_version):
+        score = prediction.score
+        if prediction.task in stored or score is None or not isclose(score, scores.get(prediction.task, -1.0)):
+            wrong.append(prediction.id)
         else:
-            there.add(one.task)
-    unsure = [ask.task_id for ask in sent if ask.state == AskState.POSTING]
-    arrived = [task_id for task_id in unsure if task_id in there]
-    missing = [task_id for task_id in unsure if task_id not in there]
-    work.project_store.rounds.mark(current.number, arrived, AskState.POSTED)
-    work.project_store.rounds.mark(current.number, missing, AskState.PLANNED)
-    planned = work.project_store.rounds.asks(current.number, states=[AskState.PLANNED])
-    _send(work, current, [ask for ask in planned if ask.role != AskRole.RESERVE])
-    work.studio.predictions.delete(wrong)
+            stored.add(prediction.task)
+    unconfirmed = [ask.task_id for ask in sent if ask.state == AskState.POSTING]
+    store.rounds.mark(current.number, [task for task in unconfirmed if task in stored], AskState.POSTED)
+    store.rounds.mark(current.number, [task for task in unconfirmed if task not in stored], AskState.PLANNED)
+    planned = store.rounds.asks(current.number, states=[AskState.PLANNED])
+    queue = [ask for ask in planned if ask.role != AskRole.RESERVE]
+    _send(store, studio, current, queue, labeling if preannotate else None)
+    studio.predictions.delete(wrong)
 
 
-def check_posted(work: Work) -> None:
+def check_posted(store: ProjectStore, studio: StudioProject) -> None:
     """Have the queue posted again if Label Studio has fewer of its predictions than were sent."""
-    current = work.project_store.rounds.current()
+    current = store.rounds.current()
     if current is None or current.live_at is None:
         return
-    posted = work.project_store.rounds.asks(current.number, states=[AskState.POSTED])
-    if work.studio.predictions.versions().get(current.model_version, 0) < len(posted):
-        work.project_store.rounds.mark_unconfirmed(current.number)
+    posted = store.rounds.asks(current.number, states=[AskState.POSTED])
+    if studio.predictions.versions().get(current.model_version, 0) < len(posted):
+        store.rounds.mark_unconfirmed(current.number)
 
 
-def drop(work: Work) -> None:
+def drop(store: ProjectStore) -> None:
     """Forget a planned round of which every task was deleted; the next one is planned anew."""
-    work.project_store.rounds.drop(_current(work).number)
+    store.rounds.drop(_current(store).number)
 
 
-def top_up(work: Work) -> None:
+def top_up(store: ProjectStore, studio: StudioProject, labeling: Labeling, *, preannotate: bool) -> None:
     """Post the next of the reserve behind the queue."""
-    current = _current(work)
-    recent = work.project_store.tasks.counts(time.time()).recent
-    most = 2 * low_water(current.asked, recent)
-    _send(work, current, work.project_store.rounds.next_reserve(current.number, most))
+    current = _current(store)
+    recent = store.tasks.counts(time.time()).recent
+    reserve = store.rounds.next_reserve(current.number, 2 * low_water(current.asked, recent))
+    _send(store, studio, current, reserve, labeling if preannotate else None)
 
 
-def switch(work: Work) -> None:
+def switch(store: ProjectStore, studio: StudioProject) -> None:
     """Have Label Studio serve the current round by uncertainty, and note that it does."""
-    current = _current(work)
+    current = _current(store)
     try:
-        work.studio.update(sampling=UNCERTAINTY, model_version=current.model_version)
+        studio.update(sampling=UNCERTAINTY_SAMPLING, model_version=current.model_version)
     except StudioError:
         # A version is refused when no prediction has it: somebody may have deleted them.
-        work.project_store.rounds.mark_unconfirmed(current.number)
+        store.rounds.mark_unconfirmed(current.number)
         raise
     if current.live_at is None:
-        _note_live(work, current)
+        _note_live(store, current)
     else:
         logger.warning("%s", PUT_BACK)
-        work.store.projects.set(work.key, put_back=PUT_BACK)
+        store.set(put_back=PUT_BACK)
 
 
-def _note_live(work: Work, current: RoundRow) -> None:
-    work.project_store.rounds.go_live(current.number)
-    work.store.projects.set(work.key, put_back=None)
-    before = work.project_store.rounds.get(current.number - 1)
+def _note_live(store: ProjectStore, current: RoundRow) -> None:
+    store.rounds.go_live(current.number)
+    store.set(put_back=None)
+    before = store.rounds.get(current.number - 1)
     if before is not None and before.closed_at is not None:
-        work.project_store.rounds.add_seconds(before.number, ask=time.time() - before.closed_at)
+        store.rounds.add_seconds(before.number, ask=time.time() - before.closed_at)
     logger.info("live: %d images asked", current.asked)
 
 
-def clean(work: Work) -> None:
+def clean(store: ProjectStore, studio: StudioProject) -> None:
     """Delete some of the predictions of superseded rounds: Label Studio needs 10 ms for each, and others wait."""
-    for old in work.project_store.rounds.to_clean():
-        if not work.studio.predictions.delete_version(old.model_version, most=CLEAN_PREDICTIONS):
+    for old in store.rounds.to_clean():
+        if not studio.predictions.delete_version(old.model_version, most=CLEAN_PREDICTIONS):
             return
-        work.project_store.rounds.set(old.number, cleaned=True)
+        store.rounds.set(old.number, cleaned=True)
 
 
-def _send(work: Work, current: RoundRow, asks: list[AskRow]) -> None:
+def _send(
+    store: ProjectStore, studio: StudioProject, current: RoundRow, asks: list[AskRow], labeling: Labeling | None
+) -> None:
+    """Write the predictions of these asks; ``labeling`` None: without pre-annotations."""
     if not asks:
         return
     ids = [ask.task_id for ask in asks]
-    work.project_store.rounds.mark(current.number, ids, AskState.POSTING)
-    work.studio.predictions.write(
-        [
-            Prediction(
-                task=ask.task_id,
-                score=ask.score,
-                model_version=current.model_version,
-                result=_guess(work, ask),
-            )
-            for ask in asks
-        ],
+    store.rounds.mark(current.number, ids, AskState.POSTING)
+    studio.predictions.write(
+        [Prediction(ask.task_id, ask.score, current.model_version, _preannotation(ask, labeling)) for ask in asks]
     )
-    work.project_store.rounds.mark(current.number, ids, AskState.POSTED)
+    store.rounds.mark(current.number, ids, AskState.POSTED)
 
 
-def _guess(work: Work, ask: AskRow) -> list[dict[str, Any]]:
-    """Give the pre-annotation; none where it is switched off or the class has left the configuration.
+def _preannotation(ask: AskRow, labeling: Labeling | None) -> list[dict[str, Json]]:
+    """Return the regions of a pre-annotation; none where the class has left the configuration.
 
-    Nor for the holdout: people lean towards what they are shown, and the model would be measured by its own guesses.
+    None for the holdout either: people lean towards what they are shown, and the model would be measured by its own
+    predictions.
     """
-    if not work.config.preannotate or ask.role == AskRole.HOLDOUT or ask.label not in work.spec.classes:
+    if labeling is None or ask.role == AskRole.HOLDOUT or ask.prediction is None:
         return []
-    return prediction_result(ask.label, work.spec)
+    return labeling.result(ask.prediction, Item())
 
 
-def _current(work: Work) -> RoundRow:
-    current = work.project_store.rounds.current()
+def _current(store: ProjectStore) -> RoundRow:
+    current = store.rounds.current()
     if current is None:
-        raise LookupError(f"project {work.key} has no round")
+        raise LookupError(f"project {store.project_id} has no round")
     return current

@@ -4,32 +4,34 @@ import time
 from collections import defaultdict
 from math import copysign, floor, log10
 
-from backend.loop.context import Work
 from backend.loop.heartbeat import Progress
-from backend.queueing.queues import IO, TimeSlice
+from backend.queueing.queues import TimeSlice
+from backend.store import ProjectStore
 from backend.store.tasks import Unrecorded
+from backend.studio.project import StudioProject
 
 LOSS_FIELD, BATCH_FIELD = "pretext_loss", "pretext_batch"
 AT_ONCE = 50_000  # tasks: fewer would share a value, and its call, with too few others
 PAUSE_S = 0.1  # between two calls while somebody annotates: a save then takes a tenth longer, else twice as long
 
 
-def record(work: Work, progress: Progress) -> None:
+def record(store: ProjectStore, studio: StudioProject, time_slice: TimeSlice, progress: Progress) -> None:
     """Write batches, then losses, one call per value; each call is noted, so that the next job goes on from there.
 
     It goes through the pool from the highest losses down, some at a time, so that neither its memory nor what it reads
     before its first call grows with the pool. It makes way: to other projects after some seconds, and to annotators,
     whose saves wait for each of our calls.
     """
-    turn = TimeSlice(work.context.queueing, IO)
-    while part := work.project_store.tasks.unrecorded(AT_ONCE):
-        if not _record(work, part, turn, progress):
+    while part := store.tasks.unrecorded(AT_ONCE):
+        if not _record(store, studio, part, time_slice, progress):
             return
 
 
-def _record(work: Work, part: list[Unrecorded], turn: TimeSlice, progress: Progress) -> bool:
-    """Write a part of the pool; False where the turn is over before all of it is written."""
-    tasks, studio = work.project_store.tasks, work.studio
+def _record(
+    store: ProjectStore, studio: StudioProject, part: list[Unrecorded], time_slice: TimeSlice, progress: Progress
+) -> bool:
+    """Write a part of the pool; return False where the time slice ends before all of it is written."""
+    tasks = store.tasks
     by_batch: dict[int, list[int]] = defaultdict(list)
     by_loss: dict[float, dict[int, float]] = defaultdict(dict)
     for task_id, loss, batch, recorded_loss, recorded_batch in part:
@@ -52,7 +54,7 @@ def _record(work: Work, part: list[Unrecorded], turn: TimeSlice, progress: Progr
             tasks.losses_recorded(by_loss[value])
         left -= len(ids)
         progress(min(max(1 - (left + after) / values, 0.0), 1.0))
-        if turn.expired():
+        if time_slice.expired():
             return False
         if tasks.counts(time.time()).recent:
             time.sleep(PAUSE_S)

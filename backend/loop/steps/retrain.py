@@ -1,4 +1,4 @@
-"""The retrain job: train on all labels, measure on the holdout, score the pool, choose the next query."""
+"""The retrain job: train on all labels, measure on the holdout, score the pool."""
 
 import hashlib
 import json
@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 
+from backend.config import ProjectConfig
 from backend.errors import BackendError
-from backend.loop.context import Work
-from backend.loop.facts import pretext_key
+from backend.labeling.base import Labeling
 from backend.loop.heartbeat import Progress
-from backend.loop.steps.outputs import load_probs, save_outputs, seen_by
-from backend.loop.steps.plan import plan
-from backend.loop.steps.sync import open_bank
-from backend.store import RoundRow, RoundState
+from backend.loop.keys import pretext_key
+from backend.loop.steps.bank import open_bank
+from backend.loop.steps.outputs import save_outputs
+from backend.project_files import Files
+from backend.status.predictions import ModelOutputs, open_outputs
+from backend.store import ProjectStore, RoundRow, RoundState
 from model.data.atomic_files import write_atomically
 from model.data.bank import ImageBank
-from model.evaluation.metrics import cohen_kappa
-from model.querying.outputs import BoolArray, FloatArray, IntArray
+from model.problems import problem
+from model.problems.base import Decoding, Encoded, Problem, Target
+from model.querying.outputs import IntArray, Outputs
 from model.querying.samplers import sampler
 
 logger = logging.getLogger(__name__)
@@ -34,86 +37,117 @@ KEEP_MODELS = 2  # newest rounds whose weights and posteriors stay on disk
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Labels by pool index, those to train on and those to measure with."""
+    """Targets by pool index: those to train on, encoded, and those to measure with."""
 
     train: IntArray
-    train_labels: IntArray
+    truth: Encoded
     holdout: IntArray
-    holdout_labels: IntArray
+    targets: list[Target]
 
 
-def retrain(work: Work, progress: Progress) -> None:
-    """Train after the current round, then plan the next; without a usable label only plan."""
-    current = work.project_store.rounds.current()
+@dataclass(frozen=True)
+class Training:
+    """What a training after a round works with."""
+
+    store: ProjectStore
+    files: Files
+    config: ProjectConfig
+    labeling: Labeling
+    device: str
+
+    @property
+    def problem(self) -> Problem:
+        """What is learned."""
+        return problem(self.labeling.problem)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The outputs that the configured sampler reads."""
+        return sampler(self.config.sampler).needs
+
+
+def retrain(
+    store: ProjectStore,
+    files: Files,
+    config: ProjectConfig,
+    labeling: Labeling,
+    device: str,
+    progress: Progress,
+) -> None:
+    """Train after the current round, measure and score, and close the round; without a usable label only close it."""
+    current = store.rounds.current()
     if current is None or current.state != RoundState.LIVE:
         return
-    labels = _labels(work)
+    training = Training(store, files, config, labeling, device)
+    labels = _labels(training)
     if len(labels.train):
-        _train_and_score(work, current, labels, progress)
-    work.project_store.rounds.set(current.number, state=RoundState.CLOSED, closed_at=time.time())
-    work.store.projects.set(work.key, training_requested=False)
-    plan(work)
-    _prune(work, current.number)
+        _train_and_score(training, current, labels, progress)
+    store.rounds.set(current.number, state=RoundState.CLOSED, closed_at=time.time())
+    store.set(training_requested=False)
+    _prune(files, current.number)
 
 
-def _train_and_score(work: Work, current: RoundRow, labels: LabelSet, progress: Progress) -> None:
+def _train_and_score(training: Training, current: RoundRow, labels: LabelSet, progress: Progress) -> None:
     from model.learners.own_network import Learner
 
-    bank = open_bank(work)
-    number, device = current.number, work.context.settings.device
-    seconds = _train(work, number, bank, labels, progress)
+    files, number = training.files, current.number
+    bank = open_bank(training.store, files)
+    seconds = _train(training, number, bank, labels, progress)
     trained = time.monotonic()
     try:
-        outputs = Learner.load(work.files.model(number), device=device).predict(
+        learner = Learner.load(files.model(number), device=training.device)
+        outputs = learner.predict(
             bank,
-            needs=sampler(work.config.sampler).needs,
+            needs=training.needs,
             progress=lambda share: progress(TRAIN_SHARE + (1 - TRAIN_SHARE) * share),
         )
     except BackendError:  # told to stop: the next try only has to score
         raise
     except Exception:  # damaged since, diverged, or of another release: the next try trains anew
-        work.files.trained(number).unlink(missing_ok=True)
+        files.trained(number).unlink(missing_ok=True)
         raise
-    if outputs.probs is None:
-        raise ValueError("the learner gave no posteriors")
-    save_outputs(work, number, outputs)
-    _note(work, current, labels, outputs.probs)
-    work.project_store.rounds.add_seconds(number, retrain=seconds, score=time.monotonic() - trained)
+    save_outputs(files, number, outputs)
+    _note_result(training, current, labels, outputs, learner.decoding)
+    training.store.rounds.add_seconds(number, retrain=seconds, score=time.monotonic() - trained)
 
 
-def _train(work: Work, number: int, bank: ImageBank, labels: LabelSet, progress: Progress) -> float:
-    """Leave the weights of the round's model; give the seconds that training them took.
+def _train(training: Training, number: int, bank: ImageBank, labels: LabelSet, progress: Progress) -> float:
+    """Write the weights of the round's model; return the seconds that training them took.
 
     Those of a job that was killed after its training, while it scored, are taken as they are if they belong to exactly
     these labels and this configuration.
     """
-    from model.learners.own_network import fit
+    from model.learners.own_network import FitSettings, fit
 
-    identity, note, out = _identity(work, labels), work.files.trained(number), work.files.model(number)
+    files, config = training.files, training.config
+    weights = files.pretext(pretext_key(config, bank.side))
+    identity, note, out = _identity(training, labels, weights), files.trained(number), files.model(number)
     known = _read_note(note)
     if known.get("identity") == identity and out.exists():
         logger.info("the weights are there already: only scoring is repeated")
         return float(known["seconds"])
     note.unlink(missing_ok=True)  # before the weights change: it never stands beside those of other labels
     # A checkpoint belongs to one set of labels: more of them after a kill begin a new training.
-    checkpoint = work.files.checkpoint(f"round-{number:03d}-{_digest(labels)}")
-    weights = work.files.pretext(pretext_key(work.config, work.side))
+    checkpoint = files.checkpoint(f"round-{number:03d}-{_digest(labels)}")
     started = time.monotonic()
     fit(
         bank,
         labels.train,
-        labels.train_labels,
-        classes=len(work.spec.classes),
+        labels.truth,
+        training.problem,
+        training.labeling.classes,
+        FitSettings(
+            network=config.network,
+            init=config.init,
+            recipe=config.recipe,
+            joint=config.joint,
+            needs=training.needs,
+            seed=config.seed,
+            device=training.device,
+        ),
         out=out,
         checkpoint=checkpoint,
-        network=work.config.network,
-        init=work.config.init,
         pretext_weights=weights if weights.exists() else None,
-        recipe=work.config.recipe,
-        joint=work.config.joint,
-        needs=sampler(work.config.sampler).needs,
-        seed=work.config.seed,
-        device=work.context.settings.device,
         progress=lambda share: progress(TRAIN_SHARE * share),
     )
     checkpoint.unlink(missing_ok=True)
@@ -122,12 +156,13 @@ def _train(work: Work, number: int, bank: ImageBank, labels: LabelSet, progress:
     return seconds
 
 
-def _identity(work: Work, labels: LabelSet) -> str:
-    """Name all that the weights follow from: labels by pool index and by name, and the settings of a training."""
-    config, key = work.config, pretext_key(work.config, work.side)
+def _identity(training: Training, labels: LabelSet, weights: Path) -> str:
+    """Return a digest of all that the weights follow from: labels by pool index and name, settings, pretext weights."""
+    config = training.config
     parts = (
-        _digest(labels), *work.spec.classes, config.network, config.init, config.recipe, config.joint, config.seed,
-        *sorted(sampler(config.sampler).needs), key, work.files.pretext(key).exists(),
+        _digest(labels), training.problem.name, *training.labeling.classes,
+        config.network, config.init, config.recipe, config.joint, config.seed,
+        *sorted(training.needs), weights.stem, weights.exists(),
     )  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -135,78 +170,84 @@ def _identity(work: Work, labels: LabelSet) -> str:
 def _read_note(path: Path) -> dict[str, Any]:
     """Read what weights were trained on; empty where nothing is noted that can be read."""
     try:
-        found = json.loads(path.read_text())
+        note = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return note if isinstance(note, dict) else {}
 
 
-def _note(work: Work, current: RoundRow, labels: LabelSet, probs: FloatArray) -> None:
-    before = _posteriors_before(work, current.number)
-    right = _right(labels.holdout, labels.holdout_labels, probs)
+def _note_result(training: Training, current: RoundRow, labels: LabelSet, outputs: Outputs, decoding: Decoding) -> None:
+    """Note what the model can do: its quality on the holdout, and how it compares with the model before."""
+    row = RoundRow(
+        number=current.number,
+        has_model=True,
+        problem=training.problem.name,
+        classes=list(training.labeling.classes),
+        decoding=dict(decoding),
+    )
+    model, before = ModelOutputs(row, outputs), _model_before(training, current.number)
+    quality = model.qualities(labels.holdout, labels.targets)
     # Two models are compared only where both have seen every image: the former knows nothing of what came later.
-    comparable = before is not None and bool((labels.holdout < len(before)).all())
-    was_right = _right(labels.holdout, labels.holdout_labels, before) if before is not None and comparable else None
-    work.project_store.rounds.set(
+    comparable = before is not None and bool((labels.holdout < before.size).all())
+    change = quality - before.qualities(labels.holdout, labels.targets) if before is not None and comparable else None
+    training.store.rounds.set(
         current.number,
         has_model=True,
-        classes=list(work.spec.classes),
+        problem=row.problem,
+        classes=row.classes,
+        decoding=row.decoding,
         labels=len(labels.train),
         holdout_size=len(labels.holdout),
-        holdout_correct=int(right.sum()),
-        holdout_gained=None if was_right is None else int((right & ~was_right).sum()),
-        holdout_lost=None if was_right is None else int((was_right & ~right).sum()),
-        agreement=None if before is None else _agreement(work, before, probs),
+        holdout_quality=float(quality.sum()),
+        holdout_squares=float((quality**2).sum()),
+        holdout_change=None if change is None else float(change.sum()),
+        holdout_change_squares=None if change is None else float((change**2).sum()),
+        agreement=None if before is None else _agreement(training, before, model),
     )
 
 
-def _right(indices: IntArray, truth: IntArray, probs: FloatArray) -> BoolArray:
-    """Tell for each labeled image (h,) whether a model is right about it."""
-    if not len(indices):
-        return np.empty(0, np.bool_)
-    right: BoolArray = probs[indices].argmax(axis=1) == truth
-    return right
-
-
-def _posteriors_before(work: Work, number: int) -> FloatArray | None:
-    """Give the posteriors of the last model for the images it has seen, if it knows the same classes."""
-    models = [row for row in work.project_store.rounds.all() if row.has_model and row.number < number]
-    if not models or models[-1].classes != list(work.spec.classes):
+def _model_before(training: Training, number: int) -> ModelOutputs | None:
+    """Return what the last model says of the images it has seen, if it predicts the same with the same classes."""
+    models = [row for row in training.store.rounds.all() if row.has_model and row.number < number]
+    if not models or models[-1].problem != training.problem.name:
         return None
-    return load_probs(work, models[-1], seen_by(work, models[-1]))
+    return open_outputs(training.files, models[-1]) if models[-1].classes == list(training.labeling.classes) else None
 
 
-def _agreement(work: Work, before: FloatArray, probs: FloatArray) -> float | None:
-    """Cohen's kappa between this model and the last on a fixed sample of unlabeled images."""
-    pool = work.project_store.tasks.pool(len(probs))
+def _agreement(training: Training, before: ModelOutputs, model: ModelOutputs) -> float | None:
+    """Return how far this model and the last agree on a fixed sample of unlabeled images."""
+    pool = training.store.tasks.pool(model.size)
     # The same random ranks every time: the sample changes only by what was labeled since.
-    ranks = np.random.default_rng(work.config.seed).random(len(probs))
-    sample = np.flatnonzero(pool.available[: len(before)])
+    ranks = np.random.default_rng(training.config.seed).random(model.size)
+    sample = np.flatnonzero(pool.available[: before.size])
     sample = sample[np.argsort(ranks[sample])][:AGREEMENT_SAMPLE]
     if not len(sample):
         return None
-    kappa = cohen_kappa(before[sample].argmax(axis=1), probs[sample].argmax(axis=1))
-    return None if kappa is None else round(kappa, 4)
+    agreement = training.problem.agreement(before.predict(sample), model.predict(sample))
+    return None if agreement is None else round(agreement, 4)
 
 
-def _labels(work: Work) -> LabelSet:
-    ids = {name: number for number, name in enumerate(work.spec.classes)}
-    rows = [(index, ids[label], holdout) for index, label, holdout in work.project_store.tasks.labels() if label in ids]
-    train = [(index, label) for index, label, holdout in rows if not holdout]
-    held = [(index, label) for index, label, holdout in rows if holdout]
-    train_array = np.array(train, np.int64).reshape(-1, 2)
-    held_array = np.array(held, np.int64).reshape(-1, 2)
-    return LabelSet(train_array[:, 0], train_array[:, 1], held_array[:, 0], held_array[:, 1])
+def _labels(training: Training) -> LabelSet:
+    of, classes = training.problem, training.labeling.classes
+    rows = [row for row in training.store.tasks.targets() if of.fits(row[1], classes)]
+    train = [(index, target) for index, target, holdout in rows if not holdout]
+    held = [(index, target) for index, target, holdout in rows if holdout]
+    return LabelSet(
+        train=np.array([index for index, _ in train], np.int64),
+        truth=of.encode([target for _, target in train], classes),
+        holdout=np.array([index for index, _ in held], np.int64),
+        targets=[target for _, target in held],
+    )
 
 
 def _digest(labels: LabelSet) -> str:
-    return hashlib.sha256(labels.train.tobytes() + labels.train_labels.tobytes()).hexdigest()[:12]
+    return hashlib.sha256(labels.train.tobytes() + labels.truth.tobytes()).hexdigest()[:12]
 
 
-def _prune(work: Work, newest: int) -> None:
-    for path in work.files.folder.glob("round-*"):
+def _prune(files: Files, newest: int) -> None:
+    for path in files.folder.glob("round-*"):
         number = re.match(r"round-(\d+)", path.name)
         if number is not None and int(number[1]) <= newest - KEEP_MODELS:
             path.unlink(missing_ok=True)
-    for path in work.files.folder.glob("checkpoint-round-*"):
+    for path in files.folder.glob("checkpoint-round-*"):
         path.unlink(missing_ok=True)

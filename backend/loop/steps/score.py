@@ -1,4 +1,4 @@
-"""Posteriors of single tasks that the pool's scores do not cover yet."""
+"""Predictions for single tasks that the pool's outputs do not cover yet."""
 
 import tempfile
 import time
@@ -10,43 +10,62 @@ import numpy as np
 from backend.config import MOST_UNSEEN
 from backend.errors import ImageError
 from backend.items.fetching import FetchedImage, download_images
-from backend.labeling.choices import image_ref
-from backend.loop.context import Work
+from backend.items.reference import image_ref
+from backend.labeling.base import Labeling
+from backend.loop.steps.bank import bank_side
+from backend.project_files import Files
+from backend.status.predictions import ModelOutputs
+from backend.store import ProjectStore
+from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
+from model.problems.base import Prediction
 
 
-def score_tasks(work: Work, task_ids: Sequence[int], until: float) -> dict[int, list[float]]:
-    """Give the newest model's posteriors (C,) by task id; tasks without a usable image are left out.
+def score_tasks(
+    store: ProjectStore,
+    studio: StudioProject,
+    files: Files,
+    labeling: Labeling,
+    device: str,
+    task_ids: Sequence[int],
+    until: float,
+) -> dict[int, tuple[Prediction, float]]:
+    """Return the newest model's prediction and confidence by task id; tasks without a usable image are left out.
 
-    Nobody waits for them after ``until`` (as ``time.time`` counts): then it ends, with nothing.
+    Nobody waits for them after ``until`` (as ``time.time`` counts): then it returns nothing.
     """
     from model.learners.own_network import Learner
 
-    model = work.project_store.rounds.newest_model()
-    if model is None or not work.files.model(model.number).exists():
+    model = store.rounds.newest_model()
+    if model is None or not files.model(model.number).exists():
         return {}
-    good = _images(work, task_ids[:MOST_UNSEEN], until)
+    side = bank_side(store)
+    good = _fetch_images(studio, labeling, side, task_ids[:MOST_UNSEEN], until)
     if not good:
         return {}
     with tempfile.TemporaryDirectory() as folder:
-        bank = ImageBank.create(Path(folder) / "bank", work.side)
+        bank = ImageBank.create(Path(folder) / "bank", side)
         bank.append(np.stack([image.pixels for image in good if image.pixels is not None]))
-        probs = Learner.load(work.files.model(model.number), device=work.context.settings.device).predict(bank).probs
-    return {} if probs is None else {image.task_id: row.tolist() for image, row in zip(good, probs, strict=True)}
+        outputs = Learner.load(files.model(model.number), device=device).predict(bank)
+    scored, everything = ModelOutputs(model, outputs), np.arange(len(good))
+    rows = zip(good, scored.predict(everything), scored.confidence(everything), strict=True)
+    return {image.task_id: (prediction, float(confidence)) for image, prediction, confidence in rows}
 
 
-def _images(work: Work, task_ids: Sequence[int], until: float) -> list[FetchedImage]:
-    """Fetch the tasks' images, without those that cannot be used; none once it is too late."""
+def _fetch_images(
+    studio: StudioProject, labeling: Labeling, side: int, task_ids: Sequence[int], until: float
+) -> list[FetchedImage]:
+    """Return the tasks' images, without those that cannot be used; none once it is too late."""
     if time.time() > until:
         return []
     refs = []
-    for task in work.studio.tasks.by_id(task_ids):
+    for task in studio.tasks.by_id(task_ids):
         try:
-            refs.append((task.id, image_ref(task.data, work.spec.data_key)))
+            refs.append((task.id, image_ref(task.data, labeling.data_key)))
         except ImageError:
             continue
     good = []
-    for image in download_images(work.studio, refs, work.side):
+    for image in download_images(studio, refs, side):
         if time.time() > until:
             return []
         if image.pixels is not None:

@@ -1,6 +1,6 @@
-"""What people take away: the model, and tables of losses and predictions, streamed.
+"""Downloads: the model, and tables of losses and predictions, which are streamed.
 
-Rounds are counted from 1 in the names, as on the pages.
+File names count rounds from 1, as the pages do.
 """
 
 import csv
@@ -9,35 +9,40 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 from flask import Blueprint, Response, send_file
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from backend.autolabel.preview import Rest, autolabel_version
-from backend.autolabel.routes import rest_of
-from backend.errors import ProjectError
-from backend.labeling.choices import LabelSpec, prediction_result, read_label_config
+from backend.autolabel.preview import autolabel_version
+from backend.chunks import chunks
+from backend.errors import ConfigError, ProjectError
+from backend.labeling.base import Item, Labeling
+from backend.labeling.project import labeling_of
 from backend.project_files import Files
+from backend.status.predictions import PoolPredictions
 from backend.store import Answer, ProjectRow, RoundRow
 from backend.store.dashboard_queries import ImageLine
+from backend.web.cache import newest_predictions
 from backend.web.routes.project_status import find_project
 from backend.web.services import services
+from model.problems.base import Prediction, Target
 
 blueprint = Blueprint("downloads", __name__)
 
-ROWS = 500  # sent at once
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a cell begins with that spreadsheets run
+ROWS = 500  # in one piece of a stream
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # first characters of a cell that a spreadsheet executes
 
 
 @blueprint.get("/api/projects/<int:studio_project_id>/losses.csv")
 def losses(studio_project_id: int) -> ResponseReturnValue:
-    """Give losses and batches, an image a line."""
+    """Return losses and batches as CSV, one image per line."""
     project = find_project(studio_project_id)
     head = ("task", "image", "pretext_loss", "pretext_batch", "answer", "label")
 
     def row(line: ImageLine) -> tuple[Any, ...]:
         answer = "" if line.answer == Answer.NONE else line.answer.value
-        return line.task_id, line.image, line.loss, line.batch, answer, line.label
+        return line.task_id, line.image, line.loss, line.batch, answer, _text(line.target)
 
     return _table(
         f"project-{studio_project_id}-losses.csv", head, map(row, services().store.of(project.id).dashboard.lines())
@@ -46,35 +51,35 @@ def losses(studio_project_id: int) -> ResponseReturnValue:
 
 @blueprint.get("/api/projects/<int:studio_project_id>/predictions.csv")
 def predictions_csv(studio_project_id: int) -> ResponseReturnValue:
-    """Give the newest model's class and calibrated confidence, and the annotators' label, an image a line."""
+    """Return the newest model's class and calibrated confidence, and the annotators' label, one image per line."""
     project = find_project(studio_project_id)
-    rest = rest_of(project)
+    predictions = newest_predictions(project)
     head = ("task", "image", "prediction", "confidence", "label")
 
-    def row(line: ImageLine, guess: str, confidence: float) -> tuple[Any, ...]:
-        return line.task_id, line.image, guess, f"{confidence:.4f}", line.label
+    def row(line: ImageLine, prediction: Prediction, confidence: float) -> tuple[Any, ...]:
+        return line.task_id, line.image, _text(prediction), f"{confidence:.4f}", _text(line.target)
 
-    name = f"project-{studio_project_id}-predictions-round-{rest.row.number + 1}.csv"
-    return _table(name, head, (row(*found) for found in _guesses(project, rest)))
+    name = f"project-{studio_project_id}-predictions-round-{predictions.row.number + 1}.csv"
+    return _table(name, head, (row(*line) for line in _lines(project, predictions)))
 
 
 @blueprint.get("/api/projects/<int:studio_project_id>/predictions.json")
 def predictions_json(studio_project_id: int) -> ResponseReturnValue:
-    """Give the same as tasks with predictions, as Label Studio imports them."""
+    """Return the same as tasks with predictions, in Label Studio's import format."""
     project = find_project(studio_project_id)
-    rest = rest_of(project)
+    predictions = newest_predictions(project)
     try:
-        spec = read_label_config(project.label_config)
-    except ProjectError as error:
+        labeling = labeling_of(project)
+    except (ConfigError, ProjectError) as error:
         raise NotFound(str(error)) from error
-    tasks = (_task(spec, autolabel_version(rest.row.number), *found) for found in _guesses(project, rest))
-    name = f"project-{studio_project_id}-predictions-round-{rest.row.number + 1}.json"
+    tasks = (_task(labeling, autolabel_version(predictions.row.number), *line) for line in _lines(project, predictions))
+    name = f"project-{studio_project_id}-predictions-round-{predictions.row.number + 1}.json"
     return _attached(name, "application/json", _json_list(tasks))
 
 
 @blueprint.get("/api/projects/<int:studio_project_id>/model.<any(onnx, safetensors):kind>")
 def model(studio_project_id: int, kind: str) -> ResponseReturnValue:
-    """Give the newest model for other programs."""
+    """Return the newest exported model, as ONNX or safetensors."""
     project = find_project(studio_project_id)
     row = exported_model(project)
     if row is None:
@@ -86,7 +91,7 @@ def model(studio_project_id: int, kind: str) -> ResponseReturnValue:
 
 
 def exported_model(project: ProjectRow) -> RoundRow | None:
-    """Give the newest round whose model lies there for other programs, or None."""
+    """Return the newest round whose model lies there for other programs, or None."""
     here = services()
     files = Files.of(here.settings.data_dir, project.id)
     done = [row for row in here.store.of(project.id).rounds.all() if row.exported]
@@ -94,21 +99,24 @@ def exported_model(project: ProjectRow) -> RoundRow | None:
     return there[-1] if there else None
 
 
-def _guesses(project: ProjectRow, rest: Rest) -> Iterator[tuple[ImageLine, str, float]]:
-    """Yield every image that the model has seen, with its class and confidence."""
-    best, confidence = rest.guesses
-    for line in services().store.of(project.id).dashboard.lines():
-        if line.pool_index < len(best):
-            yield line, rest.classes[best[line.pool_index]], float(confidence[line.pool_index])
+def _lines(project: ProjectRow, predictions: PoolPredictions) -> Iterator[tuple[ImageLine, Prediction, float]]:
+    """Yield every image that the model has seen, with its prediction and calibrated confidence."""
+    seen = (line for line in services().store.of(project.id).dashboard.lines() if line.pool_index < predictions.size)
+    for part in chunks(seen, ROWS):
+        indices = np.array([line.pool_index for line in part], np.int64)
+        confidences = predictions.confidences[indices].tolist()
+        yield from zip(part, predictions.predict(indices), confidences, strict=True)
 
 
-def _task(spec: LabelSpec, version: str, line: ImageLine, guess: str, confidence: float) -> dict[str, Any]:
-    prediction = {
+def _task(
+    labeling: Labeling, version: str, line: ImageLine, prediction: Prediction, confidence: float
+) -> dict[str, Any]:
+    stored = {
         "model_version": version,
         "score": round(confidence, 6),
-        "result": prediction_result(guess, spec) if guess in spec.classes else [],
+        "result": labeling.result(prediction, Item()),
     }
-    return {"id": line.task_id, "data": {spec.data_key: line.image}, "predictions": [prediction]}
+    return {"id": line.task_id, "data": {labeling.data_key: line.image}, "predictions": [stored]}
 
 
 def _table(name: str, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Response:
@@ -125,8 +133,13 @@ def _table(name: str, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Res
     return _attached(name, "text/csv", text())
 
 
+def _text(target: Target | None) -> str | None:
+    """Write a target into a cell: a class as it is, anything else as JSON."""
+    return target if target is None or isinstance(target, str) else json.dumps(target, ensure_ascii=False)
+
+
 def _cell(value: Any) -> Any:
-    """Have a spreadsheet show a text as it is: whoever imports tasks or names classes writes what stands in it."""
+    """Return the value so that a spreadsheet shows it and does not run it: texts come from whoever imports tasks."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
@@ -139,7 +152,7 @@ def _json_list(items: Iterable[Any]) -> Iterator[str]:
 
 
 def _attached(name: str, kind: str, text: Iterator[str]) -> Response:
-    # The first piece is made here, where an error can still be answered.
+    # The first piece is computed now, while an error can still become an error answer.
     first = next(text, "")
 
     def whole() -> Iterator[str]:

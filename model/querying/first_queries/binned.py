@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.info import StrategyInfo
+from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class Binned:
@@ -12,6 +13,8 @@ class Binned:
 
     def __init__(self, bins: int) -> None:
         self.bins = bins
+        asks = f"the hardest of each of {bins} bins of the loss, the easiest of the last"
+        self.info = StrategyInfo(asks, "Initial Pools")
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the candidates bin by bin; what a bin is short of, or k/n leaves over, comes from the first bins."""
@@ -23,4 +26,4 @@ class Binned:
             parts[-1] = parts[-1][::-1]
         place = np.concatenate([np.arange(len(part)) for part in parts])  # 0 for the first choice of each bin
         dealt = np.argsort(place, kind="stable")  # one of each bin in turn
-        return ranked(np.concatenate(parts)[dealt[:k]])
+        return query_by_rank(np.concatenate(parts)[dealt[:k]])

@@ -5,8 +5,9 @@ import warnings
 import numpy as np
 
 from model.querying.distances import unit_rows
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray, IntArray
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.selection import Candidates, Query, query_by_rank
 
 DEFAULT_CLUSTERS = 10  # where the number of classes is not known
 EXACT_LIMIT = 10_000  # rows up to which k-means runs on all of them at once
@@ -20,12 +21,14 @@ class KMeans:
     def __init__(self, *, proportional: bool) -> None:
         """Choose whether a cluster's share follows its size (``proportional``) or all shares are equal."""
         self.proportional = proportional
+        shares = "proportional" if proportional else "equal"
+        self.info = StrategyInfo(f"{shares} shares of k-means clusters, one a class", "Initial Pools")
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates, dealt from the clusters."""
         features = unit_rows(candidates.rows("pretext_embeddings"))
         clusters = kmeans(features, candidates.classes or DEFAULT_CLUSTERS, generator)
-        return ranked(candidates.indices[share(clusters, k, generator, proportional=self.proportional)])
+        return query_by_rank(candidates.indices[share(clusters, k, generator, proportional=self.proportional)])
 
 
 def share(clusters: IntArray, k: int, generator: np.random.Generator, *, proportional: bool) -> IntArray:

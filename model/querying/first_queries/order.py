@@ -2,25 +2,28 @@
 
 import numpy as np
 
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.info import StrategyInfo
+from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class Even:
     """Ask images at even intervals of the batch (PT4AL, section 3.2: the choice of the paper)."""
 
+    info = StrategyInfo("at even intervals", "PT4AL")
     needs: frozenset[str] = frozenset()
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the candidates at the positions floor(i * n / k)."""
         k = min(k, len(candidates.indices))
-        return ranked(candidates.indices[np.arange(k) * len(candidates.indices) // max(k, 1)])
+        return query_by_rank(candidates.indices[np.arange(k) * len(candidates.indices) // max(k, 1)])
 
 
 class Top:
     """Ask the first images of the batch (the top-K ablation of PT4AL; Initial Pools, Eq. 1)."""
 
+    info = StrategyInfo("the first ones", "PT4AL's ablation; Initial Pools")
     needs: frozenset[str] = frozenset()
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the first ``k`` candidates in the order of the split."""
-        return ranked(candidates.indices[:k])
+        return query_by_rank(candidates.indices[:k])

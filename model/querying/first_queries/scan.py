@@ -11,8 +11,9 @@ import numpy as np
 
 from model.querying.distances import neighbours, unit_rows
 from model.querying.first_queries.clusters import DEFAULT_CLUSTERS, share
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray, IntArray
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.selection import Candidates, Query, query_by_rank
 
 MOST_TRAINED = 10_000  # images that the head is trained on; it then assigns all images
 NEIGHBOURS = 20
@@ -27,13 +28,16 @@ class Scan:
     The head is one linear layer on the frozen features of the pretext network; SCAN itself also fine-tunes the network.
     """
 
+    info = StrategyInfo(
+        "equal shares of clusters in which neighbours fall together", "Van Gansbeke et al. 2020; Initial Pools"
+    )
     needs = frozenset({"pretext_embeddings"})
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates in equal shares from the clusters that are not empty."""
         features = unit_rows(candidates.rows("pretext_embeddings"))
         clusters = scan_clusters(features, candidates.classes or DEFAULT_CLUSTERS, generator)
-        return ranked(candidates.indices[share(clusters, k, generator, proportional=False)])
+        return query_by_rank(candidates.indices[share(clusters, k, generator, proportional=False)])
 
 
 def scan_clusters(features: FloatArray, clusters: int, generator: np.random.Generator) -> IntArray:

@@ -4,8 +4,9 @@ import numpy as np
 
 from model.querying.distances import neighbours, unit_rows
 from model.querying.first_queries.clusters import kmeans
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray, IntArray
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.selection import Candidates, Query, query_by_rank
 
 NEIGHBOURS = 20  # typicality looks at the mean distance to so many images of the cluster, or to half of a small one
 MOST_CLUSTERS = 500
@@ -16,6 +17,7 @@ LARGE_CLUSTER = 5  # clusters of at most so many images come last: they are outl
 class Typical:
     """Ask the most typical image of each cluster that nothing covers yet, the largest clusters first."""
 
+    info = StrategyInfo("the densest image of each cluster", "TypiClust (Hacohen et al. 2022)")
     needs = frozenset({"pretext_embeddings"})
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
@@ -40,7 +42,7 @@ class Typical:
                 best = int(_mean_distance(features[members[c]]).argmin())
                 picks.append(int(members[c][best]))
                 members[c] = np.delete(members[c], best)
-        return ranked(free[picks])
+        return query_by_rank(free[picks])
 
 
 def _turns(clusters: IntArray, covered: IntArray) -> list[int]:

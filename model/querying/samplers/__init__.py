@@ -1,6 +1,7 @@
 """Query strategies once there is a main model, by name."""
 
-from model.errors import UnknownName
+from model.errors import BadInput, UnknownName
+from model.problems import Problem
 from model.querying.samplers.badge import Badge
 from model.querying.samplers.bald import Bald
 from model.querying.samplers.base import Sampler
@@ -39,3 +40,31 @@ def sampler(name: str) -> Sampler:
     if name not in SAMPLERS:
         raise UnknownName("sampler", name, SAMPLERS)
     return SAMPLERS[name]
+
+
+def samplers_for(problem: Problem) -> tuple[str, ...]:
+    """Return the names of the samplers that need no more than models of this problem give."""
+    return tuple(name for name, strategy in SAMPLERS.items() if strategy.needs <= problem.outputs)
+
+
+def check_sampler(name: str, problem: Problem) -> None:
+    """Raise UnknownName for a name that no sampler has, BadInput for a sampler that the problem cannot serve."""
+    missing = sampler(name).needs - problem.outputs
+    if not missing:
+        return
+    reasons = [_REASONS.get(need, f"'{need}'") for need in sorted(missing)]
+    raise BadInput(
+        f"sampler: '{name}' needs {' and '.join(dict.fromkeys(reasons))}, which "
+        f"{problem.name} projects do not have: choose one of {', '.join(samplers_for(problem))}"
+    )
+
+
+_POSTERIOR = "one posterior over classes that exclude each other"
+# What an output is that not every problem has.
+_REASONS = {
+    "probs": _POSTERIOR,
+    "mutual_information": _POSTERIOR,
+    "ensemble_probs": _POSTERIOR,
+    "labels": "one class an image",
+    "class_probs": "a probability of each class for itself",
+}

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class Badge:
@@ -13,8 +14,9 @@ class Badge:
     Distances between outer products follow from the distances of their factors, so it is never written out.
     """
 
+    info = StrategyInfo("large and diverse gradients", "Ash et al. 2020")
     needs = frozenset({"probs", "embeddings"})
-    ranked = True
+    scores_are_ranks = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates: first the largest gradient, then draws weighted by squared distance to the picks."""
@@ -31,7 +33,7 @@ class Badge:
                 rest = np.setdiff1d(np.arange(len(nearest)), picks)
                 picks.extend(generator.permutation(rest)[: k - len(picks)].tolist())
                 break
-        return ranked(candidates.indices[picks])
+        return query_by_rank(candidates.indices[picks])
 
 
 class _Gradients:

@@ -5,8 +5,9 @@ import heapq
 import numpy as np
 
 from model.evaluation.metrics import class_histogram
+from model.querying.info import StrategyInfo
 from model.querying.outputs import IntArray
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class ClassBalanced:
@@ -16,8 +17,9 @@ class ClassBalanced:
     too, then what is asked already by its guessed class; and inside a class the least confident image comes first.
     """
 
+    info = StrategyInfo("the least confident of the guessed class with the fewest labels", "PT4AL's code")
     needs = frozenset({"probs"})
-    ranked = True
+    scores_are_ranks = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates whose guessed classes level out the labels; ties go to the lower class id."""
@@ -35,7 +37,7 @@ class ClassBalanced:
             picks.append(waiting[c].pop())
             if waiting[c]:
                 heapq.heappush(heap, (count + 1, c))
-        return ranked(candidates.indices[picks])
+        return query_by_rank(candidates.indices[picks])
 
 
 def _given(candidates: Candidates, classes: int) -> IntArray:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from model.querying.distances import to_nearest
-from model.querying.selection import Candidates, Query, ranked
+from model.querying.info import StrategyInfo
+from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class CoreSet:
@@ -12,8 +13,9 @@ class CoreSet:
     Memory grows with the number of candidates, never with pairs of them.
     """
 
+    info = StrategyInfo("the farthest from all that is labeled or asked (greedy k-center)", "Sener and Savarese 2018")
     needs = frozenset({"embeddings"})
-    ranked = True
+    scores_are_ranks = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates that cover the embedding space; the first is drawn where nothing is covered yet."""
@@ -27,4 +29,4 @@ class CoreSet:
             picks.append(pick)
             nearest = np.minimum(nearest, np.maximum(norms + norms[pick] - 2 * (x @ x[pick]), 0))
             nearest[picks] = -1  # below every distance: never again, not even among copies of one image
-        return ranked(candidates.indices[picks])
+        return query_by_rank(candidates.indices[picks])

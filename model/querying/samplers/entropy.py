@@ -2,19 +2,21 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray
-from model.querying.selection import Candidates, Query, lowest, ranked
+from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
 
 class Entropy:
     """Ask the images whose posterior is the most spread."""
 
+    info = StrategyInfo("the most spread posterior", "PT4AL's ablation")
     needs = frozenset({"probs"})
-    ranked = True
+    scores_are_ranks = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the ``k`` candidates of the highest entropy."""
-        return ranked(lowest(candidates.indices, -entropy(candidates.rows("probs")), k)[0])
+        return query_by_rank(lowest(candidates.indices, -entropy(candidates.rows("probs")), k)[0])
 
 
 def entropy(probs: FloatArray) -> FloatArray:

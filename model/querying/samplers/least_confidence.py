@@ -2,17 +2,21 @@
 
 import numpy as np
 
-from model.querying.selection import Candidates, Query, lowest, valued
+from model.querying.info import StrategyInfo
+from model.querying.selection import Candidates, Query, lowest, query_by_score
 
 
 class LeastConfidence:
-    """Ask the images whose most likely class has the lowest posterior; the score is that posterior."""
+    """Ask the images whose prediction has the lowest confidence; the score is that confidence.
 
-    needs = frozenset({"probs"})
-    ranked = False
+    Of one class an image, that is the posterior of the most likely class.
+    """
+
+    info = StrategyInfo("the lowest top posterior", "Lewis and Gale 1994; PT4AL")
+    needs = frozenset({"confidence"})
+    scores_are_ranks = False
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
-        """Return the ``k`` candidates of the lowest top-1 posterior, ties by pool index."""
-        top = candidates.rows("probs").max(axis=1).astype(np.float64)
-        indices, posterior = lowest(candidates.indices, top, k)
-        return valued(indices, np.clip(posterior, 0.0, 1.0))  # a float32 softmax can end a step above 1
+        """Return the ``k`` candidates of the lowest confidence, ties by pool index."""
+        indices, confidence = lowest(candidates.indices, candidates.rows("confidence").astype(np.float64), k)
+        return query_by_score(indices, np.clip(confidence, 0.0, 1.0))  # a float32 softmax can end a step above 1

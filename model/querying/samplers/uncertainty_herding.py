@@ -5,9 +5,9 @@ import heapq
 import numpy as np
 
 from model.querying.distances import neighbours, to_nearest, unit_rows
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray, IntArray
-from model.querying.samplers.margin import margins
-from model.querying.selection import Candidates, Query, lowest, ranked
+from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
 SAMPLE = 4096  # candidates that coverage is measured on, and at least as many that may be picked
 MOST = 16384  # that may be picked at most: 256 MB of kernel
@@ -22,26 +22,29 @@ class UncertaintyHerding:
     The paper takes the smallest distance, which one pair of copies makes zero.
     """
 
-    needs = frozenset({"probs", "embeddings"})
-    ranked = True
+    info = StrategyInfo(
+        "stands for the most images that the model doubts and nothing labeled stands for", "Bae et al. 2024"
+    )
+    needs = frozenset({"uncertainty", "embeddings"})
+    scores_are_ranks = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates, each the one of the largest gain; of a large pool, of a drawn part of it.
 
-        More than that part are filled up by margin.
+        More than that part are filled up by uncertainty.
         """
         order = generator.permutation(len(candidates.indices))
         drawn = order[: max(SAMPLE, min(2 * k, MOST))]
         x = unit_rows(candidates.rows("embeddings", candidates.indices[drawn]))
         covered = unit_rows(candidates.rows("embeddings", candidates.covered))
         measured = x[:SAMPLE]
-        doubt = 1.0 - margins(candidates.rows("probs", candidates.indices[drawn[:SAMPLE]]))
+        doubt = candidates.rows("uncertainty", candidates.indices[drawn[:SAMPLE]])
         width = _width(covered)
         best = _kernel(to_nearest(measured, covered), width)
         picks = drawn[_lazy_greedy(x, measured, best, doubt, width, min(k, len(drawn)))]
         rest = candidates.indices[np.setdiff1d(order, picks)] if len(picks) < k else candidates.indices[:0]
-        more, _ = lowest(rest, margins(candidates.rows("probs", rest)), k - len(picks))
-        return ranked(np.concatenate([candidates.indices[picks], more]))
+        more, _ = lowest(rest, -candidates.rows("uncertainty", rest), k - len(picks))
+        return query_by_rank(np.concatenate([candidates.indices[picks], more]))
 
 
 def _width(covered: FloatArray) -> float:

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray, IntArray
-from model.querying.selection import Candidates, Query, lowest, ranked
+from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
 LOWEST_SHAPE, HIGHEST_SHAPE = 1e-2, 1e4  # between which a Weibull shape is looked for
 FEWEST = 3  # distances that a fit takes: two images always lie equally far from their mean
@@ -17,15 +18,16 @@ class Weibull:
     from it. A class with too few of them for a fit shares the fit over all classes' distances.
     """
 
+    info = StrategyInfo("outliers of the nearest class's distances", "DALBT")
     needs = frozenset({"probs", "embeddings", "labels"})
-    ranked = True
+    scores_are_ranks = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the ``k`` candidates of the highest outlier probability; the order of a batch where no label helps."""
         labeled, labels = candidates.labeled()
         right = candidates.rows("probs", labeled).argmax(axis=1) == labels
         if not right.any():  # no class has a mean yet
-            return ranked(candidates.indices[:k])
+            return query_by_rank(candidates.indices[:k])
         means, fits = _classes(candidates.rows("embeddings", labeled[right]), labels[right])
         latents = candidates.rows("embeddings")
         distances = np.stack([np.linalg.norm(latents - mean, axis=1) for mean in means])  # (classes, n)
@@ -33,7 +35,7 @@ class Weibull:
         shape, scale = np.array(fits).T[:, nearest]
         # The probability is 1 - exp(-(d / scale) ** shape): its exponent has the same order and never saturates.
         exponent = shape * np.log(np.maximum(distances.min(axis=0), np.finfo(np.float32).tiny) / scale)
-        return ranked(lowest(candidates.indices, -exponent, k)[0])
+        return query_by_rank(lowest(candidates.indices, -exponent, k)[0])
 
 
 def _classes(latents: FloatArray, labels: IntArray) -> tuple[FloatArray, list[tuple[float, float]]]:

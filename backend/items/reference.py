@@ -1,0 +1,57 @@
+"""Where the image of a task is: from the task's data to one address."""
+
+import re
+from collections.abc import Mapping
+
+from backend.errors import ImageError
+from backend.studio.types import Json
+
+# As Label Studio's interface reads a tag's value: names with dots, [0] and {{ }} behind a dollar sign.
+VARIABLE = re.compile(r"\$[\w\[\].{}]+")
+
+
+def data_key_of(value: str) -> str:
+    """Return where the image stands in a task's data by an ``<Image>``'s value; empty where the value has no variable.
+
+    That is a key or path for ``$key``; a longer text, such as ``https://host/$name``, stays as it is.
+    """
+    match = VARIABLE.search(value)
+    if match is None:
+        return ""
+    return value[1:] if match.group() == value else value
+
+
+def image_ref(data: Json, data_key: str) -> str:
+    """Return the address of the image in a task's data.
+
+    Raises:
+        ImageError: there is none, or it is not one address.
+    """
+    if not isinstance(data, Mapping):  # Label Studio's API answers with an error then, and stores it all the same
+        raise ImageError(f"task whose data is not an object but a {type(data).__name__}")
+    if "$" in data_key:
+        return VARIABLE.sub(lambda match: image_ref(data, match.group()[1:]), data_key)
+    value: Json = data.get(data_key)
+    if value is None:
+        value = _walk(data, data_key)
+    value = value.strip() if isinstance(value, str) else value
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, (list, tuple)):
+        raise ImageError(f"task with a list of {len(value)} images in '{data_key}', of which we would need one")
+    if value is None or value == "":
+        raise ImageError(f"task without an image: '{data_key}' is empty or missing in its data")
+    raise ImageError(f"task whose '{data_key}' is not an address but a {type(value).__name__}")
+
+
+def _walk(data: Json, path: str) -> Json:
+    """Return what stands at a path such as ``images[0].url``; None where there is nothing."""
+    value = data
+    for step in re.findall(r"[^.\[\]]+", path):
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value

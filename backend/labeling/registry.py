@@ -1,0 +1,28 @@
+"""The control tags that can be learned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backend.labeling.base import Control, Labeling
+from backend.labeling.choices import Choices
+from backend.labeling.rating import Rating
+from backend.labeling.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class LabelingInfo:
+    """A kind of control tag.
+
+    tag: its name as people write it. make: raises ProjectError where a control tag of this kind cannot be learned.
+    """
+
+    tag: str
+    make: Callable[[Control], Labeling]
+
+
+# By the tag's name in lower case.
+LABELINGS: dict[str, LabelingInfo] = {
+    "choices": LabelingInfo("Choices", Choices),
+    "taxonomy": LabelingInfo("Taxonomy", Taxonomy),
+    "rating": LabelingInfo("Rating", Rating),
+}

@@ -1,0 +1,79 @@
+"""What each step and each job calls, and which parts of the project it is given."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from backend.autolabel.step import autolabel
+from backend.loop.context import Context, OpenProject
+from backend.loop.decide import Step
+from backend.loop.facts import Facts, JobKind
+from backend.loop.heartbeat import Progress
+from backend.loop.steps import pretext, queue
+from backend.loop.steps.bank import refetch
+from backend.loop.steps.export import export
+from backend.loop.steps.maintain_connection import MAINTENANCE_S, connection_state, maintain_connection
+from backend.loop.steps.plan import extend, plan
+from backend.loop.steps.pull import reconcile
+from backend.loop.steps.record import record
+from backend.loop.steps.retrain import retrain
+from backend.loop.steps.split import split_pool
+from backend.loop.steps.sync import sync
+from backend.queueing.queues import IO, TRAIN, TimeSlice
+
+MAINTENANCE = "maintenance"  # in the timetable
+
+StepCall = Callable[[Context, OpenProject, Facts], None]
+JobCall = Callable[[Context, OpenProject, Progress], None]
+
+
+class Job(NamedTuple):
+    """A long job: the queue whose worker runs it, and what it calls."""
+
+    queue: str
+    call: JobCall
+
+
+def _maintain(context: Context, project: OpenProject, facts: Facts) -> None:
+    maintain_connection(project.store, project.studio)
+    state = connection_state(project.store)
+    context.timetable.done(MAINTENANCE, project.row.id, MAINTENANCE_S, state)
+
+
+def _restart(context: Context, project: OpenProject, facts: Facts) -> None:
+    if facts.stale is not None:
+        pretext.restart(project.store, project.files, project.config, facts.stale)
+
+
+def _sync(context: Context, project: OpenProject, progress: Progress) -> None:
+    time_slice = TimeSlice(context.queueing, IO)
+    sync(project.store, project.studio, project.files, project.config, time_slice, progress)
+
+
+def _split(context: Context, project: OpenProject, progress: Progress) -> None:
+    split_pool(project.store, project.config, progress, TimeSlice(context.queueing, IO).expired)
+
+
+STEPS: dict[Step, StepCall] = {
+    Step.MAINTAIN: _maintain,
+    Step.RECONCILE: lambda c, p, f: reconcile(p.store, p.studio),
+    Step.POST: lambda c, p, f: queue.post(p.store, p.studio, p.labeling, preannotate=p.config.preannotate),
+    Step.SWITCH: lambda c, p, f: queue.switch(p.store, p.studio),
+    Step.TOP_UP: lambda c, p, f: queue.top_up(p.store, p.studio, p.labeling, preannotate=p.config.preannotate),
+    Step.EXTEND: lambda c, p, f: extend(p.store, p.files, p.config, p.labeling),
+    Step.REFETCH: lambda c, p, f: refetch(p.store, p.files),
+    Step.RESTART: _restart,
+    Step.SPLIT: lambda c, p, f: split_pool(p.store, p.config),
+    Step.PLAN: lambda c, p, f: plan(p.store, p.files, p.config, p.labeling),
+    Step.CLEAN: lambda c, p, f: queue.clean(p.store, p.studio),
+    Step.DROP: lambda c, p, f: queue.drop(p.store),
+    Step.IGNORE_REQUEST: lambda c, p, f: p.store.set(training_requested=False),
+}
+JOBS: dict[JobKind, Job] = {
+    JobKind.SYNC: Job(IO, _sync),
+    JobKind.RECORD: Job(IO, lambda c, p, done: record(p.store, p.studio, TimeSlice(c.queueing, IO), done)),
+    JobKind.AUTOLABEL: Job(IO, lambda c, p, done: autolabel(p.store, p.studio, p.files, p.labeling, done)),
+    JobKind.SPLIT: Job(IO, _split),
+    JobKind.PRETEXT: Job(TRAIN, lambda c, p, done: pretext.pretext(p.store, p.files, p.config, p.device, done)),
+    JobKind.RETRAIN: Job(TRAIN, lambda c, p, done: retrain(p.store, p.files, p.config, p.labeling, p.device, done)),
+    JobKind.EXPORT: Job(TRAIN, lambda c, p, done: export(p.store, p.files, done)),
+}

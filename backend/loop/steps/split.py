@@ -1,0 +1,72 @@
+"""What follows from the losses: the batches."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from backend.config import ProjectConfig
+from backend.errors import Superseded
+from backend.loop.decide import INLINE_SPLIT
+from backend.loop.heartbeat import Progress
+from backend.loop.keys import pretext_key, split_key
+from backend.store import ProjectRow, ProjectStore
+from model.querying.batches import place, split
+
+PART = INLINE_SPLIT  # images whose batches are written in one go
+
+
+def split_pool(
+    store: ProjectStore,
+    config: ProjectConfig,
+    progress: Progress = lambda share: None,
+    expired: Callable[[], bool] = lambda: False,
+) -> None:
+    """Give every image without one its batch: a fresh split, or a place between those of the existing one.
+
+    A split counts once its key is noted: what a killed one has left is no part of it, but what of that is right is not
+    written again. expired: asked now and then; where it is True, the next call goes on from there.
+    """
+    began = store.row()
+    pool = store.tasks.pool(store.tasks.pool_size())
+    scored, whole = np.isfinite(pool.loss), began.split_key is not None
+    old = np.flatnonzero(scored & (pool.batch >= 0) & whole)
+    new = np.flatnonzero(scored & ((pool.batch < 0) | (not whole)) & (pool.task_id >= 0))
+    if not len(new):
+        return
+    if len(old):
+        batches = place(pool.loss[new], pool.loss[old], pool.batch[old], config.batch_order)
+    else:
+        batches = split(pool.loss[new], config.rounds, config.batch_order)
+    wrong = np.flatnonzero(pool.batch[new] != batches)
+    for start in range(0, len(wrong), PART):
+        if start and expired():
+            return
+        _check_unchanged(store, began)
+        part = wrong[start : start + PART]
+        store.tasks.set_batches({int(new[i]): int(batches[i]) for i in part})
+        progress(min(start + PART, len(wrong)) / len(wrong))
+    _check_unchanged(store, began)
+    store.set(split_key=split_key(config))
+
+
+def check_current(store: ProjectStore, config: ProjectConfig) -> None:
+    """Raise Superseded if losses or batches are not whole, or not those of the present configuration."""
+    row = store.row()
+    _check_losses(row, config)
+    if row.split_key != split_key(config):
+        raise Superseded(f"the batches of project {store.project_id} are being made")
+
+
+def _check_unchanged(store: ProjectStore, began: ProjectRow) -> None:
+    """Raise Superseded where the configuration changed or the images are fetched anew while the pool is split."""
+    row = store.row()
+    config = ProjectConfig.from_extra_params(row.extra_params)
+    _check_losses(row, config)
+    before = split_key(ProjectConfig.from_extra_params(began.extra_params))
+    if (row.split_key, split_key(config)) != (began.split_key, before):
+        raise Superseded(f"the pool of project {store.project_id} has changed while it was split")
+
+
+def _check_losses(row: ProjectRow, config: ProjectConfig) -> None:
+    if row.pretext_key != pretext_key(config, row.image_side):
+        raise Superseded(f"the configuration of project {row.id} has changed")

@@ -1,0 +1,23 @@
+"""How a model is fitted, whatever the problem."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What a fit depends on besides images, targets and pretext weights.
+
+    network: ``auto`` is that of the pretext weights where the fit starts from them. init: where the weights come from.
+    recipe: a name of ``model.training.recipes``. joint: ``barlow_twins`` trains on the whole pool besides (DALBT).
+    needs: the outputs that will be asked of ``Learner.predict``, some of which have to be trained for. epochs: None for
+    the recipe's own. device: see ``model.device``.
+    """
+
+    network: str = "auto"
+    init: str = "pretext"
+    recipe: str = "auto"
+    joint: str = "none"
+    needs: frozenset[str] = frozenset()
+    epochs: int | None = None
+    seed: int = 0
+    device: str = "auto"
