@@ -1,4 +1,4 @@
-"""The application that gunicorn serves; run as a script (``label-studio-ml start .``) it starts everything."""
+"""The WSGI application; run as a script, as ``label-studio-ml start .`` does, it starts web and workers."""
 
 import sys
 

@@ -15,13 +15,13 @@ from backend.server.supervisor import watch_parent
 
 PROGRAM = "pt4al"
 EXIT_REFUSED = 2
-OURS_ALONE = 0o077  # what is kept, images and labels among it, is for this user alone
+PRIVATE_UMASK = 0o077  # all files, images and labels among them, are readable by this user alone
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; give the exit code."""
+    """Run a command and return its exit code."""
     arguments = _parser().parse_args(argv)
-    os.umask(OURS_ALONE)
+    os.umask(PRIVATE_UMASK)
     try:
         settings = _settings(arguments)
         queues = getattr(arguments, "queues", None)
@@ -96,13 +96,13 @@ def _status(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    """Read the environment, into which goes what the command line says: whatever reads it later agrees."""
-    given = {
+    """Return the settings; options of the command line go into the environment, so that later readers agree."""
+    options = {
         "PORT": getattr(arguments, "port", None),
         "DATA_DIR": getattr(arguments, "data_dir", None),
         "LOG_LEVEL": "DEBUG" if getattr(arguments, "debug", False) else getattr(arguments, "log_level", None),
     }
-    os.environ.update({name: value for name, value in given.items() if value})
+    os.environ.update({name: value for name, value in options.items() if value})
     return Settings.from_env()
 
 
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="Redis (unless REDIS_URL is set), web and workers in one process tree")
     serve.set_defaults(run=_serve)
-    # What label-studio-ml's own start script takes.
+    # The options of ``label-studio-ml start``.
     serve.add_argument("--log-level", type=str.upper, choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     serve.add_argument("-d", "--debug", action="store_true", help="the same as --log-level DEBUG")
     serve.add_argument("--check", action="store_true", help="make the application once before starting")

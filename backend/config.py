@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from backend.addresses import AllowedAddresses
 from backend.errors import ConfigError
-from model import names
+from model.networks.registry import INITS, NETWORK_NAMES
+from model.pretext.registry import PRETEXT_TASKS
 from model.querying.batches import BATCH_ORDERS
 from model.querying.first_queries import FIRST_QUERIES
 from model.querying.plan import QuerySettings
 from model.querying.samplers import SAMPLERS
+from model.training.registry import JOINTS, RECIPE_INFOS
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -182,13 +184,14 @@ class ProjectConfig(BaseModel):
 
     @model_validator(mode="after")
     def _weights_of_the_network(self) -> Self:
-        if self.init == "pretrained" and self.network not in ("auto", "resnet18"):
-            raise ValueError(f"init: 'pretrained' weights are those of resnet18, not of network '{self.network}'")
+        if not INITS[self.init].fits(self.network):
+            weights_of = ", ".join(INITS[self.init].networks)
+            raise ValueError(f"init: '{self.init}' weights are those of {weights_of}, not of network '{self.network}'")
         return self
 
     @model_validator(mode="after")
     def _size_for_the_task(self) -> Self:
-        smallest = names.SMALLEST_SIDES.get(self.pretext, 0)
+        smallest = PRETEXT_TASKS[self.pretext].smallest_side
         if isinstance(self.image_size, int) and self.image_size < smallest:
             raise ValueError(f"image_size: {self.image_size} is too small for '{self.pretext}': {smallest} at least")
         return self
@@ -205,14 +208,14 @@ class ProjectConfig(BaseModel):
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "pretext": names.PRETEXT_TASKS,
+    "pretext": tuple(PRETEXT_TASKS),
     "batch_order": tuple(BATCH_ORDERS),
     "first_query": tuple(FIRST_QUERIES),
     "sampler": tuple(SAMPLERS),
-    "network": names.NETWORKS,
-    "init": names.INITS,
-    "recipe": names.RECIPES,
-    "joint": names.JOINTS,
+    "network": NETWORK_NAMES,
+    "init": tuple(INITS),
+    "recipe": tuple(RECIPE_INFOS),
+    "joint": tuple(JOINTS),
 }
 
 

@@ -1,6 +1,6 @@
-"""Logging: one readable line in a terminal, or one JSON object a line, each with its project, round and step.
+"""Logging: readable lines, or one JSON object per line, each with its project, round and step.
 
-What it is about is set once, around the work (``about``), and stands in every line that is written meanwhile.
+``log_context`` sets these fields for all lines that are written within its block.
 """
 
 import json
@@ -16,24 +16,24 @@ from typing import Any
 from backend.config import Settings
 
 FIELDS = ("project", "round", "step")
-# Nothing here logs a token; this holds should a library ever put one into an error's text.
+# Our own code logs no tokens; a library may put one into the text of an error.
 _SECRETS = re.compile(r"\b(Token|Bearer|Basic) [\w.~+/=-]{8,}|\beyJ[\w-]+\.[\w-]+\.[\w-]+")
 
-_about: ContextVar[dict[str, Any]] = ContextVar("about", default={})  # noqa: B039 - never changed in place
+_context: ContextVar[dict[str, Any]] = ContextVar("context", default={})  # noqa: B039 - never changed in place
 
 
 @contextmanager
 def log_context(**fields: Any) -> Iterator[None]:
-    """Say what the block is about: ``project`` by Label Studio's id, ``round``, ``step``."""
-    token = _about.set({**_about.get(), **{name: value for name, value in fields.items() if value is not None}})
+    """Set fields of all log lines in the block: ``project`` (Label Studio's id), ``round``, ``step``."""
+    token = _context.set({**_context.get(), **{name: value for name, value in fields.items() if value is not None}})
     try:
         yield
     finally:
-        _about.reset(token)
+        _context.reset(token)
 
 
 def configure(process: str, settings: Settings) -> None:
-    """Set logging up for this process: ours from LOG_LEVEL on, others' warnings and errors."""
+    """Set up logging for this process: our own from LOG_LEVEL on, of libraries warnings and errors."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_add_fields)
     handler.setFormatter(JsonLines(process) if settings.log_format == "json" else TextLines(process))
@@ -42,21 +42,21 @@ def configure(process: str, settings: Settings) -> None:
         logging.getLogger(package).setLevel(settings.log_level)
 
 
-WIPE = "\r\x1b[K"  # back to the beginning of a terminal's line, and clear it
+CLEAR_LINE = "\r\x1b[K"  # move to the beginning of the terminal's line and erase it
 
 
 class TextLines(logging.Formatter):
     """``14:03:22 advance project=3 round=1 step=post: 22 images sent``."""
 
     def __init__(self, process: str) -> None:
-        """Name the process in every line."""
-        super().__init__(f"%(asctime)s {process:<7} %(about)s%(message)s", "%H:%M:%S")
-        self._before = WIPE if sys.stderr.isatty() else ""  # of what ``terminal`` has painted there
+        """Put the name ``process`` into every line."""
+        super().__init__(f"%(asctime)s {process:<7} %(context)s%(message)s", "%H:%M:%S")
+        self._before = CLEAR_LINE if sys.stderr.isatty() else ""  # the line may hold bars of ``server.progress``
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write the line, and a traceback below it if there is one."""
-        known = [f"{name}={value}" for name in FIELDS if (value := getattr(record, name, None)) is not None]
-        record.about = " ".join(known) + ": " if known else ""
+        """Return the line, and below it the traceback if there is one."""
+        fields = [f"{name}={value}" for name in FIELDS if (value := getattr(record, name, None)) is not None]
+        record.context = " ".join(fields) + ": " if fields else ""
         return self._before + hide(super().format(record))
 
 
@@ -66,12 +66,12 @@ class JsonLines(logging.Formatter):
     converter = time.gmtime  # type: ignore[assignment] # the stub knows only one of its forms
 
     def __init__(self, process: str) -> None:
-        """Name the process in every line."""
+        """Put the name ``process`` into every line."""
         super().__init__(datefmt="%Y-%m-%dT%H:%M:%S")
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write the object; a traceback is one of its fields."""
+        """Return the object as JSON; a traceback is one of its fields."""
         line: dict[str, Any] = {
             "time": f"{self.formatTime(record, self.datefmt)}.{int(record.msecs):03d}Z",
             "level": record.levelname,
@@ -86,12 +86,12 @@ class JsonLines(logging.Formatter):
 
 
 def hide(text: str) -> str:
-    """Take out whatever looks like a token."""
-    return _SECRETS.sub(lambda found: f"{found[1]} ***" if found[1] else "***", text)
+    """Return the text with everything that looks like a token replaced by ``***``."""
+    return _SECRETS.sub(lambda match: f"{match[1]} ***" if match[1] else "***", text)
 
 
 def _add_fields(record: logging.LogRecord) -> bool:
-    for name, value in _about.get().items():
+    for name, value in _context.get().items():
         if not hasattr(record, name):
             setattr(record, name, value)
     return True

@@ -121,7 +121,7 @@ def _sync(size: int, folder: Path) -> tuple[Any, int, float]:
 def _bank(size: int, folder: Path) -> tuple[Any, Path]:
     from benchmarks.images import colour_images
     from model.data.bank import ImageBank
-    from model.pretext import train_pretext
+    from model.pretext.run import train_pretext
 
     bank = ImageBank.create(folder / "bank", SIDE)
     for start in range(0, size, 10_000):
@@ -134,7 +134,7 @@ def _bank(size: int, folder: Path) -> tuple[Any, Path]:
 
 
 def _extract(bank: Any, weights: Path) -> tuple[Any, float]:
-    from model.pretext import extract_losses
+    from model.pretext.run import extract_losses
 
     return _timed(lambda: extract_losses(bank, weights, device="cpu"))
 

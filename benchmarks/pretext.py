@@ -11,8 +11,7 @@ from benchmarks import reference
 from benchmarks.images import colour_images
 from benchmarks.measure import Log, Measure, ratio
 from model.data.bank import ImageBank
-from model.pretext import extract_losses, train_pretext
-from model.pretext.run import RECIPES
+from model.pretext.run import PRETEXT_RECIPES, extract_losses, train_pretext
 
 IMAGES, SIDE = 1024, 32
 STEPS, EXTRACTED = 2, 64  # of the reference, which takes an hour for the whole work
@@ -31,7 +30,7 @@ def run(log: Log) -> list[Measure]:
         default = _default(bank, Path(folder))
         log(f"pretext: {SAME_NETWORK_IMAGES} images with ResNet-18, two epochs and the extraction")
         same = _same_network(files, Path(folder))
-        epochs = RECIPES["auto"].plan.epochs
+        epochs = PRETEXT_RECIPES["auto"].plan.epochs
     theirs = pace.seconds(IMAGES)
     note = f"{IMAGES} images of {SIDE} px; the paper's pace over {STEPS * reference.BATCH} images, times 15 epochs"
     return [
@@ -63,7 +62,7 @@ def _same_network(files: list[Path], folder: Path) -> reference.Pace:
     trained = time.perf_counter()
     extract_losses(bank, folder / "same.pt", device="cpu")
     extraction = (time.perf_counter() - trained) / len(bank)
-    plan = RECIPES["auto"].plan
+    plan = PRETEXT_RECIPES["auto"].plan
     trained_on = plan.steps(len(bank)) * plan.batch_size  # an epoch of few images passes over them more than once
     return reference.Pace((seconds[1] - seconds[0]) / trained_on, extraction)
 

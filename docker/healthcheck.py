@@ -1,4 +1,4 @@
-"""Tell Docker whether this container does its work: ``python docker/healthcheck.py web | worker``."""
+"""The health check of the containers: ``python docker/healthcheck.py web | worker``."""
 
 import sys
 import urllib.request
@@ -12,7 +12,7 @@ TIMEOUT_S = 4.0
 
 
 def web_problem(settings: Settings) -> str | None:
-    """Ask the web server for its health."""
+    """Return what is wrong with the web server, or None."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{settings.port}/health", timeout=TIMEOUT_S):
             return None
@@ -21,7 +21,7 @@ def web_problem(settings: Settings) -> str | None:
 
 
 def worker_problem(settings: Settings) -> str | None:
-    """See that every queue has a worker, and that Redis answers them."""
+    """Return what is wrong with the workers, or None: each queue needs a worker, and Redis has to answer."""
     if not Queueing.from_settings(settings).ping():
         return "Redis does not answer"
     idle = [queue for queue in QUEUES if not has_worker(settings.data_dir, queue)]
@@ -29,7 +29,7 @@ def worker_problem(settings: Settings) -> str | None:
 
 
 def main(part: str) -> int:
-    """Print what is wrong, if anything; give the exit code."""
+    """Print what is wrong, if anything; return the exit code."""
     try:
         problem = {"web": web_problem, "worker": worker_problem}[part](Settings.from_env())
     except BackendError as error:

@@ -1,10 +1,10 @@
 """The exceptions of the model package.
 
 ModelError
-├── UnknownName      a name that no registry has; lists those that it has
+├── UnknownName      a name that is in no registry; the message lists the names that are
 ├── BadInput         an array, folder or number that the method cannot work on
 │   └── BadImage     bytes that are not a usable image
-└── BankError        the image bank on disk is missing, foreign or damaged
+└── BankError        the image bank on disk is missing, damaged, or of another format
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class UnknownName(ModelError):  # noqa: N818 - reads as the state it reports
     """A name that is not in the registry of its kind."""
 
     def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
-        """Say which ``kind`` was asked for and what the ``choices`` are."""
+        """Make the message from the kind of the name, the name, and the names that exist."""
         super().__init__(f"unknown {kind} '{name}': choose one of {', '.join(sorted(choices))}")
 
 
@@ -31,4 +31,4 @@ class BadImage(BadInput):
 
 
 class BankError(ModelError):
-    """The image bank on disk is missing, foreign or damaged."""
+    """The image bank on disk is missing, damaged, or of another format."""

@@ -23,7 +23,7 @@ from statistics import mean, stdev
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from model.lab.learning_curves import CONTROL, Point, Row, summarize  # noqa: E402 - the sources are no installed package
+from model.lab.learning_curves import CONTROL, Point, RoundRow, summarize  # noqa: E402 - the sources are no installed package
 
 PAGE, EVIDENCE = ROOT / "docs" / "method.md", ROOT / "docs" / "evidence"
 MARK = re.compile(
@@ -51,7 +51,7 @@ def _overview(names: list[str], wanted: dict[str, str]) -> str:
     return "\n".join([*drawn, ""])
 
 
-def _ahead(rows: list[Row], strategy: str) -> str:
+def _ahead(rows: list[RoundRow], strategy: str) -> str:
     random, own = (
         {(row["seed"], row["round"]): row["accuracy"] for row in rows if row["strategy"] == name}
         for name in (CONTROL, strategy)
@@ -63,8 +63,8 @@ def _ahead(rows: list[Row], strategy: str) -> str:
     return f"{mean(by_seed):+.1f} ± {stdev(by_seed) / sqrt(len(by_seed)):.1f}"
 
 
-def _rows(name: str, wanted: Iterable[str]) -> list[Row]:
-    rows: list[Row] = json.loads((EVIDENCE / f"{name}.json").read_text())
+def _rows(name: str, wanted: Iterable[str]) -> list[RoundRow]:
+    rows: list[RoundRow] = json.loads((EVIDENCE / f"{name}.json").read_text())
     missing = {*wanted} - {row["strategy"] for row in rows}
     if missing:
         raise ValueError(f"{name} has no rows of {', '.join(sorted(missing))}")

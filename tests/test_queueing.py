@@ -20,7 +20,7 @@ def queueing(private_redis: str) -> Queueing:
     queueing.connection.close()
 
 
-def test_a_hint_waits_once_until_it_is_taken(queueing: Queueing) -> None:
+def test_a_project_is_woken_once_until_a_worker_has_begun(queueing: Queueing) -> None:
     assert queueing.wake(7)
     assert not queueing.wake(7)
     assert queueing.wake(8)

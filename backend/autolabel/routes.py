@@ -1,6 +1,5 @@
 """Labeling the rest over HTTP: what it would write, and the order to write it."""
 
-import logging
 import math
 from typing import Any
 
@@ -9,15 +8,12 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, Conflict
 
 from backend.autolabel.preview import AutolabelPreview, autolabel_version, preview
-from backend.errors import QueueUnavailable
 from backend.loop.facts import JobKind
 from backend.status.predictions import PoolPredictions
 from backend.store import AutolabelOrderRow, ProjectRow
 from backend.web.cache import newest_predictions
 from backend.web.routes.project_status import find_project
 from backend.web.services import services
-
-logger = logging.getLogger(__name__)
 
 blueprint = Blueprint("autolabel", __name__)
 
@@ -65,10 +61,7 @@ def order(project: ProjectRow, predictions: PoolPredictions, confidence: float, 
         errors=found.errors.expected,
     )
     here.store.of(project.id).jobs.retry_now()
-    try:
-        here.queueing.wake(project.id)
-    except QueueUnavailable as error:
-        logger.warning("%s; the timer will advance project %s", error, project.studio_project_id)
+    here.wake(project)
     return found
 
 

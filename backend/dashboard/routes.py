@@ -1,6 +1,5 @@
 """The routes of the pages."""
 
-import logging
 import time
 
 from flask import Blueprint, Response, jsonify, redirect, request, url_for
@@ -16,15 +15,12 @@ from backend.dashboard.figures.confusion import worst
 from backend.dashboard.findings import findings
 from backend.dashboard.pages import bank_name, fresh, prepare, render
 from backend.dashboard.project_page import ProjectView
-from backend.errors import QueueUnavailable
 from backend.status.query_error_rate import error_rates_by_round
 from backend.store import ProjectRow
 from backend.web.routes.downloads import exported_model
 from backend.web.routes.project_status import find_project
 from backend.web.security import csrf
 from backend.web.services import services
-
-logger = logging.getLogger(__name__)
 
 blueprint = Blueprint(
     "dashboard", __name__, static_folder="static", static_url_path="/dashboard/static", template_folder="templates"
@@ -109,13 +105,7 @@ def image(studio_project_id: int, pool_index: int) -> ResponseReturnValue:
 def retry(studio_project_id: int) -> ResponseReturnValue:
     """Try failed work and quarantined images again now, and show the page."""
     csrf.check_same_origin("POST /api/projects/<id>/advance")
-    found, here = find_project(studio_project_id), services()
-    here.store.of(found.id).jobs.retry_now()
-    here.store.of(found.id).tasks.retry_broken()
-    try:
-        here.queueing.wake(found.id)
-    except QueueUnavailable as error:
-        logger.warning("%s; the timer will advance project %s", error, studio_project_id)
+    services().retry_now(find_project(studio_project_id))
     return redirect(url_for("dashboard.project", studio_project_id=studio_project_id), 303)
 
 

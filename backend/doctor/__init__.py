@@ -1,4 +1,4 @@
-"""``python -m backend doctor``: what is wrong in an installation, and how to fix it."""
+"""``python -m backend doctor``: finds what is wrong in an installation, and how to fix it."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,12 +12,12 @@ __all__ = ["Finding", "doctor", "examine"]
 
 
 def doctor(settings: Settings) -> int:
-    """Print every finding as it comes; give the exit code: 1 if something is wrong."""
+    """Print the findings one by one; return the exit code: 1 if something is wrong."""
     return report(examine(settings))
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything, the machine first: what fails there explains the rest."""
+    """Yield all findings, those of the machine first: they may explain the others."""
     store, finding = open_store(settings)
     yield finding
     yield from check_machine(settings)
@@ -32,7 +32,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def report(findings: Iterable[Finding]) -> int:
-    """Print findings; give the exit code."""
+    """Print findings; return the exit code."""
     wrong = 0
     for finding in findings:
         wrong += not finding.ok

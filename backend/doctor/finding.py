@@ -1,13 +1,13 @@
-"""What an examination finds."""
+"""The result of one check."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what was found and, if it is wrong, how to fix it.
+    """The result of one check: what was found and, if it is wrong, how to fix it.
 
-    down: nothing answered, so that more of the same need not be asked.
+    down: the server did not answer, so that further checks of it are left out.
     """
 
     name: str
@@ -17,10 +17,10 @@ class Finding:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing has to be done."""
+        """Whether nothing is wrong."""
         return self.fix is None
 
     def __str__(self) -> str:
-        """Write it for a terminal."""
+        """Return the lines for a terminal."""
         line = f"{'ok   ' if self.ok else 'WRONG'} {self.name}: {self.text}"
         return line if self.ok else f"{line}\n      -> {self.fix}"

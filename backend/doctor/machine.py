@@ -1,4 +1,4 @@
-"""What this machine gives: store, disk, Redis, workers, web server, GPU."""
+"""Checks of this machine: store, disk, Redis, workers, web server, GPU."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from backend.queueing.queues import QUEUES, Queueing
 from backend.queueing.worker import has_worker
 from backend.store import Store
 
-LOW_BYTES = 2 * 2**30  # below this a checkpoint and a bank of a larger pool may not fit
+LOW_BYTES = 2 * 2**30  # with less, checkpoints and image bank of a large pool may not fit
 FULL_SHARE = 0.9  # of Redis' limit
 ANSWER_S = 5.0
 NVIDIA = Path("/dev/nvidia0")
@@ -22,7 +22,7 @@ START = "start everything with 'python -m backend serve' (or 'docker compose up'
 
 
 def open_store(settings: Settings) -> tuple[Store | None, Finding]:
-    """Open the store, and see that the data folder takes files."""
+    """Return the store (None if it cannot be opened) and a finding about it and the data folder."""
     name = "store"
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -34,14 +34,14 @@ def open_store(settings: Settings) -> tuple[Store | None, Finding]:
         fix = f"make {settings.data_dir.resolve()} writable for this user and see that its disk has room"
         return None, Finding(name, f"the data folder takes no files ({error.strerror})", fix)
     except BackendError as error:
-        return None, Finding(name, str(error), "mend DATABASE_URL, or restore the database from a backup")
-    resting = len(store.projects.all(active=False))
-    rest = f", {resting} at rest (disconnected or deleted in Label Studio)" if resting else ""
-    return store, Finding(name, f"{len(store.projects.all(active=True))} connected project(s){rest}")
+        return None, Finding(name, str(error), "fix DATABASE_URL, or restore the database from a backup")
+    inactive = len(store.projects.all(active=False))
+    more = f", {inactive} inactive (disconnected or deleted in Label Studio)" if inactive else ""
+    return store, Finding(name, f"{len(store.projects.all(active=True))} connected project(s){more}")
 
 
 def open_queueing(settings: Settings) -> Queueing | None:
-    """Give the queue, or None where there is no Redis."""
+    """Return the queue, or None without a Redis."""
     try:
         return Queueing.from_settings(settings)
     except (QueueUnavailable, ConfigError):
@@ -49,7 +49,7 @@ def open_queueing(settings: Settings) -> Queueing | None:
 
 
 def check_machine(settings: Settings) -> Iterator[Finding]:
-    """Look at what the installation needs besides the store."""
+    """Yield findings about everything that the installation needs besides the store."""
     yield _disk(settings)
     yield _redis(settings)
     yield _workers(settings)
@@ -61,7 +61,7 @@ def _disk(settings: Settings) -> Finding:
     try:
         free = shutil.disk_usage(settings.data_dir).free
     except OSError as error:
-        return Finding("disk", f"cannot be looked at ({error.strerror})", "check that DATA_DIR is mounted")
+        return Finding("disk", f"cannot be read ({error.strerror})", "check that DATA_DIR is mounted")
     text = f"{free / 2**30:.1f} GiB free for {settings.data_dir.resolve()}"
     fix = f"make room, or set DATA_DIR to a larger disk: below {LOW_BYTES / 2**30:g} GiB checkpoints may not fit"
     return Finding("disk", text, fix if free < LOW_BYTES else None)
@@ -73,7 +73,7 @@ def _redis(settings: Settings) -> Finding:
         refusal = queueing.full()
         used, limit = queueing.memory()
     except ConfigError as error:
-        return Finding("redis", str(error), "mend REDIS_URL, or leave it out: 'serve' then runs a private one")
+        return Finding("redis", str(error), "fix REDIS_URL, or leave it out: 'serve' then runs a private one")
     except QueueUnavailable as error:
         return Finding("redis", str(error), f"{START}, or start the Redis that REDIS_URL names")
     room = "raise its maxmemory, or use a Redis of its own for this backend"
@@ -86,7 +86,7 @@ def _redis(settings: Settings) -> Finding:
 def _workers(settings: Settings) -> Finding:
     idle = [queue for queue in QUEUES if not has_worker(settings.data_dir, queue)]
     if not idle:
-        return Finding("workers", f"one at least for each of {', '.join(QUEUES)}")
+        return Finding("workers", f"at least one for each of {', '.join(QUEUES)}")
     fix = f"{START}; 'python -m backend worker' starts the workers alone. On another machine than this, look there"
     return Finding("workers", f"none for {', '.join(idle)}: nothing will be done", fix)
 
@@ -121,5 +121,5 @@ def _gpu(settings: Settings) -> Finding:
 
 
 def expects_gpu() -> bool:
-    """Tell whether somebody has given this machine or container a GPU."""
+    """Return whether this machine or container has been given an NVIDIA GPU."""
     return NVIDIA.exists() or os.environ.get("NVIDIA_VISIBLE_DEVICES", "void") not in ("", "void", "none")

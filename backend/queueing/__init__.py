@@ -1,4 +1,4 @@
-"""RQ and Redis, and nobody else's business: hints, long jobs, locks, workers, and durations.
+"""The only package that knows RQ and Redis: waking projects, long jobs, locks, workers, and durations.
 
 Redis holds nothing that cannot be found again: what has to be done follows from the store and from Label Studio.
 """

@@ -1,6 +1,6 @@
-"""How long things take and how often they fail, counted in Redis by every process, so that one scrape sees all of them.
+"""Durations and failures, counted in Redis by every process, so that one scrape sees all of them.
 
-What is lost with Redis are counts alone: Prometheus takes a counter that begins anew for a restart.
+If Redis loses the counts, nothing else is lost: Prometheus treats a counter that starts at zero as a restart.
 """
 
 import logging
@@ -17,30 +17,30 @@ logger = logging.getLogger(__name__)
 BOUNDS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 STUDIO_METER, JOB_METER = "studio", "job"
 PREFIX = "pt4al:meter:"
-AWAY_S = 10.0  # after a failure Redis is not asked for so long: to measure must not cost time
+AWAY_S = 10.0  # after a failure nothing is counted for this long: measuring must not cost time
 
 
 @dataclass
 class Timings:
-    """The durations of one thing: how many fell into each bucket (the last is unbounded), and their sum in seconds."""
+    """The durations of one operation: the number in each bucket (the last is unbounded), and the sum in seconds."""
 
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
     total_s: float = 0.0
 
 
 class Meters:
-    """Notes durations and gives them back."""
+    """Counts durations, and returns the counts."""
 
     def __init__(self, connection: redis.Redis) -> None:
-        """Count in that Redis."""
+        """Count in this Redis."""
         self._connection = connection
         self._away_until = 0.0
 
-    def note(self, meter: str, what: str, seconds: float, ok: bool = True) -> None:
-        """Note that ``what`` took so long and whether it went well; without Redis, nothing."""
+    def note(self, meter: str, operation: str, seconds: float, ok: bool = True) -> None:
+        """Count that ``operation`` took ``seconds`` and whether it succeeded; without Redis, do nothing."""
         if time.monotonic() < self._away_until:
             return
-        name = f"{what}|{'ok' if ok else 'failed'}"
+        name = f"{operation}|{'ok' if ok else 'failed'}"
         try:
             with self._connection.pipeline(transaction=False) as pipeline:
                 pipeline.hincrby(PREFIX + meter, f"{name}|{bisect_left(BOUNDS_S, seconds)}")
@@ -48,19 +48,19 @@ class Meters:
                 pipeline.execute()
         except RedisError as error:
             self._away_until = time.monotonic() + AWAY_S
-            logger.debug("a duration was not noted: %s", error)
+            logger.debug("a duration was not counted: %s", error)
 
     def read(self, meter: str) -> dict[tuple[str, str], Timings]:
-        """Give the durations by (what, ok or failed); empty without Redis."""
-        found: dict[tuple[str, str], Timings] = {}
+        """Return the durations by (operation, "ok" or "failed"); empty without Redis."""
+        durations: dict[tuple[str, str], Timings] = {}
         for name, value in self._raw(meter).items():
-            what, outcome, part = name.decode().rsplit("|", 2)
-            timings = found.setdefault((what, outcome), Timings())
+            operation, outcome, part = name.decode().rsplit("|", 2)
+            timings = durations.setdefault((operation, outcome), Timings())
             if part == "sum":
                 timings.total_s = float(value)
             else:
                 timings.buckets[int(part)] = int(value)
-        return found
+        return durations
 
     def _raw(self, meter: str) -> Mapping[bytes, bytes]:
         try:

@@ -1,4 +1,4 @@
-"""RQ and Redis: hints that a project should advance, long jobs, locks, and the workers.
+"""Queues on RQ and Redis: waking projects, long jobs, and the lock of a project.
 
 Redis holds nothing that cannot be found again: what has to be done follows from the store and from Label Studio.
 """
@@ -27,8 +27,8 @@ ADVANCE, IO, TRAIN = "advance", "io", "train"
 QUEUES = (ADVANCE, IO, TRAIN)
 
 PREFIX = "pt4al:"
-WAKE_TTL_S = 30  # a waiting hint that was lost with its worker blocks new ones no longer than this
-LOCK_TTL_S = 15.0  # renewed while held, so that a killed holder blocks nobody for long
+WAKE_TTL_S = 30  # a wake that was lost with its worker blocks later ones no longer than this
+LOCK_TTL_S = 15.0  # renewed while held; a killed holder blocks others no longer than this
 LOCK_WAIT_S = 30.0
 FAILURE_TTL_S = 3600
 RESULT_TTL_S = 120
@@ -38,13 +38,13 @@ POLL_S = 0.05
 
 
 class Queueing:
-    """Our queues on one Redis."""
+    """The queues on one Redis."""
 
     def __init__(self, url: str) -> None:
-        """Take the Redis at ``url``; nothing is sent yet.
+        """Use the Redis at ``url``; nothing is sent yet.
 
         Raises:
-            ConfigError: it is not the address of a Redis.
+            ConfigError: ``url`` is not the address of a Redis.
         """
         try:
             self.connection = redis.Redis.from_url(
@@ -56,42 +56,42 @@ class Queueing:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Queueing":
-        """Take REDIS_URL, or the private Redis that runs for this data folder."""
+        """Return the queues on REDIS_URL, or on the private Redis of this data folder."""
         return cls(redis_url(settings))
 
     def ping(self) -> bool:
-        """Tell whether Redis answers."""
+        """Return whether Redis answers."""
         try:
             return bool(self.connection.ping())
         except RedisError:
             return False
 
-    def wake(self, key: int) -> bool:
-        """Ask for ``advance(key)`` soon; False if that is already waiting.
+    def wake(self, project_id: int) -> bool:
+        """Queue ``advance(project_id)``; return False if one is waiting already.
 
         Raises:
             QueueUnavailable: Redis does not answer or is full; the timer will advance the project later.
         """
         with _translated():
-            if not self.connection.set(f"{PREFIX}hint:{key}", 1, nx=True, ex=WAKE_TTL_S):
+            if not self.connection.set(f"{PREFIX}wake:{project_id}", 1, nx=True, ex=WAKE_TTL_S):
                 return False
             self._queue(ADVANCE).enqueue(
-                "backend.loop.jobs.advance", key, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_S
+                "backend.loop.jobs.advance", project_id, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_S
             )
         return True
 
-    def wake_received(self, key: int) -> None:
-        """Note that ``advance(key)`` has begun: from now on a new hint has something to say."""
+    def wake_received(self, project_id: int) -> None:
+        """Note that ``advance(project_id)`` has begun: a wake from now on queues another one."""
         with _translated():
-            self.connection.delete(f"{PREFIX}hint:{key}")
+            self.connection.delete(f"{PREFIX}wake:{project_id}")
 
-    def is_woken(self, key: int) -> bool:
-        """Tell whether another ``advance(key)`` waits already."""
+    def is_woken(self, project_id: int) -> bool:
+        """Return whether another ``advance(project_id)`` is waiting."""
         with _translated():
-            return bool(self.connection.exists(f"{PREFIX}hint:{key}"))
+            return bool(self.connection.exists(f"{PREFIX}wake:{project_id}"))
 
-    def enqueue(self, queue: str, kind: str, key: int, token: str) -> None:
-        """Queue the long job ``kind``; its token is its RQ id.
+    def enqueue(self, queue: str, kind: str, project_id: int, token: str) -> None:
+        """Queue the long job ``kind``; its token is also its id in RQ.
 
         Raises:
             QueueUnavailable: Redis does not answer or is full.
@@ -100,7 +100,7 @@ class Queueing:
             self._queue(queue).enqueue(
                 "backend.loop.jobs.run",
                 kind,
-                key,
+                project_id,
                 token,
                 job_id=token,
                 job_timeout=-1,
@@ -109,7 +109,7 @@ class Queueing:
             )
 
     def is_queued(self, token: str) -> bool:
-        """Tell whether the job still waits for a worker; if Redis does not answer, believe that it does."""
+        """Return whether the job still waits for a worker; True if Redis does not answer."""
         try:
             job = Job.fetch(token, connection=self.connection, serializer=JSONSerializer)
             return job.get_status(refresh=False) == JobStatus.QUEUED
@@ -119,7 +119,7 @@ class Queueing:
             return True
 
     def ask(self, queue: str, function: str, *args: Any, timeout_s: float) -> Any:
-        """Have a worker run ``function`` before all that waits, and give its result; None if it took too long.
+        """Have a worker run ``function`` before all waiting jobs; return its result, or None if it took too long.
 
         Raises:
             QueueUnavailable: Redis does not answer or is full.
@@ -143,11 +143,11 @@ class Queueing:
         return None
 
     @contextmanager
-    def lock(self, key: int) -> Iterator[bool]:
-        """Hold the project's lock during the block; gives False, not holding it, if another held it for too long."""
+    def lock(self, project_id: int) -> Iterator[bool]:
+        """Hold the project's lock during the block; yield whether it is held: False if another held it for too long."""
         with _translated():
             lock = self.connection.lock(
-                f"{PREFIX}lock:{key}",
+                f"{PREFIX}lock:{project_id}",
                 timeout=LOCK_TTL_S,
                 blocking_timeout=LOCK_WAIT_S,
                 thread_local=False,  # another thread renews it
@@ -163,7 +163,7 @@ class Queueing:
                 try:
                     lock.reacquire()
                 except (RedisError, LockError):
-                    logger.debug("the lock of project %s could not be renewed", key)
+                    logger.debug("the lock of project %s could not be renewed", project_id)
 
         thread = threading.Thread(target=renew, daemon=True)
         thread.start()
@@ -175,10 +175,14 @@ class Queueing:
             try:
                 lock.release()
             except (RedisError, LockError):
-                logger.debug("the lock of project %s had expired", key)
+                logger.debug("the lock of project %s had expired", project_id)
 
     def full(self) -> str | None:
-        """Say in Redis's own words why it takes no data, or None if it does; raises QueueUnavailable without Redis."""
+        """Return Redis' reason for taking no data, or None if it takes data.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
         try:
             self.connection.set(f"{PREFIX}probe", "x" * 1000, ex=1)
         except ResponseError as error:
@@ -188,13 +192,21 @@ class Queueing:
         return None
 
     def memory(self) -> tuple[int, int]:
-        """Give the bytes that Redis uses and its limit, 0 for none; raises QueueUnavailable without Redis."""
+        """Return the bytes that Redis uses, and its limit (0: none).
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
         with _translated():
             info: dict[str, int] = self.connection.info("memory")
         return int(info["used_memory"]), int(info.get("maxmemory", 0))
 
     def depth(self, queue: str) -> int:
-        """Give the number of waiting jobs."""
+        """Return the number of waiting jobs.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
         with _translated():
             return int(self._queue(queue).count)
 
@@ -203,15 +215,15 @@ class Queueing:
 
 
 class TimeSlice:
-    """How long a job may keep a worker while others wait for it: the rest of its work comes after theirs."""
+    """The time that a job may keep a worker while others wait; it then ends and is queued again behind them."""
 
     def __init__(self, queueing: Queueing, queue: str) -> None:
-        """Begin now."""
+        """Start the time now."""
         self._queueing, self._queue = queueing, queue
         self._until = time.monotonic() + TIME_SLICE_S
 
     def expired(self) -> bool:
-        """Tell whether the job should end here and be queued again."""
+        """Return whether the job should end now and be queued again."""
         if time.monotonic() < self._until:
             return False
         try:
@@ -221,10 +233,10 @@ class TimeSlice:
 
 
 def redis_url(settings: Settings) -> str:
-    """Give REDIS_URL, else the address that the private Redis of this data folder has left.
+    """Return REDIS_URL, else the address of the private Redis of this data folder.
 
     Raises:
-        QueueUnavailable: neither is there.
+        QueueUnavailable: there is neither.
     """
     if settings.redis_url:
         return settings.redis_url.get_secret_value()

@@ -1,6 +1,5 @@
-"""The workers: what they may run, who they are, and the timer that no lost event can stop."""
+"""The worker process: the functions that it may run, its identity, and the timer that advances all projects."""
 
-import fcntl
 import logging
 import os
 import socket
@@ -8,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from rq import Queue, SimpleWorker
 from rq.job import Job
@@ -16,6 +15,7 @@ from rq.serializers import JSONSerializer
 
 from backend.config import Settings
 from backend.errors import BackendError, QueueUnavailable
+from backend.file_locks import is_locked, try_lock
 from backend.queueing.queues import ADVANCE, PREFIX, Queueing
 
 logger = logging.getLogger(__name__)
@@ -23,17 +23,21 @@ logger = logging.getLogger(__name__)
 FUNCTIONS = frozenset({f"backend.loop.jobs.{name}" for name in ("advance", "run", "score_tasks")})  # what workers run
 
 
-class OurJob(Job):
-    """One of our functions and nothing else: whoever can write to Redis must not be able to run code of his own."""
+class AllowedJob(Job):
+    """A job that runs only our functions: write access to Redis must not allow running other code."""
 
     def restore(self, raw_data: Any) -> None:
-        """Read the job from Redis, without what RQ would call or send besides its function."""
+        """Read the job from Redis, without the callbacks and webhooks that RQ would run besides its function."""
         super().restore(raw_data)
         self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
         self.webhooks = []
 
     def perform(self) -> Any:
-        """Run the function, if it is ours."""
+        """Run the function.
+
+        Raises:
+            QueueUnavailable: the function is not one of ``FUNCTIONS``.
+        """
         if self.func_name not in FUNCTIONS:
             raise QueueUnavailable(f"'{self.func_name}' is not what this backend queues: who else writes to its Redis?")
         return super().perform()
@@ -42,23 +46,23 @@ class OurJob(Job):
 class Worker(SimpleWorker):
     """Runs jobs in its own process: PyTorch is loaded once and stays warm, and nothing is forked after it.
 
-    The price is isolation: a job that kills the process takes the worker along. The supervisor starts it again, and
-    jobs resume from their checkpoints.
+    A job that kills its process therefore ends the worker. The supervisor starts the worker again, and jobs resume from
+    their checkpoints.
     """
 
     stopping = threading.Event()
 
     def handle_warm_shutdown_request(self) -> None:
-        """Tell the running job to stop at its next sign of life."""
+        """Have the running job stop at its next heartbeat."""
         Worker.stopping.set()
 
 
 def run_worker(settings: Settings, queues: Sequence[str], on_start: Callable[[str], None], tick: Callable[[], None],
                tick_s: float) -> None:  # fmt: skip
-    """Work on ``queues`` until told to stop; the one that advances also calls ``tick`` every ``tick_s`` seconds.
+    """Work on ``queues`` until told to stop; with ``advance`` among them, also call ``tick`` every ``tick_s`` seconds.
 
-    ``on_start`` gets the worker's identity, which no living worker of this host shares, so that what a dead
-    predecessor was doing can be freed.
+    ``on_start`` gets the worker's identity. No other living worker of this host has it, so jobs that are noted under it
+    were left by a dead worker and can be freed.
     """
     queueing = Queueing.from_settings(settings)
     slot = _Slot(settings, queues)
@@ -68,7 +72,7 @@ def run_worker(settings: Settings, queues: Sequence[str], on_start: Callable[[st
     worker = Worker(
         [Queue(PREFIX + name, connection=queueing.connection, serializer=JSONSerializer) for name in queues],
         connection=queueing.connection,
-        job_class=OurJob,
+        job_class=AllowedJob,
         serializer=JSONSerializer,
         log_job_description=False,
     )
@@ -77,7 +81,7 @@ def run_worker(settings: Settings, queues: Sequence[str], on_start: Callable[[st
 
 
 def identity() -> str:
-    """Give the identity of this process's worker."""
+    """Return the identity of this process's worker."""
     return _Slot.current or f"{socket.gethostname()}:pid{os.getpid()}"
 
 
@@ -89,38 +93,21 @@ class _Slot:
     def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
         folder = settings.data_dir / "workers"
         folder.mkdir(parents=True, exist_ok=True)
-        name = "-".join(queues)
-        number = 0
-        while True:
-            self._file: TextIO = (folder / f"{name}-{number}.lock").open("a")
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                self._file.close()
-                number += 1
+        name, number = "-".join(queues), 0
+        while (lock := try_lock(folder / f"{name}-{number}.lock")) is None:
+            number += 1
+        self._lock = lock
         self.identity = f"{socket.gethostname()}:{name}-{number}"
         _Slot.current = self.identity
 
     def close(self) -> None:
-        self._file.close()
+        self._lock.release()
 
 
 def has_worker(data_dir: Path, queue: str) -> bool:
-    """Tell whether a worker on this data folder serves a queue: it holds a lock that ends with its process."""
-    for path in (data_dir / "workers").glob("*.lock"):
-        if queue in path.stem.split("-")[:-1] and _is_locked(path):
-            return True
-    return False
-
-
-def _is_locked(path: Path) -> bool:
-    with path.open() as place:
-        try:
-            fcntl.flock(place, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+    """Return whether a worker on this data folder serves ``queue``: it holds a lock that ends with its process."""
+    paths = (data_dir / "workers").glob("*.lock")
+    return any(queue in path.stem.split("-")[:-1] and is_locked(path) for path in paths)
 
 
 def _tick_forever(tick: Callable[[], None], tick_s: float) -> None:
@@ -129,6 +116,6 @@ def _tick_forever(tick: Callable[[], None], tick_s: float) -> None:
             tick()
         except BackendError as error:
             logger.warning("a tick of the timer failed: %s", error)
-        except Exception:  # the timer outlives whatever one tick meets
+        except Exception:  # no error of one tick may end the timer
             logger.warning("a tick of the timer failed", exc_info=True)
         time.sleep(tick_s)

@@ -1,1 +1,1 @@
-"""The processes: supervisor, private Redis, web server, workers."""
+"""The processes: supervisor, private Redis, web server and workers."""

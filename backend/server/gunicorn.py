@@ -1,4 +1,4 @@
-"""gunicorn around the application, set up in one place for every way to start it."""
+"""gunicorn with our settings, the same for every way to start the web server."""
 
 import logging
 import os
@@ -15,22 +15,22 @@ logger = logging.getLogger(__name__)
 
 ALL_ADDRESSES = frozenset({"0.0.0.0", "::", ""})
 WORKERS = 2
-THREADS = 16  # of which waiting predictions (3), large bodies (2) and large answers (6) leave 5 in any case
-CONNECTIONS = 512  # of a process; file descriptors are often limited to 1,024
+THREADS = 16  # at least 5 stay free of waiting predictions (3), large bodies (2) and large answers (6)
+CONNECTIONS = 512  # per process; file descriptors are often limited to 1,024
 TIMEOUT_S = 60
 GRACE_S = 5
 
 
 class Log(Logger):
-    """gunicorn's own lines, written as all others are."""
+    """Passes gunicorn's log lines to the logging of this process."""
 
     def setup(self, cfg: Any) -> None:
-        """Hand everything on to this process's logging."""
+        """Use the handlers of the root logger."""
         self.error_log.propagate = True
         self.error_log.setLevel(logging.WARNING)
 
     def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
-        """Note an error; that a client was too slow is none of ours, and must not fill the log."""
+        """Log an error; a client that was too slow is not one, and must not fill the log."""
         if is_slow_client():
             self.error_log.info("a client was too slow and is not served any further")
         else:
@@ -38,15 +38,15 @@ class Log(Logger):
 
 
 class WebServer(BaseApplication):
-    """The arbiter of the processes that answer HTTP."""
+    """Starts and supervises the processes that answer HTTP."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Serve on that address."""
+        """Serve on ``host`` and ``port``."""
         self._bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         super().__init__()
 
     def load_config(self) -> None:
-        """Set gunicorn up; its own files and flags are not read."""
+        """Set gunicorn's settings; its configuration files and flags are not read."""
         settings: dict[str, Any] = {
             "bind": self._bind,
             "workers": WORKERS,
@@ -57,7 +57,7 @@ class WebServer(BaseApplication):
             "graceful_timeout": GRACE_S,
             "logger_class": Log,
             "proc_name": "pt4al-web",
-            # It would write into the home folder, which a container's user may not have.
+            # The control socket lies in the home folder, which a container's user may not have.
             "control_socket_disable": True,
             # Heartbeats in memory: on a disk under load they can stall a worker.
             "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,
@@ -67,14 +67,14 @@ class WebServer(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """Make the application, once in each process."""
+        """Return a new application; called once in each process."""
         from backend.web.app import create_app
 
         return create_app()
 
 
 def warn_if_open(settings: Settings, host: str) -> None:
-    """Say so where everybody in the network may come in: Label Studio has to, so that it cannot be the exception."""
+    """Log a warning where everybody in the network can reach the port and no password is set."""
     if host in ALL_ADDRESSES and not settings.basic_auth_user:
         logger.warning(
             "whoever reaches port %d may see all images and press all buttons: set BASIC_AUTH_USER and "

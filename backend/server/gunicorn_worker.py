@@ -1,8 +1,9 @@
-"""gunicorn's threads, lent to whole requests only: a client that sends its bytes slowly holds none of them.
+"""A gunicorn worker that gives a thread only to complete requests, so that slow clients hold no threads.
 
-gunicorn's own gthread worker gives a thread to a connection as soon as its first byte has come, and waits for the
-others without an end: as many sockets with half a header as there are threads stop it. Here the event loop gathers a
-request and closes what takes too long. Only a large body is read by a thread, by few at once, and within a time.
+gunicorn's own gthread worker gives a thread to a connection at its first byte and then waits for the rest without a
+limit: as many sockets with half a header as there are threads stop the server. Here the event loop buffers the request
+and closes connections that take too long. Only large bodies are read by a thread: few at once, with a deadline.
+waitress buffers requests as well, but was measured to be no replacement: see docs/architecture.md.
 """
 
 import socket
@@ -20,35 +21,35 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from backend.server.request_buffer import Intake, Progress
 
-REQUEST_S = 20.0  # from the first byte of a request, or the connection, to its last
-UNEXPECTED_S = 1.0  # for bytes that gunicorn's parser wants and we have not
-LARGE = 2  # bodies of a process that threads read at a time
-LARGE_WAIT_S = 30.0  # for their turn
-LARGE_S = 60.0  # from the turn to the last byte
-STALL_S = 60.0  # for a client to take a piece of an answer
-STOPPING_S = 2.0  # for the next request of a connection while this process stops
-CLOSING_S = 2.0  # between the end of our answer and ours of the connection, so that the client can read it
-PENDING = 256  # connections of a process whose request is not whole; one more, and the oldest is closed
-SEND_BUFFER = 1024 * 1024  # bytes of an answer that the kernel keeps for a slow client (as far as net.core.wmem_max)
+REQUEST_S = 20.0  # from connecting, or the first byte of a later request, to its last byte
+UNEXPECTED_S = 1.0  # for bytes that gunicorn's parser expects beyond those that were buffered
+LARGE = 2  # large bodies that a process reads at a time
+LARGE_WAIT_S = 30.0  # until a large body's turn
+LARGE_S = 60.0  # from its turn to its last byte
+STALL_S = 60.0  # for a client to receive a piece of an answer
+STOPPING_S = 2.0  # for the next request of a connection while the process stops
+CLOSING_S = 2.0  # between the end of an answer and closing the connection, so that the client can read it
+PENDING = 256  # connections of a process with an incomplete request; for one more, the oldest is closed
+SEND_BUFFER = 1024 * 1024  # bytes that the kernel buffers for a slow client (at most net.core.wmem_max)
 RECEIVED_AT_ONCE = 64 * 1024
 TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Connection(TConn):
-    """A client, and what it has sent of its next request."""
+    """A client's connection, with the received bytes of its next request."""
 
     def __init__(self, *args: Any) -> None:
-        """Take what gunicorn gives to its own."""
+        """Take gunicorn's arguments."""
         super().__init__(*args)
         self.intake = Intake()
         self.deadline = time.monotonic() + REQUEST_S
         self.idle = False  # between two requests
         self.closing = False  # after the last
         self.large = False
-        self.data_ready = True  # for gunicorn: a thread has not to wait for it
+        self.data_ready = True  # tells gunicorn that a thread need not wait for data
 
     def init(self) -> None:
-        """Have gunicorn's parser read what has come; called in a thread before each request."""
+        """Pass the received bytes to gunicorn's parser; called in a thread before each request."""
         if not self.initialized:
             super().init()
             self.unreader = _Unreader(self.sock)
@@ -60,7 +61,7 @@ class Connection(TConn):
 
 
 class _Unreader(SocketUnreader):
-    """Reads on until a deadline, however steadily the bytes may trickle."""
+    """Reads until a deadline, even if single bytes keep arriving."""
 
     deadline = 0.0
 
@@ -76,20 +77,20 @@ class _Unreader(SocketUnreader):
 
 
 class Worker(ThreadWorker):
-    """A process that answers HTTP. All but ``handle`` and what it calls runs in the thread of the event loop."""
+    """A process that answers HTTP. All methods but ``handle`` and its callees run in the event loop's thread."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Begin without connections."""
+        """Start without connections."""
         super().__init__(*args, **kwargs)
         self._pending: dict[Connection, None] = {}  # oldest first
         self._queue: deque[Connection] = deque()  # of large requests
         self._reading = 0
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a new connection in, at the cost of the one that has kept us waiting longest."""
+        """Accept a new connection; if too many are incomplete, close the oldest of them."""
         try:
             client, address = listener.accept()
-        except OSError:  # it is gone, another process has it, or there are no file descriptors left
+        except OSError:  # the client left, another process accepted it, or no file descriptor is free
             self._make_room(PENDING // 2)
             return
         with suppress(OSError):
@@ -99,7 +100,7 @@ class Worker(ThreadWorker):
         self._watch(Connection(self.cfg, client, address, listener.getsockname()))
 
     def finish_request(self, conn: Connection, fs: Future[bool]) -> None:  # type: ignore[override]
-        """Wait for the connection's next request, or for its end."""
+        """Watch the connection for its next request, or for its end."""
         if conn.large:
             self._reading -= 1
             conn.large = False
@@ -109,7 +110,7 @@ class Worker(ThreadWorker):
             conn.sock.setblocking(False)
             if not kept:
                 conn.sock.shutdown(socket.SHUT_WR)
-        except Exception:  # noqa: BLE001 - whatever it was, this connection is over
+        except Exception:  # noqa: BLE001 - after any error the connection is unusable
             self._drop(conn)
             return
         conn.closing, conn.idle = not kept, kept
@@ -121,13 +122,13 @@ class Worker(ThreadWorker):
             self._receive(conn, read_ahead)
 
     def murder_pending(self) -> None:
-        """Close what has taken too long."""
+        """Close the connections whose deadline has passed."""
         now = time.monotonic()
         for conn in [conn for conn in self._pending if conn.deadline < now]:
             self._drop(conn)
 
     def murder_keepalived(self, force: bool = False) -> None:
-        """Close everything, when gunicorn stops."""
+        """Close all connections when gunicorn stops."""
         for conn in list(self._pending) if force else []:
             self._drop(conn)
 
@@ -137,7 +138,7 @@ class Worker(ThreadWorker):
                 conn.deadline = min(conn.deadline, deadline)
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        # What is left of a large body is not waited for.
+        # The connection is closed instead of waiting for the rest of a large body that was not read.
         return not conn.large and bool(super()._keepalive_after(conn, keepalive))  # type: ignore[misc]
 
     def _watch(self, conn: Connection) -> None:
@@ -145,7 +146,7 @@ class Worker(ThreadWorker):
         self.poller.register(conn.sock, EVENT_READ, partial(self._on_bytes, conn))
 
     def _on_bytes(self, conn: Connection, sock: socket.socket) -> None:
-        if conn not in self._pending:  # closed a moment ago, in favour of another
+        if conn not in self._pending:  # closed a moment ago to make room
             return
         try:
             data = sock.recv(RECEIVED_AT_ONCE)
@@ -162,7 +163,7 @@ class Worker(ThreadWorker):
         if conn.idle:
             conn.idle, conn.deadline = False, time.monotonic() + REQUEST_S
         progress = conn.intake.add(data)
-        if progress == Progress.WHOLE:
+        if progress == Progress.COMPLETE:
             self._release(conn)
             self.enqueue_req(conn)
         elif progress == Progress.LARGE:
@@ -177,7 +178,7 @@ class Worker(ThreadWorker):
             conn.closing, conn.deadline = True, time.monotonic() + CLOSING_S
 
     def _start_large(self) -> None:
-        """Give threads to the large requests whose turn it is."""
+        """Start the next large requests while fewer than ``LARGE`` are read."""
         while self._queue and self._reading < LARGE:
             conn = self._queue.popleft()
             if conn in self._pending:
@@ -186,14 +187,14 @@ class Worker(ThreadWorker):
                 conn.large = True
                 self.enqueue_req(conn)
 
-    def _make_room(self, most: int) -> None:
-        while len(self._pending) >= most:
+    def _make_room(self, limit: int) -> None:
+        while len(self._pending) >= limit:
             self._drop(next(iter(self._pending)))
 
     def _release(self, conn: Connection) -> None:
-        """Leave it to a thread."""
+        """Stop watching the connection; a thread takes it over, or it is closed."""
         self._pending.pop(conn, None)
-        with suppress(KeyError, ValueError, OSError):  # it may wait for its turn, unregistered
+        with suppress(KeyError, ValueError, OSError):  # a large request that waits for its turn is not registered
             self.poller.unregister(conn.sock)
 
     def _drop(self, conn: Connection) -> None:
@@ -203,5 +204,5 @@ class Worker(ThreadWorker):
 
 
 def is_slow_client() -> bool:
-    """Tell whether what is being handled is that a client was too slow."""
+    """Return whether the exception that is being handled means a client that was too slow."""
     return isinstance(sys.exc_info()[1], TimeoutError)

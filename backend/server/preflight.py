@@ -1,4 +1,4 @@
-"""What has to be there before anything starts, each said in one sentence if it is not."""
+"""Checks before anything starts; each that fails raises an error of one sentence."""
 
 import socket
 from importlib.util import find_spec
@@ -9,10 +9,10 @@ from backend.queueing.queues import Queueing
 
 
 def check_packages() -> None:
-    """See that the second step of the installation was done.
+    """Check that the second step of the installation was done.
 
     Raises:
-        ConfigError: it was not; names the command.
+        ConfigError: it was not; the message names the command.
     """
     if find_spec("label_studio_ml") is None or find_spec("label_studio_tools") is None:
         raise ConfigError(
@@ -22,24 +22,26 @@ def check_packages() -> None:
 
 
 def check_addresses(settings: Settings) -> None:
-    """See that REDIS_URL and DATABASE_URL are addresses at all; whoever they name may come up later.
+    """Check that REDIS_URL and DATABASE_URL are valid addresses; their servers may start later.
 
     Raises:
-        ConfigError: one is not.
+        ConfigError: one of them is not valid.
     """
     if settings.redis_url:
         Queueing.from_settings(settings)
     if settings.database_url:
-        from backend.store.database import open_engine  # what only sets up processes has no other use for it
+        from backend.store.database import open_engine  # imported here: the supervisor needs it for nothing else
 
         open_engine(settings.database).dispose()
 
 
 def check_port(host: str, port: int, variable: str = "PORT") -> None:
-    """See that a server can listen there.
+    """Check that a server can listen on ``host`` and ``port``.
+
+    variable: the environment variable that sets the port, for the message.
 
     Raises:
-        ConfigError: it cannot; says why, and which environment variable moves it.
+        ConfigError: it cannot.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:

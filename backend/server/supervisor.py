@@ -1,8 +1,8 @@
-"""A tree of processes: start them in order, start again what dies, stop everything together.
+"""A supervisor of processes: starts them in order, restarts those that die, stops all of them together.
 
-Each child has a process group of its own, so that Ctrl-C in the terminal reaches the supervisor alone, which then stops
-the tree in order. A child does not outlive a supervisor that was killed: on Linux the kernel kills it, elsewhere it
-watches its parent.
+Each child has its own process group, so that Ctrl-C in the terminal reaches the supervisor alone, which then stops the
+children in order. No child outlives a supervisor that was killed: on Linux the kernel kills the children, elsewhere
+they watch their parent.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from types import FrameType
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
-START_S = 60.0  # until a child has to be ready
+START_S = 60.0  # limit for a child to become ready
 GRACE_S = 10.0  # between SIGTERM and SIGKILL
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the first, second, ... restart in a row
 STEADY_S = 60.0  # a child that ran this long has recovered: its next death counts as the first
@@ -33,10 +33,10 @@ LINUX = platform.system() == "Linux"
 
 @dataclass(frozen=True)
 class Child:
-    """What to run, and what to wait for before the next one starts.
+    """A command to run, and how to tell that it is ready, so that the next child may start.
 
-    ``fix`` is called when it does not start, and tells whether to try once more. Those that stop last stop after all
-    others have.
+    ``fix`` is called when the child does not start; it returns whether to try once more. Children with ``stops_last``
+    stop after all others.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Child:
 
 
 class Supervisor:
-    """Runs children until it is told to stop."""
+    """Runs children until a stop signal."""
 
     def __init__(self, children: Sequence[Child], grace_s: float = GRACE_S) -> None:
         """Take the children in the order of their start."""
@@ -58,9 +58,9 @@ class Supervisor:
         self._stop_signals = 0
 
     def run(self, on_ready: Callable[[], None] = lambda: None) -> int:
-        """Keep the tree up until SIGINT, SIGTERM or SIGHUP; give the exit code: 0, or 1 if a first start failed.
+        """Run all children until SIGINT, SIGTERM or SIGHUP; return the exit code: 0, or 1 if a first start failed.
 
-        ``on_ready`` is called once, when every child is ready. A second signal while stopping kills at once.
+        ``on_ready`` is called once, when every child is ready. A second signal kills the children at once.
         """
         previous = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         try:
@@ -143,7 +143,7 @@ class _Run:
         logger.info("%s started (process %d)", self.child.name, self._process.pid)
 
     def revive(self) -> None:
-        """Start the process again if it died and its waiting time is over."""
+        """Start the process again if it died and its backoff time is over."""
         if self._process is None or self.alive():
             return
         now = time.monotonic()
@@ -151,9 +151,9 @@ class _Run:
             self._deaths = 1 if now - self._started > STEADY_S else self._deaths + 1
             wait = BACKOFF_S[min(self._deaths, len(BACKOFF_S)) - 1]
             self._start_at = now + wait
-            self.kill()  # what the dead one has left of its group
+            self.kill()  # the remaining processes of its group
             logger.warning(
-                "%s %s; starting it again in %g s", self.child.name, _how_it_ended(self._process.returncode), wait
+                "%s %s; starting it again in %g s", self.child.name, _describe_exit(self._process.returncode), wait
             )
         elif now >= self._start_at:
             self.start()
@@ -166,7 +166,7 @@ class _Run:
             self._process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill the process and whatever it has left in its group."""
+        """Kill the process and its group."""
         if self._process is None:
             return
         if self._process.poll() is None:
@@ -177,9 +177,9 @@ class _Run:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends; for between fork and exec, and for forked workers.
+    """Have the kernel kill this process when its parent ends; called between fork and exec, and in forked workers.
 
-    Does nothing where only Linux can: see ``watch_parent``.
+    On other systems than Linux it does nothing: see ``watch_parent``.
     """
     if LINUX:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -188,7 +188,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def watch_parent() -> None:
-    """End this process soon after the supervisor that started it, where the kernel does not see to that."""
+    """End this process soon after its supervisor, on systems where the kernel does not."""
     parent = int(os.environ.get(PARENT_ENV, "0"))
     if LINUX or os.getppid() != parent:
         return
@@ -201,7 +201,7 @@ def watch_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _how_it_ended(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"ended with code {code}"
     try:
@@ -210,4 +210,4 @@ def _how_it_ended(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
-_libc = ctypes.CDLL(None)  # loaded here: nothing may be loaded between fork and exec
+_libc = ctypes.CDLL(None)  # loaded at import: nothing may be loaded between fork and exec

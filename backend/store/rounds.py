@@ -21,8 +21,9 @@ from backend.store.tables import (
     TaskRow,
     same_task,
 )
+from backend.store.task_changes import Quality, exact_match, write_qualities
 from backend.store.task_counts import updating_counts
-from model.problems.base import Prediction
+from model.problems.base import Prediction, Target
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,11 @@ class AskCounts:
 class Rounds(Repository):
     """Queries over rounds of one project."""
 
-    def plan(self, number: int, model_version: str, asks: Sequence[Ask]) -> bool:
+    def plan(self, number: int, model_version: str, asks: Sequence[Ask], quality: Quality = exact_match) -> bool:
         """Write a round and its asks, in serving order; return False if the round exists already.
 
-        Holdout images become holdout tasks. Unanswered ones of earlier rounds are released.
+        Holdout images become holdout tasks. Unanswered ones of earlier rounds are released. quality: of a prediction
+        for a target, for images that were answered while the round was planned.
         """
         with self._write() as session:
             if session.get(RoundRow, (self.project_id, number)) is not None:
@@ -62,6 +64,9 @@ class Rounds(Repository):
             session.add(RoundRow(project_id=self.project_id, number=number, model_version=model_version, asked=asked))
             session.add_all(_row(self.project_id, number, rank, ask) for rank, ask in enumerate(asks))
             _draw_holdout(session, self.project_id, [ask.task_id for ask in asks if ask.role == AskRole.HOLDOUT])
+            session.flush()
+            predicted = [ask.task_id for ask in asks if ask.prediction is not None]
+            write_qualities(session, self.project_id, _targets(session, self.project_id, predicted), quality)
         return True
 
     def extend_reserve(self, number: int, asks: Sequence[Ask]) -> None:
@@ -226,6 +231,19 @@ class Rounds(Repository):
     def _unanswered(self, number: int, *where: Any) -> list[AskRow]:
         with self._read() as session:
             return _select_unanswered(session, self.project_id, number, where)
+
+
+def _targets(session: Session, project_id: int, task_ids: Sequence[int]) -> dict[int, Target]:
+    """Return the targets of those of these tasks that are labeled, by task id."""
+    targets: dict[int, Target] = {}
+    for part in chunks(task_ids, IN_LIMIT):
+        query = select(TaskRow.task_id, TaskRow.target).where(
+            TaskRow.project_id == project_id,
+            TaskRow.task_id.in_(part),
+            unindexed(TaskRow.answer) == Answer.LABELED,
+        )
+        targets.update((task_id, target) for task_id, target in session.execute(query))
+    return targets
 
 
 def _draw_holdout(session: Session, project_id: int, task_ids: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""The application: label-studio-ml's routes and ours, behind one way of handling errors."""
+"""The application factory: label-studio-ml's views and our routes, with one way to answer errors."""
 
 import logging
 
@@ -23,36 +23,46 @@ MAX_REASON = 400  # characters of an error in the status line, which is all that
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Make the application on label-studio-ml's Flask object, of which a process has one.
+    """Return a new application; several in one process share nothing but the limits of the process.
 
     Raises:
         ConfigError: a setting is wrong.
     """
     settings = settings or Settings.from_env()
-    services = Services(settings, Store(settings.database, settings.data_dir), lambda: Queueing.from_settings(settings))
-    app = mlbackend.label_studio_ml_app()
-    app.extensions["pt4al"] = services
-    if "pt4al" not in app.blueprints:
-        for subject in (project_status, autolabel_routes, downloads, autolabel_page):
-            app.register_blueprint(subject.blueprint)
-        dashboard.register(app)
-        metrics.register(app)
-        for check in (
-            request_limits.limit,
-            auth.check,
-            csrf.refuse_other_sites,
-            request_limits.check_values,
-            mlbackend.check_body,
-        ):
-            app.before_request(check)
-        app.after_request(response_limits.limit)
-        app.register_error_handler(ConfigError, _bad_request)
-        app.register_error_handler(QueueUnavailable, _unavailable)
-        app.register_error_handler(StoreUnavailable, _unavailable)
-        app.register_error_handler(RecursionError, _too_deep)
-        app.register_error_handler(HTTPException, _http_error)
-        app.register_error_handler(Exception, _unexpected)
+    app = Flask(__name__)
+    app.extensions["pt4al"] = Services(
+        settings, Store(settings.database, settings.data_dir), lambda: Queueing.from_settings(settings)
+    )
+    mlbackend.mount(app)
+    metrics.register(app)
+    for module in (project_status, autolabel_routes, downloads, autolabel_page):
+        app.register_blueprint(module.blueprint)
+    dashboard.register(app)
+    _add_checks(app)
+    _add_error_handlers(app)
     return app
+
+
+def _add_checks(app: Flask) -> None:
+    """Check each request before its view, in this order: cheap checks, and those that read no body, come first."""
+    for check in (
+        request_limits.limit,
+        auth.check,
+        csrf.refuse_other_sites,
+        request_limits.check_values,
+        mlbackend.check_body,
+    ):
+        app.before_request(check)
+    app.after_request(response_limits.limit)
+
+
+def _add_error_handlers(app: Flask) -> None:
+    app.register_error_handler(ConfigError, _bad_request)
+    app.register_error_handler(QueueUnavailable, _unavailable)
+    app.register_error_handler(StoreUnavailable, _unavailable)
+    app.register_error_handler(RecursionError, _too_deep)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
 
 
 def _bad_request(error: ConfigError) -> Response:
@@ -77,7 +87,7 @@ def _unexpected(error: Exception) -> Response:
 
 
 def _error(code: int, message: str) -> Response:
-    """Answer with the message in the body and, because Label Studio shows nothing else, in the status line."""
+    """Return an answer with the message in its body and in the status line: Label Studio shows only the latter."""
     response = jsonify({"error": message})
     reason = message.encode("ascii", "replace").decode().replace("\r", " ").replace("\n", " ")[:MAX_REASON]
     response.status = f"{code} {reason}"

@@ -1,4 +1,4 @@
-"""A per-process LRU cache keyed by name and version."""
+"""A cache per process, keyed by name and version, that drops the least recently used values."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -15,11 +15,11 @@ from backend.web.services import services
 
 T = TypeVar("T")
 
-ENTRIES = 64  # of them, those of the pool of 50,000 take a few MB each
+ENTRIES = 64  # for a pool of 50,000 images an entry takes a few MB
 
 
 class Cache:
-    """The newest value of each name, the least recently used ones dropped. Threads may compute one value twice."""
+    """Holds the newest value of each name. Two threads may compute the same value at the same time."""
 
     def __init__(self, entries: int = ENTRIES) -> None:
         """Keep at most ``entries`` values."""
@@ -28,12 +28,12 @@ class Cache:
         self._lock = Lock()
 
     def get(self, name: Hashable, version: Hashable, make: Callable[[], T]) -> T:
-        """Give the value of that name and version, making it if it is not there."""
+        """Return the value of ``name`` at ``version``, computed with ``make`` unless it is stored."""
         with self._lock:
-            found = self._values.get(name)
-            if found is not None and found[0] == version:
+            stored = self._values.get(name)
+            if stored is not None and stored[0] == version:
                 self._values.move_to_end(name)
-                value: T = found[1]
+                value: T = stored[1]
                 return value
         value = make()
         with self._lock:
@@ -48,7 +48,7 @@ _caches: WeakKeyDictionary[Store, Cache] = WeakKeyDictionary()
 
 
 def cache_of(store: Store) -> Cache:
-    """Give the cache of what was read from ``store``."""
+    """Return the cache of values that were read from ``store``."""
     return _caches.setdefault(store, Cache())
 
 

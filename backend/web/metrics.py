@@ -1,4 +1,4 @@
-"""Prometheus metrics, read from store and Redis at each scrape: every process gives the same answer."""
+"""Prometheus metrics, read from store and Redis at each scrape, so that every process answers the same."""
 
 import shutil
 import time
@@ -24,12 +24,12 @@ PROJECT = ["server", "project"]  # ids are unique within one Label Studio only
 
 
 def register(app: Flask) -> None:
-    """Answer ``/metrics`` in place of label-studio-ml's empty object."""
-    app.view_functions["metrics"] = scrape
+    """Add ``/metrics``, for which label-studio-ml has an empty object."""
+    app.add_url_rule("/metrics", "metrics", scrape, methods=["GET"])
 
 
 def scrape() -> Response:
-    """Give all metrics of the installation and of all active projects."""
+    """Return all metrics of the installation and of all active projects."""
     registry = CollectorRegistry()
     registry.register(StoreCollector(services().store))
     registry.register(MachineCollector(services()))
@@ -37,37 +37,37 @@ def scrape() -> Response:
 
 
 class StoreCollector(Collector):
-    """Makes the metrics from the store's state."""
+    """Collects the metrics of the projects."""
 
     def __init__(self, store: Store) -> None:
         """Read from ``store``."""
         self._store = store
 
     def describe(self) -> Iterable[Metric]:
-        """Name nothing in advance: registering would read the store once more."""
+        """Return nothing: otherwise registering would read the store once more."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Read the store and give the metrics."""
-        found = [read_status(self._store, row) for row in self._store.projects.all(active=True)]
-        yield from _progress(found)
-        yield from _jobs(found)
+        """Yield the metrics of all active projects."""
+        statuses = [read_status(self._store, row) for row in self._store.projects.all(active=True)]
+        yield from _progress(statuses)
+        yield from _jobs(statuses)
 
 
 class MachineCollector(Collector):
-    """Makes the metrics of what all projects share."""
+    """Collects the metrics of what all projects share: workers, disk, Redis."""
 
-    def __init__(self, here: Services) -> None:
+    def __init__(self, current: Services) -> None:
         """Read from these services."""
-        self._here = here
+        self._services = current
 
     def describe(self) -> Iterable[Metric]:
-        """Name nothing in advance."""
+        """Return nothing, as above."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Look at workers, disk and Redis, and give what the workers have measured."""
-        data_dir = self._here.settings.data_dir
+        """Yield the state of workers, disk and Redis, and the durations that the workers have measured."""
+        data_dir = self._services.settings.data_dir
         workers = GaugeMetricFamily("pt4al_worker_up", "1 if a queue has a worker", labels=["queue"])
         for queue in QUEUES:
             workers.add_metric([queue], float(has_worker(data_dir, queue)))
@@ -75,7 +75,7 @@ class MachineCollector(Collector):
         disk.add_metric([], shutil.disk_usage(data_dir).free)
         yield from (workers, disk)
         try:
-            yield from _measured(self._here.queueing)
+            yield from _measured(self._services.queueing)
         except QueueUnavailable:
             yield GaugeMetricFamily("pt4al_redis_up", "1 if Redis answers", value=0.0)
 
@@ -92,16 +92,16 @@ def _measured(queueing: Queueing) -> Iterable[Metric]:
     )
 
 
-def _histogram(name: str, text: str, label: str, found: dict[tuple[str, str], Timings]) -> Metric:
+def _histogram(name: str, text: str, label: str, durations: dict[tuple[str, str], Timings]) -> Metric:
     family = HistogramMetricFamily(name, text, labels=[label, "outcome"])
     bounds = [*map(str, BOUNDS_S), "+Inf"]
-    for (what, outcome), timings in sorted(found.items()):
+    for (name, outcome), timings in sorted(durations.items()):
         cumulative = accumulate(timings.buckets)
-        family.add_metric([what, outcome], list(zip(bounds, cumulative, strict=True)), timings.total_s)
+        family.add_metric([name, outcome], list(zip(bounds, cumulative, strict=True)), timings.total_s)
     return family
 
 
-def _progress(found: list[Status]) -> Iterable[Metric]:
+def _progress(statuses: list[Status]) -> Iterable[Metric]:
     stage = GaugeMetricFamily("pt4al_stage", "1 for the stage that a project is in", labels=[*PROJECT, "stage"])
     images = GaugeMetricFamily("pt4al_images", "Images by condition", labels=[*PROJECT, "state"])
     queue = GaugeMetricFamily("pt4al_queue_left", "Unanswered images in Label Studio's queue", labels=PROJECT)
@@ -109,10 +109,10 @@ def _progress(found: list[Status]) -> Iterable[Metric]:
     accuracy = GaugeMetricFamily("pt4al_holdout_accuracy", "Of the newest measured model", labels=PROJECT)
     labels = GaugeMetricFamily("pt4al_model_labels", "Labels of the newest measured model", labels=PROJECT)
     broken = GaugeMetricFamily("pt4al_error", "1 while a project has an error", labels=PROJECT)
-    for status in found:
+    for status in statuses:
         name = _name(status)
-        for one in STAGES:
-            stage.add_metric([*name, one], float(status.stage == one))
+        for value in STAGES:
+            stage.add_metric([*name, value], float(status.stage == value))
         for state in ("ok", "broken", "new", "labeled", "unrecorded"):
             images.add_metric([*name, state], getattr(status.tasks, state))
         queue.add_metric(name, len(status.task_ids))
@@ -126,7 +126,7 @@ def _progress(found: list[Status]) -> Iterable[Metric]:
     return stage, images, queue, rounds, accuracy, labels, broken
 
 
-def _jobs(found: list[Status]) -> Iterable[Metric]:
+def _jobs(statuses: list[Status]) -> Iterable[Metric]:
     key = [*PROJECT, "job"]
     progress = GaugeMetricFamily("pt4al_job_progress", "Share of a running or queued job that is done", labels=key)
     age = GaugeMetricFamily("pt4al_job_age_seconds", "Since a running or queued job was queued", labels=key)
@@ -135,7 +135,7 @@ def _jobs(found: list[Status]) -> Iterable[Metric]:
         "pt4al_step_seconds", "Time that the steps of all rounds took", labels=[*PROJECT, "step"]
     )
     now = time.time()
-    for status in found:
+    for status in statuses:
         name = _name(status)
         for job in status.jobs:
             failures.add_metric([*name, job.kind], job.failures)

@@ -1,82 +1,96 @@
-"""The label-studio-ml contract: its application, with a manager that knows projects.
+"""label-studio-ml's views, mounted in our application, and the manager that they call.
 
-label-studio-ml keeps one model per process for all projects and runs every event as a job. Its routes call the module's
-``_manager``, which is replaced here by one that reads the store and leaves hints; they hand it neither the project's id
-nor ``extra_params`` where they should, so that it reads those from the request.
+label-studio-ml keeps one model per process for all projects and runs every event as a job. Its views call the module's
+``_manager``, which is replaced here by one that finds the services of the current application, reads the store and
+wakes projects. The views pass neither the project's id nor ``extra_params`` where they should, so the manager reads
+both from the request.
 """
 
+import inspect
 import json
-import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, request
 from werkzeug.exceptions import BadRequest
 
 from backend.config import ProjectConfig, as_mapping
-from backend.errors import ConfigError, QueueUnavailable
+from backend.errors import ConfigError, ProjectError
+from backend.labeling.project import check_config
+from backend.labeling.reader import read_labeling
 from backend.store import ProjectRow
 from backend.web.predict import predict_tasks, served_version
 from backend.web.services import Services, services
 
-if TYPE_CHECKING:
-    from label_studio_ml.model import LabelStudioMLBase, LabelStudioMLManager, ModelWrapper
-else:
-    # label-studio-ml loads torch if it is there, for its multiprocessing. A web process must not: it starts in a second
-    # and stays small without.
-    _torch = sys.modules.get("torch")
-    if _torch is None:
-        sys.modules["torch"] = None
+
+@contextmanager
+def _torch_hidden() -> Iterator[None]:
+    """Make ``import torch`` fail during the block.
+
+    label-studio-ml imports torch where it is installed, for multiprocessing that nothing here uses. That import takes
+    seconds and a few hundred MB in every web process. A torch that is loaded already stays as it is.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
     try:
-        from label_studio_ml import exceptions
-
-        # Its decorator answers every error with 500 and a traceback; without it they reach our handlers.
-        exceptions.exception_handler = lambda view: view
-        from label_studio_ml.model import LabelStudioMLBase, LabelStudioMLManager, ModelWrapper
-
-        import_module("label_studio_ml.api")
+        yield
     finally:
-        if _torch is None:
-            del sys.modules["torch"]
+        del sys.modules["torch"]
 
-logger = logging.getLogger(__name__)
+
+with _torch_hidden():
+    from label_studio_ml import api
+    from label_studio_ml.model import LabelStudioMLBase, LabelStudioMLManager, ModelWrapper
 
 START_TRAINING = "START_TRAINING"
-POSTED_ROUTES = frozenset({"/setup", "/predict", "/webhook", "/train", "/versions"})
+# (path, method, endpoint, label-studio-ml's view). ``/metrics`` is ours: see ``backend.web.metrics``.
+VIEWS: tuple[tuple[str, str, str, Callable[[], Any]], ...] = (
+    ("/", "GET", "health", api.health),
+    ("/health", "GET", "health", api.health),
+    ("/setup", "POST", "_setup", api._setup),
+    ("/predict", "POST", "_predict", api._predict),
+    ("/webhook", "POST", "webhook", api.webhook),
+    ("/train", "POST", "_train", api._train),
+    ("/is_training", "GET", "_is_training", api._is_training),
+    ("/versions", "POST", "get_version", api.get_version),
+)
+POSTED_PATHS = frozenset(path for path, method, _, _ in VIEWS if method == "POST")
 
 
 class ActiveLearning(LabelStudioMLBase):  # type: ignore[misc]
-    """A project's newest model, as label-studio-ml sees it: it answers from scores that the workers have stored."""
+    """A project's newest model, as label-studio-ml's views use it: it answers from scores that workers have stored."""
 
     def __init__(self, project: ProjectRow) -> None:
-        """Stand for ``project``."""
+        """Answer for ``project``."""
         self.project = project
 
     def predict(self, tasks: Sequence[dict[str, Any]], **_: Any) -> list[dict[str, Any]]:
-        """Give one prediction per task."""
+        """Return one prediction per task."""
         return predict_tasks(services(), self.project, tasks)
 
 
 class Manager(LabelStudioMLManager):  # type: ignore[misc]
-    """What label-studio-ml's routes call. Events are hints: they are never trusted, and may be lost."""
+    """What label-studio-ml's views call. Events are hints: they are never trusted, and may be lost."""
 
     model_dir = None
 
     @classmethod
     def fetch(cls, project: Any = None, label_config: Any = None, force_reload: bool = False, **given: Any) -> Any:
-        """Answer ``/setup``: note how to reach the project and ask for it to be advanced."""
+        """Answer ``/setup``: store how to reach the project, and wake it if something changed."""
         studio_project_id, created_ts = _project_uid(project)
         extra_params = _body().get("extra_params")
-        ProjectConfig.from_extra_params(extra_params)  # refuse before anything is written
-        here = services()
-        row, changed = here.store.projects.connect(
+        _check_extra_params(extra_params, label_config)  # before anything is written
+        current = services()
+        row, changed = current.store.projects.connect(
             studio_project_id=studio_project_id,
             created_ts=created_ts,
-            server=_server(here, given.get("hostname")),
+            server=_server(current, given.get("hostname")),
             hostname=_address(given.get("hostname")),
             token=_text(given.get("access_token")),
             backend_url=request.url_root.rstrip("/"),
@@ -84,90 +98,99 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
             extra_params=as_mapping(extra_params),
         )
         if changed:
-            _wake(here, row)
-        return cls._wrapped(here, row)
+            current.wake(row)
+        return cls._wrapped(current, row)
 
     @classmethod
     def predict(cls, tasks: Any, project: Any = None, *_: Any, **__: Any) -> Any:
         """Answer ``/predict``."""
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
             raise BadRequest("'tasks' has to be a list of tasks")
-        here = services()
-        row = here.store.projects.find(*_project_uid(project))
+        current = services()
+        row = current.store.projects.find(*_project_uid(project))
         if row is None:
             raise BadRequest("this project is not connected: call /setup first")
-        wrapped = cls._wrapped(here, row)
+        wrapped = cls._wrapped(current, row)
         return wrapped.model.predict(tasks), wrapped
 
     @classmethod
     def webhook(cls, event: Any, data: Any) -> dict[str, Any]:
-        """Answer ``/webhook``: whatever happened, the project is looked at."""
+        """Answer ``/webhook``: wake the project, whatever the event says."""
         project = data.get("project")
         studio_project_id = project.get("id") if isinstance(project, dict) else None
         if not isinstance(studio_project_id, int) or isinstance(studio_project_id, bool):
             raise BadRequest("'project' has to be an object with a numeric 'id'")
-        here = services()
-        rows = here.store.projects.all(active=True, studio_project_id=studio_project_id)
+        current = services()
+        rows = current.store.projects.all(active=True, studio_project_id=studio_project_id)
         for row in rows:
-            if event == START_TRAINING and _means(project, row):
-                here.store.projects.set(row.id, training_requested=True)
-            _wake(here, row)
+            if event == START_TRAINING and _requests_training(project, row):
+                current.store.projects.set(row.id, training_requested=True)
+            current.wake(row)
         return {"hinted": len(rows)}
 
     @classmethod
     def train(cls, tasks: Any, project: Any = None, label_config: Any = None, **_: Any) -> None:
         """Answer ``/train``, the older form of START_TRAINING."""
-        studio_project_id, created_ts = _project_uid(project)
-        here = services()
-        row = here.store.projects.find(studio_project_id, created_ts)
+        current = services()
+        row = current.store.projects.find(*_project_uid(project))
         if row is not None:
-            here.store.projects.set(row.id, training_requested=True)
-            _wake(here, row)
+            current.store.projects.set(row.id, training_requested=True)
+            current.wake(row)
 
     @classmethod
     def is_training(cls, project: Any) -> dict[str, Any]:
         """Answer ``/is_training``."""
-        here = services()
-        row = here.store.projects.find(*_project_uid(project))
-        jobs = here.store.of(row.id).jobs.all() if row else []
+        current = services()
+        row = current.store.projects.find(*_project_uid(project))
+        jobs = current.store.of(row.id).jobs.all() if row else []
         return {"is_training": any(job.kind == "retrain" for job in jobs), "backend": "redis"}
 
     @classmethod
     def _get_models_from_workdir(cls, project: Any) -> list[str]:
-        here = services()
-        row = here.store.projects.find(*_project_uid(project))
-        return [served_version(entry) for entry in here.store.of(row.id).rounds.all() if entry.has_model] if row else []
+        current = services()
+        row = current.store.projects.find(*_project_uid(project))
+        return (
+            [served_version(entry) for entry in current.store.of(row.id).rounds.all() if entry.has_model] if row else []
+        )
 
     @classmethod
-    def _wrapped(cls, here: Services, row: ProjectRow) -> Any:
+    def _wrapped(cls, current: Services, row: ProjectRow) -> Any:
         return ModelWrapper(
-            model=ActiveLearning(row), model_version=served_version(here.store.of(row.id).rounds.newest_model())
+            model=ActiveLearning(row), model_version=served_version(current.store.of(row.id).rounds.newest_model())
         )
 
 
-def label_studio_ml_app() -> Flask:
-    """Give label-studio-ml's Flask application, answering through our manager."""
-    api = sys.modules["label_studio_ml.api"]
-    api._manager = Manager()  # type: ignore[attr-defined]
-    app: Flask = api._server
-    if "pt4al" not in app.extensions:
-        _drop_defaults(app)
-    return app
+api._manager = Manager()  # the views look it up by this name; it has no state, so all applications share it
 
 
-def _drop_defaults(app: Flask) -> None:
-    """Take away what logs tokens or answers errors in other ways than ours, and answer GET /versions as well."""
-    app.before_request_funcs.clear()
-    app.after_request_funcs.clear()
-    app.error_handler_spec.clear()
+def mount(app: Flask) -> None:
+    """Add label-studio-ml's views to ``app``, and ``GET /versions``, which Label Studio asks for as well."""
+    views: dict[str, Callable[[], Any]] = {}
+    for path, method, endpoint, view in VIEWS:
+        views.setdefault(endpoint, _undecorated(view))  # Flask takes one function for each endpoint
+        app.add_url_rule(path, endpoint, views[endpoint], methods=[method])
     app.add_url_rule("/versions", "no_versions", lambda: {"versions": []}, methods=["GET"])
 
 
+def _undecorated(view: Callable[[], Any]) -> Callable[[], Any]:
+    """Return the function below label-studio-ml's ``exception_handler``.
+
+    That decorator answers every error with 500 and a traceback. Without it, errors reach the application's handlers.
+    It sets no ``__wrapped__``; its closure names the function ``f``.
+    """
+    wrapped: Callable[[], Any] = inspect.getclosurevars(view).nonlocals.get("f", view)
+    return wrapped
+
+
 def check_body() -> None:
-    """Refuse a body that label-studio-ml's routes would stumble over."""
-    if request.method == "POST" and request.path in POSTED_ROUTES:
+    """Refuse a body that label-studio-ml's views cannot handle.
+
+    Raises:
+        BadRequest: the body is not a JSON object, or a field has the wrong type.
+    """
+    if request.method == "POST" and request.path in POSTED_PATHS:
         body = _body()
-        body.pop("params", None)  # label-studio-ml spreads it over our methods' arguments, whatever it holds
+        body.pop("params", None)  # label-studio-ml passes its entries on as keyword arguments, whatever they are
         if request.path == "/webhook" and not isinstance(body.get("action"), str):
             raise BadRequest("'action' has to name the event")
         if not isinstance(body.get("annotations", []), list):
@@ -178,7 +201,7 @@ def _body() -> dict[str, Any]:
     body = request.get_json(silent=True)
     if not isinstance(body, dict):
         raise BadRequest("the body has to be a JSON object")
-    if b"\\u" in request.get_data():  # half a surrogate pair is JSON, but nothing that could be stored or sent on
+    if b"\\u" in request.get_data():  # half a surrogate pair is valid JSON, but cannot be stored or sent on
         try:
             json.dumps(body, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
@@ -186,8 +209,28 @@ def _body() -> dict[str, Any]:
     return body
 
 
+def _check_extra_params(extra_params: Any, label_config: Any) -> None:
+    """Refuse extra params that are wrong, or that do not fit the labels of the project.
+
+    A label configuration that cannot be worked on is no reason to refuse: the status says what is wrong with it.
+
+    Raises:
+        ConfigError: names the field, and the choices.
+    """
+    config = ProjectConfig.from_extra_params(extra_params)
+    try:
+        labeling = read_labeling(_text(label_config) or "", config.control)
+    except ProjectError:
+        return
+    check_config(config, labeling)
+
+
 def _project_uid(project: Any) -> tuple[int, str]:
-    """Read "<id>.<created timestamp>", which is how Label Studio names a project to us."""
+    """Return (id, creation time in seconds) from Label Studio's "<id>.<creation time>".
+
+    Raises:
+        BadRequest: it has another form.
+    """
     studio_project_id, _, created_ts = str(project or "").partition(".")
     if not (
         studio_project_id.isascii() and studio_project_id.isdigit() and created_ts.isascii() and created_ts.isdigit()
@@ -198,30 +241,34 @@ def _project_uid(project: Any) -> tuple[int, str]:
     return int(studio_project_id), created_ts
 
 
-def _server(here: Services, hostname: Any) -> str:
-    """Give Label Studio's address: LABEL_STUDIO_URL, else what it calls itself, which is often out of our reach."""
-    server = here.settings.label_studio_url or _address(hostname)
+def _server(current: Services, hostname: Any) -> str:
+    """Return Label Studio's address: LABEL_STUDIO_URL, else what it calls itself, which may be unreachable.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    server = current.settings.label_studio_url or _address(hostname)
     if server is None:
         raise ConfigError("Label Studio did not say its address: set LABEL_STUDIO_URL where this backend runs")
     return server
 
 
 def _address(value: Any) -> str | None:
-    """Give a web address without a slash at its end; None for anything else, which must not become a link."""
+    """Return a web address without a slash at its end; None for anything else, which must not become a link."""
     text = _text(value)
     try:
         parts = urlsplit(text or "")
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets or a port that are none
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # invalid brackets or an invalid port
         return None
-    return text.rstrip("/") if text is not None and whole else None
+    return text.rstrip("/") if text is not None and valid else None
 
 
-def _means(project: dict[str, Any], row: ProjectRow) -> bool:
-    """Tell whether START_TRAINING is about this project, and comes from a person who pressed the button.
+def _requests_training(project: dict[str, Any], row: ProjectRow) -> bool:
+    """Return whether START_TRAINING is about this project and comes from a person who pressed the button.
 
-    With "start model training on annotation submission" Label Studio sends it with every answer: rounds end by
-    themselves, and one answer is no round.
+    With "start model training on annotation submission" Label Studio sends it with every answer. It is ignored then:
+    rounds end by themselves, and one answer is not a round.
     """
     if project.get("start_training_on_annotation_update"):
         return False
@@ -230,13 +277,6 @@ def _means(project: dict[str, Any], row: ProjectRow) -> bool:
     except ValueError:
         return True
     return str(int(created.timestamp())) == row.created_ts
-
-
-def _wake(here: Services, row: ProjectRow) -> None:
-    try:
-        here.queueing.wake(row.id)
-    except QueueUnavailable as error:
-        logger.warning("%s; the timer will advance project %s", error, row.studio_project_id)
 
 
 def _text(value: Any) -> str | None:

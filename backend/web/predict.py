@@ -23,7 +23,7 @@ from model.problems.base import Prediction
 logger = logging.getLogger(__name__)
 
 WAIT_S = 60.0  # for a worker to score unseen tasks; Label Studio waits for 100 s
-WAITING = 3  # requests of a process that may wait so: the other threads answer /health, /setup and /webhook meanwhile
+WAITING = 3  # requests of a process that may wait; the other threads answer /health, /setup and /webhook meanwhile
 
 _waiting = threading.BoundedSemaphore(WAITING)
 

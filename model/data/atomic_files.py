@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, whatever kills the process that writes them."""
+"""Write files that are either complete or absent, even if the writing process is killed."""
 
 import os
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace the file at ``path`` by ``data``: a reader sees the old content or the new one, never a part.
+    """Replace the file at ``path`` by ``data``: a reader sees the old content or the new content, never a part.
 
-    The data are on the disk before the name points to them, so that a power cut leaves no empty file either.
+    The data are on the disk before the name points to them, so that a power cut leaves no empty file.
     """
     with replacing(path) as file:
         file.write(data)
@@ -21,7 +21,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write to, which replaces the one at ``path`` when the block ends; not if it raises."""
+    """Yield a file to write to. It replaces the file at ``path`` when the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -36,13 +36,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write a ``.npy`` file that is either whole or absent, without a second copy of the array in memory."""
+    """Write a ``.npy`` file that is either complete or absent, without a second copy of the array in memory."""
     with replacing(path) as file:
         np.save(file, array)
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in ``folder`` on the disk; a no-op where folders cannot be opened (Windows)."""
+    """Flush the names in ``folder`` to the disk; does nothing where folders cannot be opened (Windows)."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

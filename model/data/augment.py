@@ -15,11 +15,12 @@ from model.device import full_precision
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a training image, each with its own draw.
+    """What is done to training images; each image has its own draw.
 
-    flip: mirror every second image. shift: move by up to this share of the side. zoom: crop down to this share of the
-    side and enlarge again (1: never). colour: change brightness and contrast by up to this share. erase: grey out a
-    square of this share of the side. edge: what comes in when a picture moves: its own reflection, or black (zeros).
+    flip: mirror an image with probability 1/2. shift: move by up to this share of the side. zoom: crop to between this
+    share of the side and all of it, and enlarge again (1: never). colour: change brightness and contrast by up to this
+    share. erase: grey out a square of this share of the side. edge: what fills the edge of a moved image: reflection or
+    black (zeros).
     """
 
     flip: bool = False
@@ -33,23 +34,26 @@ class Augmentation:
 NONE = Augmentation()
 
 
-def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Return randomly changed copies of the images, each changed on its own."""
-    if how.flip or how.shift or how.zoom < 1:
-        images = _move(images, how, generator)
-    if how.colour:
-        images = _recolour(images, how.colour, generator)
-    if how.erase:
-        images = _erase(images, how.erase, generator)
+def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Return randomly changed copies of the images (B, 3, H, W), each changed independently."""
+    if augmentation.flip or augmentation.shift or augmentation.zoom < 1:
+        images = _move(images, augmentation, generator)
+    if augmentation.colour:
+        images = _recolour(images, augmentation.colour, generator)
+    if augmentation.erase:
+        images = _erase(images, augmentation.erase, generator)
     return images
 
 
 class CommonDraws(torch.Generator):
-    """A generator of whose draws every image of a minibatch gets the same: what differs then lies in the images."""
+    """A generator whose draws are the same for every image of a minibatch (see ``draw``).
+
+    Losses with such draws differ only because the images differ.
+    """
 
 
 def draw(images: Tensor, columns: int, generator: torch.Generator) -> Tensor:
-    """Draw (B, columns) uniform numbers in [0, 1) on the images' device."""
+    """Return (B, columns) uniform numbers in [0, 1) on the device of the images."""
     rows = 1 if isinstance(generator, CommonDraws) else len(images)
     return torch.rand(rows, columns, generator=generator).expand(len(images), columns).to(images.device)
 
@@ -58,26 +62,26 @@ def _uniform(images: Tensor, columns: int, generator: torch.Generator) -> Tensor
     return draw(images, columns, generator) * 2 - 1
 
 
-def _move(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+def _move(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
     """Mirror, shift and zoom in one resampling."""
     side = images.shape[-1]
     draw = _uniform(images, 5, generator)
-    mirror = torch.where(draw[:, 0] < 0, -1.0, 1.0) if how.flip else torch.ones_like(draw[:, 0])
-    if how.zoom < 1:
-        scale = 1 - (1 - how.zoom) * (draw[:, 1] + 1) / 2
+    mirror = torch.where(draw[:, 0] < 0, -1.0, 1.0) if augmentation.flip else torch.ones_like(draw[:, 0])
+    if augmentation.zoom < 1:
+        scale = 1 - (1 - augmentation.zoom) * (draw[:, 1] + 1) / 2
         stretch = 1 + 0.15 * draw[:, 4] * (scale < 1)
-        centre = draw[:, 2:4] * (1 - scale + how.shift).unsqueeze(1)
+        centre = draw[:, 2:4] * (1 - scale + augmentation.shift).unsqueeze(1)
     else:
         scale, stretch = torch.ones_like(mirror), torch.ones_like(mirror)
-        furthest = round(how.shift * side)
+        furthest = round(augmentation.shift * side)
         steps = torch.floor((draw[:, 2:4] + 1) / 2 * (2 * furthest + 1)) - furthest  # all equally likely
-        centre = steps * 2 / side  # whole pixels: nothing is blurred
+        centre = steps * 2 / side  # whole pixels, so that nothing is blurred
     theta = torch.zeros(len(images), 2, 3, device=images.device)
     theta[:, 0, 0], theta[:, 1, 1] = mirror * scale * stretch, scale
     theta[:, :, 2] = centre
-    with full_precision(images):  # bf16 knows places of a picture to half a pixel only
+    with full_precision(images):  # bf16 has coordinates to half a pixel only
         grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-        moved = functional.grid_sample(images.float(), grid, padding_mode=how.edge, align_corners=False)
+        moved = functional.grid_sample(images.float(), grid, padding_mode=augmentation.edge, align_corners=False)
     return moved.contiguous(memory_format=torch.channels_last)
 
 
@@ -88,7 +92,7 @@ def _recolour(images: Tensor, amount: float, generator: torch.Generator) -> Tens
 
 
 def _erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Grey out one square an image, its centre anywhere (DeVries and Taylor 2017, Cutout)."""
+    """Grey out a square of each image, with its centre anywhere in the image (DeVries and Taylor 2017, Cutout)."""
     side = images.shape[-1]
     centre = (_uniform(images, 2, generator) + 1) / 2 * side
     distance = (torch.arange(side, device=images.device) + 0.5 - centre.unsqueeze(-1)).abs()  # (B, 2, side)

@@ -11,7 +11,7 @@ from model.data.atomic_files import sync_folder, write_atomically
 from model.errors import BadInput, BankError
 from model.querying.outputs import IntArray
 
-CHANNELS = 3  # grey images are stored as RGB: one layout for every network, and millions of them still fit a disk
+CHANNELS = 3  # grey images are stored as RGB too, so that every network sees one layout
 
 _PIXELS, _HEADER = "images.bin", "bank.json"
 _FORMAT = 1
@@ -20,21 +20,21 @@ _FORMAT = 1
 class ImageBank:
     """A growing (N, side, side, 3) uint8 array in a folder.
 
-    ``images.bin`` holds the pixels, ``bank.json`` how many images of it count: an append becomes visible when the new
-    count is renamed into place, after the pixels are on the disk. A killed append leaves bytes beyond the count, which
-    nobody maps and the next append overwrites. An opened bank is a snapshot: it sees its own appends, and those of
-    others when it is opened again. One process appends at a time, any number reads.
+    ``images.bin`` holds the pixels and ``bank.json`` the number of images. An append becomes visible when the new
+    number is renamed into place, after the pixels are on the disk. A killed append leaves bytes beyond the last image;
+    readers ignore them and the next append overwrites them. An open bank is a snapshot: it sees its own appends, but
+    those of other processes only when it is opened again. One process at a time may append; any number may read.
     """
 
     def __init__(self, folder: Path, side: int, count: int) -> None:
-        """Use ``create`` or ``open``."""
+        """Not to be called: use ``create`` or ``open``."""
         self.folder = folder
         self.side = side
         self._count = count
 
     @classmethod
     def create(cls, folder: Path, side: int) -> "ImageBank":
-        """Make an empty bank for images of ``side`` pixels; raise BankError where there is a bank already."""
+        """Create an empty bank for images of ``side`` pixels; raise BankError if the folder has a bank already."""
         if side < 1:
             raise BadInput(f"an image side has to be at least 1 pixel, found {side}")
         if (folder / _HEADER).exists():
@@ -47,19 +47,19 @@ class ImageBank:
 
     @classmethod
     def open(cls, folder: Path) -> "ImageBank":
-        """Open the bank in ``folder`` as it is now; raise BankError where there is none or it is damaged."""
+        """Open the bank in ``folder`` as it is now; raise BankError if there is none or it is damaged."""
         try:
             header = json.loads((folder / _HEADER).read_text())
             if header["format"] != _FORMAT or header["channels"] != CHANNELS:
                 raise BankError(f"the image bank in {folder} has a format that this version does not read: {header}")
             bank = cls(folder, int(header["side"]), int(header["count"]))
-            found = (folder / _PIXELS).stat().st_size
+            size = (folder / _PIXELS).stat().st_size
         except FileNotFoundError as error:
             raise BankError(f"there is no image bank in {folder}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise BankError(f"the header of the image bank in {folder} is damaged: {error!r}") from error
-        if found < bank._count * bank._stride:
-            raise BankError(f"the image bank in {folder} should hold {bank._count} images, found {found} bytes of them")
+        if size < bank._count * bank._stride:
+            raise BankError(f"the image bank in {folder} should hold {bank._count} images, found {size} bytes of them")
         return bank
 
     def __len__(self) -> int:
@@ -67,17 +67,16 @@ class ImageBank:
 
     @property
     def array(self) -> npt.NDArray[np.uint8]:
-        """Map all images read-only, (N, side, side, 3); pages are read when touched and stay mapped while it lives."""
+        """All images as a read-only memory map, (N, side, side, 3); it reads a page when it is accessed."""
         shape = (self._count, self.side, self.side, CHANNELS)
         if self._count == 0:
             return np.empty(shape, np.uint8)
         return np.memmap(self.folder / _PIXELS, np.uint8, "r", shape=shape)
 
     def gather(self, indices: IntArray) -> npt.NDArray[np.uint8]:
-        """Copy the images at ``indices`` out of the bank, (n, side, side, 3).
+        """Return a copy of the images at ``indices``, (n,) -> (n, side, side, 3).
 
-        The mapping lives for this call alone: scoring millions of images this way never keeps more than one minibatch
-        of them in the process.
+        The memory map is closed at the end of the call: scoring millions of images keeps one minibatch in memory.
         """
         indices = np.asarray(indices, np.int64)
         if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < self._count:
@@ -85,7 +84,7 @@ class ImageBank:
         return np.array(self.array[indices])
 
     def append(self, images: npt.NDArray[np.uint8]) -> int:
-        """Append (n, side, side, 3) images and return the pool_index of the first; all of them count, or none."""
+        """Append images (n, side, side, 3), all or none, and return the pool index of the first one."""
         expected = (self.side, self.side, CHANNELS)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
             raise BadInput(f"the bank takes uint8 images of (n, {expected}), found {images.dtype} {images.shape}")

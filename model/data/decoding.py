@@ -1,4 +1,4 @@
-"""From the bytes of an image file to a square of uint8 RGB that a network takes."""
+"""Decode an image file into a square of uint8 RGB."""
 
 import io
 import re
@@ -17,23 +17,24 @@ __all__ = ["ImageBank", "auto_side", "decode", "measure"]
 
 MAX_PIXELS = 89_000_000  # pixels; the default of Pillow, which takes twice as many with a warning
 SIDES = (16, 32, 64, 96)  # pixels
-# Pillow opens more than these, among them formats that start other programs (EPS), that no browser shows, or that it
-# decodes whole, of a size that their header does not say, in order to open them (ICO, ICNS).
+# Pillow opens more formats: some start other programs (EPS), some are shown by no browser, and some are decoded in full
+# when they are opened, at a size that their header does not tell (ICO, ICNS).
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA")
-# Scans of a JPEG: each takes as long as a picture of one and may be of a few bytes. A progressive one has about ten.
+# Scans of a JPEG: each takes as long as an image of one scan, and may have only a few bytes. A progressive JPEG has
+# about ten.
 MAX_SCANS, MAX_SCANNED_PIXELS = 100, 20 * MAX_PIXELS
-MAX_SEGMENTS = 10_000  # of a JPEG: metadata come in pieces of 64 KiB
-MAX_TILE_PIXELS = 2048 * 2048  # of a TIFF that is smaller itself
-GAP = 3.0  # how many times larger than the square a picture is made by averaging, before it is resampled
-TILE = 1024  # pixels; side of the pieces in which it is converted, so that there are no copies of the whole of it
+MAX_SEGMENTS = 10_000  # of a JPEG: metadata are stored in segments of up to 64 KiB
+MAX_TILE_PIXELS = 2048 * 2048  # pixels of a tile of a TIFF, if the image itself is smaller
+GAP = 3.0  # averaging reduces an image to this multiple of the square; resampling does the rest
+TILE = 1024  # pixels; side of the tiles that are converted one by one, which saves copies of the whole image
 
-# What is above our limit makes Pillow itself stop, whenever it learns of it; the warning from half of it on is its own.
+# Pillow raises an error at twice this value, which is our limit, and warns from this value on.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _EXIF_ORIENTATION = 0x0112
-# How a picture of each orientation is turned upright (EXIF 2.3, section 4.6.4). Pillow's own function for it writes
-# the metadata anew as well, and fails on damaged ones.
+# How an image of each orientation is turned upright (EXIF 2.3, section 4.6.4). Pillow's own function rewrites the
+# metadata too, and fails if they are damaged.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,7 +46,7 @@ _TURNS = {
 }
 _ON_SIDE = (5, 6, 7, 8)
 _ICON, _JPEG = b"\0\0\1\0", b"\xff\xd8\xff"
-# What follows FF is a marker unless it is 00 (a stuffed byte), FF (filling) or that of a restart within a scan.
+# The byte after FF is a marker unless it is 00 (a stuffed byte), FF (fill) or a restart within a scan (D0 to D7).
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _MARKUP = (b"<svg", b"<?xml", b"<!doctype", b"<html", b"<head", b"<body")
@@ -54,9 +55,12 @@ _MARKUP = (b"<svg", b"<?xml", b"<!doctype", b"<html", b"<head", b"<body")
 def decode(data: bytes, side: int) -> npt.NDArray[np.uint8]:
     """Decode an image file into (side, side, 3) uint8 RGB, upright, transparency over white.
 
-    The whole picture is squeezed into the square, as the paper does with Caltech-101: an object near the edge of a
-    wide photo stays, a bar of padding would give a rotated image away, and so would nothing else. An animation gives
-    its first frame. Colour profiles are ignored. Raises BadImage with the reason in one line.
+    The whole image is squeezed into the square, as PT4AL does with Caltech-101: a crop could lose an object near the
+    edge of a wide photo, and padding would show how an image was rotated. An animation gives its first frame. Colour
+    profiles are ignored.
+
+    Raises:
+        BadImage: with the reason in one line.
     """
     if side < 1:
         raise BadInput(f"an image side has to be at least 1 pixel, found {side}")
@@ -68,13 +72,13 @@ def decode(data: bytes, side: int) -> npt.NDArray[np.uint8]:
             turn = _TURNS.get(_orientation(image))
             square = _squeezed(image, side)
             upright = square if turn is None else square.transpose(turn)
-        except Exception as error:  # whatever a decoder makes of a damaged file: the file is to blame
+        except Exception as error:  # decoders raise many types on a damaged file
             raise BadImage(f"the {image.format} image is truncated or damaged: {_one_line(error)}") from error
         return np.array(upright, dtype=np.uint8)
 
 
 def measure(data: bytes) -> tuple[int, int]:
-    """Return width and height in pixels as shown (after EXIF rotation), from the file's header. Raises BadImage."""
+    """Return width and height in pixels as shown (after EXIF rotation), from the header; raise BadImage."""
     with _open(data) as image:
         width, height = image.size
         lies = _orientation(image) in _ON_SIDE
@@ -82,9 +86,9 @@ def measure(data: bytes) -> tuple[int, int]:
 
 
 def auto_side(sizes: Sequence[tuple[int, int]]) -> int:
-    """Choose the side of a bank from a sample of (width, height) in pixels: the median shorter side, rounded to SIDES.
+    """Return the side of a bank from a sample of (width, height) in pixels: the median shorter side, rounded to SIDES.
 
-    A third beyond a step is still rounded down: 40 px images lose little at 32, and cost a quarter of 64.
+    Up to a third above one of SIDES it is rounded down: 40 px images lose little at 32, and cost a quarter of 64.
     """
     if len(sizes) == 0:
         raise BadInput("no image size to choose the side from")
@@ -93,15 +97,15 @@ def auto_side(sizes: Sequence[tuple[int, int]]) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1, upright, where there is none or the metadata are damaged."""
+    """Return the EXIF orientation, 1 to 8; 1 (upright) if there is none or the metadata are damaged."""
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - damaged metadata say nothing about the picture
+    except Exception:  # noqa: BLE001 - the image may be fine although its metadata are damaged
         return 1
 
 
 def _open(data: bytes) -> Image.Image:
-    """Open without decoding; refuse what is no image, empty, or too large to decode."""
+    """Open an image without decoding it; raise BadImage for a file that is no image, empty, or too large to decode."""
     if not data:
         raise BadImage("the file is empty")
     if data.startswith(_ICON):
@@ -113,8 +117,8 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise BadImage(f"the image has more than {MAX_PIXELS / 1e6:.0f} megapixels") from error
     except UnidentifiedImageError as error:
-        raise BadImage(_what_it_is(data)) from error
-    except Exception as error:  # whatever a decoder makes of it
+        raise BadImage(_description(data)) from error
+    except Exception as error:  # decoders raise many types on a damaged header
         raise BadImage(f"the image's header is damaged: {_one_line(error)}") from error
     width, height = image.size
     if width < 1 or height < 1:
@@ -129,7 +133,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _tile_pixels(image: Image.Image) -> int:
-    """Return the pixels of a tile of a TIFF, which is decoded whole, whatever the size of the picture; 0 for others."""
+    """Return the pixels of a tile of a TIFF, which is always decoded in full; 0 for other formats."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return 0
     tags = image.tag_v2
@@ -137,18 +141,18 @@ def _tile_pixels(image: Image.Image) -> int:
 
 
 def _count_scans(data: bytes) -> int:
-    """Count the scans of a JPEG; refuse more than any camera or program makes.
+    """Return the number of scans of a JPEG; raise BadImage for more than any camera or program writes.
 
-    Goes from marker to marker as the decoder does, so that thumbnails and what follows the image do not count.
+    Goes from marker to marker as the decoder does, so that thumbnails and data after the image do not count.
     """
     at, scans = 2, 0
     for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(data, at)
-        marker = _END_OF_IMAGE if found is None else data[found.start() + 1]
-        if found is None or marker == _END_OF_IMAGE:
+        match = _MARKER.search(data, at)
+        marker = _END_OF_IMAGE if match is None else data[match.start() + 1]
+        if match is None or marker == _END_OF_IMAGE:
             return scans
-        at = found.end()
-        if marker >= 0xC0:  # below, none has a length, and the decoder looks for the next one from here
+        at = match.end()
+        if marker >= 0xC0:  # markers below have no length
             at += int.from_bytes(data[at : at + 2])
         scans += marker == _START_OF_SCAN
         if scans > MAX_SCANS:
@@ -156,7 +160,7 @@ def _count_scans(data: bytes) -> int:
     raise BadImage(f"the JPEG image has more than {MAX_SEGMENTS} segments, which would take too long to read")
 
 
-def _what_it_is(data: bytes) -> str:
+def _description(data: bytes) -> str:
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in start:
         return "the file is an SVG drawing, not a pixel image"
@@ -168,7 +172,7 @@ def _what_it_is(data: bytes) -> str:
 
 
 def _squeezed(image: Image.Image, side: int) -> Image.Image:
-    """Squeeze into a square of RGB, as ``resize(..., reducing_gap=GAP)`` of the converted whole would, tile by tile."""
+    """Return a square of RGB: equal to ``resize(..., reducing_gap=GAP)`` of the whole image, but tile by tile."""
     across, down = (max(int(length / side / GAP), 1) for length in image.size)
     span = _range(image)
     small = Image.new("RGB", (-(-image.width // across), -(-image.height // down)))
@@ -179,17 +183,17 @@ def _squeezed(image: Image.Image, side: int) -> Image.Image:
 
 
 def _tiles(image: Image.Image, across: int = 1, down: int = 1) -> Iterator[tuple[int, int, Image.Image]]:
-    """Cut into tiles with their left and top; their sides are multiples of these but at the right and below."""
+    """Yield left, top and content of each tile; sides are multiples of ``across`` and ``down`` but at the last ones."""
     wide, high = (max(TILE // step, 1) * step for step in (across, down))
     for top, left in product(range(0, image.height, high), range(0, image.width, wide)):
         yield left, top, image.crop((left, top, min(left + wide, image.width), min(top + high, image.height)))
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
-    """Return the values that become black and white in an image of more than 8 bits."""
+    """Return the values that become black and white in an image of more than 8 bits per channel."""
     if image.mode not in ("I", "F"):
         return 0.0, 65535.0
-    # There is no agreed range: that of the picture itself.
+    # These modes have no agreed range: take that of the image.
     ends = [(values.min(), values.max()) for values in (_values(tile) for _, _, tile in _tiles(image))]
     return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 

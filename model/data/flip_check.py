@@ -1,7 +1,7 @@
-"""Whether a picture may be mirrored: photographs may, digits, letters and arrows may not.
+"""Decide whether training may mirror images: photographs yes; digits, letters and arrows no.
 
-Decided by nearest neighbours in small grey pictures, without a network, from the pool and the labels so far. The idea
-is visual chirality (Lin et al. 2020).
+Nearest neighbours among small grey images decide, without a network, from the pool and the labels so far. The idea is
+visual chirality (Lin et al. 2020).
 """
 
 from math import sqrt
@@ -11,17 +11,18 @@ import numpy.typing as npt
 
 from model.querying.outputs import FloatArray, IntArray
 
-SAMPLE = 2000  # images that stand for the pool
-LIMIT = 0.65  # share of pictures nearer to the pool than their mirror images, from which on these are foreign to it
+SAMPLE = 2000  # images of the pool that are looked at
+LIMIT = 0.65  # a share of images nearer to the pool than their mirror images from which on training does not mirror
 
-_QUERIES = 500  # images whose neighbours are sought
-_SIDE = 8  # pixels of the small pictures
+_QUERIES = 500  # images whose nearest neighbours are searched
+_SIDE = 8  # pixels of a small image
 
 
 def mirror_share(images: npt.NDArray[np.uint8], seed: int = 0) -> float:
-    """Return how often a picture is nearer to the pool than its mirror image is: 0.5 symmetric, 1 never mirrored.
+    """Return the share of images that are nearer to the pool than their mirror image is.
 
-    images: (N, side, side, 3), a sample of the pool. Digits and letters come near 1, photographs near 0.5.
+    0.5: the pool has mirror images as often as images. 1: it has none. Digits and letters have about 1, photographs
+    about 0.5. images: (N, side, side, 3), a sample of the pool.
     """
     small = _thumbnails(images)
     queries = np.random.default_rng(seed).permutation(len(small))[:_QUERIES]
@@ -31,10 +32,10 @@ def mirror_share(images: npt.NDArray[np.uint8], seed: int = 0) -> float:
 
 
 def mirror_changes_class(images: npt.NDArray[np.uint8], labels: IntArray, seed: int = 0) -> bool:
-    """Say whether mirror images are found among another class, as an arrow to the left is among those to the right.
+    """Return whether mirroring changes the class, as it does for arrows to the left and to the right.
 
-    images: (n, side, side, 3), labeled. labels: (n,). A sign test at two standard deviations: the nearest neighbour
-    tells the class of a picture, and not that of its mirror image, more often than the other way round.
+    images: (n, side, side, 3), labeled. labels: (n,). A sign test at two standard deviations: the nearest neighbour has
+    the class of an image, and that of its mirror image has not, more often than the other way round.
     """
     if len(images) < 2:
         return False
@@ -58,7 +59,7 @@ def _thumbnails(images: npt.NDArray[np.uint8]) -> FloatArray:
 
 
 def _nearest(queries: FloatArray, pool: FloatArray, own: IntArray) -> tuple[FloatArray, IntArray]:
-    """Return squared distance and index of each query's nearest picture of the pool, its own original left out."""
+    """Return squared distance and index of the nearest image of the pool for each query, without the query itself."""
     a, b = queries.reshape(len(queries), -1), pool.reshape(len(pool), -1)
     distances = (a * a).sum(1)[:, None] - 2 * a @ b.T + (b * b).sum(1)
     distances[np.arange(len(own)), own] = np.inf

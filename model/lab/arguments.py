@@ -1,4 +1,4 @@
-"""The command line that the studies share: ``python -m model.simulate`` and ``python -m model.h1``."""
+"""The command-line arguments that ``python -m model.simulate`` and ``python -m model.h1`` share."""
 
 import argparse
 from collections.abc import Collection, Sequence
@@ -6,16 +6,17 @@ from pathlib import Path
 
 from model.errors import BadInput, UnknownName
 from model.lab.experiment import ExperimentConfig
-from model.names import INITS, NETWORKS, RECIPES
+from model.networks.registry import INITS, NETWORK_NAMES
+from model.training.registry import RECIPE_INFOS
 
 
 def positive(text: str) -> int:
-    """Read a whole number from 1 on; argparse says that it is none."""
+    """Read a whole number from 1 on; argparse reports anything else."""
     return _whole(text, 1)
 
 
 def natural(text: str) -> int:
-    """Read a whole number from 0 on; argparse says that it is none."""
+    """Read a whole number from 0 on; argparse reports anything else."""
     return _whole(text, 0)
 
 
@@ -26,7 +27,7 @@ def _whole(text: str, lowest: int) -> int:
 
 
 def share(text: str) -> float:
-    """Read a number from 0 to 1; argparse says that it is none."""
+    """Read a number from 0 to 1; argparse reports anything else."""
     try:
         value = float(text)
     except ValueError:
@@ -37,11 +38,11 @@ def share(text: str) -> float:
 
 
 def study_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with what every study takes: images, seeds, networks, and the file of its results."""
+    """Return a parser with the arguments of every study: images, seeds, networks, and the file of the results."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description=description,
-        epilog="A run that was stopped goes on where it was when it is started again with the same arguments.",
+        epilog="Start a stopped run again with the same arguments and it continues where it was.",
     )
     add = parser.add_argument
     add("--data", required=True, help="digits, a set under PT4AL_DATA, or a folder with a subfolder per class")
@@ -59,7 +60,7 @@ def study_parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> tuple[argparse.Namespace, range]:
-    """Return the options and the seeds, and keep PyTorch to the threads that were asked for."""
+    """Return the options and the seeds; set the number of threads of PyTorch as asked for."""
     given = parser.parse_args(arguments)
     if given.threads is not None:
         import torch
@@ -68,23 +69,25 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> t
     return given, range(given.first_seed, given.first_seed + given.seeds)
 
 
-def check(setting: ExperimentConfig, inits: Collection[str], device: str) -> None:
-    """Raise UnknownName or BadInput for what would fail only after the first networks are trained.
+def check(config: ExperimentConfig, inits: Collection[str], device: str) -> None:
+    """Raise UnknownName or BadInput now for arguments that would fail only after the first networks are trained.
 
-    inits: every one that will be used. ``pretrained`` downloads its weights now.
+    inits: all that will be used. ``pretrained`` downloads its weights here.
     """
     from model.device import pick_device
     from model.networks.backbones import build_backbone, load_imagenet
 
     pick_device(device)
     for kind, name, choices in (
-        ("network", setting.network, NETWORKS),
-        ("recipe", setting.recipe, RECIPES),
+        ("network", config.network, NETWORK_NAMES),
+        ("recipe", config.recipe, RECIPE_INFOS),
         *(("init", init, INITS) for init in inits),
     ):
         if name not in choices:
             raise UnknownName(kind, name, choices)
+    for init in inits:
+        if not INITS[init].fits(config.network):
+            weights_of = ", ".join(INITS[init].networks)
+            raise BadInput(f"init: '{init}' weights are those of {weights_of}, not of network '{config.network}'")
     if "pretrained" in inits:
-        if setting.network not in ("auto", "resnet18"):
-            raise BadInput(f"init: 'pretrained' weights are those of resnet18, not of network '{setting.network}'")
         load_imagenet(build_backbone("resnet18", 32, seed=0))

@@ -1,7 +1,7 @@
-"""Image sets by name, for benchmarks, simulation and the command lines: arrays, labels and a test split.
+"""Image sets by name, for benchmarks, simulations and command lines: arrays, labels and a test split.
 
-``digits`` comes with scikit-learn; ``fashion-mnist``, ``cifar10`` and ``photos`` lie in the folder that the environment
-variable PT4AL_DATA names; any other name is a folder of images, each subfolder a class.
+``digits`` is part of scikit-learn; ``fashion-mnist``, ``cifar10`` and ``photos`` are in the folder that the environment
+variable PT4AL_DATA names; any other name is a folder of images in which each subfolder is a class.
 """
 
 import csv
@@ -22,7 +22,7 @@ from model.querying.outputs import IntArray
 
 DATA_FOLDER = "PT4AL_DATA"
 DEFAULT_FOLDER = Path("../shared/data")
-SIZE_SAMPLE = 200  # images whose size decides the side
+SIZE_SAMPLE = 200  # images whose sizes choose the side
 SUFFIXES = frozenset(
     f".{end}" for end in ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif", "jp2", "ppm")
 )
@@ -30,10 +30,10 @@ SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images as arrays, with a pool (``train``) and a test part that no decision is ever taken on.
+    """Images as arrays: a pool (``train``) and a test split, which is for measuring only.
 
-    train, test: (N, side, side, 3). train_labels, test_labels: (N,) class ids, -1 where an image has none. paths: where
-    each image of the pool comes from. broken: path and reason of those that could not be decoded.
+    train, test: (N, side, side, 3). train_labels, test_labels: (N,) class ids, -1 for an image without a class. paths:
+    origin of each image of the pool. broken: path and reason of each image that could not be decoded.
     """
 
     name: str
@@ -47,10 +47,13 @@ class ImageSet:
 
 
 def load_images(data: str, *, side: int | None = None, test_share: float = 0.25) -> ImageSet:
-    """Load the set of that name, or the folder, decoded to ``side`` pixels (None: what suits its images).
+    """Return the set of that name, or the folder, decoded to ``side`` pixels (None: chosen from its image sizes).
 
-    test_share: the part that becomes the test split of a set without one of its own (digits, folders), the same on
-    every call. Raises BadInput where there is no such set.
+    test_share: the share that becomes the test split of a set without a test split (digits, folders), the same in
+    every call.
+
+    Raises:
+        BadInput: there is no such set.
     """
     loaders: dict[str, Callable[[int | None, float], ImageSet]] = {
         "digits": _digits,
@@ -67,12 +70,12 @@ def load_images(data: str, *, side: int | None = None, test_share: float = 0.25)
     return _folder(Path(data), side, test_share)
 
 
-# -- where the images are -----------------------------------------------------------------------------------------
+# -- the sets ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Item:
-    """An image file before decoding."""
+    """An image file that is not decoded yet."""
 
     path: str
     data: bytes
@@ -117,17 +120,17 @@ def _cifar10(side: int | None, test_share: float) -> ImageSet:
 
 def _photos(side: int | None, test_share: float) -> ImageSet:
     folder = _set_folder("photos")
-    about = {row["path"]: row for row in _rows(folder / "labels.csv")}
+    rows = {row["path"]: row for row in _rows(folder / "labels.csv")}
     items = [
-        _Item(path, content, int(about[path]["label"]), about[path]["split"] == "test")
+        _Item(path, content, int(rows[path]["label"]), rows[path]["split"] == "test")
         for path, content in _tar(folder / "photos.tar")
-        if path in about
+        if path in rows
     ]
     return _from_files("photos", (folder / "classes.txt").read_text().splitlines(), items, side)
 
 
 def _folder(folder: Path, side: int | None, test_share: float) -> ImageSet:
-    """Load every image below a folder; its class is the first folder on the way, and without one it has none."""
+    """Load every image below a folder. The first subfolder of its path is its class; without one it has no class."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES)
     if not files:
         raise BadInput(f"there are no images in {folder}")
@@ -136,8 +139,8 @@ def _folder(folder: Path, side: int | None, test_share: float) -> ImageSet:
     labels = np.array([classes.index(part[0]) if len(part) > 1 else -1 for part in parts], np.int64)
     test = _draw_test(labels, test_share)
     items = [
-        _Item(str(path.relative_to(folder)), path.read_bytes(), int(label), bool(out))
-        for path, label, out in zip(files, labels, test, strict=True)
+        _Item(str(path.relative_to(folder)), path.read_bytes(), int(label), bool(is_test))
+        for path, label, is_test in zip(files, labels, test, strict=True)
     ]
     return _from_files(folder.name, classes, items, side)
 
@@ -170,7 +173,7 @@ def _from_grey(
     paths: Sequence[str],
     side: int | None,
 ) -> ImageSet:
-    """Resize (N, H, W) by the same code that an image file of them would meet, without the file."""
+    """Resize grey images (N, H, W) as ``decode`` resizes an image file."""
     from PIL import Image
 
     side = side or auto_side([grey.shape[2:0:-1]])
@@ -188,7 +191,7 @@ def _split(
     paths: Sequence[str],
     broken: tuple[tuple[str, str], ...],
 ) -> ImageSet:
-    pool_paths = tuple(path for path, out in zip(paths, test, strict=True) if not out)
+    pool_paths = tuple(path for path, is_test in zip(paths, test, strict=True) if not is_test)
     pool = ~test
     return ImageSet(name, tuple(classes), images[pool], labels[pool], images[test], labels[test], pool_paths, broken)
 
@@ -199,12 +202,12 @@ def _side_of(items: Sequence[_Item]) -> int:
         try:
             sizes.append(measure(item.data))
         except BadImage:
-            continue  # reported when it is decoded
+            continue  # decoding reports it
     return auto_side(sizes or [(32, 32)])
 
 
 def _draw_test(labels: IntArray, share: float) -> npt.NDArray[np.bool_]:
-    """Choose the same share of every class, with a draw of its own that no seed of an experiment changes."""
+    """Return the mask (N,) of the test images: the same share of every class, independent of any seed."""
     generator = np.random.default_rng(0)
     test = np.zeros(len(labels), np.bool_)
     for label in np.unique(labels):

@@ -1,4 +1,4 @@
-"""What the strategies of a simulation share: the images and labels of a seed, and its pretext networks."""
+"""What the strategies of a simulation share: the pool of a seed with its labels, and the pretext networks."""
 
 import json
 import tempfile
@@ -14,25 +14,26 @@ from model.data.bank import ImageBank
 from model.errors import BadInput, UnknownName
 from model.evaluation.metrics import class_histogram
 from model.lab.sources import Source
-from model.names import PRETEXT_TASKS, RECIPES
+from model.pretext.registry import pretext_info, pretext_task
 from model.querying.outputs import FloatArray, IntArray
+from model.training.registry import RECIPE_INFOS
 
-# Streams of random numbers: the draw of one thing does not depend on how much was drawn for another.
+# Streams of random numbers: what one stream draws does not depend on how much another one drew.
 POOL_STREAM, TEST_STREAM, QUERY_STREAM, MIX_STREAM = 0, 1, 2, 3
 
 CLASS_NAMES = "classes.json"  # in the folder of a seed, for the report
-MOST_NAMED = 20  # classes whose images are counted one by one in words
-CHECKED = 512  # images of a pool that pretext tasks are asked about
+MOST_NAMED = 20  # classes up to which the log counts the images of each by name
+CHECKED = 512  # images of a pool on which a pretext task is checked before it is trained
 
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """What all strategies of a results file share; the file goes on only under the same setting.
+    """What all strategies of a results file share; a run continues a file only with the same configuration.
 
-    pool, test: number of images, None for all that the set has. k: images a round asks. holdout: share of k that is
-    asked on top at random, to measure with. imbalance: the paper's 1:10 ramp over the classes of the pool. epochs,
-    pretext_epochs: None for the recipe's own. mix: another set whose images are put into the pool, ``name`` or
-    ``name:N`` for N of them.
+    pool, test: number of images; None for all of the set. k: images that a round asks. holdout: number of random images
+    that a round asks besides, to measure with, as a share of k. imbalance: PT4AL's 1:10 ramp over the classes of the
+    pool. epochs, pretext_epochs: None for those of the recipe. mix: another set whose images are put into the pool,
+    ``name`` or ``name:N`` for N of them.
     """
 
     data: str
@@ -51,15 +52,15 @@ class ExperimentConfig:
 
 
 class Experiment:
-    """The pool of one seed with its true labels, the test set, and the pretext networks, kept in a folder."""
+    """The pool of one seed with its true labels, the test set, and the pretext networks; all kept in a folder."""
 
-    def __init__(self, folder: Path, source: Source, setting: ExperimentConfig, seed: int, device: str) -> None:
-        self.folder, self.setting, self.seed, self.device = folder, setting, seed, device
+    def __init__(self, folder: Path, source: Source, config: ExperimentConfig, seed: int, device: str) -> None:
+        self.folder, self.config, self.seed, self.device = folder, config, seed, device
         images = source.images
-        pool, self.truth = pool_of(source, setting, seed)
+        pool, self.truth = pool_of(source, config, seed)
         tested = np.flatnonzero(images.test_labels >= 0)
-        # The test set is the same for all seeds: what differs between them is the pool and the training.
-        tested = np.random.default_rng([0, TEST_STREAM]).permutation(tested)[: setting.test]
+        # The test set is the same for all seeds: only the pool and the training differ.
+        tested = np.random.default_rng([0, TEST_STREAM]).permutation(tested)[: config.test]
         self.test_truth = images.test_labels[tested]
         self.bank = _bank(folder / "pool", pool)
         self.test_bank = _bank(folder / "test", images.test[tested])
@@ -72,24 +73,24 @@ class Experiment:
         return len(self.class_names)
 
     def __str__(self) -> str:
-        """Say what the pool really is, which set, ramp and class sizes may have made smaller than was asked for."""
+        """Return how many images of each class the pool has; it may be smaller than the configuration asks for."""
         counts = class_histogram(self.truth, self.classes)
-        own, wanted = int(counts.sum()), self.setting.pool
-        short = f" (of {wanted} asked for)" if wanted is not None and own < wanted else ""
-        foreign = len(self.truth) - own
-        more = f" and {foreign} of {self.setting.mix}" if foreign else ""
+        labeled, wanted = int(counts.sum()), self.config.pool
+        short = f" (of {wanted} asked for)" if wanted is not None and labeled < wanted else ""
+        foreign = len(self.truth) - labeled
+        more = f" and {foreign} of {self.config.mix}" if foreign else ""
         if self.classes > MOST_NAMED:
             spread = f"{counts.min()} to {counts.max()} of each of {self.classes} classes"
         else:
             spread = ", ".join(f"{name} {count}" for name, count in zip(self.class_names, counts, strict=True))
-        return f"pool of {own} images{short}{more}: {spread}; {len(self.test_truth)} test images"
+        return f"pool of {labeled} images{short}{more}: {spread}; {len(self.test_truth)} test images"
 
     def pretext(self, name: str) -> tuple[Path, FloatArray]:
-        """Return the weights of a pretext network and its losses (N,) of the pool, trained where they are not yet.
+        """Return the weights of a pretext network and its losses (N,) of the pool; train it if that is not done yet.
 
-        name: a task, trained as the setting says, or ``task@recipe`` for that recipe and its own network.
+        name: a task, trained as the configuration says, or ``task@recipe``: by that recipe, with that recipe's network.
         """
-        from model.pretext import extract_losses, train_pretext
+        from model.pretext.run import extract_losses, train_pretext
 
         task, recipe = pretext_of(name)
         folder = self.folder / f"pretext-{name}"
@@ -101,9 +102,9 @@ class Experiment:
                 self.bank,
                 out=weights,
                 checkpoint=folder / "checkpoint.pt",
-                network=self.setting.network if recipe is None else "auto",
-                recipe=recipe or self.setting.recipe,
-                epochs=self.setting.pretext_epochs,
+                network=self.config.network if recipe is None else "auto",
+                recipe=recipe or self.config.recipe,
+                epochs=self.config.pretext_epochs,
                 seed=self.seed,
                 device=self.device,
             )
@@ -111,8 +112,8 @@ class Experiment:
         return weights, np.load(losses)
 
     def pretext_embeddings(self, name: str) -> FloatArray:
-        """Return the features (N, D) of a pretext network, extracted where they are not yet."""
-        from model.pretext import extract_embeddings
+        """Return the features (N, D) of a pretext network; extract them if that is not done yet."""
+        from model.pretext.run import extract_embeddings
 
         weights, _ = self.pretext(name)
         path = weights.with_name("embeddings.npy")
@@ -123,21 +124,20 @@ class Experiment:
 
 
 def pretext_of(name: str) -> tuple[str, str | None]:
-    """Return task and recipe of ``task`` or ``task@recipe``; raise UnknownName where one is in no registry."""
+    """Return task and recipe of ``task`` or ``task@recipe``; raise UnknownName if one is in no registry."""
     task, _, recipe = name.partition("@")
-    if task not in PRETEXT_TASKS:
-        raise UnknownName("pretext task", task, PRETEXT_TASKS)
-    if recipe and recipe not in RECIPES:
-        raise UnknownName("recipe", recipe, RECIPES)
+    pretext_info(task)
+    if recipe and recipe not in RECIPE_INFOS:
+        raise UnknownName("recipe", recipe, RECIPE_INFOS)
     return task, recipe or None
 
 
 def draw_pool(labels: IntArray, size: int | None, generator: np.random.Generator, *, imbalance: bool) -> IntArray:
-    """Return the training images that make the pool, ascending: a uniform draw, or the ramp of the paper.
+    """Return the indices of the training images that make up the pool, ascending: a uniform draw, or PT4AL's ramp.
 
-    labels: (N,) of the training set. With ``imbalance`` class c of C gets a share that rises evenly from a tenth of
-    the last class's to all of it (PT4AL's imbalanced CIFAR-10: 500, 1000, ..., 5000), as many as ``size`` and the
-    smallest class allow.
+    labels: (N,) of the training set. imbalance: the number of images rises evenly from the first class, which gets a
+    tenth of that of the last one (PT4AL's imbalanced CIFAR-10: 500, 1000, ..., 5000), with as many images as ``size``
+    and the smallest class allow.
     """
     size = min(size or len(labels), len(labels))
     if not imbalance:
@@ -149,24 +149,22 @@ def draw_pool(labels: IntArray, size: int | None, generator: np.random.Generator
     return np.sort(np.concatenate(picks))
 
 
-def pool_of(source: Source, setting: ExperimentConfig, seed: int) -> tuple[npt.NDArray[np.uint8], IntArray]:
-    """Return the images of a seed's pool and their classes (N,): -1 for one of another set, which nobody can label."""
+def pool_of(source: Source, config: ExperimentConfig, seed: int) -> tuple[npt.NDArray[np.uint8], IntArray]:
+    """Return the images of a seed's pool and their class ids (N,); -1 for an image of another set: it has no class."""
     images, labels = source.images.train, source.images.train_labels
-    known = np.flatnonzero(labels >= 0)  # the oracle has no answer for the others
+    known = np.flatnonzero(labels >= 0)  # the oracle has no label for the others
     generator = np.random.default_rng([seed, POOL_STREAM])
-    chosen = known[draw_pool(labels[known], setting.pool, generator, imbalance=setting.imbalance)]
+    chosen = known[draw_pool(labels[known], config.pool, generator, imbalance=config.imbalance)]
     if not len(chosen):
-        raise BadInput(f"a pool of {setting.pool} images has none of each class of '{setting.data}'")
+        raise BadInput(f"a pool of {config.pool} images has none of each class of '{config.data}'")
     drawn = np.random.default_rng([seed, MIX_STREAM]).permutation(len(source.foreign))[: source.mixed]
     others = source.foreign[np.sort(drawn)]
     return np.concatenate([images[chosen], others]), np.concatenate([labels[chosen], np.full(len(others), -1)])
 
 
-def check_pretext(source: Source, setting: ExperimentConfig, seed: int, names: Iterable[str]) -> None:
-    """Raise BadInput where a pretext task refuses (a sample of) the pool, before any of them is trained."""
-    from model.pretext.registry import pretext_task
-
-    images, _ = pool_of(source, setting, seed)
+def check_pretext(source: Source, config: ExperimentConfig, seed: int, names: Iterable[str]) -> None:
+    """Raise BadInput if a pretext task refuses (a sample of) the pool, before any of them is trained."""
+    images, _ = pool_of(source, config, seed)
     sample = np.unique(np.linspace(0, max(len(images) - 1, 0), CHECKED).astype(np.int64))[: len(images)]
     with tempfile.TemporaryDirectory() as folder:
         bank = _bank(Path(folder) / "sample", images[sample])
@@ -175,7 +173,7 @@ def check_pretext(source: Source, setting: ExperimentConfig, seed: int, names: I
 
 
 def _bank(folder: Path, images: npt.NDArray[np.uint8]) -> ImageBank:
-    """Return the bank of these images, written where it is not yet there or was left half-written."""
+    """Return the bank of these images; write it if it does not exist or was not written to its end."""
     if (folder / "complete").exists():
         return ImageBank.open(folder)
     for part in folder.glob("*"):

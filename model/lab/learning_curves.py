@@ -1,4 +1,4 @@
-"""Learning curves of many strategies and seeds -> what each is worth against random."""
+"""Learning curves over strategies and seeds, and how each strategy compares with random."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +12,12 @@ from model.querying.outputs import FloatArray
 CONTROL = "random"
 
 
-class Row(TypedDict):
-    """One measurement: accuracy on the test set after ``round`` was labeled and trained on.
+class RoundRow(TypedDict):
+    """One measurement of a simulation: accuracy on the test set after ``round`` was labeled and trained on.
 
-    labels: images asked so far. asked: of this round, how many of each class. foreign: share of this round's images
-    that have no class, because they came from another set. With a holdout also what a project knows of itself, see
-    ``stopping.RoundResult``.
+    labels: images asked so far. asked: number of images of each class that this round asked. foreign: share of this
+    round's images that came from another set and have no class. With a holdout also what a project measures on it, see
+    ``RoundResult`` in ``model.evaluation.forecast``.
     """
 
     strategy: str
@@ -38,12 +38,12 @@ class Row(TypedDict):
 class Point:
     """A strategy after a round, over its seeds.
 
-    mean, sd: accuracy in [0, 1]; sd None for a single seed. difference, difference_sd: accuracy minus random's of the
-    same seed and round, over the ``pairs`` seeds that have both. saved: labels that random needs with these seeds for
-    what the strategy reaches with them, minus the labels used; infinite where random never gets there, None where it
-    is there from its first round on. reach: labels of random's first and last round with these seeds. Both None where
-    there is nothing to compare with, and of random itself. foreign: mean share of the round's images that have no
-    class, None where it was not measured.
+    mean, sd: accuracy in [0, 1]; sd is None for a single seed. difference, difference_sd: accuracy minus that of random
+    with the same seed and round, over the ``pairs`` seeds that have both. saved: labels that random needs with the same
+    seeds for the same accuracy, minus the labels used; infinite if random never reaches it, None if random has it from
+    its first round on. reach: labels of the first and the last round of random with these seeds. Both are None without
+    anything to compare with, and for random itself. foreign: mean share of the round's images that have no class, None
+    if it was not measured.
     """
 
     strategy: str
@@ -60,9 +60,9 @@ class Point:
     foreign: float | None = None
 
 
-def summarize(rows: Sequence[Row]) -> list[Point]:
-    """Return one point a strategy and round, strategies in the order of their first row."""
-    groups: dict[tuple[str, int], dict[int, Row]] = defaultdict(dict)
+def summarize(rows: Sequence[RoundRow]) -> list[Point]:
+    """Return a point for each strategy and round; strategies in the order of their first row."""
+    groups: dict[tuple[str, int], dict[int, RoundRow]] = defaultdict(dict)
     for row in rows:
         groups[row["strategy"], row["round"]][row["seed"]] = row
     names = list(dict.fromkeys(row["strategy"] for row in rows))
@@ -76,10 +76,10 @@ def summarize(rows: Sequence[Row]) -> list[Point]:
 def labels_needed(accuracy: float, labels: FloatArray, accuracies: FloatArray) -> float | None:
     """Return the labels at which a curve first reaches ``accuracy``, linear between its points.
 
-    labels, accuracies: (R,) of the curve, labels rising. Infinite where it never does, None where it lies above
-    ``accuracy`` from its first point on, so that nobody knows.
+    labels, accuracies: (R,) of the curve, labels ascending. Infinite if the curve never reaches it; None if the curve
+    lies above ``accuracy`` from its first point on, so that the number is unknown.
     """
-    best = np.maximum.accumulate(accuracies)  # a dip after it got there does not unlearn it
+    best = np.maximum.accumulate(accuracies)  # a later dip does not count
     if accuracy > best[-1]:
         return float("inf")
     after = int(np.searchsorted(best, accuracy, side="left"))
@@ -106,7 +106,7 @@ def table(points: Sequence[Point]) -> str:
 
 
 def _saved(point: Point) -> str:
-    """Return labels saved as text, with a bound where random's curve does not reach so far up or down."""
+    """Return the labels saved as text; a bound where the curve of random does not reach that accuracy."""
     if point.reach is None:
         return "-"
     first, last = point.reach
@@ -115,18 +115,18 @@ def _saved(point: Point) -> str:
     return f"> {last - point.labels:.0f}" if np.isinf(point.saved) else f"{point.saved:.0f}"
 
 
-def _point(name: str, number: int, own: dict[int, Row], control: Mapping[int, dict[int, Row]]) -> Point:
-    accuracies = np.array([row["accuracy"] for row in own.values()])
-    seeds = sorted(own.keys() & control.get(number, {}).keys())
-    gaps = np.array([own[seed]["accuracy"] - control[number][seed]["accuracy"] for seed in seeds])
-    labels = _mean(own.values(), "labels")
-    foreign = [row["foreign"] for row in own.values() if "foreign" in row]
-    saved, reach = _compared(own, control, seeds) if seeds and name != CONTROL else (None, None)
+def _point(name: str, number: int, by_seed: dict[int, RoundRow], control: Mapping[int, dict[int, RoundRow]]) -> Point:
+    accuracies = np.array([row["accuracy"] for row in by_seed.values()])
+    seeds = sorted(by_seed.keys() & control.get(number, {}).keys())
+    gaps = np.array([by_seed[seed]["accuracy"] - control[number][seed]["accuracy"] for seed in seeds])
+    labels = _mean(by_seed.values(), "labels")
+    foreign = [row["foreign"] for row in by_seed.values() if "foreign" in row]
+    saved, reach = _compared(by_seed, control, seeds) if seeds and name != CONTROL else (None, None)
     return Point(
         strategy=name,
         round=number,
         labels=labels,
-        seeds=len(own),
+        seeds=len(by_seed),
         mean=float(accuracies.mean()),
         sd=_sd(accuracies),
         pairs=len(gaps),
@@ -139,21 +139,21 @@ def _point(name: str, number: int, own: dict[int, Row], control: Mapping[int, di
 
 
 def _compared(
-    own: dict[int, Row], control: Mapping[int, dict[int, Row]], seeds: Sequence[int]
+    by_seed: dict[int, RoundRow], control: Mapping[int, dict[int, RoundRow]], seeds: Sequence[int]
 ) -> tuple[float | None, tuple[float, float]]:
-    """Return what a round saved against random's curve, and the labels between which that was measured.
+    """Return the labels saved against the curve of random, and the first and last number of labels of that curve.
 
-    Both are means over the same seeds: one seed can be as far from another as a strategy from random.
+    Both curves are means over the same seeds: seeds can differ as much as strategies do.
     """
-    rounds = [[by_seed[seed] for seed in seeds] for by_seed in control.values() if by_seed.keys() >= set(seeds)]
+    rounds = [[rows[seed] for seed in seeds] for rows in control.values() if rows.keys() >= set(seeds)]
     labels, accuracies = (np.array([_mean(rows, field) for rows in rounds]) for field in ("labels", "accuracy"))
-    paired = [own[seed] for seed in seeds]
+    paired = [by_seed[seed] for seed in seeds]
     needed = labels_needed(_mean(paired, "accuracy"), labels, accuracies)
     saved = None if needed is None else needed - _mean(paired, "labels")
     return saved, (float(labels[0]), float(labels[-1]))
 
 
-def _mean(rows: Iterable[Row], field: str) -> float:
+def _mean(rows: Iterable[RoundRow], field: str) -> float:
     return float(np.mean([row[field] for row in rows]))  # type: ignore[literal-required]  # "labels" or "accuracy"
 
 

@@ -1,8 +1,8 @@
-"""PT4AL's first hypothesis, that pretext loss tells the main task's loss: ``python -m model.h1 --help``.
+"""Measure PT4AL's first hypothesis, that pretext loss and main-task loss correlate: ``python -m model.h1 --help``.
 
-Per seed a main model is trained from scratch on a random part of the pool. Spearman's rho of its loss and a pretext
-task's is taken over the rest of the pool, on which only the pretext network was trained (that is where the loss orders
-images), and over test images, which neither has seen (section 3.1, Fig. 2).
+For each seed a main model is trained from scratch on a random part of the pool. Spearman's rho of its loss and the loss
+of a pretext task is computed over the rest of the pool, on which only the pretext network was trained (these are the
+images that the loss orders), and over test images, which neither network has seen (section 3.1, Fig. 2).
 """
 
 import argparse
@@ -23,18 +23,18 @@ from model.lab.arguments import check, parse, positive, study_parser
 from model.lab.experiment import QUERY_STREAM, Experiment, ExperimentConfig, pool_of, pretext_of
 from model.lab.results import Log, Results
 from model.lab.sources import load_source
-from model.names import PRETEXT_TASKS
+from model.pretext.registry import PRETEXT_TASKS
 from model.problems import problem
 from model.querying.outputs import FloatArray, IntArray
 
-LABELED = 0.2  # share of the pool that the main model is trained on by itself
+LABELED = 0.2  # share of the pool that the main model is trained on by default
 
 
-class Row(TypedDict):
-    """One task on one seed.
+class TaskCorrelation(TypedDict):
+    """Spearman's rho of one pretext task and the main task, with one seed.
 
-    rho: over the ``images`` of the pool that the main model has not seen. rho_test: over the test set. Both None where
-    the task refuses the images, with the reason in ``error``. accuracy: of the main model on the test set. seconds: of
+    rho: over the ``images`` of the pool that the main model has not seen. rho_test: over the test set. Both are None if
+    the task refuses the images; ``error`` then has the reason. accuracy: of the main model on the test set. seconds: of
     the pretext training and extraction.
     """
 
@@ -50,29 +50,29 @@ class Row(TypedDict):
 
 
 def measure(
-    setting: ExperimentConfig,
+    config: ExperimentConfig,
     tasks: Sequence[str],
     seeds: Sequence[int],
-    results: Results[Row],
+    results: Results[TaskCorrelation],
     *,
     device: str,
     log: Log,
 ) -> None:
-    """Measure every task with every seed, adding to ``results`` what it does not have yet."""
+    """Measure every task with every seed, and add to ``results`` the rows that it does not have yet."""
     for task in tasks:
         pretext_of(task)
-    check(setting, {setting.init}, device)
+    check(config, {config.init}, device)
     known = {(row["task"], row["seed"]) for row in results.rows}
     to_do = {seed: missing for seed in seeds if (missing := [task for task in tasks if (task, seed) not in known])}
     if not to_do:
         return
-    source = load_source(setting.data, setting.mix, log)
+    source = load_source(config.data, config.mix, log)
     for seed, missing in to_do.items():
-        truth = pool_of(source, setting, seed)[1]
-        if len(truth) <= setting.k:
-            raise BadInput(f"with {setting.k} labels of {len(truth)} images there is nothing left to measure on")
+        truth = pool_of(source, config, seed)[1]
+        if len(truth) <= config.k:
+            raise BadInput(f"with {config.k} labels of {len(truth)} images there is nothing left to measure on")
         results.begin()
-        experiment = Experiment(results.work / f"seed-{seed}", source, setting, seed, device)
+        experiment = Experiment(results.work / f"seed-{seed}", source, config, seed, device)
         log(f"seed {seed}  {experiment}")
         main_task = _main_losses(experiment)
         for task in missing:
@@ -83,7 +83,10 @@ def measure(
 
 @dataclass(frozen=True)
 class _MainLosses:
-    """Cross-entropy of a main model: of the unseen images of the pool, by pool index, and of the test set."""
+    """Cross-entropy of a main model on the images of the pool that it was not trained on, and on the test set.
+
+    unseen: (n,) pool indices. pool: (n,). test: (T,).
+    """
 
     labels: int
     unseen: IntArray
@@ -95,9 +98,9 @@ class _MainLosses:
 def _main_losses(experiment: Experiment) -> _MainLosses:
     from model.learners.own_network import FitSettings, Learner, fit
 
-    setting, model = experiment.setting, experiment.folder / "main.pt"
+    config, model = experiment.config, experiment.folder / "main.pt"
     shuffled = np.random.default_rng([experiment.seed, QUERY_STREAM]).permutation(len(experiment.truth))
-    labeled, unseen = np.sort(shuffled[: setting.k]), np.sort(shuffled[setting.k :])
+    labeled, unseen = np.sort(shuffled[: config.k]), np.sort(shuffled[config.k :])
     if not model.exists():
         fit(
             experiment.bank,
@@ -106,10 +109,10 @@ def _main_losses(experiment: Experiment) -> _MainLosses:
             problem("single_label"),
             experiment.class_names,
             FitSettings(
-                network=setting.network,
-                init=setting.init,
-                recipe=setting.recipe,
-                epochs=setting.epochs,
+                network=config.network,
+                init=config.init,
+                recipe=config.recipe,
+                epochs=config.epochs,
                 seed=experiment.seed,
                 device=experiment.device,
             ),
@@ -120,13 +123,13 @@ def _main_losses(experiment: Experiment) -> _MainLosses:
     pool, test = learner.predict(experiment.bank, unseen).probs, learner.predict(experiment.test_bank).probs
     if pool is None or test is None:
         raise ModelError("the main model gave no posteriors")
-    reached = float((test.argmax(axis=1) == experiment.test_truth).mean())
+    accuracy = float((test.argmax(axis=1) == experiment.test_truth).mean())
     losses = cross_entropy(pool, experiment.truth[unseen]), cross_entropy(test, experiment.test_truth)
-    return _MainLosses(len(labeled), unseen, *losses, reached)
+    return _MainLosses(len(labeled), unseen, *losses, accuracy)
 
 
-def _measure(experiment: Experiment, main_task: _MainLosses, task: str) -> Row:
-    from model.pretext import extract_losses
+def _measure(experiment: Experiment, main_task: _MainLosses, task: str) -> TaskCorrelation:
+    from model.pretext.run import extract_losses
 
     started = time.monotonic()
     rho: float | None = None
@@ -141,7 +144,7 @@ def _measure(experiment: Experiment, main_task: _MainLosses, task: str) -> Row:
         )
     except BadInput as error:
         refused = str(error)
-    return Row(
+    return TaskCorrelation(
         task=task,
         seed=experiment.seed,
         labels=main_task.labels,
@@ -155,31 +158,31 @@ def _measure(experiment: Experiment, main_task: _MainLosses, task: str) -> Row:
 
 
 def _save_losses(
-    path: Path, pretext: FloatArray, main_loss: FloatArray, experiment: Experiment, about: _MainLosses
+    path: Path, pretext: FloatArray, main_loss: FloatArray, experiment: Experiment, main_task: _MainLosses
 ) -> None:
-    """Keep what the report draws: pretext loss, main loss and class of the unseen images."""
+    """Save what the report draws: pretext loss, main-task loss and class of the unseen images."""
     buffer = io.BytesIO()
-    np.savez(buffer, pretext=pretext, main=main_loss, label=experiment.truth[about.unseen])
+    np.savez(buffer, pretext=pretext, main=main_loss, label=experiment.truth[main_task.unseen])
     write_atomically(path, buffer.getvalue())
 
 
 def cross_entropy(probs: FloatArray, truth: IntArray) -> FloatArray:
-    """Return the loss of each image, (n, C), (n,) -> (n,), finite where a posterior has rounded to zero."""
-    own = probs[np.arange(len(probs)), truth].astype(np.float64)
-    losses: FloatArray = -np.log(np.maximum(own, np.finfo(np.float32).tiny))
+    """Return the loss of each image, (n, C), (n,) -> (n,); finite also where a posterior was rounded to zero."""
+    posterior = probs[np.arange(len(probs)), truth].astype(np.float64)
+    losses: FloatArray = -np.log(np.maximum(posterior, np.finfo(np.float32).tiny))
     return losses
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return mean and standard deviation over the seeds of every task, as text."""
+def table(rows: Sequence[TaskCorrelation]) -> str:
+    """Return a text table: mean and standard deviation over the seeds of every task."""
     lines = [f"{'task':<14} seeds  rho (pool)     sd  rho (test)     sd"]
     for task in dict.fromkeys(row["task"] for row in rows):
-        own = [row for row in rows if row["task"] == task]
-        pool = [row["rho"] for row in own if row["rho"] is not None]
-        test = [row["rho_test"] for row in own if row["rho_test"] is not None]
-        refused = next((row["error"] for row in own if row["error"]), None)
+        of_task = [row for row in rows if row["task"] == task]
+        pool = [row["rho"] for row in of_task if row["rho"] is not None]
+        test = [row["rho_test"] for row in of_task if row["rho_test"] is not None]
+        refused = next((row["error"] for row in of_task if row["error"]), None)
         figures = f"refused: {refused}" if refused else f"{_mean_sd(pool)}  {_mean_sd(test)}"
-        lines.append(f"{task:<14} {len(own):5d}  {figures}")
+        lines.append(f"{task:<14} {len(of_task):5d}  {figures}")
     return "\n".join(lines)
 
 
@@ -199,9 +202,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, seeds = parse(_parser(), arguments)
     tasks = list(PRETEXT_TASKS) if given.tasks == "all" else given.tasks.split(",")
     try:
-        setting = _setting(given)
-        with Results[Row](given.json, setting) as results:
-            measure(setting, tasks, seeds, results, device=given.device, log=lambda line: print(line, file=sys.stderr))
+        config = _config(given)
+        with Results[TaskCorrelation](given.json, config) as results:
+            measure(config, tasks, seeds, results, device=given.device, log=lambda line: print(line, file=sys.stderr))
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -209,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _setting(given: argparse.Namespace) -> ExperimentConfig:
+def _config(given: argparse.Namespace) -> ExperimentConfig:
     return ExperimentConfig(
         data=given.data,
         rounds=1,

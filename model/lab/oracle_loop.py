@@ -1,4 +1,4 @@
-"""One strategy on one pool with an oracle instead of annotators, round after round."""
+"""One strategy on one pool, round after round, with an oracle in place of the annotators."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -8,7 +8,7 @@ import numpy as np
 from model.data.atomic_files import save_array
 from model.evaluation.metrics import class_histogram, cohen_kappa
 from model.lab.experiment import QUERY_STREAM, Experiment
-from model.lab.learning_curves import Row
+from model.lab.learning_curves import RoundRow
 from model.problems import problem
 from model.querying.batches import split
 from model.querying.outputs import BoolArray, IntArray, Outputs
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class OracleLoop:
-    """Ask, label by the truth, train from these labels, measure, score.
+    """Ask, label by the true classes, train on these labels, measure, score.
 
-    It asks by ``query.plan_round`` and trains by ``learner.fit``, the code that the backend runs. What was asked stands
-    in the folder of the strategy, so that a stopped run goes on.
+    It asks with ``plan_round`` and trains with ``fit``, as the backend does. What was asked is saved in the folder of
+    the strategy, so that a stopped run continues.
     """
 
     def __init__(
@@ -36,41 +36,41 @@ class OracleLoop:
         init: str | None = None,
     ) -> None:
         self.experiment, self.name, self.settings, self.task, self.joint = experiment, name, settings, pretext, joint
-        self.init = init or experiment.setting.init
+        self.init = init or experiment.config.init
         self.folder = experiment.folder / name.replace("/", "+")
         self.weights, self.losses = experiment.pretext(pretext)
-        self.batch_of = split(self.losses, experiment.setting.rounds, settings.order)
+        self.batch_of = split(self.losses, experiment.config.rounds, settings.order)
         self.asked = np.empty(0, np.int64)
         self.holdout = np.empty(0, np.int64)
         self.model = self.folder / "model.pt"
 
     @property
     def labeled(self) -> IntArray:
-        """Pool indices that got a label: an image of another set is answered, but there is no class for it."""
+        """The pool indices of the images asked that have a class; images of another set have none."""
         return np.sort(self.asked[self.experiment.truth[self.asked] >= 0])
 
     @property
     def left(self) -> int:
-        """Number of images that nobody was asked for."""
+        """The number of images that were not asked yet."""
         return len(self.losses) - len(self.asked) - len(self.holdout)
 
     def resume(self, done: int) -> int:
-        """Take up what was asked in the rounds before ``done`` and return the next round; 0 where it is lost."""
+        """Load what the rounds before ``done`` asked and return the next round; 0 if files of them are missing."""
         if not all(self._asked_in(number).exists() for number in range(done)):
             return 0
         for number in range(done):
-            self._take(number)
+            self._load_round(number)
         if len(self.labeled) and not self.model.exists():
             self.asked, self.holdout = self.asked[:0], self.holdout[:0]
             return 0
         return done
 
-    def round(self, number: int) -> Row:
+    def round(self, number: int) -> RoundRow:
         """Ask, train on all answers, and measure on the test set."""
         if not self._asked_in(number).exists():
             self._ask(number)
-        asked = self._take(number)
-        row = Row(
+        asked = self._load_round(number)
+        row = RoundRow(
             strategy=self.name,
             seed=self.experiment.seed,
             round=number,
@@ -78,20 +78,20 @@ class OracleLoop:
             accuracy=self._train_and_measure(number),
             asked=class_histogram(self.experiment.truth[asked], self.experiment.classes).tolist(),
         )
-        if self.experiment.setting.mix:
+        if self.experiment.config.mix:
             row["foreign"] = float((self.experiment.truth[asked] < 0).mean()) if len(asked) else 0.0
-        return row | self._known(number)
+        return row | self._holdout_figures(number)
 
     def _asked_in(self, number: int) -> Path:
         return self.folder / f"asked-{number:03d}.npy"
 
-    def _take(self, number: int) -> IntArray:
-        """Note what a round asked and held out, and return what it asked."""
+    def _load_round(self, number: int) -> IntArray:
+        """Add what a round asked and held out, and return the indices that it asked."""
         asked: IntArray = np.load(self._asked_in(number))
         self.asked = np.concatenate([self.asked, asked])
-        held = self.folder / f"holdout-{number:03d}.npy"
-        if held.exists():
-            self.holdout = np.concatenate([self.holdout, np.load(held)])
+        holdout = self.folder / f"holdout-{number:03d}.npy"
+        if holdout.exists():
+            self.holdout = np.concatenate([self.holdout, np.load(holdout)])
         return asked
 
     def _ask(self, number: int) -> None:
@@ -115,9 +115,9 @@ class OracleLoop:
     def _train_and_measure(self, number: int) -> float:
         from model.learners.own_network import FitSettings, fit
 
-        experiment, setting, labeled = self.experiment, self.experiment.setting, self.labeled
+        experiment, config, labeled = self.experiment, self.experiment.config, self.labeled
         if not len(labeled):
-            return 1 / experiment.classes  # no label, no model: a guess
+            return 1 / experiment.classes  # without labels there is no model: the accuracy of a guess
         fit(
             experiment.bank,
             labeled,
@@ -125,12 +125,12 @@ class OracleLoop:
             problem("single_label"),
             experiment.class_names,
             FitSettings(
-                network=setting.network,
+                network=config.network,
                 init=self.init,
-                recipe=setting.recipe,
+                recipe=config.recipe,
                 joint=self.joint,
                 needs=self.settings.needs(number + 1),
-                epochs=setting.epochs,
+                epochs=config.epochs,
                 seed=experiment.seed,
                 device=experiment.device,
             ),
@@ -141,17 +141,17 @@ class OracleLoop:
         targets = [experiment.class_names[label] for label in experiment.test_truth]
         return self._learner().evaluate(experiment.test_bank, np.arange(len(targets)), targets, experiment.class_names)
 
-    def _known(self, number: int) -> Row:
-        """Return what a project would know of this model: from its holdout, and from the model before."""
+    def _holdout_figures(self, number: int) -> RoundRow:
+        """Return what a project would measure of this model on its holdout, and against the model before."""
         holdout = self.holdout[self.experiment.truth[self.holdout] >= 0]
         if not len(holdout) or not len(self.labeled):
-            return cast(Row, {})
+            return cast(RoundRow, {})
         probs = self._learner().predict(self.experiment.bank).probs
         guesses = np.empty(0, np.int64) if probs is None else probs.argmax(axis=1)
         save_array(self.folder / f"guesses-{number:03d}.npy", guesses)
         before = self.folder / f"guesses-{number - 1:03d}.npy"
         unlabeled = ~mask_of(np.concatenate([self.asked, self.holdout]), len(self.losses))
-        return known_of(
+        return holdout_figures(
             guesses, np.load(before) if before.exists() else None, self.experiment.truth, holdout, unlabeled
         )
 
@@ -161,19 +161,19 @@ class OracleLoop:
         return Learner.load(self.model, device=self.experiment.device)
 
 
-def known_of(
-    guesses: IntArray, before: IntArray | None, truth: IntArray, holdout: IntArray, unlabeled: BoolArray
-) -> Row:
-    """Return what a holdout, and the model before, say about a model.
+def holdout_figures(
+    predicted: IntArray, before: IntArray | None, truth: IntArray, holdout: IntArray, unlabeled: BoolArray
+) -> RoundRow:
+    """Return how many images of the holdout a model has right, and how it differs from the model before.
 
-    guesses, before: (N,) class ids that this model and the last one give. truth: (N,). holdout: (h,) pool indices.
-    unlabeled: (N,) images on which the two are compared.
+    predicted, before: (N,) class ids that this model and the one before predict. truth: (N,). holdout: (h,) pool
+    indices. unlabeled: (N,) mask of the images on which the agreement of the two is computed.
     """
-    right = guesses[holdout] == truth[holdout]
-    known: dict[str, float] = {"holdout_size": len(holdout), "holdout_correct": int(right.sum())}
+    right = predicted[holdout] == truth[holdout]
+    figures: dict[str, float] = {"holdout_size": len(holdout), "holdout_correct": int(right.sum())}
     if before is not None:
         was_right = before[holdout] == truth[holdout]
-        known |= {"gained": int((right & ~was_right).sum()), "lost": int((was_right & ~right).sum())}
-        agreement = cohen_kappa(before[unlabeled], guesses[unlabeled])
-        known |= {} if agreement is None else {"agreement": agreement}
-    return cast(Row, known)
+        figures |= {"gained": int((right & ~was_right).sum()), "lost": int((was_right & ~right).sum())}
+        agreement = cohen_kappa(before[unlabeled], predicted[unlabeled])
+        figures |= {} if agreement is None else {"agreement": agreement}
+    return cast(RoundRow, figures)

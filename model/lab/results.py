@@ -1,11 +1,12 @@
-"""A list of measurements in a JSON file that a stopped run goes on from."""
+"""A JSON file with a list of measurements, from which a stopped run continues."""
 
-import fcntl
 import json
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import IO, Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
+
+from filelock import FileLock, Timeout
 
 from model.data.atomic_files import write_atomically
 from model.errors import BadInput
@@ -17,30 +18,34 @@ Log = Callable[[str], None]
 
 
 class Results(Generic[R]):
-    """The rows measured so far, in a JSON file that is whole after each of them, and the work folder beside it.
+    """The rows measured so far, in a JSON file that is complete after each row, and the work folder beside it.
 
-    A context: nobody else writes them meanwhile.
+    A context manager: it holds a lock, so that no other process writes the same file.
     """
 
-    def __init__(self, path: Path, setting: ExperimentConfig) -> None:
-        self.path, self.work, self.setting = path, path.with_suffix(".work"), setting
+    def __init__(self, path: Path, config: ExperimentConfig) -> None:
+        self.path, self.work, self.config = path, path.with_suffix(".work"), config
         self.rows: list[R] = []
-        self._noted = self.work / "setting.json"
-        self._lock: IO[bytes] | None = None
+        self._config_file = self.work / "setting.json"
+        self._lock = FileLock(self.work / "lock")
 
     def __enter__(self) -> Self:
-        """Read what is there.
+        """Take the lock and read the rows.
 
-        Raises BadInput where another run writes it, where it was measured under another setting or is no results file.
+        Raises:
+            BadInput: another run writes the file, it belongs to another configuration, or it is no results file.
         """
         try:
             self.work.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.work / "lock").open("wb")
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise BadInput(
+                f"another run writes {self.path}: give each its own --json, python -m model.report takes several"
+            ) from error
         except OSError as error:
             raise BadInput(f"no results can be written to {self.path}: {error}") from error
         try:
-            self._take()
-            if self.path.exists() or self._noted.exists():
+            if self.path.exists() or self._config_file.exists():
                 self._check()
             if self.path.exists():
                 self._read()
@@ -50,27 +55,18 @@ class Results(Generic[R]):
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Let others write."""
-        if self._lock is not None:
-            self._lock.close()
+        """Release the lock."""
+        self._lock.release()
 
     def begin(self) -> None:
-        """Note the setting, once it is known to be one that can be measured: from here on the work folder is of it."""
-        write_atomically(self._noted, json.dumps(asdict(self.setting)).encode())
-
-    def _take(self) -> None:
-        try:
-            fcntl.flock(cast(IO[bytes], self._lock), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BadInput(
-                f"another run writes {self.path}: give each its own --json, python -m model.report takes several"
-            ) from error
+        """Write the configuration into the work folder: from here on, the folder belongs to it."""
+        write_atomically(self._config_file, json.dumps(asdict(self.config)).encode())
 
     def _check(self) -> None:
-        before = json.loads(self._noted.read_text()) if self._noted.exists() else None
-        if before is None or {**_defaults(), **before} != asdict(self.setting):
+        before = json.loads(self._config_file.read_text()) if self._config_file.exists() else None
+        if before is None or {**_defaults(), **before} != asdict(self.config):
             raise BadInput(
-                f"{self.path} holds results of another setting ({before}): name another file, or delete it and "
+                f"{self.path} holds results of another configuration ({before}): name another file, or delete it and "
                 f"{self.work}"
             )
 
@@ -84,11 +80,11 @@ class Results(Generic[R]):
         self.rows = cast(list[R], rows)
 
     def add(self, row: R) -> None:
-        """Note one row and write the file."""
+        """Append a row and write the file."""
         self.rows.append(row)
         write_atomically(self.path, json.dumps(self.rows, indent=1).encode())
 
 
 def _defaults() -> dict[str, Any]:
-    """Return what a setting that was noted before a field existed had in its place."""
+    """Return the defaults of the configuration, for files from before a field existed."""
     return {field.name: field.default for field in fields(ExperimentConfig) if field.default is not MISSING}

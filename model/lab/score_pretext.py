@@ -1,6 +1,6 @@
-"""Score a set of images without Label Studio: ``python -m model.pretext --data D --task rotation --out losses.npz``.
+"""Score images with a pretext task: ``python -m model.pretext --data D --task rotation --out losses.npz``.
 
-Writes ``loss`` (N,) and ``path`` (N,) and prints one line of JSON.
+Writes the arrays ``loss`` (N,) and ``path`` (N,) and prints one line of JSON.
 """
 
 import argparse
@@ -11,10 +11,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from model.data.atomic_files import write_atomically
 from model.data.bank import ImageBank
@@ -22,12 +20,13 @@ from model.device import pick_device
 from model.errors import ModelError
 from model.lab.arguments import natural, positive
 from model.lab.datasets import load_images
-from model.names import NETWORKS, PRETEXT_TASKS, RECIPES
-from model.pretext import extract_losses, train_pretext
-from model.training.loop import Progress
+from model.lab.progress_bars import ProgressBars
+from model.networks.registry import NETWORK_NAMES
+from model.pretext.registry import PRETEXT_TASKS
+from model.pretext.run import extract_losses, train_pretext
+from model.training.registry import RECIPE_INFOS
 
-MOST_PIXELS = 512  # a side, as for a project
-LOG_EVERY_S = 30.0  # seconds between two states of a bar where nobody watches it
+MOST_PIXELS = 512  # of a side, as in the configuration of a project
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +44,7 @@ def _score(options: argparse.Namespace) -> dict[str, object]:
     images = load_images(options.data, side=options.side, test_share=0.0)
     for path, reason in images.broken:
         print(f"left out {path}: {reason}", file=sys.stderr)
-    with tempfile.TemporaryDirectory() as folder, _Bars() as bars:
+    with tempfile.TemporaryDirectory() as folder, ProgressBars() as bars:
         work = Path(folder)
         bank = ImageBank.create(work / "bank", images.train.shape[1])
         bank.append(images.train)
@@ -60,10 +59,10 @@ def _score(options: argparse.Namespace) -> dict[str, object]:
             epochs=options.epochs,
             seed=options.seed,
             device=options.device,
-            progress=bars.open("train"),
+            progress=bars.step("train"),
         )
         started = time.monotonic()
-        losses = extract_losses(bank, weights, device=options.device, seed=options.seed, progress=bars.open("score"))
+        losses = extract_losses(bank, weights, device=options.device, seed=options.seed, progress=bars.step("score"))
         seconds_score = time.monotonic() - started
     buffer = io.BytesIO()
     np.savez(buffer, loss=losses, path=np.array(images.paths))
@@ -81,39 +80,8 @@ def _score(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-class _Bars:
-    """One progress bar after the other, on stderr."""
-
-    _FORMAT = "{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}"
-
-    def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
-
-    def __enter__(self) -> "_Bars":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._close()
-
-    def open(self, what: str) -> Progress:
-        """End the bar of the step before, and return a callback that shows this one."""
-        self._close()
-        # A log file gets a line now and then: each change of a bar is one there.
-        pause = 0.1 if sys.stderr.isatty() else LOG_EVERY_S
-        bar = self._bar = tqdm(total=1.0, desc=what, file=sys.stderr, bar_format=self._FORMAT, mininterval=pause)
-
-        def show(share: float) -> None:
-            bar.update(share - bar.n)
-
-        return show
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
 def _side(text: str) -> int:
-    """Read a side that every network takes: they halve a picture three times."""
+    """Read a side that every network takes: a multiple of 8, as they halve an image three times."""
     side = positive(text)
     if side % 8 or side > MOST_PIXELS:
         raise argparse.ArgumentTypeError(f"{side} is not a multiple of 8 between 8 and {MOST_PIXELS} (pixels)")
@@ -127,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help="digits, a set under PT4AL_DATA, or a folder of images")
     parser.add_argument("--task", default="rotation", choices=PRETEXT_TASKS)
     parser.add_argument("--out", required=True, type=Path, help="the .npz file to write")
-    parser.add_argument("--network", default="auto", choices=NETWORKS)
-    parser.add_argument("--recipe", default="auto", choices=RECIPES)
+    parser.add_argument("--network", default="auto", choices=NETWORK_NAMES)
+    parser.add_argument("--recipe", default="auto", choices=RECIPE_INFOS)
     parser.add_argument("--epochs", type=positive, help="instead of the recipe's own")
     parser.add_argument("--side", type=_side, help="pixels, a multiple of 8; default: what suits the images")
     parser.add_argument("--seed", type=natural, default=0)

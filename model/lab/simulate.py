@@ -1,6 +1,6 @@
-"""The active-learning loop with an oracle instead of annotators: ``python -m model.simulate --help``.
+"""The active-learning loop with an oracle in place of the annotators: ``python -m model.simulate --help``.
 
-What is finished stands in the JSON file, what a stopped run goes on from in the work folder beside it.
+Finished rounds are in the JSON file; the work folder beside it has what a stopped run continues from.
 """
 
 import argparse
@@ -11,22 +11,23 @@ from dataclasses import dataclass
 from model.errors import BadInput, ModelError, UnknownName
 from model.lab.arguments import check, parse, positive, share, study_parser
 from model.lab.experiment import Experiment, ExperimentConfig, check_pretext, pretext_of
-from model.lab.learning_curves import CONTROL, Row, summarize, table
+from model.lab.learning_curves import CONTROL, RoundRow, summarize, table
 from model.lab.oracle_loop import OracleLoop
 from model.lab.results import Log, Results
 from model.lab.sources import load_source
-from model.names import INITS, JOINTS
+from model.networks.registry import INITS
 from model.querying.plan import QuerySettings
+from model.training.registry import JOINTS
 
 FORM = "pretext/batch_order/first_query/sampler"
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """What is compared, written ``pretext/batch_order/first_query/sampler``; an empty part is the default here.
+    """A strategy, written ``pretext/batch_order/first_query/sampler``; an empty part means its default.
 
-    The pretext task may be ``task@recipe``. A fifth part is the joint training of the main model, a sixth where its
-    weights start (None: where the setting says).
+    The pretext task may be ``task@recipe``. A fifth part is the joint training of the main model, a sixth the start of
+    its weights (None: that of the configuration).
     """
 
     name: str
@@ -37,17 +38,17 @@ class Strategy:
     joint: str = "none"
     init: str | None = None
 
-    def settings(self, setting: ExperimentConfig, classes: int) -> QuerySettings:
-        """Return how this strategy asks; raise UnknownName for a part that is in no registry."""
+    def query_settings(self, config: ExperimentConfig, classes: int) -> QuerySettings:
+        """Return the query settings of this strategy; raise UnknownName for a part that is in no registry."""
         pretext_of(self.pretext)
         if self.joint not in JOINTS:
             raise UnknownName("joint training", self.joint, JOINTS)
         if self.init is not None and self.init not in INITS:
             raise UnknownName("init", self.init, INITS)
         return QuerySettings(
-            batches=setting.rounds,
-            k=setting.k,
-            holdout=round(setting.holdout * setting.k),
+            batches=config.rounds,
+            k=config.k,
+            holdout=round(config.holdout * config.k),
             first_query=self.first_query,
             sampler=self.sampler,
             order=self.order,
@@ -56,7 +57,7 @@ class Strategy:
 
 
 def parse_strategy(name: str) -> Strategy:
-    """Return the strategy of that name: its parts, ``default``, or ``random`` (the whole pool in every round)."""
+    """Return the strategy of that name: its parts, ``default``, or ``random`` (from the whole pool in every round)."""
     if name == "default":
         return Strategy(name)
     if name == CONTROL:
@@ -70,43 +71,45 @@ def parse_strategy(name: str) -> Strategy:
 
 
 def simulate(
-    setting: ExperimentConfig,
+    config: ExperimentConfig,
     strategies: Sequence[Strategy],
     seeds: Sequence[int],
-    results: Results[Row],
+    results: Results[RoundRow],
     *,
     device: str,
     log: Log,
     stop_after: int | None = None,
 ) -> None:
-    """Run every strategy with every seed, adding to ``results`` what it does not have yet.
+    """Run every strategy with every seed, and add to ``results`` the rows that it does not have yet.
 
-    What is wrong with names or images is found before hours of work, not after them. stop_after: number of rounds to
-    run of the setting's; another call without it goes on from there.
+    Names and images are checked before the first training. stop_after: number of rounds to run of those of the
+    configuration; another call without it continues from there.
     """
-    rounds = min(setting.rounds, stop_after or setting.rounds)
-    check(setting, {strategy.init or setting.init for strategy in strategies}, device)
-    source = load_source(setting.data, setting.mix, log)
+    rounds = min(config.rounds, stop_after or config.rounds)
+    check(config, {strategy.init or config.init for strategy in strategies}, device)
+    source = load_source(config.data, config.mix, log)
     for strategy in strategies:
-        strategy.settings(setting, len(source.images.classes))
-    missing = [seed for seed in seeds if any(_done(results.rows, one.name, seed) < rounds for one in strategies)]
+        strategy.query_settings(config, len(source.images.classes))
+    missing = [
+        seed for seed in seeds if any(_done(results.rows, strategy.name, seed) < rounds for strategy in strategies)
+    ]
     if missing:
-        check_pretext(source, setting, missing[0], {strategy.pretext for strategy in strategies})
+        check_pretext(source, config, missing[0], {strategy.pretext for strategy in strategies})
         results.begin()
     for seed in missing:
-        experiment = Experiment(results.work / f"seed-{seed}", source, setting, seed, device)
+        experiment = Experiment(results.work / f"seed-{seed}", source, config, seed, device)
         log(f"seed {seed}  {experiment}")
         for strategy in strategies:
             _run(experiment, strategy, rounds, results, log)
 
 
-def _run(experiment: Experiment, strategy: Strategy, rounds: int, results: Results[Row], log: Log) -> None:
-    """Go on with one strategy and seed after the last round that is measured, until ``rounds`` are or all is asked."""
-    setting, seed = experiment.setting, experiment.seed
+def _run(experiment: Experiment, strategy: Strategy, rounds: int, results: Results[RoundRow], log: Log) -> None:
+    """Continue one strategy and seed after its last measured round, up to ``rounds`` or until the pool is exhausted."""
+    config, seed = experiment.config, experiment.seed
     done = _done(results.rows, strategy.name, seed)
     if done >= rounds:
         return
-    settings = strategy.settings(setting, experiment.classes)
+    settings = strategy.query_settings(config, experiment.classes)
     loop = OracleLoop(experiment, strategy.name, settings, strategy.pretext, strategy.joint, strategy.init)
     for number in range(loop.resume(done), rounds):
         if not loop.left:
@@ -114,18 +117,18 @@ def _run(experiment: Experiment, strategy: Strategy, rounds: int, results: Resul
         row = loop.round(number)
         if number >= done:
             results.add(row)
-        log(f"{strategy.name}  seed {seed}  round {number}  {row['labels']} labels  accuracy {_in_words(row)}")
+        log(f"{strategy.name}  seed {seed}  round {number}  {row['labels']} labels  accuracy {_accuracy_text(row)}")
     if not loop.left:
         log(f"{strategy.name}  seed {seed}  the pool is exhausted: all its images are asked, {len(loop.asked)} labels")
 
 
-def _in_words(row: Row) -> str:
+def _accuracy_text(row: RoundRow) -> str:
     foreign = row.get("foreign")
     return f"{100 * row['accuracy']:.2f} %" + (f"  foreign {100 * foreign:.1f} %" if foreign is not None else "")
 
 
-def _done(rows: Sequence[Row], strategy: str, seed: int) -> int:
-    """Return how many rounds of a strategy and seed, from the first on, are measured."""
+def _done(rows: Sequence[RoundRow], strategy: str, seed: int) -> int:
+    """Return how many rounds of a strategy and seed are measured without a gap from the first one on."""
     rounds = {row["round"] for row in rows if row["strategy"] == strategy and row["seed"] == seed}
     return next(number for number in range(len(rounds) + 1) if number not in rounds)
 
@@ -133,12 +136,12 @@ def _done(rows: Sequence[Row], strategy: str, seed: int) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     given, seeds = parse(_parser(), arguments)
-    setting = ExperimentConfig(**{name: getattr(given, name) for name in ExperimentConfig.__dataclass_fields__})
+    config = ExperimentConfig(**{name: getattr(given, name) for name in ExperimentConfig.__dataclass_fields__})
     try:
         strategies = [parse_strategy(name) for name in given.strategies.split(",")]
-        with Results[Row](given.json, setting) as results:
+        with Results[RoundRow](given.json, config) as results:
             simulate(
-                setting,
+                config,
                 strategies,
                 seeds,
                 results,
@@ -160,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--pool", type=positive, help="images in the pool, drawn anew for each seed (default: all)")
     add("--rounds", type=positive, required=True)
-    add("--stop-after", type=positive, help="rounds to run of these; a further call without it goes on (default: all)")
+    add("--stop-after", type=positive, help="rounds to run of these; a later call without it continues (default: all)")
     add("--k", type=positive, required=True, help="images asked per round")
     add(
         "--strategies",

@@ -11,14 +11,14 @@ from model.lab.datasets import ImageSet, load_images
 
 # A folder of these holds splits, not classes: a network would learn which split an image is of.
 SPLITS = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
-MOST_BROKEN = 10  # files that are named one by one
+MOST_BROKEN = 10  # files whose names are logged
 
 
 @dataclass(frozen=True)
 class Source:
-    """What every seed draws its pool from.
+    """The images that every seed draws its pool from.
 
-    foreign: (M, side, side, 3) images of another set, of which each pool gets ``mixed``.
+    foreign: (M, side, side, 3) images of another set; each pool gets ``mixed`` of them.
     """
 
     images: ImageSet
@@ -27,10 +27,12 @@ class Source:
 
 
 def load_source(data: str, mix: str | None, log: Callable[[str], None]) -> Source:
-    """Load a set, and the one that is mixed into it: ``name``, or ``name:N`` for N of its images.
+    """Load a set, and the set that is mixed into it: ``name``, or ``name:N`` for N of its images.
 
-    Says which images cannot be decoded. Raises BadInput for a folder without classes, or with splits in
-    place of them.
+    Logs which images cannot be decoded.
+
+    Raises:
+        BadInput: a folder without classes, or with splits in place of classes.
     """
     images = load_images(data)
     _report_broken(images, log)

@@ -1,4 +1,4 @@
-"""What each rule for stopping would have saved and cost: ``python -m model.stopping results.json ...``.
+"""What each stopping rule would have saved and cost: ``python -m model.stopping results.json ...``.
 
 The results are those of ``python -m model.simulate ... --holdout 0.1``.
 """
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.errors import BadInput, ModelError
-from model.lab.learning_curves import Row
-from model.lab.stopping_rules import Coverage, Verdict, cover, judge, runs_of
+from model.lab.learning_curves import RoundRow
+from model.lab.stopping_rules import ForecastErrors, RuleResult, cover, judge, runs_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,16 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runs = runs_of(_read(path))
             print(f"\n{path.name}: {len(runs)} runs of up to {max(run[-1]['labels'] for run in runs)} labels\n")
             print(_table(judge(runs)))
-            print(_forecast(cover(runs)))
+            print(_forecast_text(cover(runs)))
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _read(path: Path) -> list[Row]:
+def _read(path: Path) -> list[RoundRow]:
     try:
-        rows: list[Row] = json.loads(path.read_text())
+        rows: list[RoundRow] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} is no results file: {error}") from error
     if not rows:
@@ -41,24 +41,24 @@ def _read(path: Path) -> list[Row]:
     return rows
 
 
-def _table(verdicts: Sequence[Verdict]) -> str:
+def _table(results: Sequence[RuleResult]) -> str:
     lines = [
         "| rule | runs ended early | labels saved | accuracy given up | in the worst run |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for one in verdicts:
+    for result in results:
         lines.append(
-            f"| {one.rule} | {one.ended} of {one.runs} | {100 * one.saved:.0f}% | {100 * one.cost:+.1f} points "
-            f"| {100 * one.worst:+.1f} points |"
+            f"| {result.rule} | {result.ended} of {result.runs} | {100 * result.saved:.0f}% "
+            f"| {100 * result.cost:+.1f} points | {100 * result.worst:+.1f} points |"
         )
     return "\n".join(lines)
 
 
-def _forecast(found: Coverage) -> str:
+def _forecast_text(errors: ForecastErrors) -> str:
     return (
-        f"\nForecast of the next round, {found.rounds} times: {100 * found.inside:.0f}% of the real gains lie inside "
-        f"the 95% interval, which is {100 * found.width:.1f} points wide; expected minus real gain is "
-        f"{100 * found.error:+.2f} points on average, {100 * found.absolute:.2f} without the sign."
+        f"\nForecast of the next round, {errors.rounds} times: {100 * errors.inside:.0f}% of the real gains lie inside "
+        f"the 95% interval, which is {100 * errors.width:.1f} points wide; expected minus real gain is "
+        f"{100 * errors.error:+.2f} points on average, {100 * errors.absolute:.2f} without the sign."
     )
 
 

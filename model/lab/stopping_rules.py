@@ -1,4 +1,4 @@
-"""Rules for stopping, and what each would have saved and cost in a simulation."""
+"""Stopping rules, and what each would have saved and cost in a simulation."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -8,13 +8,13 @@ import numpy as np
 
 from model.errors import BadInput
 from model.evaluation.forecast import GainForecast, RoundResult, forecast_gain
-from model.lab.learning_curves import Row
+from model.lab.learning_curves import RoundRow
 
 Rule = Callable[[Sequence[RoundResult], GainForecast | None], bool]
 
 
 def _agrees(kappa: float, rounds: int) -> Rule:
-    """Stop after ``rounds`` rounds in a row whose model agrees with the one before. Bloodgood, Vijay-Shanker 2009."""
+    """Stop after ``rounds`` rounds in a row with agreement ``kappa`` or more (Bloodgood and Vijay-Shanker 2009)."""
 
     def stop(history: Sequence[RoundResult], _: GainForecast | None) -> bool:
         last = [entry.agreement for entry in history[-rounds:]]
@@ -24,7 +24,7 @@ def _agrees(kappa: float, rounds: int) -> Rule:
 
 
 def _plateau(rounds: int) -> Rule:
-    """Stop when the holdout accuracy is no higher than ``rounds`` rounds before."""
+    """Stop when the holdout accuracy is not above that of ``rounds`` rounds before."""
 
     def share(entry: RoundResult) -> float:
         return entry.quality / entry.size if entry.size else 0.0
@@ -34,16 +34,16 @@ def _plateau(rounds: int) -> Rule:
 
 def _expected(gain: float) -> Rule:
     """Stop when another round is expected to add less than ``gain``."""
-    return lambda _, seen: seen is not None and seen.gain < gain
+    return lambda _, expected: expected is not None and expected.gain < gain
 
 
 def _surely(gain: float) -> Rule:
-    """Stop when even the upper end of the interval of another round's gain is less than ``gain``."""
-    return lambda _, seen: seen is not None and seen.high < gain
+    """Stop when the upper end of the 95% interval of another round's gain is less than ``gain``."""
+    return lambda _, expected: expected is not None and expected.high < gain
 
 
 RULES: dict[str, Rule] = {
-    "advice": lambda _, seen: seen is not None and seen.advice == "stop",
+    "advice": lambda _, expected: expected is not None and expected.advice == "stop",
     "expected gain < 1": _expected(0.01),
     "expected gain < 0.5": _expected(0.005),
     "expected gain < 0.25": _expected(0.0025),
@@ -58,11 +58,11 @@ RULES: dict[str, Rule] = {
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A rule over ``runs``: how many it ended early, and the means over all of them.
+class RuleResult:
+    """How a rule did over ``runs`` runs: how many it ended early, and means over all of them.
 
-    saved: labels that it left unasked, as a share of all. cost: test accuracy given up against asking all.
-    worst: the highest cost of a run.
+    saved: share of the labels that it did not ask. cost: test accuracy lost against asking all. worst: the highest cost
+    of a run.
     """
 
     rule: str
@@ -74,11 +74,11 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """How the forecast compares with what came: the next model's gain on the test set.
+class ForecastErrors:
+    """How the forecasts compare with the real gains of the next models on the test set.
 
-    inside: share of gains within the interval. error: mean of expected minus real gain. absolute: mean size of that.
-    width: mean width of the interval.
+    inside: share of gains within the interval. error: mean of expected minus real gain. absolute: mean of its absolute
+    value. width: mean width of the interval.
     """
 
     rounds: int
@@ -88,9 +88,9 @@ class Coverage:
     width: float
 
 
-def runs_of(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return the rows of each strategy and seed, by round; raise BadInput where they were run without a holdout."""
-    runs: dict[tuple[str, int], list[Row]] = defaultdict(list)
+def runs_of(rows: Sequence[RoundRow]) -> list[list[RoundRow]]:
+    """Return the rows of each strategy and seed, by round; raise BadInput if they were run without a holdout."""
+    runs: dict[tuple[str, int], list[RoundRow]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row["round"]):
         if "holdout_size" not in row:
             raise BadInput("these results have no holdout: simulate with --holdout 0.1")
@@ -98,31 +98,32 @@ def runs_of(rows: Sequence[Row]) -> list[list[Row]]:
     return [run for run in runs.values() if len(run) > 1]
 
 
-def judge(runs: Sequence[Sequence[Row]], rules: dict[str, Rule] | None = None) -> list[Verdict]:
+def judge(runs: Sequence[Sequence[RoundRow]], rules: dict[str, Rule] | None = None) -> list[RuleResult]:
     """Return what each rule would have saved and cost."""
-    return [_verdict(name, rule, runs) for name, rule in (rules or RULES).items()]
+    return [_result(name, rule, runs) for name, rule in (rules or RULES).items()]
 
 
-def cover(runs: Sequence[Sequence[Row]]) -> Coverage:
-    """Compare every forecast with what the next round really brought."""
+def cover(runs: Sequence[Sequence[RoundRow]]) -> ForecastErrors:
+    """Compare every forecast with the real gain of the next round."""
     pairs = []
     for run in runs:
-        for number, seen in enumerate(_outlooks(run)[:-1]):
-            if seen is not None:
-                pairs.append((seen.low, seen.gain, seen.high, run[number + 1]["accuracy"] - run[number]["accuracy"]))
+        for number, expected in enumerate(_forecasts(run)[:-1]):
+            if expected is not None:
+                real = run[number + 1]["accuracy"] - run[number]["accuracy"]
+                pairs.append((expected.low, expected.gain, expected.high, real))
     if not pairs:
         raise BadInput("no round of these results can be forecast: there are too few")
-    low, gain, high, real = np.array(pairs).T
-    return Coverage(
+    low, gain, high, gained = np.array(pairs).T
+    return ForecastErrors(
         rounds=len(pairs),
-        inside=float(((low <= real) & (real <= high)).mean()),
-        error=float((gain - real).mean()),
-        absolute=float(np.abs(gain - real).mean()),
+        inside=float(((low <= gained) & (gained <= high)).mean()),
+        error=float((gain - gained).mean()),
+        absolute=float(np.abs(gain - gained).mean()),
         width=float((high - low).mean()),
     )
 
 
-def measured(row: Row) -> RoundResult:
+def measured(row: RoundRow) -> RoundResult:
     """Return what a project would know after this round."""
     correct, gained, lost = row["holdout_correct"], row.get("gained"), row.get("lost")
     compared = gained is not None and lost is not None
@@ -137,26 +138,26 @@ def measured(row: Row) -> RoundResult:
     )
 
 
-def _verdict(name: str, rule: Rule, runs: Sequence[Sequence[Row]]) -> Verdict:
+def _result(name: str, rule: Rule, runs: Sequence[Sequence[RoundRow]]) -> RuleResult:
     saved, cost = [], []
     for run in runs:
         end = _end(rule, run)
         saved.append(1 - run[end]["labels"] / run[-1]["labels"])
         cost.append(run[-1]["accuracy"] - run[end]["accuracy"])
     ended = sum(share > 0 for share in saved)
-    return Verdict(name, len(runs), ended, float(np.mean(saved)), float(np.mean(cost)), float(np.max(cost)))
+    return RuleResult(name, len(runs), ended, float(np.mean(saved)), float(np.mean(cost)), float(np.max(cost)))
 
 
-def _end(rule: Rule, run: Sequence[Row]) -> int:
-    """Return the first round after which the rule stops; the last one where it never does."""
+def _end(rule: Rule, run: Sequence[RoundRow]) -> int:
+    """Return the first round after which the rule stops; the last round if it never does."""
     history = [measured(row) for row in run]
-    for number, seen in enumerate(_outlooks(run)):
-        if rule(history[: number + 1], seen):
+    for number, expected in enumerate(_forecasts(run)):
+        if rule(history[: number + 1], expected):
             return number
     return len(run) - 1
 
 
-def _outlooks(run: Sequence[Row]) -> list[GainForecast | None]:
+def _forecasts(run: Sequence[RoundRow]) -> list[GainForecast | None]:
     history = [measured(row) for row in run]
     more = run[1]["labels"] - run[0]["labels"]
     return [forecast_gain(history[: number + 1], more) for number in range(len(run))]

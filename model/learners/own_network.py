@@ -16,7 +16,6 @@ from model.device import pick_device
 from model.errors import BadInput, UnknownName
 from model.learners.learner import FORMAT, Learner
 from model.learners.settings import FitSettings
-from model.names import JOINTS
 from model.networks.backbones import network_of
 from model.networks.initialization import Start, choose_start
 from model.networks.main import MainNetwork, Parts
@@ -26,6 +25,7 @@ from model.querying.outputs import IntArray, Outputs
 from model.training.loop import Images, Progress, ignore_progress, read_weights, recalibrate, train, write_weights
 from model.training.objectives import LabelObjective
 from model.training.recipes import RECIPES, Recipe, adapted, sample
+from model.training.registry import JOINTS
 
 __all__ = ["RECIPES", "FitSettings", "Learner", "LearnerSummary", "fit"]
 

@@ -1,7 +1,7 @@
 """Backbones by name, and the network that is a backbone with a linear head.
 
-A backbone takes pictures as float (B, 3, H, W) in [0, 1], channels last, and gives (B, dim) embeddings; it centres
-the pixels itself, so that no caller can forget to or do it twice.
+A backbone takes images as float (B, 3, H, W) in [0, 1], channels last, and returns embeddings (B, dim). It centres the
+pixels itself, so that no caller has to.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.errors import BadInput, ModelError, UnknownName
-
-AUTO = "auto"
+from model.networks.registry import AUTO, NETWORK_NAMES, NETWORKS
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -54,7 +53,7 @@ class Backbone(nn.Module):
 
 
 class Network(nn.Module):
-    """A backbone with a linear head: pretext and main task differ in the head alone."""
+    """A backbone with a linear head."""
 
     def __init__(self, backbone: Backbone, outputs: int) -> None:
         super().__init__()
@@ -81,11 +80,11 @@ def _conv(width_in: int, width: int, kernel: int = 3, stride: int = 1) -> list[n
     return [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
 
 
-def _compact(side: int) -> Backbone:
-    """Build a residual network of 0.6 M parameters that spends its time where it pays on a CPU.
+def compact(side: int) -> Backbone:
+    """Build a residual network of 0.7 M parameters for CPUs.
 
-    A ResNet-8 after Page's cifar10-fast, with a stem that halves the picture (quarters it from 64 px on): its first
-    layers are where a CPU is slowest, and where small labeled sets gain least.
+    A ResNet-8 after Page's cifar10-fast, with a stem that halves the image (from 64 px on: quarters it): the first
+    layers take a CPU the most time, and small labeled sets gain least from them.
     """
     stem = _conv(3, 32, kernel=4, stride=2) if side < 64 else _conv(3, 32, kernel=8, stride=4)
     layers = nn.Sequential(
@@ -102,7 +101,7 @@ def _compact(side: int) -> Backbone:
     return Backbone(layers, 256, {"2": 32, "5": 64, "10": 128, "14": 256})
 
 
-def _resnet18(side: int) -> Backbone:
+def small_resnet18(side: int) -> Backbone:
     """Build ResNet-18; up to 64 px the CIFAR variant of the paper's code: 3x3 stem of stride 1, no max-pool."""
     from torchvision.models import resnet18
 
@@ -114,14 +113,8 @@ def _resnet18(side: int) -> Backbone:
     return Backbone(network, 512, {"layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512})
 
 
-NETWORKS: dict[str, Callable[[int], Backbone]] = {
-    "compact": _compact,
-    "resnet18": _resnet18,
-}
-
-
 def network_of(recipe: str, name: str) -> str:
-    """Return the network that a recipe means where it is left open: the paper's trains ResNet-18."""
+    """Return the network that ``auto`` stands for in a recipe: ResNet-18 in the paper's, else still ``auto``."""
     return "resnet18" if (recipe, name) == ("paper", AUTO) else name
 
 
@@ -130,7 +123,7 @@ def resolve(name: str, device: torch.device) -> str:
     if name == AUTO:
         return "resnet18" if device.type == "cuda" else "compact"
     if name not in NETWORKS:
-        raise UnknownName("network", name, [AUTO, *NETWORKS])
+        raise UnknownName("network", name, NETWORK_NAMES)
     return name
 
 
@@ -138,21 +131,25 @@ def build_backbone(name: str, side: int, seed: int) -> Backbone:
     """Build a backbone with weights drawn from ``seed``, on the CPU, channels last."""
     if name not in NETWORKS:
         raise UnknownName("network", name, NETWORKS)
-    return seeded(lambda: NETWORKS[name](side), seed).to(memory_format=torch.channels_last)
+    return seeded(lambda: NETWORKS[name].load()(side), seed).to(memory_format=torch.channels_last)
 
 
 def seeded(build: Callable[[], M], seed: int) -> M:
-    """Run ``build`` with PyTorch's global generator at ``seed``, and put that back as it was."""
+    """Return the result of ``build`` with the global generator of PyTorch at ``seed``; restore its state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 
 
 def load_imagenet(backbone: Backbone) -> None:
-    """Fill a ResNet-18 backbone with torchvision's ImageNet weights; raise ModelError where they cannot be had.
+    """Load torchvision's ImageNet weights into a ResNet-18 backbone.
 
-    They are downloaded once, into PyTorch's folder. The first layer of small pictures' ResNet-18 has another shape and
-    stays as it is. Raises BadInput for another backbone.
+    They are downloaded once, into the folder of PyTorch. The first layer of the ResNet-18 for small images has another
+    shape and stays as it is.
+
+    Raises:
+        ModelError: the weights cannot be downloaded.
+        BadInput: another backbone.
     """
     from torchvision.models import ResNet18_Weights
 
@@ -164,8 +161,8 @@ def load_imagenet(backbone: Backbone) -> None:
             f"torchvision's pretrained weights could not be downloaded ({error}): choose another init, or put {url} "
             f"into {Path(torch.hub.get_dir()) / 'checkpoints'}"
         ) from error
-    own = backbone.layers.state_dict()
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    current = backbone.layers.state_dict()
+    fitting = {key: value for key, value in state.items() if key in current and current[key].shape == value.shape}
     if not fitting:
         raise BadInput("pretrained weights are those of resnet18: choose that network, or leave it at auto")
-    backbone.layers.load_state_dict({**own, **fitting})
+    backbone.layers.load_state_dict({**current, **fitting})

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from model.errors import UnknownName
-from model.names import INITS
 from model.networks.backbones import build_backbone, load_imagenet, resolve, seeded
 from model.networks.main import MainNetwork, Parts
+from model.networks.registry import INITS
 from model.pretext.run import read_pretext
 from model.problems import Problem
 

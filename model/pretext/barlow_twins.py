@@ -16,7 +16,7 @@ from model.pretext.views import VIEWS, distort
 WIDTH = 256  # of the projections; the paper's 8192 is for ImageNet
 LAMBDA = 5e-3  # weight of the redundancy between two dimensions (section 3.3)
 SOLARIZED = 0.2  # share of the second views (appendix A)
-MEMORY = 0.1  # weight of the newest minibatch in what the network remembers, as in batch normalisation
+MEMORY = 0.1  # weight of the newest minibatch in the running correlation, as in batch normalisation
 
 
 class BarlowTwins(PretextTask):
@@ -27,10 +27,10 @@ class BarlowTwins(PretextTask):
 
         L = sum_ij W_ij (T_ij - C_ij)^2 = (1/B) sum_n l_n,    l_n = sum_ij W_ij (T_ij - C_ij) (T_ij - a_ni b_nj).
 
-    l_n is the image's loss: the mean of l over a minibatch is exactly L, with the same gradient, and l_n - L is half
-    of how fast L would rise if image n weighed more. It may be negative. In ``eval`` mode C and the moments of the
-    standardisation are the running ones of the training, so that the loss of an image depends on no other; it is the
-    mean over all pairs of four views. All is divided by D, or the learning rate would have to know it.
+    l_n is the loss of an image and may be negative: the mean of l over a minibatch is exactly L with the same gradient,
+    and l_n - L is half the derivative of L by the weight of image n. In ``eval`` mode C and the moments of the
+    standardisation are running means of the training, so that the loss of an image depends on no other image; it is the
+    mean over all pairs of four views. The loss is divided by D, so that the learning rate does not depend on D.
     """
 
     name = "barlow_twins"
@@ -41,7 +41,7 @@ class BarlowTwins(PretextTask):
         return _Twins(backbone)
 
     def loss(self, net: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return l_n / D of each image; raise BadInput where one is to be trained on alone: it correlates with all."""
+        """Return l_n / D of each image, (B,); raise BadInput for a training minibatch of a single image."""
         twins = cast(_Twins, net)
         if twins.training and len(images) < 2:
             raise BadInput("barlow_twins correlates over a minibatch: it trains on at least 2 images at once, found 1")
@@ -49,7 +49,7 @@ class BarlowTwins(PretextTask):
         views = [twins(distort(images, generator, solarize=share)) for share in solarized]
         pairs = [(views[0], views[1])] if twins.training else list(permutations(views, 2))
         with full_precision(images):
-            losses = [attribute(one, other, twins.correlate(one, other)) for one, other in pairs]
+            losses = [barlow_losses(one, other, twins.correlate(one, other)) for one, other in pairs]
         return torch.stack(losses).mean(dim=0) / WIDTH
 
 
@@ -70,17 +70,29 @@ class _Twins(nn.Module):
             return cast(Tensor, self.standardise(projected.float()))
 
     def correlate(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return C: that of the minibatch, which is remembered, while training; afterwards what is remembered."""
+        """Return C, (WIDTH, WIDTH): that of the minibatch, in training; in ``eval`` mode the running mean."""
         if not self.training:
             return self.correlation
-        batch = first.T @ second / len(first)
+        of_minibatch = cross_correlation(first, second)
         with torch.no_grad():
-            self.correlation.lerp_(batch, MEMORY)
-        return batch
+            self.correlation.lerp_(of_minibatch, MEMORY)
+        return of_minibatch
 
 
-def attribute(first: Tensor, second: Tensor, correlation: Tensor) -> Tensor:
+def cross_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Return C of standardised projections, (B, D), (B, D) -> (D, D)."""
+    return first.T @ second / len(first)
+
+
+def barlow_losses(first: Tensor, second: Tensor, correlation: Tensor, redundancy: float = LAMBDA) -> Tensor:
     """Return l (B,) of standardised projections (B, D) and their cross-correlation (D, D), see BarlowTwins."""
     target = torch.eye(len(correlation), device=correlation.device)
-    weighted = (target + LAMBDA * (1 - target)) * (target - correlation)
+    weighted = (target + redundancy * (1 - target)) * (target - correlation)
     return weighted.trace() - ((first @ weighted) * second).sum(dim=1)
+
+
+def barlow_loss(first: Tensor, second: Tensor, redundancy: float) -> Tensor:
+    """Return L of the standardised projections (B, D) of a minibatch in float32 (DALBT, Eq. 1), see BarlowTwins."""
+    with full_precision(first):
+        first, second = first.float(), second.float()
+        return barlow_losses(first, second, cross_correlation(first, second), redundancy).mean()

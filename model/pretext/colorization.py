@@ -20,16 +20,16 @@ UNIFORM = 0.5  # weight of the uniform distribution in the rebalancing (Eq. 4: l
 SHRINK, LARGEST = 4, 16  # colours are predicted at a quarter of the side, and at 16 pixels at most
 WIDTHS = (128, 64)  # of the decoder
 
-SAMPLE = 256  # images of the bank that are looked at
+SAMPLE = 256  # images of the bank that ``check`` reads
 COLOUR = 4.0  # mean distance between the channels' largest and smallest, of 255, from which an image counts as coloured
-FEWEST = 0.1  # share of coloured images below which there is nothing to learn
+FEWEST = 0.1  # share of coloured images below which the task is refused
 
 
 class Colorization(PretextTask):
-    """Say the colour of each pixel from the lightness of the picture.
+    """Predict the colour of each pixel from the lightness of the image.
 
-    Lightness is the L of Lab, the target its a and b in squares of 10 units. Rare colours weigh more: the weights come
-    from the colours of the minibatches met so far, which the network remembers.
+    The lightness is L of Lab; the target is a and b in squares of 10 units. Rare colours weigh more: the weights come
+    from the mean over the colours of all minibatches so far, which is part of the network's state.
     """
 
     name = "colorization"
@@ -53,14 +53,14 @@ class Colorization(PretextTask):
             return (colorizer.weights()[target.argmax(dim=1)] * entropy).mean(dim=(1, 2))
 
     def embed(self, net: nn.Module, images: Tensor) -> Tensor:
-        """Return the features of the lightness: the backbone has never seen a colour."""
+        """Return the features of the lightness: the backbone was trained without colours."""
         lightness = rgb_to_lab(images)[:, :1] / 100
         return cast(Tensor, cast(_Colorizer, net).backbone(as_grey(lightness)))
 
     def check(self, bank: ImageBank) -> None:
-        """Raise BadInput where fewer than a tenth of (a sample of) the images have any colour."""
+        """Raise BadInput if fewer than a tenth of (a sample of) the images have any colour."""
         if len(bank) == 0:
-            return  # the training says so
+            return  # the training reports an empty bank
         positions = np.unique(np.linspace(0, len(bank) - 1, SAMPLE).astype(np.int64))
         pixels = bank.gather(positions)
         spread = (pixels.max(axis=3) - pixels.min(axis=3)).mean(axis=(1, 2))

@@ -10,7 +10,7 @@ from torch import Tensor
 GRID = 10  # units of a and b between two bins (Zhang et al. 2016, section 2.1)
 
 _TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
-_EPSILON, _KAPPA = 216 / 24389, 24389 / 27  # where CIE's cube root becomes a line, and how steep that is
+_EPSILON, _KAPPA = 216 / 24389, 24389 / 27  # where the cube root of CIE becomes linear, and the slope there
 
 
 def rgb_to_lab(images: Tensor) -> Tensor:
@@ -27,8 +27,8 @@ def rgb_to_lab(images: Tensor) -> Tensor:
 def ab_bins() -> npt.NDArray[np.float32]:
     """Return the centres (Q, 2) of the squares of the ab plane that some sRGB colour falls into.
 
-    There are 260, found with every fifth of the 256 values a channel; all of 16 million colours would add one. The
-    paper counts 313 and does not say how it draws the rim, which matters little: a colour there has neighbours.
+    There are 260, found with every fifth of the 256 values of a channel; all 16 million colours would add one. The
+    paper counts 313 and does not say where it draws the border; this matters little, as a colour there has neighbours.
     """
     level = torch.arange(0, 256, 5) / 255
     colours = torch.cartesian_prod(level, level, level).T.reshape(1, 3, -1, 1)

@@ -12,28 +12,28 @@ from model.pretext.base import PretextTask
 
 WIDTHS = (64, 32, 16)  # of the decoder
 HOLE = 0.5  # side of the hole, as a share of the picture's: a quarter of the area (section 4.1)
-FILL = 0.5  # a hole's pixels: what a backbone takes as zero
+FILL = 0.5  # value of the pixels of a hole, which a backbone centres to zero
 
 
 class Inpainting(PretextTask):
-    """Paint what a square hole hides, from what is around it.
+    """Predict the pixels that a square hole hides from those around it.
 
-    The reconstruction loss alone: the adversarial one of the paper makes pictures sharper, not features better (its
-    section 5.2 leaves it out for features), and says nothing of how hard an image is.
+    It has the reconstruction loss only: the adversarial loss of the paper makes images sharper, not features better
+    (its section 5.2 leaves it out for features), and does not measure how hard an image is.
     """
 
     name = "inpainting"
     needs_generator = True
 
     def build(self, backbone: Backbone) -> nn.Module:
-        """Return the backbone with a decoder to the whole picture; only what it paints in the hole counts."""
+        """Return the backbone with a decoder to the whole image, of which only the pixels of the hole count."""
         return _Painter(backbone)
 
     def loss(self, net: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return the squared error inside the hole (Eq. 1), of colours in [-1, 1], averaged over its pixels.
 
-        Training cuts one hole anywhere. ``eval`` mode cuts the four quarters one after the other and takes the mean,
-        so that a loss is of the whole picture and no draw decides it.
+        Training cuts a hole anywhere. ``eval`` mode cuts each of the four quarters and takes the mean, so that a loss
+        is of the whole image and no draw decides it.
         """
         holes = one_hole(images, generator) if net.training else four_quarters(images)
         truth = images.repeat_interleave(len(holes) // len(images), dim=0)
@@ -66,14 +66,14 @@ def one_hole(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def four_quarters(images: Tensor) -> Tensor:
-    """Return the four quarters as holes, those of an image side by side, (4 B, 1, H, W) bool."""
+    """Return the four quarters as holes; those of an image follow each other, (4 B, 1, H, W) bool."""
     side = images.shape[-1]
     edge = torch.tensor([0, side - _hole_side(side)], device=images.device)
     return _square(torch.cartesian_prod(edge, edge).repeat(len(images), 1), side)
 
 
 def _hole_side(side: int) -> int:
-    return side - int(side * HOLE)  # rounded up: four of them cover a picture
+    return side - int(side * HOLE)  # rounded up, so that four of them cover the image
 
 
 def _square(corner: Tensor, side: int) -> Tensor:

@@ -17,26 +17,26 @@ from model.errors import BadInput
 from model.networks.backbones import Backbone
 from model.networks.heads import projector
 from model.pretext.base import PretextTask
+from model.pretext.registry import PRETEXT_TASKS
 
 SIDE = 3  # tiles of a row and of a column
 TILES = SIDE**2
 PERMUTATIONS = 64
 DRAWN = 8  # permutations an image, in training
-GAP = 0.85  # share of a cell's side that its tile has: the paper's 64 of 75 pixels, so that edges do not tell
+GAP = 0.85  # side of a tile as a share of its cell's (the paper's 64 of 75 pixels): edges must not show the order
 SMALLEST_TILE = 16  # pixels: smaller ones are enlarged, since backbones shrink a picture eightfold before they pool
-SMALLEST_IMAGE = 12  # pixels: below, a tile is of 3 pixels and there is no puzzle
-EVEN = 0.05  # deviation of the pixels that a tile's contrast is brought to where it has none
-EMBEDDING, HIDDEN = 64, 256  # numbers that a tile becomes, and of the layer that sees all nine
+EVEN = 0.05  # added to the deviation of a tile, for tiles without contrast
+EMBEDDING, HIDDEN = 64, 256  # width of the embedding of a tile, and of the layer that sees all nine
 
 
 class Jigsaw(PretextTask):
-    """Say in which of 64 orders the nine tiles of a picture lie.
+    """Predict in which of 64 orders the nine tiles of an image are.
 
-    The paper's context-free network: each tile passes the backbone alone, the head sees the nine embeddings in the
-    shuffled order. So many orders of an image cost one pass of its tiles: training draws eight, ``eval`` mode takes
-    all 64, and no draw decides a loss. Tiles are cut with gaps and each brought to the same brightness and contrast,
-    or edges and shadings would give the order away; in training each lies somewhere in its cell, else at its centre.
-    Any side works: tiles are resampled, not cut at whole pixels.
+    The paper's context-free network: each tile passes the backbone alone, and the head sees the nine embeddings in the
+    shuffled order. Many orders of an image therefore cost one pass of its tiles: training draws eight, ``eval`` mode
+    takes all 64, so that no draw decides a loss. Tiles are cut with gaps and brought to the same brightness and
+    contrast, because edges and shading would show the order; in training a tile is anywhere in its cell, else at the
+    centre. Any side works: tiles are resampled, not cut at whole pixels.
     """
 
     name = "jigsaw"
@@ -52,14 +52,15 @@ class Jigsaw(PretextTask):
         return functional.cross_entropy(logits.float(), truth, reduction="none").view(len(images), -1).mean(dim=1)
 
     def accuracy(self, net: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the share of the orders that are recognised."""
+        """Return the share of the orders that are predicted right, (B,)."""
         logits, truth = _solve(cast(_Puzzle, net), images, generator)
         return (logits.argmax(dim=1) == truth).float().view(len(images), -1).mean(dim=1)
 
     def check(self, bank: ImageBank) -> None:
-        """Raise BadInput where tiles would be too small to have anything on them."""
-        if bank.side < SMALLEST_IMAGE:
-            raise BadInput(f"jigsaw needs images of at least {SMALLEST_IMAGE} pixels, the bank has {bank.side}")
+        """Raise BadInput if the tiles would be too small to show anything."""
+        smallest = PRETEXT_TASKS[self.name].smallest_side
+        if bank.side < smallest:
+            raise BadInput(f"jigsaw needs images of at least {smallest} pixels, the bank has {bank.side}")
 
 
 class _Puzzle(nn.Module):

@@ -11,7 +11,7 @@ ORIENTATIONS = 4
 
 
 class Rotation(PretextTask):
-    """Say by how many quarter turns a picture was rotated."""
+    """Predict by how many quarter turns an image was rotated."""
 
     name = "rotation"
 
@@ -25,13 +25,13 @@ class Rotation(PretextTask):
         return functional.cross_entropy(logits.float(), truth, reduction="none").view(-1, ORIENTATIONS).mean(dim=1)
 
     def accuracy(self, net: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the share of the four orientations that are recognised."""
+        """Return the share of the four orientations that are predicted right, (B,)."""
         logits, truth = _turned(net, images)
         return (logits.argmax(dim=1) == truth).float().view(-1, ORIENTATIONS).mean(dim=1)
 
 
 def _turned(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits (B * 4, 4) and quarter turns (B * 4,), the four of an image side by side."""
+    """Return logits (B * 4, 4) and quarter turns (B * 4,); the four of an image follow each other."""
     turns = [torch.rot90(images, turn, dims=(2, 3)) for turn in range(ORIENTATIONS)]
     stacked = torch.stack(turns, dim=1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
     truth = torch.arange(ORIENTATIONS, device=images.device).repeat(len(images))

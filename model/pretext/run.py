@@ -22,20 +22,20 @@ from model.pretext.registry import pretext_task
 from model.querying.outputs import FEATURES, FloatArray, as_features
 from model.training.loop import Images, Plan, Progress, ignore_progress, read_weights, train, write_weights
 
-CHUNK = 64  # images of an extraction's minibatch; the same whatever is extracted, so that a loss never depends on it
-EMBED_CHUNK = 256  # images of a minibatch whose features are extracted
-QUALITY_SAMPLE = 256  # images that the summary's accuracy is measured on
+CHUNK = 64  # images of a minibatch of the extraction; fixed, so that a loss does not depend on what is extracted
+EMBED_CHUNK = 256  # images of a minibatch of the feature extraction
+QUALITY_SAMPLE = 256  # images on which the accuracy of the summary is measured
 
-TINY = 16  # pixels
+TINY = 16  # pixels; images up to this side are learned in fewer epochs
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PretextRecipe:
     """A way to train a pretext network.
 
-    tiny_epochs: instead of the plan's for pictures up to TINY, which are soon learned.
+    tiny_epochs: epochs for images of up to TINY pixels, instead of those of the plan.
     """
 
     plan: Plan
@@ -43,23 +43,22 @@ class Recipe:
     tiny_epochs: int | None = None
 
 
-RECIPES = {
+PRETEXT_RECIPES = {
     # PT4AL, section 5.1 and its code.
-    "paper": Recipe(Plan(15, 256, lr=0.1, nesterov=False, schedule="constant", keep="best", fill=False)),
-    # Shifts keep a small pool from being learned by heart: a loss near zero everywhere orders nothing.
-    "auto": Recipe(Plan(8, 64, lr=0.1, min_steps=16), Augmentation(shift=0.125), tiny_epochs=5),
+    "paper": PretextRecipe(Plan(15, 256, lr=0.1, nesterov=False, schedule="constant", keep="best", fill=False)),
+    # Shifts keep the network from memorising a small pool: losses that are all near zero give no order.
+    "auto": PretextRecipe(Plan(8, 64, lr=0.1, min_steps=16), Augmentation(shift=0.125), tiny_epochs=5),
 }
 
 
 @dataclass(frozen=True)
 class PretextSummary:
-    """What came out of a training; accuracy is that on (a sample of) the pool, None where the task has none."""
+    """The result of a training. accuracy: on (a sample of) the pool; None for a task without right answers."""
 
     network: str
     epochs: int
     seconds: float
     accuracy: float | None
-    mean_loss: float
 
 
 def train_pretext(
@@ -77,28 +76,29 @@ def train_pretext(
 ) -> PretextSummary:
     """Train ``task`` on all images of the bank and write its weights to ``out``, whole or not at all.
 
-    checkpoint: where a killed training goes on from; removed at the end. The ``paper`` recipe means ResNet-18 where
-    the network is left open.
+    checkpoint: file from which a killed training continues; removed at the end. With the ``paper`` recipe, network
+    ``auto`` is ResNet-18.
     """
     started = time.monotonic()
-    the_task, where = pretext_task(task), pick_device(device)
-    if recipe not in RECIPES:
-        raise UnknownName("recipe", recipe, RECIPES)
-    the_task.check(bank)
-    network = resolve(network_of(recipe, network), where)
-    how = _adapted(RECIPES[recipe], bank, epochs)
-    module = _build(the_task, network, bank.side, seed).to(where)
-    objective = _PretextObjective(the_task, module, Images(bank, np.arange(len(bank)), where), how.augmentation)
-    about = {"task": task, "network": network, "side": bank.side}
+    method, torch_device = pretext_task(task), pick_device(device)
+    if recipe not in PRETEXT_RECIPES:
+        raise UnknownName("recipe", recipe, PRETEXT_RECIPES)
+    method.check(bank)
+    network = resolve(network_of(recipe, network), torch_device)
+    fitted = _adapted(PRETEXT_RECIPES[recipe], bank, epochs)
+    module = _build(method, network, bank.side, seed).to(torch_device)
+    images = Images(bank, np.arange(len(bank)), torch_device)
+    objective = _PretextObjective(method, module, images, fitted.augmentation)
+    identity = {"task": task, "network": network, "side": bank.side}
     train(
-        module, objective, len(bank), how.plan,
-        checkpoint=checkpoint, identity=about, seed=seed, device=where, progress=progress,
+        module, objective, len(bank), fitted.plan,
+        checkpoint=checkpoint, identity=identity, seed=seed, device=torch_device, progress=progress,
     )  # fmt: skip
-    loss, accuracy = objective.measure(QUALITY_SAMPLE, lambda: progress(1.0))
-    write_weights(out, {**about, "format": _FORMAT, "seed": seed, "epochs": how.plan.epochs, "accuracy": accuracy,
-                        "backbone_prefix": the_task.backbone_prefix, "module": _on_cpu(module)})  # fmt: skip
+    _, accuracy = objective.measure(QUALITY_SAMPLE, lambda: progress(1.0))
+    write_weights(out, {**identity, "format": _FORMAT, "seed": seed, "epochs": fitted.plan.epochs, "accuracy": accuracy,
+                        "backbone_prefix": method.backbone_prefix, "module": _on_cpu(module)})  # fmt: skip
     checkpoint.unlink(missing_ok=True)
-    return PretextSummary(network, how.plan.epochs, time.monotonic() - started, accuracy, loss)
+    return PretextSummary(network, fitted.plan.epochs, time.monotonic() - started, accuracy)
 
 
 @torch.inference_mode()
@@ -114,18 +114,18 @@ def extract_losses(
 ) -> npt.NDArray[np.float32]:
     """Return the pretext loss of images ``start`` to ``stop`` of the bank, (stop - start,) float32 (PT4AL, Eq. 1).
 
-    Images are worked on in fixed groups by pool_index, padded to the same size: a loss is the same whatever else is
-    extracted with it. What a task draws at random, such as distorted views, is drawn once for all images: equal images
-    have equal losses, and the luck of the draw does not order the pool (with draws of their own, the losses of two
-    copies of an image correlated by 0.6 for simsiam, 0.4 for barlow_twins).
+    Images are processed in fixed groups by pool index, padded to the same size, so that a loss does not depend on what
+    else is extracted. Random numbers, such as those of distorted views, are drawn once for all images: equal images
+    have equal losses, and the draw does not order the pool (with a draw for each image, the losses of two copies of an
+    image correlated by only 0.6 for simsiam and 0.4 for barlow_twins).
     """
     stop = len(bank) if stop is None else stop
     if not 0 <= start <= stop <= len(bank):
         raise BadInput(f"images {start} to {stop} are not in a bank of {len(bank)}")
-    where = pick_device(device)
-    task, module = load_pretext(weights, bank.side, where)
+    torch_device = pick_device(device)
+    task, module = load_pretext(weights, bank.side, torch_device)
     first = start - start % CHUNK
-    images = Images(bank, np.arange(first, min(_up(stop), len(bank))), where)
+    images = Images(bank, np.arange(first, min(_up(stop), len(bank))), torch_device)
     losses = np.empty(_up(stop) - first, np.float32)
     for offset in range(0, len(losses), CHUNK):
         progress(offset / len(losses))
@@ -151,14 +151,14 @@ def extract_embeddings(
     device: str = "auto",
     progress: Progress = ignore_progress,
 ) -> FloatArray:
-    """Return the features of the pretext backbone of the images from ``start`` on, (N - start, D) in FEATURES."""
+    """Return the features of the pretext backbone for the images from ``start`` on, (N - start, D) of type FEATURES."""
     if not 0 <= start <= len(bank):
         raise BadInput(f"image {start} is not in a bank of {len(bank)}")
-    where = pick_device(device)
-    task, module = load_pretext(weights, bank.side, where)
-    images = Images(bank, np.arange(start, len(bank)), where)
+    torch_device = pick_device(device)
+    task, module = load_pretext(weights, bank.side, torch_device)
+    images = Images(bank, np.arange(start, len(bank)), torch_device)
     features: FloatArray = np.empty((0, 0), FEATURES)
-    # At least one group, so that the width is known where there is no image either.
+    # At least one group, so that the width D is known even without images.
     for offset in range(0, max(len(images), 1), EMBED_CHUNK):
         progress(offset / max(len(images), 1))
         part = slice(offset, min(offset + EMBED_CHUNK, len(images)))
@@ -171,7 +171,7 @@ def extract_embeddings(
 
 
 def load_pretext(weights: Path, side: int, device: torch.device) -> tuple[PretextTask, nn.Module]:
-    """Return the task and its trained module in eval mode; raise where the weights are not for images of ``side``."""
+    """Return the task and its trained module in eval mode; raise BadInput for weights of another image side."""
     content = read_pretext(weights, side)
     task = pretext_task(content["task"])
     module = _build(task, content["network"], side, seed=0)
@@ -200,13 +200,13 @@ class _PretextObjective:
         return self._task.loss(self._module, images, generator).mean()
 
     def quality(self, beat: Callable[[], None]) -> float:
-        """Rate by accuracy on the whole pool (the paper), or by loss where the task has no accuracy."""
+        """Return the accuracy on the whole pool (PT4AL), or minus the loss for a task without accuracy."""
         loss, accuracy = self.measure(len(self._images), beat)
         return -loss if accuracy is None else accuracy
 
     @torch.inference_mode()
     def measure(self, sample: int, beat: Callable[[], None]) -> tuple[float, float | None]:
-        """Return mean loss and accuracy over an evenly spread sample of the pool."""
+        """Return mean loss and accuracy over a sample of the pool at even intervals."""
         n = min(sample, len(self._images))
         positions = torch.linspace(0, len(self._images) - 1, n).long()
         losses, hits = [], []
@@ -219,7 +219,7 @@ class _PretextObjective:
         return float(torch.cat(losses).mean()), float(torch.cat(hits).mean()) if hits else None
 
 
-def _adapted(recipe: Recipe, bank: ImageBank, epochs: int | None) -> Recipe:
+def _adapted(recipe: PretextRecipe, bank: ImageBank, epochs: int | None) -> PretextRecipe:
     if epochs is None:
         epochs = recipe.tiny_epochs if recipe.tiny_epochs and bank.side <= TINY else recipe.plan.epochs
     if epochs < 1:
@@ -238,5 +238,5 @@ def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _up(index: int) -> int:
-    """Round up to a whole group."""
+    """Return ``index`` rounded up to a multiple of CHUNK."""
     return -(-index // CHUNK) * CHUNK

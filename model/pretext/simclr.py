@@ -14,11 +14,11 @@ from model.pretext.base import PretextTask
 from model.pretext.views import blur, colourful, distort, jitter, luma
 
 WIDTH = 128  # of the projections
-TEMPERATURE = 0.5  # SimCLR's best for CIFAR-10 (appendix B.9)
-REFERENCES = 256  # projections of trained-on images that extraction takes as negatives
-THUMBNAIL = 4  # pixels of a side: enough to know an image again
-# Of the median distance between thumbnails; nearer ones are of one image, which training may have shifted. On CIFAR-10
-# that knows 92 % of the images shifted by up to an eighth, and takes 1 % of the others for the same.
+TEMPERATURE = 0.5  # the best for CIFAR-10 in SimCLR, appendix B.9
+REFERENCES = 256  # projections of training images that the extraction uses as negatives
+THUMBNAIL = 4  # pixels of a side: enough to recognise an image
+# As a share of the median distance between thumbnails; nearer thumbnails are of the same image, which training may have
+# shifted. On CIFAR-10 this recognises 92 % of the images shifted by up to an eighth, and confuses 1 % of the others.
 SAME = 0.45
 
 
@@ -27,9 +27,9 @@ class SimClr(PretextTask):
 
     Training is the paper's: two views an image, the negatives are all other views of the minibatch.
 
-    Extraction (``eval`` mode) cannot take its negatives from the minibatch: the loss of an image would depend on its
-    neighbours. So training remembers its last 256 projections, and every image meets those, less those that came from
-    itself or a near duplicate (told by their thumbnails: an image must not be its own negative).
+    The extraction (``eval`` mode) cannot take its negatives from the minibatch, because the loss of an image would then
+    depend on other images. Training therefore keeps its last 256 projections as negatives for all images, without those
+    of the image itself or a near duplicate (recognised by thumbnails: an image must not be its own negative).
     """
 
     name = "simclr"
@@ -43,7 +43,7 @@ class SimClr(PretextTask):
         """Return NT-Xent (SimCLR, Eq. 1), the mean of an image's two directions.
 
         In ``eval`` mode it is the mean between the image and four variants of it (initial pools, section 5.2). Raises
-        BadInput where a single image is to be trained on: it has no negatives.
+        BadInput for a training minibatch of a single image, which has no negatives.
         """
         contrast = cast(_Contrast, net)
         if not contrast.training:
@@ -65,7 +65,7 @@ class _Contrast(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.projector = projector(backbone.dim, backbone.dim, WIDTH)
-        # Until training has filled the memory, random directions are as good as other images.
+        # Until training has filled the memory, random directions stand in for other images.
         self.register_buffer("references", functional.normalize(torch.randn(REFERENCES, WIDTH), dim=1))
         self.register_buffer("thumbnails", torch.full((REFERENCES, 3 * THUMBNAIL**2), torch.inf))
         self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))
@@ -86,7 +86,7 @@ class _Contrast(nn.Module):
         self.cursor.add_(len(images)).remainder_(REFERENCES)
 
     def others(self, images: Tensor) -> Tensor:
-        """Say which references are of another image, (B, REFERENCES) bool; those not filled yet are."""
+        """Return which references are of another image, (B, REFERENCES) bool; unfilled ones count as such."""
         distance = (_thumbnails(images).unsqueeze(1) - self.thumbnails).square().mean(dim=2).sqrt()
         middle = (self.thumbnails[:, 0].isfinite().sum() - 1).clamp(min=0) // 2
         typical = distance.sort(dim=1).values.index_select(1, middle.view(1))
@@ -105,7 +105,7 @@ def nt_xent(embedded: Tensor) -> Tensor:
 def against_references(anchor: Tensor, variants: Tensor, references: Tensor, others: Tensor) -> Tensor:
     """Return NT-Xent of each variant, (B, D), (V, B, D), (R, D), (B, R) bool -> (V, B).
 
-    Where references are left out, the others count for them: a loss does not depend on how many there are.
+    The sum over the references is scaled to all of them, so that a loss does not depend on how many are left out.
     """
     positive = (anchor * variants).sum(dim=2) / TEMPERATURE
     negatives = (anchor @ references.T / TEMPERATURE).masked_fill(~others, -torch.inf)
@@ -115,9 +115,9 @@ def against_references(anchor: Tensor, variants: Tensor, references: Tensor, oth
 
 
 def _variant_loss(contrast: _Contrast, images: Tensor, generator: torch.Generator) -> Tensor:
-    """Average over mirrored, blurred, recoloured and greyed variants; over three where an image is grey (footnote 4).
+    """Average over mirrored, blurred, recoloured and grey variants; without the last for a grey image (footnote 4).
 
-    The paper does not say how strong they are: blurred by one pixel and recoloured as in training here.
+    The paper does not give their strength: here blur has one pixel, and colours change as in training.
     """
     with full_precision(images):
         every = torch.ones(len(images), device=images.device)

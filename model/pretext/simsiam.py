@@ -13,13 +13,13 @@ from model.networks.heads import projector
 from model.pretext.base import PretextTask
 from model.pretext.views import VIEWS, distort
 
-WIDTH, BOTTLENECK = 512, 128  # of projections and predictor: the paper's 2048 and 512, for networks a quarter as wide
+WIDTH, BOTTLENECK = 512, 128  # of projections and predictor: a quarter of the paper's, as our networks are narrower
 
 
 class SimSiam(PretextTask):
     """Predict one view's projection from another's, without negatives.
 
-    The views of a minibatch pass the network together, so that batch normalisation works from one image on.
+    The views of a minibatch pass the network together, so that batch normalisation works even for one image.
     """
 
     name = "simsiam"
@@ -32,7 +32,7 @@ class SimSiam(PretextTask):
     def loss(self, net: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return one plus the symmetric negative cosine of Eq. 2, in [0, 2]; in ``eval`` mode over all pairs of views.
 
-        The one changes neither order nor gradients, and keeps the loss positive. Gradients stop at the target (Eq. 3).
+        Adding one keeps the loss positive, with the same order and gradients. Gradients stop at the target (Eq. 3).
         """
         count = 2 if net.training else VIEWS
         views = torch.cat([distort(images, generator) for _ in range(count)])
@@ -40,7 +40,7 @@ class SimSiam(PretextTask):
         with full_precision(images):
             targets = projected.detach().float().view(count, len(images), -1)
             pairs = permutations(zip(predicted.float().view_as(targets), targets, strict=True), 2)
-            cosines = [functional.cosine_similarity(one[0], other[1]) for one, other in pairs]
+            cosines = [functional.cosine_similarity(view[0], other[1]) for view, other in pairs]
         return 1 - torch.stack(cosines).mean(dim=0)
 
 

@@ -14,16 +14,16 @@ LATENT = 128
 START, START_WIDTH = 4, 128  # side and channels of the map that the decoder begins with
 WIDTHS = (64, 32, 16)  # of the decoder
 KL_WEIGHT = 2.5e-4  # against the mean error of a pixel: that of the code which the paper on initial pools used
-LARGEST_LOG_VARIANCE = 10.0  # beyond it, its exponential would end a training
+LARGEST_LOG_VARIANCE = 10.0  # larger ones overflow in the exponential
 
 
 class Vae(PretextTask):
-    """Draw a picture again from a few numbers.
+    """Reconstruct an image from a few numbers.
 
-    Training minimises reconstruction error and divergence. Extraction (``eval`` mode) gives the reconstruction error
-    alone, as the paper on initial pools (section 5.2) does: that is how hard an image is to draw, while the divergence
-    is how far its code lies from the others' and may be large for an image that is drawn perfectly. The code is then
-    the mean, not a sample, so that no draw decides a loss.
+    Training minimises reconstruction error and divergence. The extraction (``eval`` mode) returns the reconstruction
+    error alone, as the paper on initial pools (section 5.2) does: it says how hard an image is, while the divergence
+    says how far its code is from those of other images. The code is then the mean, not a sample, so that no draw
+    decides a loss.
     """
 
     name = "vae"

@@ -1,7 +1,7 @@
-"""Distorted views of minibatches, for the tasks that compare an image with itself.
+"""Distorted views of minibatches, for tasks that compare views of an image.
 
-Images are float (B, 3, H, W) in [0, 1], and so are views. Random numbers are drawn on the CPU, image by image, or one
-for all of them where the generator is of common draws.
+Images and views are float (B, 3, H, W) in [0, 1]. Random numbers are drawn on the CPU for each image, or once for all
+images with ``CommonDraws``.
 """
 
 from math import pi
@@ -17,14 +17,16 @@ CROP = Augmentation(flip=True, zoom=0.45)  # sides of 45 to 100 %: SimCLR's area
 JITTER, GREY, BLUR = 0.8, 0.2, 0.5  # shares of the views that get each (SimCLR, appendix A)
 SIGMA = (0.1, 2.0)  # pixels, at a side of 32
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.4, 0.4, 0.4, 0.1  # SimCLR at strength 0.5, its choice for CIFAR-10
-VIEWS = 4  # of an image at extraction, whose loss is the mean over all their pairs: one pair tells more of its draw
+VIEWS = (
+    4  # of an image at extraction; the loss is the mean over all their pairs, as that of one pair depends on its draw
+)
 
 LUMA = (0.299, 0.587, 0.114)
 _TO_YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 
 
 def distort(images: Tensor, generator: torch.Generator, *, solarize: float = 0.0) -> Tensor:
-    """Return a random view of each image (SimCLR, appendix A): cropped, mirrored, recoloured, greyed, blurred.
+    """Return a random view of each image (SimCLR, appendix A): cropped, mirrored, recoloured, grey, blurred.
 
     solarize: share of the views whose bright pixels are inverted at the end (BYOL, appendix B).
     """
@@ -61,7 +63,7 @@ def jitter(images: Tensor, amount: Tensor, generator: torch.Generator) -> Tensor
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Blur each image with a Gaussian of its ``sigma`` (B,), in pixels at a side of 32; 0 leaves it as it is.
 
-    The kernel has three taps for each 32 pixels, SimCLR's tenth of a side.
+    The kernel has three taps for every 32 pixels, a tenth of the side as in SimCLR.
     """
     tap = torch.exp(-0.5 / sigma.square())
     edge = _picture(tap / (1 + 2 * tap))
@@ -80,12 +82,12 @@ def luma(images: Tensor) -> Tensor:
 
 
 def colourful(images: Tensor) -> Tensor:
-    """Say which images have any colour at all, (B,) bool."""
+    """Return which images have any colour, (B,) bool."""
     return (images.amax(dim=1) - images.amin(dim=1)).amax(dim=(1, 2)) > 1 / 512  # half a step of 8 bits
 
 
 def _colour_plane() -> tuple[Tensor, Tensor, Tensor]:
-    """Return what takes a colour to its luma, to the rest, and to the rest turned by a quarter, (3, 3) each."""
+    """Return the matrices from a colour to its luma, its chroma, and its chroma turned by 90 degrees, (3, 3) each."""
     to_yiq = torch.tensor(_TO_YIQ)
     grey = to_yiq[:1].expand(3, 3)
     turn = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -93,10 +95,10 @@ def _colour_plane() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _chosen(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Choose this share of the images at random, (B,) of 0 and 1."""
+    """Return a random choice of this share of the images, (B,) of 0 and 1."""
     return (draw(images, 1, generator)[:, 0] < share).float()
 
 
 def _picture(values: Tensor) -> Tensor:
-    """Let one value an image meet all its pixels."""
+    """Return a value for each image, (B,), in a shape that broadcasts over pixels, (B, 1, 1, 1)."""
     return values.view(-1, 1, 1, 1)

@@ -72,12 +72,16 @@ class QuerySettings:
                 "a round needs at least one batch and one image, and no negative counts: found "
                 f"batches={self.batches}, k={self.k}, holdout={self.holdout}, reserve={self.reserve}"
             )
-        batch_order(self.order), first_query(self.first_query)
+        batch_order(self.order), self.strategy(0)
         check_sampler(self.sampler, problem(self.problem))
+
+    def strategy(self, number: int) -> FirstQuery | Sampler:
+        """Return what chooses the query of round ``number``."""
+        return first_query(self.first_query) if number == 0 else sampler(self.sampler)
 
     def needs(self, number: int) -> frozenset[str]:
         """Return the outputs of the pool that the query of round ``number`` reads, so that only they are computed."""
-        return (first_query(self.first_query) if number == 0 else sampler(self.sampler)).needs
+        return self.strategy(number).needs
 
 
 @dataclass(frozen=True)
@@ -154,14 +158,11 @@ class _RoundPlanner:
     ) -> None:
         self.pool, self.settings, self.generator = pool, settings, generator
         self.outputs = replace(outputs or Outputs(), pretext_embeddings=pool.pretext_embeddings)
-        self.strategy: FirstQuery | Sampler
-        if number == 0 or outputs is None:
-            self.strategy, self.scores_are_ranks = first_query(settings.first_query), True
-            self.batches = _spill(0, settings.batches)
-        else:
-            self.strategy = sampler(settings.sampler)
-            self.scores_are_ranks = self.strategy.scores_are_ranks
-            self.batches = _spill(number, settings.batches)
+        first = number == 0 or outputs is None
+        self.strategy = settings.strategy(0 if first else number)
+        self.scores_are_ranks = first or getattr(self.strategy, "scores_are_ranks", True)
+        self.batches = _spill(0 if first else number, settings.batches)
+        self.problem = problem(settings.problem)
         self.answered = _answered(pool)
 
     def ask(self, count: int, free: BoolArray, covered: IntArray) -> Query:
@@ -187,7 +188,7 @@ class _RoundPlanner:
             labels=pool.labels,
             covered=covered,
             classes=settings.classes,
-            problem=problem(settings.problem),
+            problem=self.problem,
             decoding=settings.decoding,
         )
         return self.strategy.select(candidates, count, self.generator)

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from model.data.augment import augment
-from model.device import full_precision
 from model.errors import ModelError
 from model.networks.main import MainNetwork
-from model.pretext.barlow_twins import SOLARIZED
+from model.pretext.barlow_twins import SOLARIZED, barlow_loss
 from model.pretext.views import distort
 from model.problems import Problem
 from model.training.loop import Images
@@ -56,18 +55,6 @@ class LabelObjective:
             return None
         images = self._pool.take(torch.randint(len(self._pool), (max(wanted, 2),), generator=generator))
         return torch.cat([distort(images, generator), distort(images, generator, solarize=SOLARIZED)])
-
-
-def barlow_loss(first: Tensor, second: Tensor, redundancy: float) -> Tensor:
-    """Return sum_i (1 - C_ii)^2 + redundancy * sum_{i != j} C_ij^2 of standardised projections (B, D) (DALBT, Eq. 1).
-
-    C is the cross-correlation of the two.
-    """
-    with full_precision(first):
-        correlation = first.float().T @ second.float() / len(first)
-        own = correlation.diagonal()
-        off_diagonal = correlation.square().sum() - own.square().sum()
-        return (1 - own).square().sum() + redundancy * off_diagonal
 
 
 def ranking_loss(predicted: Tensor, losses: Tensor) -> Tensor:

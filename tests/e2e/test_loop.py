@@ -78,7 +78,7 @@ def posted(backend, project: int, number: int) -> set[int]:
 def test_the_loop_from_connecting_to_the_second_round(make_project, backend, studio: LabelStudio) -> None:
     from model.data.bank import ImageBank
     from model.learners.own_network import Learner
-    from model.pretext import extract_losses
+    from model.pretext.run import extract_losses
 
     # The paper's way of asking, which can be worked out anew from what Label Studio was told.
     paper = {"batch_order": "high_first", "first_query": "even", "sampler": "least_confidence"}

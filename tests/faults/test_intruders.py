@@ -17,7 +17,7 @@ from support.studio_web import Web, png, reply, serving
 
 from backend.errors import ImageError
 from backend.queueing.queues import ADVANCE, PREFIX, Queueing
-from backend.queueing.worker import FUNCTIONS, OurJob, Worker
+from backend.queueing.worker import FUNCTIONS, AllowedJob, Worker
 from backend.studio.project import LabelStudio
 from backend.studio.tokens import HeaderAuth
 from backend.studio.types import NamedToken
@@ -86,7 +86,7 @@ def queueing(private_redis: str) -> Iterator[Queueing]:
 def work_off(queueing: Queueing) -> None:
     """Run a worker as ``run_worker`` makes it until its queue is empty."""
     queue = Queue(PREFIX + ADVANCE, connection=queueing.connection, serializer=JSONSerializer)
-    worker = Worker([queue], connection=queueing.connection, job_class=OurJob, serializer=JSONSerializer)
+    worker = Worker([queue], connection=queueing.connection, job_class=AllowedJob, serializer=JSONSerializer)
     worker.work(burst=True, logging_level="CRITICAL")
 
 

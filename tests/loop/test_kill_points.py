@@ -16,7 +16,7 @@ from backend.loop.decide import Step, next_step
 from backend.loop.facts import JobKind
 from backend.loop.steps.split import split_pool
 from model.data.bank import ImageBank
-from model.pretext import train_pretext
+from model.pretext.run import train_pretext
 
 
 def split_a_part(project: Project) -> None:
@@ -93,7 +93,7 @@ def train_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             train_pretext(task, bank, out=known, seed=seed, **more)
         shutil.copy(known, out)
 
-    monkeypatch.setattr("model.pretext.train_pretext", remembered)
+    monkeypatch.setattr("model.pretext.run.train_pretext", remembered)
     monkeypatch.setattr("backend.store.task_losses.PART", 40)  # losses and batches take two writes each
     monkeypatch.setattr("backend.store.task_losses.PAUSE_S", 0.0)
     monkeypatch.setattr("backend.loop.steps.split.PART", 30)  # and batches three turns

@@ -25,8 +25,8 @@ from model.training import recipes
 def short() -> Iterator[None]:
     """Real training, of few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        for module, field in ((recipes, {"steps": 6, "recalibrate": 32}), (run, {"tiny_epochs": 1})):
-            patch.setitem(module.RECIPES, "auto", replace(module.RECIPES["auto"], **field))
+        patch.setitem(recipes.RECIPES, "auto", replace(recipes.RECIPES["auto"], steps=6, recalibrate=32))
+        patch.setitem(run.PRETEXT_RECIPES, "auto", replace(run.PRETEXT_RECIPES["auto"], tiny_epochs=1))
         yield
 
 

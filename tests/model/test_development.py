@@ -1,13 +1,16 @@
 """The examples of docs/development.md, taken from the page and run as it says."""
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from model.data.bank import ImageBank
-from model.pretext import PRETEXT_TASKS, extract_losses, train_pretext
+from model.pretext.registry import PRETEXT_TASKS, PretextInfo
+from model.pretext.run import extract_losses, train_pretext
 from model.querying.batches import split
 from model.querying.outputs import Outputs
 from model.querying.plan import Pool, QuerySettings, plan_round
@@ -15,6 +18,7 @@ from model.querying.samplers import SAMPLERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "development.md"
 RIM, MIRROR = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+RECORD = re.search(r"`(PretextInfo\(.*?\))`", PAGE.read_text(), re.DOTALL)[1]
 
 
 def run(code, name):
@@ -35,7 +39,7 @@ def test_the_sampler_of_the_page_asks_a_round_once_it_is_registered(monkeypatch)
     outputs = Outputs(probs=generator.dirichlet(np.ones(3), 60), embeddings=generator.normal(size=(60, 4)))
     pool = Pool(losses, split(losses, 3, "interleaved"), np.ones(60, bool))
     settings = QuerySettings(3, 5, sampler="rim")
-    assert settings.needs(1) == {"probs", "embeddings"}
+    assert settings.needs(1) == {"confidence", "embeddings"}
     asked = plan_round(1, pool, outputs, settings, generator).indices
     members = np.flatnonzero(pool.batch_of == 1)
     features = outputs.embeddings[members]
@@ -44,7 +48,8 @@ def test_the_sampler_of_the_page_asks_a_round_once_it_is_registered(monkeypatch)
 
 
 def test_the_pretext_task_of_the_page_trains_and_scores_once_it_is_registered(monkeypatch, tmp_path):
-    monkeypatch.setitem(PRETEXT_TASKS, "mirror", run(MIRROR, "Mirror"))
+    monkeypatch.setitem(sys.modules, "model.pretext.mirror", SimpleNamespace(Mirror=lambda: run(MIRROR, "Mirror")))
+    monkeypatch.setitem(PRETEXT_TASKS, "mirror", eval(RECORD, {"PretextInfo": PretextInfo}))
     generator = np.random.default_rng(0)
     bank = ImageBank.create(tmp_path / "bank", 16)
     ramp = np.linspace(0, 200, 16)[:, None]  # dark on the left

@@ -9,7 +9,7 @@ from model.errors import BadInput, ModelError, UnknownName
 from model.learners.own_network import RECIPES, FitSettings, Learner, fit
 from model.networks.initialization import choose_start
 from model.networks.main import Parts
-from model.pretext import train_pretext
+from model.pretext.run import train_pretext
 from model.problems import problem
 from model.querying.outputs import FEATURES
 from model.training.loop import read_weights, write_weights

@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 import torch
 
-from model.training.objectives import MARGIN, barlow_loss, ranking_loss
+from model.training.objectives import MARGIN, ranking_loss
 
 
 def test_ranking_loss_by_hand():
@@ -24,18 +23,3 @@ def test_ranking_loss_of_equal_losses_is_the_margin_and_pulls_nowhere():
     loss.backward()
     assert float(loss.detach()) == MARGIN
     assert predicted.grad.tolist() == [0.0, 0.0]
-
-
-def test_barlow_loss_is_the_sum_of_the_paper():
-    generator = np.random.default_rng(0)
-    first, second = generator.normal(size=(2, 6, 4))
-    correlation = first.T @ second / 6
-    expected = sum((1 - correlation[i, i]) ** 2 for i in range(4))
-    expected += 0.1 * sum(correlation[i, j] ** 2 for i in range(4) for j in range(4) if i != j)
-    found = barlow_loss(torch.tensor(first), torch.tensor(second), 0.1)
-    assert float(found) == pytest.approx(expected, rel=1e-5)
-
-
-def test_barlow_loss_of_identical_uncorrelated_views_is_zero():
-    views = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
-    assert float(barlow_loss(views, views, 0.005)) == 0.0

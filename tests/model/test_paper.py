@@ -6,8 +6,8 @@ import torch
 from model.data.bank import ImageBank
 from model.learners.own_network import RECIPES as MAIN
 from model.learners.own_network import FitSettings, Learner, fit
-from model.pretext import train_pretext
-from model.pretext.run import RECIPES as PRETEXT
+from model.pretext.run import PRETEXT_RECIPES as PRETEXT
+from model.pretext.run import train_pretext
 from model.problems import problem
 from model.training.loop import read_weights
 

@@ -6,7 +6,7 @@ import pytest
 
 from model.errors import BadInput
 from model.evaluation.forecast import RoundResult, forecast_gain
-from model.lab.learning_curves import Row
+from model.lab.learning_curves import RoundRow
 from model.lab.stopping import main
 from model.lab.stopping_rules import cover, judge, runs_of
 
@@ -163,9 +163,9 @@ def test_sums_that_no_qualities_have_are_refused(wrong) -> None:
         RoundResult(*wrong)
 
 
-def rows(accuracies: list[float], kappa: float) -> list[Row]:
+def rows(accuracies: list[float], kappa: float) -> list[RoundRow]:
     return [
-        Row(
+        RoundRow(
             **{"strategy": "default", "seed": 0, "round": number, "labels": 100 * (number + 1), "accuracy": accuracy},
             **{"holdout_size": 100, "holdout_correct": round(100 * accuracy), "agreement": kappa},
             **({"gained": 1, "lost": 1} if number else {}),
@@ -195,7 +195,7 @@ def test_forecasts_are_compared_with_what_came() -> None:
 
 def test_results_without_a_holdout_are_refused() -> None:
     with pytest.raises(BadInput, match="--holdout"):
-        runs_of([Row(strategy="a", seed=0, round=0, labels=1, accuracy=0.5)])
+        runs_of([RoundRow(strategy="a", seed=0, round=0, labels=1, accuracy=0.5)])
 
 
 def test_command_prints_a_table_of_rules(tmp_path, capsys) -> None:

@@ -1,5 +1,8 @@
 """What every first query and every sampler promises, over both registries."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ from model.querying.plan import Pool, QuerySettings, plan_round
 from model.querying.samplers import SAMPLERS, sampler
 from model.querying.selection import Candidates
 
+CONFIGURATION = Path(__file__).parents[2] / "docs" / "configuration.md"
 STRATEGIES = [
     pytest.param(s, id=f"{kind}-{n}")
     for kind, r in (("first", FIRST_QUERIES), ("sampler", SAMPLERS))
@@ -139,6 +143,20 @@ def pool_of(order):
     return Pool(
         known.losses, split(known.losses, 5, order), known.labels < 0, known.labels, known.outputs.pretext_embeddings
     )
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_documentation_of_a_sampler_is_its_record(name):
+    info = SAMPLERS[name].info
+    rows = [line for line in CONFIGURATION.read_text().splitlines() if line.startswith(f"| `{name}` |")]
+    assert f"| `{name}` | {info.asks} | {info.source} | {info.cost} |" in rows
+
+
+@pytest.mark.parametrize("name", FIRST_QUERIES)
+def test_the_documentation_of_a_first_query_names_its_source(name):
+    rows = [line for line in CONFIGURATION.read_text().splitlines() if re.match(rf"\|.*`{name}`.*\|.*\|.*\|$", line)]
+    assert any(FIRST_QUERIES[name].info.source in row for row in rows)
+    assert FIRST_QUERIES[name].info.asks
 
 
 def test_unknown_names_list_the_choices():

@@ -90,7 +90,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_an_address_that_is_no_redis_is_named(tmp_path: Path, url: str) -> None:
     finding = found(Settings(data_dir=tmp_path, redis_url=url), "redis")
     assert finding.text.startswith("REDIS_URL: ")
-    assert "mend REDIS_URL" in (finding.fix or "")
+    assert "fix REDIS_URL" in (finding.fix or "")
 
 
 @pytest.mark.parametrize("url", ["foo", "postgres://x/y"])

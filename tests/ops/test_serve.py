@@ -120,15 +120,15 @@ def test_workers_take_jobs_again_after_redis_died(backend: Backend) -> None:
     tree(backend)["redis-server"].kill()
     queueing = Queueing(url)
 
-    def hint() -> bool:
+    def wake() -> bool:
         try:
             return queueing.wake(1)
         except QueueUnavailable:
             return False
 
-    wait_for("Redis to take a hint", hint)
+    wait_for("Redis to take a job", wake)
     with redis.Redis.from_url(url) as client:
-        wait_for("a worker to take it", lambda: not client.exists("pt4al:hint:1"))
+        wait_for("a worker to take it", lambda: not client.exists("pt4al:wake:1"))
 
 
 def test_web_and_short_workers_never_load_torch(backend: Backend) -> None:

@@ -155,7 +155,7 @@ def test_supervisor_gives_up_when_a_first_start_fails() -> None:
 
 
 def test_supervisor_tries_once_more_after_mending(tmp_path: Path) -> None:
-    flag = tmp_path / "mended"
+    flag = tmp_path / "fixed"
     code = f"import pathlib, time; assert pathlib.Path({str(flag)!r}).exists(); time.sleep(300)"
     tree = Tree(
         f"Child('a', [*python, {code!r}], ready=lambda: __import__('pathlib').Path({str(flag)!r}).exists(),"

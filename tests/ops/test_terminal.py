@@ -1,14 +1,21 @@
 """What the terminal shows: the table of projects, and bars while long work runs."""
 
 import io
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from backend.config import Settings
-from backend.server.progress import bars, line_of, running
+from backend.server.progress import bar_line, bars, running
 from backend.status.table import show_status
 from backend.store import Answer, ProjectRow, Store
 from backend.store.tasks import TaskChange
@@ -84,21 +91,110 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_bars_stand_in_a_terminal_while_work_runs(settings: Settings, store: Store) -> None:
-    project = connect(store)
-    token = store.of(project.id).jobs.start("retrain")
-    store.of(project.id).jobs.take("retrain", token, "w")
-    assert running(store) == []  # it has not said how far it is
-    store.of(project.id).jobs.beat("retrain", token, 0.5)
-    screen, file = Terminal(), io.StringIO()
-    with bars(settings, screen):
+def start_job(store: Store, project: ProjectRow, kind: str, progress: float) -> None:
+    token = store.of(project.id).jobs.start(kind)
+    store.of(project.id).jobs.take(kind, token, "w")
+    assert project.id not in [
+        row.id for row, job in running(store) if job.kind == kind
+    ]  # it has not said how far it is
+    store.of(project.id).jobs.beat(kind, token, progress)
+
+
+def test_bars_stand_in_a_terminal_while_work_runs(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    start_job(store, connect(store), "retrain", 0.5)
+    terminal, file = Terminal(), io.StringIO()
+    with bars(settings, terminal):
         deadline = time.monotonic() + 60
-        while "50%" not in screen.getvalue():
+        while "50%" not in terminal.getvalue():
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    assert "project 7 training " + 10 * "█" + 10 * "░" + " 50%" in screen.getvalue()
-    assert screen.getvalue().endswith("\r\x1b[K")
+    assert "project 7 training " in terminal.getvalue()
+    assert set(Screen(terminal.getvalue()).lines) == {""}
     with bars(settings, file):
         time.sleep(0)
     assert file.getvalue() == ""
-    assert line_of(running(store), 12) == "project 7 tr"
+
+
+@pytest.mark.parametrize("width", [120, 60, 20, 5])
+def test_bars_take_one_line_however_narrow_the_terminal_is(settings: Settings, store: Store, width: int) -> None:
+    for studio_project_id in (7, 8):
+        start_job(store, connect(store, studio_project_id), "retrain", 0.5)
+    console = Console(file=io.StringIO(), width=width)
+    console.print(bar_line(running(store)))
+    [line] = console.file.getvalue().splitlines()
+    assert len(line) <= width
+    assert width < 60 or line.count("50%") == 2
+
+
+CHILD = """
+import logging, time
+from backend import logs
+from backend.config import Settings
+logs.configure("web", Settings())
+for number in range(60):
+    logging.getLogger("backend").info("line %d of the log", number)
+    time.sleep(0.02)
+"""
+PARENT = """
+import subprocess, sys, time
+from pathlib import Path
+from backend.config import Settings
+from backend.server.progress import bars
+with bars(Settings(data_dir=Path(sys.argv[1]))):
+    time.sleep(0.7)
+    children = [subprocess.Popen([sys.executable, "-c", sys.argv[2]]) for _ in range(2)]
+    assert [child.wait(60) for child in children] == [0, 0]
+    time.sleep(0.7)
+    print("end", file=sys.stderr, flush=True)
+    time.sleep(0.7)
+"""
+
+
+class Screen:
+    """What a terminal shows of the control codes that bars and log use: return, newline, up, and erasing a line."""
+
+    def __init__(self, text: str) -> None:
+        """Write ``text``."""
+        self.lines, row, column = [""], 0, 0
+        for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x1b]", text):
+            if part == "\r":
+                column = 0
+            elif part == "\n":
+                row += 1
+                self.lines += [""] * (row == len(self.lines))
+            elif part.endswith("A") and part.startswith("\x1b"):
+                row -= int(part[2:-1])
+            elif part.startswith("\x1b"):
+                kept = {"K": self.lines[row][:column], "2K": ""}.get(part[2:])  # others are colours and the cursor
+                self.lines[row] = self.lines[row] if kept is None else kept
+            else:
+                before = self.lines[row].ljust(column)
+                self.lines[row] = before[:column] + part + before[column + 1 :]
+                column += 1
+
+
+def test_log_lines_of_other_processes_stay_whole_beside_the_bars(settings: Settings, store: Store) -> None:
+    for studio_project_id in (7, 8):
+        start_job(store, connect(store, studio_project_id), "retrain", 0.5)
+    controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (40, 100))
+    env = {**os.environ, "TERM": "xterm", "DATA_DIR": str(settings.data_dir), "COLUMNS": "100"}
+    command = [sys.executable, "-c", PARENT, str(settings.data_dir), CHILD]
+    process = subprocess.Popen(command, stdout=terminal, stderr=terminal, env=env)
+    os.close(terminal)
+    written = b""
+    with os.fdopen(controller, "rb", buffering=0) as stream, suppress(OSError):  # EIO: all processes have closed it
+        while data := stream.read(10_000):
+            written += data
+    assert process.wait(60) == 0
+    text = written.decode()
+    assert text.count("50%") >= 4
+    screen = Screen(text).lines
+    logged = [line for line in screen if "of the log" in line]
+    assert len(logged) == 2 * 60
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d web +line \d+ of the log", line) for line in logged)
+    assert not [line for line in screen if "project" in line and not line.endswith("end")]
+    assert screen[-1] == ""

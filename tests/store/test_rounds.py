@@ -91,3 +91,13 @@ def test_forget_removes_rounds_and_holdout(rounds, store: Store, project: Projec
     rounds.forget()
     assert rounds.current() is None
     assert not store.of(project.id).tasks.pool(7).holdout.any()
+
+
+def test_an_image_that_was_answered_while_its_round_was_planned_counts_as_predicted(store: Store, project) -> None:
+    own = store.of(project.id)
+    own.tasks.apply([TaskChange(i, "x", None, Answer.NONE, None) for i in (1, 2)])
+    own.tasks.images_fetched({1: 0, 2: 1})
+    own.tasks.apply([TaskChange(1, "x", None, Answer.LABELED, "cat")])
+    own.rounds.plan(1, "r1", [Ask(1, 0.1, AskRole.QUERY, "cat", 0.9), Ask(2, 0.2, AskRole.QUERY, "dog", 0.8)])
+    asks = own.rounds.asks(1, states=list(AskState))
+    assert [(ask.task_id, ask.quality) for ask in asks] == [(1, 1.0), (2, None)]

@@ -191,5 +191,6 @@ class LoopProject:
 
 def shorten_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the real networks train for few steps."""
-    for module, fields in ((recipes, {"steps": 6, "recalibrate": 32}), (pretext_run, {"tiny_epochs": 1})):
-        monkeypatch.setitem(module.RECIPES, "auto", replace(module.RECIPES["auto"], **fields))
+    main, pretext = recipes.RECIPES, pretext_run.PRETEXT_RECIPES
+    monkeypatch.setitem(main, "auto", replace(main["auto"], steps=6, recalibrate=32))
+    monkeypatch.setitem(pretext, "auto", replace(pretext["auto"], tiny_epochs=1))

@@ -38,7 +38,7 @@ WebServer("127.0.0.1", int(sys.argv[1])).run()
 
 
 def health(port: int, timeout_s: float = 20) -> float:
-    """Ask for the health; give the seconds that it took."""
+    """Ask for the health; return the seconds that it took."""
     begun = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
@@ -196,13 +196,13 @@ def test_a_head_without_an_end_is_refused(port: int, slow: ExitStack) -> None:
     assert client.recv(1000).startswith(b"HTTP/1.1 431")
 
 
-def test_an_intake_knows_when_a_request_is_whole() -> None:
+def test_an_intake_knows_when_a_request_is_complete() -> None:
     whole = HEAD % 4 + b"abcd"
     intake = Intake()
     steps = [intake.add(whole[i : i + 1]) for i in range(len(whole))]
-    assert steps == [Progress.PART] * (len(whole) - 1) + [Progress.WHOLE]
+    assert steps == [Progress.PART] * (len(whole) - 1) + [Progress.COMPLETE]
     assert intake.received == whole
-    assert Intake().add(b"GET / HTTP/1.1\r\n\r\n") == Progress.WHOLE
+    assert Intake().add(b"GET / HTTP/1.1\r\n\r\n") == Progress.COMPLETE
     assert Intake().add(HEAD % (KEPT_BYTES + 1)) == Progress.LARGE
     assert Intake().add(b"POST / HTTP/1.1\r\ntransfer-ENCODING:chunked\r\n\r\n") == Progress.LARGE
     assert Intake().add(b"x" * (HEAD_BYTES + 1)) == Progress.REFUSED

@@ -65,6 +65,58 @@ def test_importing_the_web_side_loads_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_importing_the_web_side_leaves_torch_importable() -> None:
+    code = "import backend.web.app, torch; torch.zeros(1)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_two_applications_in_one_process_do_not_disturb_each_other(tmp_path: Path, private_redis: str) -> None:
+    passwords = {"one": {}, "two": {"basic_auth_user": "me", "basic_auth_pass": "secret"}}
+    apps = {
+        name: create_app(Settings(data_dir=tmp_path / name, redis_url=private_redis, **login))
+        for name, login in passwords.items()
+    }
+    login = {"Authorization": "Basic " + base64.b64encode(b"me:secret").decode()}
+    clients = {name: app.test_client() for name, app in apps.items()}
+    for studio_project_id in (3, 4, 5, 6):  # odd ones in the first, even ones in the second, by turns
+        client = clients["one" if studio_project_id % 2 else "two"]
+        body = {**SETUP, "project": f"{studio_project_id}.1700000000"}
+        assert client.post("/setup", json=body, headers=login).status_code == 200
+    for name, ids in {"one": [3, 5], "two": [4, 6]}.items():
+        services = apps[name].extensions["pt4al"]
+        assert services.settings.data_dir == tmp_path / name
+        assert sorted(row.studio_project_id for row in services.store.projects.all()) == ids
+        listed = clients[name].get("/api/projects", headers=login).json
+        assert sorted(project["project"] for project in listed) == ids
+        unknown = {"project": f"{9 - ids[0]}.1700000000", "tasks": []}  # the other's: 9 - 3 is 6, and 9 - 4 is 5
+        assert clients[name].post("/predict", json=unknown, headers=login).status_code == 400
+        known = {"project": f"{ids[0]}.1700000000", "tasks": []}
+        assert clients[name].post("/predict", json=known, headers=login).status_code == 200
+    assert (clients["one"].get("/api/projects").status_code, clients["two"].get("/api/projects").status_code) == (
+        200,
+        401,
+    )
+    for app in apps.values():
+        app.extensions["pt4al"].store.close()
+        app.extensions["pt4al"].queueing.connection.close()
+
+
+def test_label_studio_mls_own_application_stays_as_it_is(app) -> None:
+    from label_studio_ml import api, exceptions
+
+    assert api._server is not app
+    assert "pt4al" not in api._server.extensions
+    assert api._server.view_functions["_setup"] is api._setup  # with its decorator
+    assert exceptions.exception_handler(len) is not len
+
+
+def test_trying_again_answers_without_redis(tmp_path: Path) -> None:
+    app = create_app(Settings(data_dir=tmp_path, redis_url=f"unix://{tmp_path}/none.sock"))
+    app.test_client().post("/setup", json=SETUP)
+    assert app.test_client().post("/api/projects/3/advance").status_code == 202
+    app.extensions["pt4al"].store.close()
+
+
 def test_health_says_up(client) -> None:
     answer = client.get("/health")
     assert (answer.status_code, answer.json["status"]) == (200, "UP")
@@ -113,6 +165,19 @@ def test_setup_refuses_unknown_parameters_in_body_and_status_line_and_changes_no
     assert store.projects.find(3).extra_params == {"rounds": 4}
 
 
+def test_a_sampler_that_the_labels_cannot_serve_is_refused_with_those_that_work(client, store: Store) -> None:
+    client.post("/setup", json=SETUP)
+    several = SETUP["schema"].replace("<Choices ", '<Choices choice="multiple" ')
+    body = {**SETUP, "schema": several, "extra_params": {"sampler": "entropy"}}
+    answer = client.post("/setup", json=body)
+    assert answer.status_code == 400
+    assert "'entropy' needs one posterior over classes that exclude each other" in answer.json["error"]
+    assert "multi_label" in answer.json["error"]
+    assert "uncertainty_herding" in answer.json["error"]
+    assert store.projects.find(3).extra_params == {"rounds": 4}
+    assert client.post("/setup", json={**body, "extra_params": {"sampler": "core_set"}}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -137,7 +202,7 @@ def test_bad_bodies_get_one_sentence(client, path: str, body: object) -> None:
     assert set(answer.json) == {"error"}
 
 
-def test_webhook_leaves_one_hint_however_often_it_comes(client, app) -> None:
+def test_webhook_wakes_the_project_once_however_often_it_comes(client, app) -> None:
     client.post("/setup", json=SETUP)
     app.extensions["pt4al"].queueing.connection.flushall()
     event = {"action": "ANNOTATION_CREATED", "project": {"id": 3}, "annotation": {}, "task": {}}

@@ -67,7 +67,7 @@ def plan(store: ProjectStore, files: Files, config: ProjectConfig, labeling: Lab
         np.concatenate([chosen.indices, chosen.reserve]), np.concatenate([chosen.scores, chosen.reserve_scores])
     )
     asks = _asks(basis, query, roles)
-    if asks and store.rounds.plan(number, version_of(number), asks):
+    if asks and store.rounds.plan(number, version_of(number), asks, problem(labeling.problem).quality):
         store.rounds.add_seconds(number, plan=time.monotonic() - started)
         logger.info("round %d: %d images planned", number, len(asks))
 

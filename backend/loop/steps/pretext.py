@@ -19,7 +19,7 @@ TRAIN_SHARE = 0.9  # of the progress bar
 
 def pretext(store: ProjectStore, files: Files, config: ProjectConfig, device: str, progress: Progress) -> None:
     """Train the pretext model unless it is there, then give every image without one its loss."""
-    from model.pretext import extract_losses
+    from model.pretext.run import extract_losses
 
     bank = open_bank(store, files)
     key = pretext_key(config, bank_side(store))
@@ -50,7 +50,7 @@ def pretext(store: ProjectStore, files: Files, config: ProjectConfig, device: st
 def _train(
     store: ProjectStore, files: Files, config: ProjectConfig, device: str, bank: ImageBank, progress: Progress
 ) -> None:
-    from model.pretext import train_pretext
+    from model.pretext.run import train_pretext
 
     key = pretext_key(config, bank.side)
     # Noted before there are weights, so that a kill never leaves a model of an unknown pool, which looks outgrown.
@@ -72,7 +72,7 @@ def _train(
 
 def _write_embeddings(files: Files, bank: ImageBank, key: str, device: str) -> None:
     """Write the features of the images that have none yet, for a first query that reads them."""
-    from model.pretext import extract_embeddings
+    from model.pretext.run import extract_embeddings
 
     path = files.pretext_embeddings(key)
     known = np.load(path, mmap_mode="r") if path.exists() else None

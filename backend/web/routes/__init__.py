@@ -1,1 +1,1 @@
-"""Our own routes, by subject."""
+"""Routes besides label-studio-ml's, by subject."""

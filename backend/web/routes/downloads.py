@@ -1,6 +1,6 @@
-"""What people take away: the model, and tables of losses and predictions, streamed.
+"""Downloads: the model, and tables of losses and predictions, which are streamed.
 
-Rounds are counted from 1 in the names, as on the pages.
+File names count rounds from 1, as the pages do.
 """
 
 import csv
@@ -30,13 +30,13 @@ from model.problems.base import Prediction, Target
 
 blueprint = Blueprint("downloads", __name__)
 
-ROWS = 500  # sent at once
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a cell begins with that spreadsheets run
+ROWS = 500  # in one piece of a stream
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # first characters of a cell that a spreadsheet executes
 
 
 @blueprint.get("/api/projects/<int:studio_project_id>/losses.csv")
 def losses(studio_project_id: int) -> ResponseReturnValue:
-    """Return losses and batches, an image a line."""
+    """Return losses and batches as CSV, one image per line."""
     project = find_project(studio_project_id)
     head = ("task", "image", "pretext_loss", "pretext_batch", "answer", "label")
 
@@ -51,7 +51,7 @@ def losses(studio_project_id: int) -> ResponseReturnValue:
 
 @blueprint.get("/api/projects/<int:studio_project_id>/predictions.csv")
 def predictions_csv(studio_project_id: int) -> ResponseReturnValue:
-    """Return the newest model's class and calibrated confidence, and the annotators' label, an image a line."""
+    """Return the newest model's class and calibrated confidence, and the annotators' label, one image per line."""
     project = find_project(studio_project_id)
     predictions = newest_predictions(project)
     head = ("task", "image", "prediction", "confidence", "label")
@@ -65,7 +65,7 @@ def predictions_csv(studio_project_id: int) -> ResponseReturnValue:
 
 @blueprint.get("/api/projects/<int:studio_project_id>/predictions.json")
 def predictions_json(studio_project_id: int) -> ResponseReturnValue:
-    """Return the same as tasks with predictions, as Label Studio imports them."""
+    """Return the same as tasks with predictions, in Label Studio's import format."""
     project = find_project(studio_project_id)
     predictions = newest_predictions(project)
     try:
@@ -79,7 +79,7 @@ def predictions_json(studio_project_id: int) -> ResponseReturnValue:
 
 @blueprint.get("/api/projects/<int:studio_project_id>/model.<any(onnx, safetensors):kind>")
 def model(studio_project_id: int, kind: str) -> ResponseReturnValue:
-    """Return the newest model for other programs."""
+    """Return the newest exported model, as ONNX or safetensors."""
     project = find_project(studio_project_id)
     row = exported_model(project)
     if row is None:
@@ -139,7 +139,7 @@ def _text(target: Target | None) -> str | None:
 
 
 def _cell(value: Any) -> Any:
-    """Have a spreadsheet show a text as it is: whoever imports tasks or names classes writes what stands in it."""
+    """Return the value so that a spreadsheet shows it and does not run it: texts come from whoever imports tasks."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
@@ -152,7 +152,7 @@ def _json_list(items: Iterable[Any]) -> Iterator[str]:
 
 
 def _attached(name: str, kind: str, text: Iterator[str]) -> Response:
-    # The first piece is made here, where an error can still be answered.
+    # The first piece is computed now, while an error can still become an error answer.
     first = next(text, "")
 
     def whole() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Our own routes: status, and the "try again" button."""
+"""Status of the projects as JSON, and the request to try again."""
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
@@ -21,7 +21,7 @@ def projects() -> ResponseReturnValue:
 
 @blueprint.get("/api/projects/<int:studio_project_id>")
 def project(studio_project_id: int) -> ResponseReturnValue:
-    """Give a project's status, by Label Studio's id."""
+    """Return a project's status, by Label Studio's id."""
     store = services().store
     status = read_status(store, find_project(studio_project_id))
     return jsonify(as_json(status, read_error_rates(store, status)))
@@ -36,22 +36,19 @@ def broken(studio_project_id: int) -> ResponseReturnValue:
 
 @blueprint.post("/api/projects/<int:studio_project_id>/advance")
 def advance(studio_project_id: int) -> ResponseReturnValue:
-    """Try again now: failed jobs and quarantined images too."""
-    found = find_project(studio_project_id)
-    store = services().store
-    store.of(found.id).jobs.retry_now()
-    store.of(found.id).tasks.retry_broken()
-    services().queueing.wake(found.id)
-    return jsonify(as_json(read_status(store, found))), 202
+    """Try failed jobs and quarantined images again now."""
+    current, row = services(), find_project(studio_project_id)
+    current.retry_now(row)
+    return jsonify(as_json(read_status(current.store, row))), 202
 
 
 def find_project(studio_project_id: int) -> ProjectRow:
-    """Give the project of Label Studio's id.
+    """Return the project with this id in Label Studio.
 
     Raises:
         NotFound: it was never connected.
     """
-    found = services().store.projects.find(studio_project_id)
-    if found is None:
+    row = services().store.projects.find(studio_project_id)
+    if row is None:
         raise NotFound(f"project {studio_project_id} is not connected: add this backend in its settings under Model")
-    return found
+    return row

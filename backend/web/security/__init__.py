@@ -1,1 +1,1 @@
-"""Who may call, from where, and how much at once."""
+"""Authentication, checks of a request's origin, and limits of requests and answers."""

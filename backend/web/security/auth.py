@@ -1,4 +1,4 @@
-"""Who may call: basic auth where it is configured, and on the webhook a secret of the project's own."""
+"""Authentication: basic auth where it is configured, and for webhooks also the secret of the project."""
 
 import hmac
 
@@ -16,11 +16,11 @@ OPEN_PATHS = frozenset({"/health"})
 def check() -> None:
     """Refuse a request without the configured user and password.
 
-    Label Studio sends annotation webhooks without basic auth, but with the headers that we have asked it to send. The
-    body of a stranger is not read.
+    Label Studio sends annotation webhooks without basic auth, but with the secret header that this backend has
+    configured there. The body of a request without either is not read.
 
     Raises:
-        Unauthorized: neither fits.
+        Unauthorized: password and secret are missing or wrong.
     """
     settings = services().settings
     if not settings.basic_auth_user or settings.basic_auth_pass is None or request.path in OPEN_PATHS:
@@ -39,7 +39,7 @@ def check() -> None:
 
 
 def _has_project_secret() -> bool:
-    """Compare the secret before the body is looked at: strangers have none parsed."""
+    """Return whether the request has the secret of its project; without a known secret its body is not parsed."""
     secret = request.headers.get(SECRET_HEADER)
     projects = services().store.projects
     known: list[ProjectRow] = []

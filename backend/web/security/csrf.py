@@ -1,4 +1,4 @@
-"""What browsers may do here: show our pages, and press the buttons on them; other sites' pages, nothing."""
+"""CSRF and DNS-rebinding checks for browser requests, and the headers of our pages."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -8,10 +8,10 @@ from werkzeug.exceptions import Forbidden
 
 from backend.web.services import services
 
-PRIVATE = ("localhost", "local", "internal", "home.arpa")  # domains that nobody can buy a name in
+PRIVATE = ("localhost", "local", "internal", "home.arpa")  # domains in which nobody can register a name
 
-# Of Plotly, the policy blocks empty style attributes and the sheet of its street maps, which we do not draw. Browsers
-# note that in the console; nothing is missing.
+# The policy blocks two things of Plotly: empty style attributes, and the stylesheet of street maps, which no figure
+# uses. Browsers report this in their console; it has no effect on the pages.
 HEADERS = {
     "Content-Security-Policy": "; ".join(
         (
@@ -31,19 +31,19 @@ HEADERS = {
 
 
 def refuse_other_sites() -> None:
-    """Refuse what the page of another site sends: the browser would add the password to it.
+    """Refuse a POST from the page of another site, to which the browser would add the password.
 
-    Scripts, and Label Studio, say nothing of where they come from, and pass.
+    Scripts and Label Studio send no origin, and pass.
 
     Raises:
-        Forbidden: it changes something, and comes from elsewhere, or from a page under a name that may not be ours.
+        Forbidden: the page is of another site, or its host name may belong to somebody else.
     """
     if request.method != "POST":
         return
     own = _from_own_page()
     if own is False:
         raise Forbidden("this comes from the page of another site, which may not change anything here")
-    if own and not services().settings.basic_auth_user and not _is_our_name(request.host):
+    if own and not services().settings.basic_auth_user and not _is_own_name(request.host):
         raise Forbidden(
             f"buttons do not work under the name '{request.host}', which anyone may have given to this machine: "
             f"set DASHBOARD_URL={request.scheme}://{request.host}, or BASIC_AUTH_USER and BASIC_AUTH_PASS"
@@ -51,21 +51,21 @@ def refuse_other_sites() -> None:
 
 
 def check_same_origin(for_scripts: str) -> None:
-    """Refuse a form that none of our own pages has sent.
+    """Refuse a form that was not sent by one of our pages.
 
-    for_scripts: what those use instead.
+    for_scripts: the route that scripts use instead, for the message.
 
     Raises:
-        Forbidden: it comes from elsewhere, or the caller does not say.
+        Forbidden: the form is of another site, or the request has no origin.
     """
     if not _from_own_page():
         raise Forbidden(f"this button works on our own page only; scripts use {for_scripts}")
 
 
 def _from_own_page() -> bool | None:
-    """Tell whether one of our pages has sent this; None: the caller does not say, and so is no browser of today.
+    """Return whether one of our pages sent the request; None if it has no origin, and so is of no current browser.
 
-    Browsers say where a POST comes from in ``Sec-Fetch-Site`` or ``Origin``, and pages cannot forge either.
+    Browsers send the origin of a POST in ``Sec-Fetch-Site`` or ``Origin``, and pages cannot forge either.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
@@ -73,21 +73,22 @@ def _from_own_page() -> bool | None:
     return None if origin is None else origin.partition("://")[2] == request.host
 
 
-def _is_our_name(host: str) -> bool:
-    """Tell whether a page under this name can only be ours.
+def _is_own_name(host: str) -> bool:
+    """Return whether a page under this host name can only be ours.
 
-    Anyone who owns a domain can have its names lead here (DNS rebinding), and browsers then take his page for ours. He
-    cannot with an address, a name of the network itself, or one that the operator or Label Studio calls us by. Where a
-    password is asked nothing is gained so: browsers have none for his name.
+    Attack (DNS rebinding): the owner of a domain points one of its names at this machine, and the browser treats the
+    attacker's page as ours. Defence: accept IP addresses, names of the local network, and names that the operator has
+    configured or that Label Studio uses. The check is skipped where a password is required, because the browser has no
+    password for the attacker's name.
     """
     name = _name(f"//{host}")
     if not name:
         return False
     if "." not in name or name.endswith(tuple(f".{domain}" for domain in PRIVATE)) or _is_address(name):
         return True
-    here = services()
-    ours = [here.settings.dashboard_url, *(row.backend_url for row in here.store.projects.all())]
-    return name in {_name(url) for url in ours if url}
+    current = services()
+    urls = [current.settings.dashboard_url, *(row.backend_url for row in current.store.projects.all())]
+    return name in {_name(url) for url in urls if url}
 
 
 def _name(url: str) -> str | None:

@@ -1,4 +1,4 @@
-"""How much a body may hold, asked before it is read: what is parsed takes up to thirty times its size in memory."""
+"""Limits of a request's body, checked before it is parsed: parsed JSON takes up to thirty times its size in memory."""
 
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -14,24 +14,24 @@ VALUES = 2_000_000  # of 50,000 tasks, Label Studio sends 1,200,000
 
 
 def limit() -> None:
-    """Set the limit of the route; a body above it is refused as soon as it is asked for, or its length is known.
+    """Set the body limit of the route; a longer body is refused when its length is known, or when it is read.
 
     Raises:
-        RequestEntityTooLarge: the length says so already.
+        RequestEntityTooLarge: the request gives a length above the limit.
     """
-    most = LARGEST_OF.get(request.path, LARGEST)
-    request.max_content_length = most
-    if (request.content_length or 0) > most:
-        raise RequestEntityTooLarge(f"the body is larger than {most // MIB} MiB")
+    max_bytes = LARGEST_OF.get(request.path, LARGEST)
+    request.max_content_length = max_bytes
+    if (request.content_length or 0) > max_bytes:
+        raise RequestEntityTooLarge(f"the body is larger than {max_bytes // MIB} MiB")
 
 
 def check_values() -> None:
-    """Refuse JSON that would fill the memory: few bytes can be a great many objects.
+    """Refuse JSON with so many values that it would fill the memory.
 
-    Commas and brackets in texts are counted, too; nothing that Label Studio sends comes near the limit.
+    Commas and brackets within texts are counted as well. What Label Studio sends stays far below the limit.
 
     Raises:
-        RequestEntityTooLarge: there are too many.
+        RequestEntityTooLarge: there are more than ``VALUES``.
     """
     if request.is_json:
         body = request.get_data()

@@ -1,1 +1,1 @@
-"""Pictures of what simulations and measurements found: ``python -m model.report results.json``."""
+"""Charts of the results of simulations and of loss correlations: ``python -m model.report results.json``."""

@@ -1,6 +1,6 @@
 """Draw results: ``python -m model.report results.json``.
 
-Takes what ``model.simulate`` and ``model.h1`` wrote, and leaves PNG files and one HTML page.
+Reads what ``model.simulate`` and ``model.h1`` wrote; writes a PNG file for each chart, and an HTML page of all charts.
 """
 
 import argparse
@@ -11,14 +11,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
+from model.data.atomic_files import write_atomically
 from model.errors import BadInput, ModelError
 from model.lab import loss_correlation
 from model.lab.experiment import CLASS_NAMES
-from model.lab.learning_curves import Row, summarize, table
+from model.lab.learning_curves import RoundRow, summarize, table
 from model.lab.report import asked, curves, ranks
 from model.lab.report.chart import Chart
 from model.lab.report.page import write_page
-from model.lab.report.picture import write_png
+from model.lab.report.picture import draw
 
 NUMBER, NONE = (int, float), type(None)
 SIMULATED: dict[str, tuple[type, ...]] = {
@@ -43,35 +44,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _folders(results: Sequence[Path], out: Path | None) -> list[Path]:
-    """Return where each results file is drawn: files of one name in folders of their own."""
+    """Return the output folder of each results file; files of the same name get different folders."""
     if out is None:
         return [path.with_suffix(".report") for path in results]
     if len(results) == 1:
         return [out]
-    found: list[Path] = []
+    folders: list[Path] = []
     for path in results:
         names = (path.stem if number == 1 else f"{path.stem}-{number}" for number in count(1))
-        found.append(next(folder for name in names if (folder := out / name) not in found))
-    return found
+        folders.append(next(folder for name in names if (folder := out / name) not in folders))
+    return folders
 
 
 def report(path: Path, folder: Path, device: str = "auto") -> Path:
-    """Draw the results in ``path`` into ``folder`` and return the page; raise BadInput where they are no results."""
+    """Draw the results in ``path`` into ``folder`` and return the page; raise BadInput if they are no results."""
     rows = _read(path)
     work = path.with_suffix(".work")
-    found: list[Chart]
+    charts: list[Chart]
     if "task" in rows[0]:
-        measured = cast(list[loss_correlation.Row], rows)
-        found, text = ranks.charts(measured, work), loss_correlation.table(measured)
+        measured = cast(list[loss_correlation.TaskCorrelation], rows)
+        charts, text = ranks.charts(measured, work), loss_correlation.table(measured)
     else:
-        simulated = cast(list[Row], rows)
-        found = [*curves.charts(simulated, _classes(work)), *asked.charts(simulated, work, device)]
+        simulated = cast(list[RoundRow], rows)
+        charts = [*curves.charts(simulated, _classes(work)), *asked.charts(simulated, work, device)]
         text = table(summarize(simulated))
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "index.html"
-    write_page(page, path.stem, _about(work), found, text)
-    for chart in found:
-        write_png(chart, folder)
+    pictures = {chart.name: draw(chart) for chart in charts}
+    write_page(page, path.stem, _config_text(work), text, charts, pictures)
+    for name, picture in pictures.items():
+        write_atomically(folder / f"{name}.png", picture)
     return page
 
 
@@ -82,13 +84,13 @@ def _read(path: Path) -> list[dict[str, Any]]:
         raise BadInput(f"there are no results at {path}") from error
     except ValueError as error:
         raise BadInput(f"{path} is no results file: {error}") from error
-    if not isinstance(rows, list) or not rows or not any(_are(rows, kind) for kind in (SIMULATED, MEASURED)):
+    if not isinstance(rows, list) or not rows or not any(_are_of_kind(rows, kind) for kind in (SIMULATED, MEASURED)):
         raise BadInput(f"{path} holds no results of model.simulate or model.h1")
     return cast(list[dict[str, Any]], rows)
 
 
-def _are(rows: list[Any], kind: Mapping[str, tuple[type, ...]]) -> bool:
-    """Say whether all of these are measurements of a kind, with all that its charts read."""
+def _are_of_kind(rows: list[Any], kind: Mapping[str, tuple[type, ...]]) -> bool:
+    """Return whether all rows are of a kind, with all fields that its charts read."""
     return all(
         isinstance(row, dict) and all(name in row and isinstance(row[name], types) for name, types in kind.items())
         for row in rows
@@ -96,16 +98,16 @@ def _are(rows: list[Any], kind: Mapping[str, tuple[type, ...]]) -> bool:
 
 
 def _classes(work: Path) -> list[str]:
-    """Return the names of the classes, where a simulation has left them."""
-    noted = next(iter(sorted(work.glob(f"seed-*/{CLASS_NAMES}"))), None)
-    return [str(name) for name in json.loads(noted.read_text())] if noted else []
+    """Return the names of the classes, if the work folder of a simulation has them."""
+    path = next(iter(sorted(work.glob(f"seed-*/{CLASS_NAMES}"))), None)
+    return [str(name) for name in json.loads(path.read_text())] if path else []
 
 
-def _about(work: Path) -> str:
-    """Say what the results were measured on, where that is noted."""
-    noted = work / "setting.json"
-    setting = json.loads(noted.read_text()) if noted.exists() else {}
-    return ", ".join(f"{name} {value}" for name, value in setting.items() if value not in (None, False, 0.0))
+def _config_text(work: Path) -> str:
+    """Return the configuration of the results as text, if the work folder has it."""
+    path = work / "setting.json"
+    config = json.loads(path.read_text()) if path.exists() else {}
+    return ", ".join(f"{name} {value}" for name, value in config.items() if value not in (None, False, 0.0))
 
 
 def _parser() -> argparse.ArgumentParser:

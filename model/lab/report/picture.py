@@ -1,7 +1,7 @@
-"""Charts as PNG files."""
+"""Draw a chart with matplotlib."""
 
+import io
 from collections.abc import Callable
-from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -12,21 +12,19 @@ from model.lab.report.chart import Chart, Trace
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SIZE, DPI = (8.0, 5.0), 120  # inches, dots an inch
-NOTE = 130  # letters of a line below
-LETTER = 0.062  # inches that a letter of the legend is wide
-_LINE = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
-_MARKER = {"circle": "o", "triangle-up": "^", "square": "s", "diamond": "D"}
+SIZE, DPI = (8.0, 5.0), 120  # inches, dots per inch
+NOTE = 130  # characters of a line of the note
+LETTER = 0.062  # inches that a character of the legend is wide
 
 
-def write_png(chart: Chart, folder: Path) -> Path:
-    """Draw a chart into ``folder`` and return its file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a canvas of its own: no window, no global state
+def draw(chart: Chart) -> bytes:
+    """Return the chart as a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # needs no window and no global state
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     legend = chart.kind != "cells" and len(chart.traces) > 1
-    # Beside the axes, on room of its own: over them it hides curves.
+    # The legend stands beside the axes: inside them it would hide curves.
     wider = 0.6 + LETTER * max(len(trace.name) for trace in chart.traces) if legend else 0.0
     figure = Figure(figsize=(SIZE[0] + wider, SIZE[1]), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -42,16 +40,15 @@ def write_png(chart: Chart, folder: Path) -> Path:
     if legend:
         axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.supxlabel(fill(chart.note, NOTE), fontsize=8, color="#555555")
-    path = folder / f"{chart.name}.png"
-    figure.savefig(path)
-    return path
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def _lines(axes: "Axes", chart: Chart) -> None:
     for trace in chart.traces:
         x, y = np.asarray(trace.x, np.float64), np.asarray(trace.y, np.float64)
-        line, marker = _LINE[trace.dash], _MARKER[trace.marker]
-        axes.plot(x, y, color=trace.colour, linestyle=line, marker=marker, markersize=3, label=trace.name)
+        axes.plot(x, y, color=trace.colour, linestyle=trace.dash, marker=trace.marker, markersize=3, label=trace.name)
         if trace.spread is not None:
             spread = np.asarray(trace.spread)
             axes.fill_between(x, y - spread, y + spread, color=trace.colour, alpha=0.15, linewidth=0)
@@ -60,8 +57,8 @@ def _lines(axes: "Axes", chart: Chart) -> None:
 def _points(axes: "Axes", chart: Chart) -> None:
     for number, trace in enumerate(chart.traces):
         x, y = np.asarray(trace.x, np.float64), np.asarray(trace.y, np.float64)
-        size, marker = 5 if number == 0 else 14, _MARKER[trace.marker]
-        axes.scatter(x, y, s=size, color=trace.colour, marker=marker, alpha=0.7, linewidths=0, label=trace.name)
+        size = 5 if number == 0 else 14  # the first trace is the background
+        axes.scatter(x, y, s=size, color=trace.colour, marker=trace.marker, alpha=0.7, linewidths=0, label=trace.name)
 
 
 def _bars(axes: "Axes", chart: Chart) -> None:

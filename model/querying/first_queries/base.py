@@ -4,15 +4,17 @@ from typing import Protocol
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.selection import Candidates, Query
 
 
 class FirstQuery(Protocol):
     """A choice among the images of a batch from what self-supervision knows of them.
 
-    needs: the outputs of the pool that it reads (fields of ``model.querying.outputs.Outputs``).
+    info: for people who choose. needs: the outputs of the pool that it reads (``model.querying.outputs``).
     """
 
+    info: StrategyInfo
     needs: frozenset[str]
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.selection import Candidates, Query, query_by_rank
 
 
@@ -12,6 +13,8 @@ class Binned:
 
     def __init__(self, bins: int) -> None:
         self.bins = bins
+        asks = f"the hardest of each of {bins} bins of the loss, the easiest of the last"
+        self.info = StrategyInfo(asks, "Initial Pools")
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the candidates bin by bin; what a bin is short of, or k/n leaves over, comes from the first bins."""

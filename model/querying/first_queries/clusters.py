@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from model.querying.distances import unit_rows
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray, IntArray
 from model.querying.selection import Candidates, Query, query_by_rank
 
@@ -20,6 +21,8 @@ class KMeans:
     def __init__(self, *, proportional: bool) -> None:
         """Choose whether a cluster's share follows its size (``proportional``) or all shares are equal."""
         self.proportional = proportional
+        shares = "proportional" if proportional else "equal"
+        self.info = StrategyInfo(f"{shares} shares of k-means clusters, one a class", "Initial Pools")
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates, dealt from the clusters."""

@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class Even:
     """Ask images at even intervals of the batch (PT4AL, section 3.2: the choice of the paper)."""
 
+    info = StrategyInfo("at even intervals", "PT4AL")
     needs: frozenset[str] = frozenset()
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
@@ -19,6 +21,7 @@ class Even:
 class Top:
     """Ask the first images of the batch (the top-K ablation of PT4AL; Initial Pools, Eq. 1)."""
 
+    info = StrategyInfo("the first ones", "PT4AL's ablation; Initial Pools")
     needs: frozenset[str] = frozenset()
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:

@@ -4,6 +4,7 @@ import numpy as np
 
 from model.querying.distances import neighbours, unit_rows
 from model.querying.first_queries.clusters import kmeans
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray, IntArray
 from model.querying.selection import Candidates, Query, query_by_rank
 
@@ -16,6 +17,7 @@ LARGE_CLUSTER = 5  # clusters of at most so many images come last: they are outl
 class Typical:
     """Ask the most typical image of each cluster that nothing covers yet, the largest clusters first."""
 
+    info = StrategyInfo("the densest image of each cluster", "TypiClust (Hacohen et al. 2022)")
     needs = frozenset({"pretext_embeddings"})
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:

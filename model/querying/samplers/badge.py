@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray
 from model.querying.selection import Candidates, Query, query_by_rank
 
@@ -13,6 +14,7 @@ class Badge:
     Distances between outer products follow from the distances of their factors, so it is never written out.
     """
 
+    info = StrategyInfo("large and diverse gradients", "Ash et al. 2020")
     needs = frozenset({"probs", "embeddings"})
     scores_are_ranks = True
 

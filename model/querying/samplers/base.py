@@ -4,18 +4,20 @@ from typing import Protocol
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.selection import Candidates, Query
 
 
 class Sampler(Protocol):
     """A query strategy.
 
-    needs: the outputs of the pool that it reads (fields of ``model.querying.outputs.Outputs``, or ``labels``); the
-    learner computes only those.
+    info: for people who choose. needs: the outputs of the pool that it reads (``model.querying.outputs``, derived ones
+    too, or ``labels``); the learner computes only those.
     scores_are_ranks: its scores carry only the order, and may be spread anew; False where a score has a meaning of its
     own.
     """
 
+    info: StrategyInfo
     needs: frozenset[str]
     scores_are_ranks: bool
 

@@ -5,6 +5,7 @@ import heapq
 import numpy as np
 
 from model.evaluation.metrics import class_histogram
+from model.querying.info import StrategyInfo
 from model.querying.outputs import IntArray
 from model.querying.selection import Candidates, Query, query_by_rank
 
@@ -16,6 +17,7 @@ class ClassBalanced:
     too, then what is asked already by its guessed class; and inside a class the least confident image comes first.
     """
 
+    info = StrategyInfo("the least confident of the guessed class with the fewest labels", "PT4AL's code")
     needs = frozenset({"probs"})
     scores_are_ranks = True
 

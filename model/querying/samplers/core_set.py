@@ -3,6 +3,7 @@
 import numpy as np
 
 from model.querying.distances import to_nearest
+from model.querying.info import StrategyInfo
 from model.querying.selection import Candidates, Query, query_by_rank
 
 
@@ -12,6 +13,7 @@ class CoreSet:
     Memory grows with the number of candidates, never with pairs of them.
     """
 
+    info = StrategyInfo("the farthest from all that is labeled or asked (greedy k-center)", "Sener and Savarese 2018")
     needs = frozenset({"embeddings"})
     scores_are_ranks = True
 

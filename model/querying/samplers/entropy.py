@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray
 from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
@@ -9,6 +10,7 @@ from model.querying.selection import Candidates, Query, lowest, query_by_rank
 class Entropy:
     """Ask the images whose posterior is the most spread."""
 
+    info = StrategyInfo("the most spread posterior", "PT4AL's ablation")
     needs = frozenset({"probs"})
     scores_are_ranks = True
 

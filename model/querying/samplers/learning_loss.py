@@ -2,7 +2,13 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.selection import Candidates, Query, lowest, query_by_rank
+
+TOGETHER = StrategyInfo(
+    "a module on all stages of the network, trained with it, predicts the highest loss", "Yoo and Kweon 2019", "1.1, 1"
+)
+ALONE = StrategyInfo("the same, but its training leaves the network alone", "PT4AL's baseline", "1.05, 1")
 
 
 class LearningLoss:
@@ -14,6 +20,7 @@ class LearningLoss:
         """Choose whether the module's training leaves the main model alone (``detached``) or shapes it too."""
         self.need = "detached_losses" if detached else "predicted_losses"
         self.needs = frozenset({self.need})
+        self.info = ALONE if detached else TOGETHER
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the ``k`` candidates of the highest predicted loss."""

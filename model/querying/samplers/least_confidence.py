@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.selection import Candidates, Query, lowest, query_by_score
 
 
@@ -11,6 +12,7 @@ class LeastConfidence:
     Of one class an image, that is the posterior of the most likely class.
     """
 
+    info = StrategyInfo("the lowest top posterior", "Lewis and Gale 1994; PT4AL")
     needs = frozenset({"confidence"})
     scores_are_ranks = False
 

@@ -3,12 +3,14 @@
 import numpy as np
 
 from model.problems.single_label import margins
+from model.querying.info import StrategyInfo
 from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
 
 class Margin:
     """Ask the images whose two most likely classes are closest."""
 
+    info = StrategyInfo("the two most likely classes are closest", "Scheffer et al. 2001")
     needs = frozenset({"probs"})
     scores_are_ranks = True
 

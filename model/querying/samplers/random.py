@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class Random:
     """Ask images drawn uniformly without replacement."""
 
+    info = StrategyInfo("drawn", "control")
     needs: frozenset[str] = frozenset()
     scores_are_ranks = True
 

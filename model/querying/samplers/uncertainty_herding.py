@@ -5,6 +5,7 @@ import heapq
 import numpy as np
 
 from model.querying.distances import neighbours, to_nearest, unit_rows
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray, IntArray
 from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
@@ -21,6 +22,9 @@ class UncertaintyHerding:
     The paper takes the smallest distance, which one pair of copies makes zero.
     """
 
+    info = StrategyInfo(
+        "stands for the most images that the model doubts and nothing labeled stands for", "Bae et al. 2024"
+    )
     needs = frozenset({"uncertainty", "embeddings"})
     scores_are_ranks = True
 

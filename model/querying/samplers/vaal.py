@@ -2,12 +2,18 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
 
 class Vaal:
     """Ask the images of which a discriminator is surest that nothing like them is labeled."""
 
+    info = StrategyInfo(
+        "a discriminator is surest that nothing like it is labeled; on the network's features, not on pixels",
+        "Sinha et al. 2019",
+        "1, 1 and 3 s",
+    )
     needs = frozenset({"labeled_probability"})
     scores_are_ranks = True
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.selection import Candidates, Query, query_by_rank
 
 
@@ -11,6 +12,9 @@ class VariationRatio:
     With three members there are three values only, so that ties are the rule: the least confident mean comes first.
     """
 
+    info = StrategyInfo(
+        "the fewest of three networks agree: same labels and start, other seeds", "Beluch et al. 2018", "2.7, 3"
+    )
     needs = frozenset({"ensemble_probs"})
     scores_are_ranks = True
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray, IntArray
 from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
@@ -17,6 +18,7 @@ class Weibull:
     from it. A class with too few of them for a fit shares the fit over all classes' distances.
     """
 
+    info = StrategyInfo("outliers of the nearest class's distances", "DALBT")
     needs = frozenset({"probs", "embeddings", "labels"})
     scores_are_ranks = True
 

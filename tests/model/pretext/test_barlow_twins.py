@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from model.networks.backbones import build_backbone
-from model.pretext.barlow_twins import LAMBDA, WIDTH, BarlowTwins, attribute
+from model.pretext.barlow_twins import LAMBDA, WIDTH, BarlowTwins, barlow_loss, barlow_losses
 from model.pretext.views import distort
 
 
@@ -32,7 +32,7 @@ def batch_loss(c):
 def test_losses_of_the_images_average_to_equation_1():
     a, b = standardised(7, 5, seed=0), standardised(7, 5, seed=1)
     c = correlation(a, b)
-    losses = attribute(torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(c))
+    losses = barlow_losses(torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(c))
     assert float(losses.mean()) == pytest.approx(batch_loss(c))
     assert float(losses.std()) > 0.1
 
@@ -40,7 +40,7 @@ def test_losses_of_the_images_average_to_equation_1():
 def test_loss_of_an_image_is_half_its_influence_above_the_mean():
     a, b = standardised(7, 5, seed=0), standardised(7, 5, seed=1)
     c = correlation(a, b)
-    losses = attribute(torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(c)).numpy()
+    losses = barlow_losses(torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(c)).numpy()
     step = 1e-6
     for row in range(7):
         heavier = (1 - step) * c + step * np.outer(a[row], b[row])
@@ -92,3 +92,18 @@ def test_extracted_loss_is_the_mean_over_all_pairs_of_views():
                     product = np.outer(views[i][row], views[j][row])
                     expected += (weight * (target - c) * (target - product)).sum() / WIDTH / 12
         assert float(loss[row]) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_barlow_loss_is_the_sum_of_the_paper():
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(2, 6, 4))
+    correlation = first.T @ second / 6
+    expected = sum((1 - correlation[i, i]) ** 2 for i in range(4))
+    expected += 0.1 * sum(correlation[i, j] ** 2 for i in range(4) for j in range(4) if i != j)
+    found = barlow_loss(torch.tensor(first), torch.tensor(second), 0.1)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_barlow_loss_of_identical_uncorrelated_views_is_zero():
+    views = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    assert float(barlow_loss(views, views, 0.005)) == 0.0

@@ -8,25 +8,25 @@ from model.errors import BadInput
 from model.lab.experiment import ExperimentConfig
 from model.lab.results import Results
 
-SETTING = ExperimentConfig(data="digits", rounds=2, k=10)
+CONFIG = ExperimentConfig(data="digits", rounds=2, k=10)
 OTHER = ExperimentConfig(data="digits", rounds=2, k=11)
 
 
 def begun(path, *rows):
-    with Results[dict](path, SETTING) as results:
+    with Results[dict](path, CONFIG) as results:
         results.begin()
         for row in rows:
             results.add(row)
     return results
 
 
-def read(path, setting=SETTING):
-    with Results[dict](path, setting) as results:
+def read(path, config=CONFIG):
+    with Results[dict](path, config) as results:
         return results.rows
 
 
 def test_results_are_whole_after_each_row_and_read_back(tmp_path):
-    with Results[dict](tmp_path / "r.json", SETTING) as results:
+    with Results[dict](tmp_path / "r.json", CONFIG) as results:
         results.begin()
         results.add({"round": 0})
         assert json.loads(results.path.read_text()) == [{"round": 0}]
@@ -34,19 +34,19 @@ def test_results_are_whole_after_each_row_and_read_back(tmp_path):
     assert read(tmp_path / "r.json") == [{"round": 0}, {"round": 1}]
 
 
-def test_results_of_another_setting_are_refused(tmp_path):
+def test_results_of_another_configuration_are_refused(tmp_path):
     begun(tmp_path / "r.json", {})
-    with pytest.raises(BadInput, match="another setting"):
+    with pytest.raises(BadInput, match="another configuration"):
         read(tmp_path / "r.json", OTHER)
 
 
-def test_work_of_another_setting_is_refused_before_the_first_row(tmp_path):
+def test_work_of_another_configuration_is_refused_before_the_first_row(tmp_path):
     begun(tmp_path / "r.json")
-    with pytest.raises(BadInput, match="another setting"):
+    with pytest.raises(BadInput, match="another configuration"):
         read(tmp_path / "r.json", OTHER)
 
 
-def test_results_that_never_began_are_free_for_another_setting(tmp_path):
+def test_results_that_never_began_are_free_for_another_configuration(tmp_path):
     assert read(tmp_path / "r.json") == read(tmp_path / "r.json", OTHER) == []
 
 
@@ -89,7 +89,7 @@ def test_results_in_a_place_that_cannot_be_written_are_refused(tmp_path):
         read(tmp_path / "file" / "r.json")
 
 
-def test_results_without_their_setting_are_refused(tmp_path):
+def test_results_without_their_configuration_are_refused(tmp_path):
     (tmp_path / "r.json").write_text("[]")
-    with pytest.raises(BadInput, match="another setting"):
+    with pytest.raises(BadInput, match="another configuration"):
         read(tmp_path / "r.json")

@@ -5,14 +5,15 @@ import copy
 import numpy as np
 import pytest
 import torch
+from support.images import bank_of
 
-from model import names
 from model.data.bank import ImageBank
 from model.errors import BadInput
 from model.networks.backbones import build_backbone
-from model.pretext import PRETEXT_TASKS, extract_embeddings, extract_losses, train_pretext
 from model.pretext.colorization import as_grey
 from model.pretext.colour_space import rgb_to_lab
+from model.pretext.registry import PRETEXT_TASKS, pretext_task
+from model.pretext.run import extract_embeddings, extract_losses, train_pretext
 from model.querying.outputs import FEATURES
 from model.training.loop import Plan, train
 
@@ -34,7 +35,7 @@ def as_bytes(images):
 
 
 def built(name, side=16, network="compact"):
-    task = PRETEXT_TASKS[name]
+    task = pretext_task(name)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = task.build(build_backbone(network, side, seed=0))
@@ -53,18 +54,11 @@ def trained_a_step(name):
     return task, net.eval()
 
 
-def bank_of(folder, images):
-    bank = ImageBank.create(folder, images.shape[1])
-    bank.append(images)
-    return bank
-
-
 def test_registry_names_the_tasks_of_the_method():
-    assert tuple(PRETEXT_TASKS) == names.PRETEXT_TASKS
     assert set(PRETEXT_TASKS) == {
         "rotation", "colorization", "jigsaw", "simsiam", "simclr", "barlow_twins", "inpainting", "vae",
     }  # fmt: skip
-    assert all(task.name == name for name, task in PRETEXT_TASKS.items())
+    assert all(pretext_task(name).name == info.name == name for name, info in PRETEXT_TASKS.items())
 
 
 @pytest.mark.parametrize("name", PRETEXT_TASKS)
@@ -162,8 +156,8 @@ def test_state_holds_the_backbone_under_its_prefix(name):
 
 @pytest.mark.parametrize("name", PRETEXT_TASKS)
 def test_check_takes_coloured_pictures_and_an_empty_bank(tmp_path, name):
-    PRETEXT_TASKS[name].check(ImageBank.create(tmp_path / "empty", 16))
-    PRETEXT_TASKS[name].check(bank_of(tmp_path / "bank", as_bytes(pictures(4))))
+    pretext_task(name).check(ImageBank.create(tmp_path / "empty", 16))
+    pretext_task(name).check(bank_of(tmp_path / "bank", as_bytes(pictures(4))))
 
 
 @pytest.mark.parametrize("name", sorted(set(PRETEXT_TASKS) - {"colorization"}))

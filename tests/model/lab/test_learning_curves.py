@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from model.lab.learning_curves import Row, labels_needed, summarize, table
+from model.lab.learning_curves import RoundRow, labels_needed, summarize, table
 
 LABELS = np.array([100.0, 200.0, 300.0])
 
 
 def row(strategy, seed, number, accuracy):
-    return Row(strategy=strategy, seed=seed, round=number, labels=100 * (number + 1), accuracy=accuracy)
+    return RoundRow(strategy=strategy, seed=seed, round=number, labels=100 * (number + 1), accuracy=accuracy)
 
 
 @pytest.mark.parametrize(

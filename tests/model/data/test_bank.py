@@ -6,19 +6,16 @@ import sys
 
 import numpy as np
 import pytest
+from support.images import noise
 
 from model.data.bank import ImageBank
 from model.data.decoding import ImageBank as FromImages
 from model.errors import BadInput, BankError
 
 
-def pictures(n, side=4, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
-
-
 def test_bank_returns_what_was_appended(tmp_path):
     bank = ImageBank.create(tmp_path / "bank", 4)
-    first, second = pictures(3), pictures(2, seed=1)
+    first, second = noise(3), noise(2, seed=1)
     assert (len(bank), bank.array.shape) == (0, (0, 4, 4, 3))
     assert bank.append(first) == 0
     assert bank.append(second) == 3
@@ -29,7 +26,7 @@ def test_bank_returns_what_was_appended(tmp_path):
 
 def test_bank_array_is_a_read_only_map(tmp_path):
     bank = ImageBank.create(tmp_path, 4)
-    bank.append(pictures(2))
+    bank.append(noise(2))
     assert isinstance(bank.array, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         bank.array[0] = 0
@@ -37,7 +34,7 @@ def test_bank_array_is_a_read_only_map(tmp_path):
 
 def test_bank_gathers_in_the_order_asked(tmp_path):
     bank = ImageBank.create(tmp_path, 4)
-    images = pictures(6)
+    images = noise(6)
     bank.append(images)
     gathered = bank.gather(np.array([5, 0, 5]))
     np.testing.assert_array_equal(gathered, images[[5, 0, 5]])
@@ -47,12 +44,12 @@ def test_bank_gathers_in_the_order_asked(tmp_path):
 @pytest.mark.parametrize("indices", [[6], [-1]])
 def test_bank_refuses_indices_that_it_does_not_have(tmp_path, indices):
     bank = ImageBank.create(tmp_path, 4)
-    bank.append(pictures(6))
+    bank.append(noise(6))
     with pytest.raises(BadInput, match="6 images"):
         bank.gather(np.array(indices))
 
 
-@pytest.mark.parametrize("images", [pictures(1, side=5), pictures(1)[0], pictures(1).astype(np.float32)])
+@pytest.mark.parametrize("images", [noise(1, side=5), noise(1)[0], noise(1).astype(np.float32)])
 def test_bank_refuses_other_images(tmp_path, images):
     bank = ImageBank.create(tmp_path, 4)
     with pytest.raises(BadInput):
@@ -62,13 +59,13 @@ def test_bank_refuses_other_images(tmp_path, images):
 
 def test_bank_overwrites_what_a_killed_append_left(tmp_path):
     bank = ImageBank.create(tmp_path, 4)
-    bank.append(pictures(2))
+    bank.append(noise(2))
     with (tmp_path / "images.bin").open("ab") as file:
         file.write(b"\xff" * 77)
     again = ImageBank.open(tmp_path)
     assert len(again) == 2
-    again.append(pictures(1, seed=1))
-    np.testing.assert_array_equal(ImageBank.open(tmp_path).array, np.concatenate([pictures(2), pictures(1, seed=1)]))
+    again.append(noise(1, seed=1))
+    np.testing.assert_array_equal(ImageBank.open(tmp_path).array, np.concatenate([noise(2), noise(1, seed=1)]))
 
 
 def test_bank_survives_a_kill_in_the_middle_of_appending(tmp_path):
@@ -96,20 +93,20 @@ def test_bank_survives_a_kill_in_the_middle_of_appending(tmp_path):
 def test_bank_opened_twice_refuses_the_append_that_would_overwrite(tmp_path):
     first = ImageBank.create(tmp_path, 4)
     second = ImageBank.open(tmp_path)
-    first.append(pictures(1))
+    first.append(noise(1))
     with pytest.raises(BankError, match="open it again"):
-        second.append(pictures(1, seed=1))
+        second.append(noise(1, seed=1))
 
 
 def test_bank_is_a_snapshot(tmp_path):
     writer = ImageBank.create(tmp_path, 4)
     reader = ImageBank.open(tmp_path)
-    writer.append(pictures(3))
+    writer.append(noise(3))
     assert (len(reader), len(ImageBank.open(tmp_path))) == (0, 3)
 
 
 def test_bank_is_not_created_over_another(tmp_path):
-    ImageBank.create(tmp_path, 4).append(pictures(1))
+    ImageBank.create(tmp_path, 4).append(noise(1))
     with pytest.raises(BankError, match="already"):
         ImageBank.create(tmp_path, 4)
     assert len(ImageBank.open(tmp_path)) == 1
@@ -118,7 +115,7 @@ def test_bank_is_not_created_over_another(tmp_path):
 def test_bank_that_is_not_there_or_damaged_is_refused(tmp_path):
     with pytest.raises(BankError, match="no image bank"):
         ImageBank.open(tmp_path / "nowhere")
-    ImageBank.create(tmp_path, 4).append(pictures(3))
+    ImageBank.create(tmp_path, 4).append(noise(3))
     header = tmp_path / "bank.json"
     good = json.loads(header.read_text())
     header.write_text(json.dumps({**good, "count": 4}))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.evaluation.metrics import spearman
-from model.lab.loss_correlation import Row, cross_entropy, main, table
+from model.lab.loss_correlation import TaskCorrelation, cross_entropy, main, table
 from model.training.loop import read_weights
 
 ARGUMENTS = "--data digits --pool 150 --test 80 --seeds 1 --epochs 2 --pretext-epochs 1 --device cpu"
@@ -68,7 +68,7 @@ def test_an_unknown_task_and_a_pool_without_rest_are_refused(tmp_path, capsys):
     assert "nothing left to measure on" in errors
     assert run(tmp_path / "b.json", "vae", "--network", "origami") == 2
     assert "unknown network 'origami'" in capsys.readouterr().err
-    assert not list(tmp_path.rglob("setting.json"))  # the file is free for another setting
+    assert not list(tmp_path.rglob("setting.json"))  # the file is free for another configuration
 
 
 def test_cross_entropy_is_finite_where_a_posterior_is_zero():
@@ -79,7 +79,9 @@ def test_cross_entropy_is_finite_where_a_posterior_is_zero():
 
 def test_table_has_mean_and_deviation_over_the_seeds():
     rows = [
-        Row(task="vae", seed=s, labels=1, images=1, rho=r, rho_test=None, accuracy=0.0, seconds=0.0, error=None)
+        TaskCorrelation(
+            task="vae", seed=s, labels=1, images=1, rho=r, rho_test=None, accuracy=0.0, seconds=0.0, error=None
+        )
         for s, r in ((0, 0.2), (1, 0.4))
     ]
     assert table(rows).splitlines()[1].split() == ["vae", "2", "+0.300", "0.141", "-", "-"]

@@ -1,24 +1,18 @@
 import numpy as np
 import pytest
 import torch
+from support.images import bank_of
 
-from model.data.bank import ImageBank
 from model.errors import BadInput
 from model.networks.backbones import build_backbone
-from model.pretext import train_pretext
 from model.pretext.colorization import Colorization, colour_side, soft_bins
 from model.pretext.colour_space import rgb_to_lab
+from model.pretext.run import train_pretext
 
 
 @pytest.fixture
 def net():
     return Colorization().build(build_backbone("compact", 16, seed=0))
-
-
-def bank_of(folder, images):
-    bank = ImageBank.create(folder, images.shape[1])
-    bank.append(images)
-    return bank
 
 
 def grey(n, side=16):

@@ -6,11 +6,11 @@ from PIL import Image
 
 from model.errors import BadInput, UnknownName
 from model.lab.experiment import ExperimentConfig
-from model.lab.learning_curves import Row
+from model.lab.learning_curves import RoundRow
 from model.lab.results import Results
 from model.lab.simulate import Strategy, _done, main, parse_strategy
 
-SETTING = ExperimentConfig(data="digits", rounds=2, k=10)
+CONFIG = ExperimentConfig(data="digits", rounds=2, k=10)
 
 
 def test_parse_strategy_reads_four_parts():
@@ -52,11 +52,11 @@ def test_parse_strategy_refuses_another_form():
 @pytest.mark.parametrize("name", ["origami///", "/upward//", "//best/", "///best", "////best", "/////best"])
 def test_strategy_with_an_unknown_part_is_refused(name):
     with pytest.raises(UnknownName):
-        parse_strategy(name).settings(SETTING, 10)
+        parse_strategy(name).query_settings(CONFIG, 10)
 
 
 def row(strategy, seed, number):
-    return Row(strategy=strategy, seed=seed, round=number, labels=10, accuracy=0.5)
+    return RoundRow(strategy=strategy, seed=seed, round=number, labels=10, accuracy=0.5)
 
 
 def test_rounds_done_are_those_without_a_gap():
@@ -144,7 +144,7 @@ def test_simulation_refuses_before_any_training_and_leaves_the_file_free(tmp_pat
     assert not list(path.with_suffix(".work").rglob("*.pt"))
     with Results(
         path, ExperimentConfig(data="digits", rounds=1, k=1)
-    ) as results:  # nothing was noted of the other setting
+    ) as results:  # nothing was noted of the other configuration
         assert results.rows == []
 
 

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from model import names
 from model.errors import BadInput, ModelError, UnknownName
 from model.networks.backbones import NETWORKS, Network, build_backbone, load_imagenet, resolve
 
@@ -54,10 +53,6 @@ def test_resolve_answers_auto_and_refuses_unknown_names():
     assert resolve("resnet18", torch.device("cpu")) == "resnet18"
     with pytest.raises(UnknownName, match="auto, compact, resnet18"):
         resolve("transformer", torch.device("cpu"))
-
-
-def test_names_for_the_configuration_are_those_of_the_registry():
-    assert set(names.NETWORKS) == {"auto", *NETWORKS}
 
 
 def test_imagenet_weights_that_cannot_be_had_are_a_clear_error(monkeypatch, tmp_path):

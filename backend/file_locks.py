@@ -1,0 +1,35 @@
+"""Locks on files, which the kernel releases when the process that holds them ends."""
+
+import fcntl
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+def try_lock(path: Path) -> FileLock | None:
+    """Return the lock on ``path``, held until its ``release`` or the end of the process; None if it is held elsewhere.
+
+    Raises:
+        OSError: the file cannot be written, or its file system has no locks.
+    """
+    # The fallback for file systems without flock is a file that a killed process would leave behind.
+    lock = FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock on ``path``.
+
+    A shared lock asks for it, and so not filelock, which has exclusive ones only: two processes that ask at the same
+    time would each take the other for the holder.
+    """
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

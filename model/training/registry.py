@@ -1,0 +1,44 @@
+"""The names of recipes and of joint trainings. It loads no torch.
+
+The recipes themselves have the same names in ``RECIPES`` (``training.recipes``, of the main model) and in
+``PRETEXT_RECIPES`` (``pretext.run``, of the pretext network).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RecipeInfo:
+    """A training recipe. name: in the configuration. source: where its numbers come from."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class JointInfo:
+    """What a main model is trained on besides the labels.
+
+    name: in the configuration. source: paper. training: duration of a training as a multiple of that without it.
+    """
+
+    name: str
+    source: str
+    training: float
+
+
+RECIPE_INFOS: dict[str, RecipeInfo] = {
+    info.name: info
+    for info in (
+        RecipeInfo(name="auto", source="ours: few labels, few seconds"),
+        RecipeInfo(name="paper", source="PT4AL, section 5.1"),
+    )
+}
+
+JOINTS: dict[str, JointInfo] = {
+    info.name: info
+    for info in (
+        JointInfo(name="none", source="", training=1.0),
+        JointInfo(name="barlow_twins", source="DALBT", training=2.6),  # docs/configuration.md
+    )
+}
