@@ -122,7 +122,7 @@ def answered(backend: Backend, studio_project_id: int) -> set[int]:
     """Return the tasks that have an answer in the backend's database."""
     query = (
         "SELECT task_id FROM task JOIN project ON project.id = task.project_id "
-        "WHERE studio_project_id = ? AND active AND answer != 'none'"
+        "WHERE studio_id = ? AND active AND answer != 'none'"
     )
     with closing(sqlite3.connect(backend.data_dir / "pt4al.sqlite3")) as database:
         return {row[0] for row in database.execute(query, (studio_project_id,))}

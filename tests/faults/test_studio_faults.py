@@ -76,7 +76,7 @@ def test_a_label_studio_that_hangs_holds_up_no_other_servers_project(
     backend.wait(ill.id, "the ill project", lambda s: "no tasks" in (s["error"] or ""))
     backend.stop()
     with closing(sqlite3.connect(backend.data_dir / "pt4al.sqlite3")) as store:  # as if connected from another server
-        store.execute("update project set server = ? where studio_project_id = ?", (proxy.url, ill.id))
+        store.execute("update project set server = ? where studio_id = ?", (proxy.url, ill.id))
         store.commit()
     backend.start()
     proxy.set(mode="hang", share=1.0)
