@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, InvalidHeader, NewConnectionError, SSLError
+from urllib3.util import Retry
 
 from backend.addresses import ANYWHERE, AllowedAddresses
 from backend.errors import StudioRefused, StudioUnreachable
@@ -194,7 +195,12 @@ class StudioSession:
     def repeat(
         self, send: Callable[[], requests.Response], *, repeatable: bool, attempts: int = ATTEMPTS
     ) -> requests.Response:
-        """Send, and send again after a pause while the failure may pass; the last answer or error is the caller's."""
+        """Send, and send again after a pause while the failure may pass; the last answer or error is the caller's.
+
+        Not urllib3's Retry on the adapters: to it an answer that is late is the same as a connection that was closed,
+        and an address where nothing answers the same as one that refuses. The first of each pair must not be repeated
+        as often as the second.
+        """
         attempt = 0
         while True:
             last = attempt == attempts - 1
@@ -314,11 +320,9 @@ def _pause(attempt: int, retry_after: str | None) -> float:
 
 
 def _asked(retry_after: str | None) -> float | None:
-    """Read a Retry-After header, a number of seconds or a date, as seconds."""
-    text = (retry_after or "").strip()
-    with suppress(TypeError, ValueError):
-        wait = float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
-        return max(wait, 0.0)
+    """Return the seconds of a Retry-After header, which holds a number or a date; None where it holds neither."""
+    with suppress(InvalidHeader):
+        return float(Retry().parse_retry_after(retry_after or ""))
     return None
 
 
