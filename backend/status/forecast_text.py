@@ -38,8 +38,12 @@ class NextRound:
 
 
 def forecast_of(rounds: Iterable[RoundRow], labels: int) -> GainForecast | None:
-    """Give what ``labels`` more labels would add to the newest model; None while nothing can be said."""
-    return forecast_gain([_measured(row) for row in rounds if row.has_model], labels)
+    """Return what ``labels`` more labels would add to the newest model; None while nothing can be said.
+
+    Models of another problem are left out: their quality is another number.
+    """
+    models = [row for row in rounds if row.has_model]
+    return forecast_gain([_measured(row) for row in models if row.problem == models[-1].problem], labels)
 
 
 def what_comes(found: GainForecast, ahead: NextRound) -> str:
