@@ -63,14 +63,12 @@ def test_a_gain_in_f1_is_no_percentage() -> None:
     )
 
 
-def test_rounds_without_a_model_or_of_another_problem_do_not_count() -> None:
+def test_rounds_without_a_model_do_not_count() -> None:
     asked = {"labels": 100, "holdout_size": 50, "holdout_quality": 40, "holdout_squares": 40, "has_model": True}
     rows = [RoundRow(number=0, **asked), RoundRow(number=1, has_model=False)]
     assert forecast_of(rows, 100) is None
     rows.append(RoundRow(number=2, **asked | {"labels": 200, "holdout_change": 0, "holdout_change_squares": 6}))
     assert forecast_of(rows, 100).labels == 100
-    rows[-1].problem = "multi_label"  # it cannot be compared with the model before
-    assert forecast_of(rows, 100) is None
 
 
 @pytest.mark.parametrize(
