@@ -28,7 +28,7 @@ class MultiLabel(Problem):
     metric = "f1"
     base_outputs = ("class_probs",)
     outputs = COMMON_OUTPUTS | {"class_probs"}
-    figures = ("curve", "losses", "classes", "map")
+    figures = ("curve", "losses", "balance", "classes", "reliability", "map")
     folds = 3
 
     def fits(self, target: Target, classes: Sequence[str]) -> bool:
