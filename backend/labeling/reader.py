@@ -43,8 +43,8 @@ class _Tag:
 def read_labeling(config: str, control: str | None = None) -> Labeling:
     """Return the labeling of the named control tag, or of the first one that can be learned.
 
-    The first in the order of the configuration, but control tags that are shown for some images only come last, and
-    among ``<Choices>`` single ones come before those with ``choice="multiple"``.
+    Single ``<Choices>`` come first, then those with ``choice="multiple"``, then the others; control tags that are shown
+    for some images only come last. Those of one kind keep the order of the configuration.
 
     Raises:
         ProjectError: there is none; the text says what to add.
@@ -101,13 +101,13 @@ def _controls(root: Element) -> Iterator[_Tag]:
 def _ordered(candidates: Sequence[_Tag]) -> list[_Tag]:
     """Return control tags in the order in which they are tried.
 
-    A project that learns a single choice behind a multiple one must not change when the backend is upgraded, so single
-    choices take the places of the ``<Choices>`` first.
+    Earlier releases learned ``<Choices>`` alone: a project must not change what it learns when the backend is upgraded.
     """
-    choices = [tag for tag in candidates if tag.kind == "choices"]
-    by_number = iter(sorted(choices, key=lambda tag: attribute(tag.element, "choice").lower() == "multiple"))
-    ordered = [next(by_number) if tag.kind == "choices" else tag for tag in candidates]
-    return sorted(ordered, key=lambda tag: tag.conditional)
+
+    def rank(tag: _Tag) -> tuple[bool, bool, bool]:
+        return tag.conditional, tag.kind != "choices", attribute(tag.element, "choice").lower() == "multiple"
+
+    return sorted(candidates, key=rank)
 
 
 def _labeling(tag: _Tag, images: Mapping[str, Element]) -> Labeling:

@@ -48,13 +48,15 @@ def test_read_labeling_says_which_of_several_images_is_learned():
     ("tags", "control", "problem"),
     [
         ((choices(), RATING), "choice", "single_label"),
-        ((RATING, choices()), "stars", "single_label"),
+        # Earlier releases learned choices alone: projects of theirs stay with them.
+        ((RATING, choices()), "choice", "single_label"),
         ((BOXES, RATING), "stars", "single_label"),
         ((choices(name="many", extra='choice="multiple"'), RATING), "many", "multi_label"),
         # One choice teaches more than several: projects that rely on it stay with it.
         ((choices(name="many", extra='choice="multiple"'), choices(extra='choice="single-radio"')), "choice", None),
         ((choices(name="many", extra='choice="multiple"'), RATING, choices()), "choice", None),
-        ((RATING, choices(name="many", extra='choice="multiple"'), choices()), "stars", None),
+        ((RATING, choices(name="many", extra='choice="multiple"'), choices()), "choice", None),
+        ((RATING, choices(name="many", extra='choice="multiple"')), "many", None),
         # What some images are not asked comes last.
         ((choices(name="breed", extra='visibleWhen="choice-selected" whenTagName="stars"'), RATING), "stars", None),
         ((f'<View visibleWhen="choice-unselected">{choices(name="breed")}</View>', RATING), "stars", None),
