@@ -9,7 +9,7 @@ from support.labelstudio import LabelStudioServer, free_port
 
 from backend.demo.annotator import Annotator
 from backend.errors import StudioError
-from backend.loop.steps.maintain_connection import TWICE
+from backend.loop.model_description import TWICE
 from backend.studio.project import LabelStudio
 from backend.studio.types import NamedToken
 
