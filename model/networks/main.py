@@ -51,13 +51,13 @@ class Parts:
     @property
     def provided(self) -> frozenset[Part]:
         """Return the parts that are there, as outputs require them."""
-        there: dict[Part, bool] = {
+        presence: dict[Part, bool] = {
             "dropout": self.dropout > 0,
             "members": self.members > 1,
             "attached_losses": self.losses == "attached",
             "detached_losses": self.losses == "detached",
         }
-        return frozenset(part for part, present in there.items() if present)
+        return frozenset(part for part, present in presence.items() if present)
 
 
 class MainNetwork(nn.Module):

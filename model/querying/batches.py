@@ -55,9 +55,9 @@ def batch_order(name: str) -> BatchOrder:
 
 def ranking(losses: FloatArray, order: str) -> IntArray:
     """Return the (N,) pool indices in the sorting order of ``order``, ties by pool index."""
-    how = batch_order(order)
-    key = how.key(_checked(losses))
-    if not how.descending:
+    chosen = batch_order(order)
+    key = chosen.key(_checked(losses))
+    if not chosen.descending:
         return np.argsort(key, kind="stable")
     # A stable ascending sort of the reversed array, read backwards, is descending with ties still ascending in index.
     return len(key) - 1 - np.argsort(key[::-1], kind="stable")[::-1]
@@ -90,15 +90,15 @@ def place(new_losses: FloatArray, losses: FloatArray, batches_of: IntArray, orde
     """
     if len(losses) == 0 or len(losses) != len(batches_of):
         raise BadInput(f"placing needs a split: found {len(losses)} losses and {len(batches_of)} batches")
-    how = batch_order(order)
+    chosen = batch_order(order)
     order_of_pool = ranking(losses, order)
-    key = how.key(losses)[order_of_pool]
-    new_key = how.key(_checked(new_losses))
-    if how.descending:
+    key = chosen.key(losses)[order_of_pool]
+    new_key = chosen.key(_checked(new_losses))
+    if chosen.descending:
         ranks = len(key) - np.searchsorted(key[::-1], new_key, side="right")
     else:
         ranks = np.searchsorted(key, new_key, side="left")
-    if how.interleaved:
+    if chosen.interleaved:
         return ranks % (int(batches_of.max()) + 1)
     return batches_of[order_of_pool[np.minimum(ranks, len(key) - 1)]]
 

@@ -22,6 +22,7 @@ class Outputs:
 
     probs: (N, C) posterior of the main model over classes that exclude each other.
     class_probs: (N, C) probability of each class, each for itself.
+    values: (N, D) numbers whose meaning is the problem's own.
     embeddings: (N, D) penultimate features of the main model, in FEATURES.
     mutual_information: (N,) of label and weights, over passes with dropout, in nats.
     ensemble_probs: (T, N, C) posteriors of T main models that were trained on the same labels.
@@ -33,6 +34,7 @@ class Outputs:
 
     probs: FloatArray | None = None
     class_probs: FloatArray | None = None
+    values: FloatArray | None = None
     embeddings: FloatArray | None = None
     mutual_information: FloatArray | None = None
     ensemble_probs: FloatArray | None = None
@@ -82,6 +84,7 @@ OUTPUTS: dict[str, OutputSpec] = {
     for spec in (
         OutputSpec("probs", _uniform),
         OutputSpec("class_probs", _half),
+        OutputSpec("values", _mean),
         OutputSpec("embeddings", _origin, dtype=FEATURES),
         OutputSpec("mutual_information", _mean, requires="dropout"),
         OutputSpec("ensemble_probs", _uniform, pool_axis=1, requires="members"),

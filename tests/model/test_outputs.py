@@ -26,7 +26,14 @@ def test_images_that_came_later_get_the_neutral_value(name: str) -> None:
     axis = pool_axis(name)
     assert (grown.shape[axis], grown.dtype) == (6, known.dtype)
     np.testing.assert_array_equal(grown.take(range(4), axis), known)
-    neutral = {"probs": 0.2, "ensemble_probs": 0.2, "class_probs": 0.5, "embeddings": 0.0, "pretext_embeddings": 0.0}
+    neutral = {
+        "values": 9.5,
+        "probs": 0.2,
+        "ensemble_probs": 0.2,
+        "class_probs": 0.5,
+        "embeddings": 0.0,
+        "pretext_embeddings": 0.0,
+    }
     np.testing.assert_allclose(grown.take([4, 5], axis), neutral.get(name, 1.5), rtol=1e-6)
     np.testing.assert_array_equal(extended(name, known, 3), known.take(range(3), axis))
 

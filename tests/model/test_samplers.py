@@ -192,6 +192,19 @@ def test_fit_weibull_equals_scipys_maximum_likelihood():
     assert fit_weibull(values) == pytest.approx((shape, scale), rel=1e-3)
 
 
+@pytest.mark.parametrize("shape", [0.3, 1.0, 30.0])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_fit_weibull_equals_scipys_for_few_values_of_any_size(shape, scale):
+    stats = pytest.importorskip("scipy.stats")
+    values = stats.weibull_min.rvs(shape, scale=scale, size=6, random_state=rng(1))
+    expected, _, width = stats.weibull_min.fit(values, floc=0)
+    assert fit_weibull(values) == pytest.approx((expected, width), rel=1e-3)
+
+
+def test_fit_weibull_of_values_of_very_different_sizes_is_finite():
+    assert np.isfinite(fit_weibull(np.array([1e-300, 1e-150, 1.0]))).all()
+
+
 def test_fit_weibull_of_too_few_values_is_no_fit():
     assert fit_weibull(np.array([0.0, 2.0, 2.0])) is None
     assert fit_weibull(np.array([1.0, 2.0])) is None

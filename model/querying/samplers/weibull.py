@@ -58,12 +58,20 @@ def fit_weibull(values: FloatArray) -> tuple[float, float] | None:
         return None
     top = values.max()  # scaled by it, no power overflows
     logs = np.log(values / top)
-    low, high = LOWEST_SHAPE, HIGHEST_SHAPE
-    while high / low > 1 + 1e-10:
-        shape = float(np.sqrt(low * high))
+    shape = _root(logs)
+    return shape, float(top * np.exp(shape * logs).mean() ** (1 / shape))
+
+
+def _root(logs: FloatArray) -> float:
+    """Return the shape that solves the equation of ``fit_weibull``, or the bound that is nearest to it."""
+    from scipy.optimize import brentq  # imported here: one sampler alone needs it
+
+    def excess(shape: float) -> float:
         powers = np.exp(shape * logs)
-        if (powers * logs).sum() / powers.sum() - 1 / shape < logs.mean():
-            low = shape
-        else:
-            high = shape
-    return low, float(top * np.exp(low * logs).mean() ** (1 / low))
+        return float((powers * logs).sum() / powers.sum() - 1 / shape - logs.mean())
+
+    if excess(LOWEST_SHAPE) >= 0:
+        return LOWEST_SHAPE
+    if excess(HIGHEST_SHAPE) <= 0:
+        return HIGHEST_SHAPE
+    return float(brentq(excess, LOWEST_SHAPE, HIGHEST_SHAPE, xtol=1e-12, rtol=1e-10))
