@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from backend.dashboard.figures.balance import target_classes
 from backend.dashboard.project_page import ProjectView
 from backend.dashboard.text import count, few, percent, points
 from backend.status.forecast_text import query_verdict
@@ -48,10 +49,11 @@ def findings(view: ProjectView) -> list[Finding]:
 
 def _one_class(asked: Iterable[AskedTarget], labeled: int) -> Iterable[Finding]:
     rows = list(asked)
-    names = {row.target for row in rows}
+    names = {target_classes(row.target) for row in rows}
     # Labels that nobody asked for are not among these: they may be of another class.
     if len(names) == 1 and sum(row.images for row in rows) == labeled > 1:
-        yield Finding("warning", f"All labels are '{names.pop()}': nothing to tell apart yet.")
+        text = "', '".join(names.pop())
+        yield Finding("warning", f"All labels are '{text}': nothing to tell apart yet.")
 
 
 def _forecast(status: Status) -> Iterable[Finding]:
@@ -77,16 +79,18 @@ def _accuracy(history: list[dict[str, Any]], labeled: int, holdout_fraction: flo
     if labeled > entry["labels"]:  # the others are random images, or came since
         labels = f"{entry['labels']:,} of the {labeled:,} labels"
     unseen = "that it has not learned from"
+    counted = entry["holdout_correct"] is not None  # one class an image: right or wrong
+    good = "is right on {} of" if counted else "has a mean quality of {} on"
     if few(entry["holdout_size"]):
-        right = f"{entry['holdout_correct']:,} of {images}"
+        good = good.format(f"{entry['holdout_correct']:,}" if counted else percent(entry["quality"]))
         yield Finding(
             "warning",
-            f"Trained on {labels}, the model is right on {right} {unseen}: too few to say how good it is.{missing}",
+            f"Trained on {labels}, the model {good} {images} {unseen}: too few to say how good it is.{missing}",
         )
         return
     yield Finding(
         "plain",
-        f"Trained on {labels}, the model is right on {percent(entry['holdout_accuracy'])} of {images} {unseen}. "
+        f"Trained on {labels}, the model {good.format(percent(entry['quality']))} {images} {unseen}. "
         f"For the images without a label that means about {percent(low)} to {percent(high)} (95% interval).",
     )
     if high - low > WIDE:

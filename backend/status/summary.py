@@ -2,13 +2,16 @@
 
 from typing import Any
 
+from backend.errors import ConfigError, ProjectError
+from backend.labeling.project import labeling_of
 from backend.status.forecast_text import how_good, query_verdict
 from backend.status.query_error_rate import ErrorRateDifference, Rate, error_rate_difference
 from backend.status.status import Status
-from backend.store import RoundRow, RoundState, Store
+from backend.store import ProjectRow, RoundRow, RoundState, Store
 from backend.store.dashboard_queries import AskedQuality
 from model.evaluation.forecast import GainForecast
 from model.evaluation.metrics import mean_interval
+from model.problems import problem
 
 SINGLE_LABEL = "single_label"
 
@@ -64,10 +67,20 @@ def as_json(status: Status, hard: ErrorRateDifference | None = None) -> dict[str
         },
         "history": [_entry(row) for row in status.rounds if row.has_model],
         "config": status.config.model_dump(),
+        **_learned(status.project),
         "advice": advice_of(status),
         "outlook": _forecast(status, status.forecast) if status.forecast else None,
         "query": _query(hard),
     }
+
+
+def _learned(project: ProjectRow) -> dict[str, str | None]:
+    """Return what is learned, how it is measured and the control tag; None where the configuration is unusable."""
+    try:
+        labeling = labeling_of(project)
+    except (ConfigError, ProjectError):
+        return {"problem": None, "metric": None, "control": None}
+    return {"problem": labeling.problem, "metric": problem(labeling.problem).metric, "control": labeling.control}
 
 
 def advice_of(status: Status) -> str:

@@ -205,3 +205,8 @@ def test_class_table_goes_by_rounds_and_not_by_their_letters() -> None:
     rows = [AskedTarget(number, AskRole.QUERY, "cat", 1) for number in (10, 2, 0)]
     rows.append(AskedTarget(3, AskRole.HOLDOUT, "cat", 1))
     assert list(class_table(rows)) == ["random", "0", "2", "10"]
+
+
+def test_class_table_counts_an_image_of_several_classes_in_each() -> None:
+    rows = [AskedTarget(0, AskRole.QUERY, target, 2) for target in (["a", "b"], ["b"], [])]
+    assert class_table(rows) == {"0": {"a": 2, "b": 4}}

@@ -30,7 +30,7 @@ def entry(**given: object) -> dict[str, object]:
         "labels": 100,
         "holdout_size": 400,
         "holdout_correct": 320,
-        "holdout_accuracy": 0.8,
+        "quality": 0.8,
         "interval": [0.76, 0.84],
         "agreement": None,
     }
@@ -49,7 +49,7 @@ def test_a_wide_interval_is_warned_about_and_a_narrow_one_is_not() -> None:
 
 
 def test_a_share_of_few_random_images_is_given_as_counts_with_what_is_missing() -> None:
-    few = entry(labels=10, holdout_size=1, holdout_correct=0, holdout_accuracy=0.0, interval=[0.0, 0.79])
+    few = entry(labels=10, holdout_size=1, holdout_correct=0, quality=0.0, interval=[0.0, 0.79])
     (finding,) = _accuracy([few], 11, 0.1, " 1 of the 20 is labeled.")
     assert finding.tone == "warning"
     assert finding.text == (
@@ -59,6 +59,14 @@ def test_a_share_of_few_random_images_is_given_as_counts_with_what_is_missing() 
     assert "%" not in finding.text
 
 
+def test_the_mean_quality_of_several_classes_an_image_is_no_count() -> None:
+    (finding,) = _accuracy([entry(holdout_correct=None, quality=0.8123)], 100, 0.1, "")
+    assert "the model has a mean quality of 81% on 400 random images" in finding.text
+    few = entry(holdout_size=3, holdout_correct=None, quality=0.5, interval=[0.2, 0.8])
+    (finding,) = _accuracy([few], 100, 0.1, "")
+    assert "has a mean quality of 50% on 3 random images" in finding.text
+
+
 def test_labels_of_one_class_alone_teach_nothing() -> None:
     rows = [AskedTarget(0, AskRole.QUERY, "round", 5), AskedTarget(0, AskRole.HOLDOUT, "round", 1)]
     (finding,) = _one_class(rows, labeled=6)
@@ -66,6 +74,11 @@ def test_labels_of_one_class_alone_teach_nothing() -> None:
     assert list(_one_class(rows, labeled=7)) == []  # one that nobody asked for may be of another class
     assert list(_one_class([*rows, AskedTarget(1, AskRole.QUERY, "square", 1)], labeled=7)) == []
     assert list(_one_class([], labeled=0)) == []
+    several = [AskedTarget(0, AskRole.QUERY, ["a", "b"], 5)]
+    assert [finding.text for finding in _one_class(several, 5)] == [
+        "All labels are 'a', 'b': nothing to tell apart yet."
+    ]
+    assert list(_one_class([*several, AskedTarget(0, AskRole.QUERY, [], 1)], 6)) == []
 
 
 def test_no_holdout_is_a_warning_that_says_what_to_set() -> None:

@@ -6,6 +6,7 @@ from backend.dashboard.figures.base import Figure, figure, heat_map, names, plai
 from backend.dashboard.project_page import ProjectView
 from backend.store import AskRole
 from backend.store.dashboard_queries import AskedTarget
+from model.problems.base import Target
 
 MAX_CLASSES = 40  # rows; the rarest classes of more are summed up
 RANDOM = "random"
@@ -20,7 +21,8 @@ def draw(view: ProjectView) -> Figure | str:
     columns = list(counts)
     classes = _classes(counts, view.model.classes if view.model else None)
     cells = [[_cell(counts[column], name, classes) for column in columns] for name in classes]
-    totals = [sum(counts[column].values()) for column in columns]
+    images = _images(view.asked)
+    totals = [images[column] for column in columns]
     shares = [[100 * value / total for value, total in zip(row, totals, strict=True)] for row in cells]
     trace = heat_map(
         [column if column == RANDOM else f"round {int(column) + 1}" for column in columns],
@@ -44,8 +46,26 @@ def class_table(rows: list[AskedTarget]) -> dict[str, dict[str, int]]:
     """Sum up images by round (its number as text, or "random" for all of the holdout, which comes first) and class."""
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in rows:
-        counts[RANDOM if row.role == AskRole.HOLDOUT else str(row.round)][row.target] += row.images
+        for name in target_classes(row.target):
+            counts[_column(row)][name] += row.images
     return dict(sorted(counts.items(), key=lambda item: -1 if item[0] == RANDOM else int(item[0])))
+
+
+def target_classes(target: Target) -> tuple[str, ...]:
+    """Return the classes that a target names: one, several or none."""
+    return (target,) if isinstance(target, str) else tuple(target)
+
+
+def _column(row: AskedTarget) -> str:
+    return RANDOM if row.role == AskRole.HOLDOUT else str(row.round)
+
+
+def _images(rows: list[AskedTarget]) -> dict[str, int]:
+    """Count the answered images by column; an image may have several classes, or none."""
+    images: dict[str, int] = defaultdict(int)
+    for row in rows:
+        images[_column(row)] += row.images
+    return images
 
 
 def _classes(counts: dict[str, dict[str, int]], known: list[str] | None) -> list[str]:

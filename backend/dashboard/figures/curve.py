@@ -8,11 +8,11 @@ from backend.dashboard.text import few
 
 
 def draw(view: ProjectView) -> Figure | str:
-    """Plot holdout accuracy with its interval against labels."""
+    """Plot the quality on the holdout with its interval against labels."""
     entries = [entry for entry in view.data["history"] if entry["holdout_size"]]
     if not entries:
         return "The first point appears when the first round is labeled and its model is trained."
-    accuracy = [100 * entry["holdout_accuracy"] for entry in entries]
+    accuracy = [100 * entry["quality"] for entry in entries]
     points = {
         "type": "scatter",
         "mode": "markers",
@@ -56,7 +56,7 @@ def _line(entries: list[dict[str, Any]]) -> dict[str, Any]:
         "type": "scatter",
         "mode": "lines",
         "x": [entry["labels"] for entry in measured],
-        "y": [100 * entry["holdout_accuracy"] for entry in measured],
+        "y": [100 * entry["quality"] for entry in measured],
         "line": {"color": "var(--accent)", "width": 2},
         "hoverinfo": "skip",
     }
