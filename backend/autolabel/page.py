@@ -9,7 +9,7 @@ from werkzeug.exceptions import BadRequest, Conflict
 from backend.autolabel import routes
 from backend.autolabel.preview import autolabel_version, preview
 from backend.dashboard.pages import prepare, render
-from backend.dashboard.project_page import ProjectView
+from backend.dashboard.project_page import ProjectPage
 from backend.dashboard.text import percent_of
 from backend.store import ProjectRow
 from backend.web.cache import newest_predictions
@@ -53,21 +53,22 @@ def write(studio_project_id: int) -> ResponseReturnValue:
 
 
 def _page(project: ProjectRow, confidence: float, wrong: str | None, code: int | None = None) -> Response:
-    """Show the form: with a sentence on what was ``wrong`` with what was sent, if anything."""
-    view = ProjectView(services(), project)
-    predictions = newest_predictions(view.project)
+    """Show the form: with a sentence on what was ``wrong`` with the input, if anything."""
+    page = ProjectPage(services(), project)
+    predictions = newest_predictions(page.project)
     # The object is the version of what is compared: predictions of another version are another object.
-    steps = view.keep("autolabel steps", predictions, lambda: [preview(predictions, share) for share in STEPS])
-    found = next((step for step in steps if step.confidence == confidence), None) or preview(predictions, confidence)
-    version, order = autolabel_version(predictions.row.number), routes.last_order(view.project)
-    ordered = order is not None and (order["model_version"], order["confidence"]) == (version, found.confidence)
+    steps = page.keep("autolabel steps", predictions, lambda: [preview(predictions, share) for share in STEPS])
+    shown = next((step for step in steps if step.confidence == confidence), None) or preview(predictions, confidence)
+    version, order = autolabel_version(predictions.row.number), routes.last_order(page.project)
+    ordered = order is not None and (order["model_version"], order["confidence"]) == (version, shown.confidence)
     return render(
         "dashboard/autolabel.html",
-        view=view,
-        data=view.data,
+        page=page,
+        data=page.data,
         predictions=predictions,
         version=version,
-        found=found,
+        shown=shown,
+        metric=page.status.metric,
         steps=steps,
         order=order,
         ordered=ordered,
@@ -77,7 +78,7 @@ def _page(project: ProjectRow, confidence: float, wrong: str | None, code: int |
 
 
 def _read(given: Mapping[str, str]) -> float:
-    """Read the confidence from a form: 0 to 1, where people write percent.
+    """Return the confidence of a form, 0 to 1, where people write percent.
 
     Raises:
         BadRequest: it is none; with a sentence for people.

@@ -29,6 +29,23 @@ class AutolabelPreview:
     held: int
     held_wrong: float
 
+    @property
+    def expected_mean(self) -> float:
+        """The expected mean quality of what would be written; 1 where that is nothing."""
+        return 1 - self.errors.expected / self.images if self.images else 1.0
+
+    @property
+    def expected_interval(self) -> tuple[float, float]:
+        """The 95% interval of that mean."""
+        if not self.images:
+            return 0.0, 1.0
+        return 1 - self.errors.high / self.images, 1 - self.errors.low / self.images
+
+    @property
+    def held_mean(self) -> float | None:
+        """The mean quality on the holdout images above the confidence; None without any."""
+        return 1 - self.held_wrong / self.held if self.held else None
+
 
 def preview(predictions: PoolPredictions, confidence: float) -> AutolabelPreview:
     """Return what would be written above ``confidence``."""

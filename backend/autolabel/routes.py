@@ -37,8 +37,10 @@ def write(studio_project_id: int) -> ResponseReturnValue:
     if not isinstance(body, dict) or "confidence" not in body:
         raise BadRequest('write JSON such as {"confidence": 0.9}')
     predictions = newest_predictions(project)
-    found = order(project, predictions, read_confidence(body["confidence"]), body.get("round", predictions.row.number))
-    return jsonify(_as_json(project, predictions, found)), 202
+    ordered = order(
+        project, predictions, read_confidence(body["confidence"]), body.get("round", predictions.row.number)
+    )
+    return jsonify(_as_json(project, predictions, ordered)), 202
 
 
 def order(project: ProjectRow, predictions: PoolPredictions, confidence: float, number: object) -> AutolabelPreview:
@@ -51,22 +53,21 @@ def order(project: ProjectRow, predictions: PoolPredictions, confidence: float, 
         raise Conflict("a newer model has been trained meanwhile: look at its numbers first")
     if not project.active:
         raise Conflict("the project is disconnected: connect this backend again in Label Studio")
-    here = services()
-    found = preview(predictions, confidence)
-    here.store.of(project.id).autolabel.order(
+    store, ordered = services().store.of(project.id), preview(predictions, confidence)
+    store.autolabel.order(
         number=predictions.row.number,
         confidence=confidence,
         temperature=predictions.temperature.value,
-        images=found.images,
-        errors=found.errors.expected,
+        images=ordered.images,
+        errors=ordered.errors.expected,
     )
-    here.store.of(project.id).jobs.retry_now()
-    here.wake(project)
-    return found
+    store.jobs.retry_now()
+    services().wake(project)
+    return ordered
 
 
 def read_confidence(value: object) -> float:
-    """Read a confidence, 0 to 1.
+    """Return a confidence, 0 to 1.
 
     Raises:
         BadRequest: it is none.
@@ -82,11 +83,11 @@ def read_confidence(value: object) -> float:
 
 def last_order(project: ProjectRow) -> dict[str, Any] | None:
     """Return the last order and how far it has come, or None."""
-    here = services()
-    row: AutolabelOrderRow | None = here.store.of(project.id).autolabel.get()
+    store = services().store.of(project.id)
+    row: AutolabelOrderRow | None = store.autolabel.get()
     if row is None:
         return None
-    job = next((job for job in here.store.of(project.id).jobs.all() if job.kind == JobKind.AUTOLABEL), None)
+    job = next((job for job in store.jobs.all() if job.kind == JobKind.AUTOLABEL), None)
     return {
         "model_version": autolabel_version(row.round),
         "confidence": row.confidence,
@@ -97,16 +98,16 @@ def last_order(project: ProjectRow) -> dict[str, Any] | None:
     }
 
 
-def _as_json(project: ProjectRow, predictions: PoolPredictions, found: AutolabelPreview) -> dict[str, Any]:
+def _as_json(project: ProjectRow, predictions: PoolPredictions, shown: AutolabelPreview) -> dict[str, Any]:
     return {
         "round": predictions.row.number,
         "model_version": autolabel_version(predictions.row.number),
-        "confidence": found.confidence,
+        "confidence": shown.confidence,
         "temperature": round(predictions.temperature.value, 3),
-        "images": found.images,
-        "left": found.left,
-        "expected_errors": round(found.errors.expected, 1),
-        "interval": [round(found.errors.low, 1), round(found.errors.high, 1)],
-        "holdout": {"images": found.held, "wrong": found.held_wrong},
+        "images": shown.images,
+        "left": shown.left,
+        "expected_errors": round(shown.errors.expected, 1),
+        "interval": [round(shown.errors.low, 1), round(shown.errors.high, 1)],
+        "holdout": {"images": shown.held, "wrong": shown.held_wrong},
         "order": last_order(project),
     }

@@ -49,7 +49,9 @@ def autolabel(store: ProjectStore, studio: StudioProject, files: Files, labeling
         return
     ordered = _read_order(store, files, labeling, order)
     if ordered is None:
-        logger.warning("the model of round %d is gone; order its predictions again", order.round)
+        logger.warning(
+            "the model of round %d is gone or predicts another kind of label; order predictions again", order.round
+        )
         store.autolabel.drop()
         return
     version = autolabel_version(order.round)
@@ -70,10 +72,10 @@ def autolabel(store: ProjectStore, studio: StudioProject, files: Files, labeling
 
 
 def _read_order(store: ProjectStore, files: Files, labeling: Labeling, order: AutolabelOrderRow) -> _Ordered | None:
-    """Return the ordered predictions; None if the model's posteriors are not there any more."""
+    """Return the ordered predictions; None if the model's outputs are gone, or it predicts another kind of label."""
     row = store.rounds.get(order.round)
     predictions = open_predictions(store, files, row) if row is not None else None
-    if predictions is None:
+    if predictions is None or predictions.problem.name != labeling.problem:
         return None
     confidence = predictions.confidence(np.arange(predictions.size), order.temperature)
     chosen = np.flatnonzero(predictions.unlabeled & (confidence >= order.confidence))

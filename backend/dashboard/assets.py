@@ -18,7 +18,7 @@ THUMBNAIL = 96  # pixels
 
 @dataclass(frozen=True)
 class Script:
-    """Plotly's script, compressed once a process: a third of its 5 MB travels."""
+    """Plotly's script, compressed once a process, to a third of its 5 MB."""
 
     version: str
     compressed: bytes
@@ -26,7 +26,7 @@ class Script:
 
 @cache
 def plotly() -> Script | None:
-    """Read the script without importing the package, which would take a second; None if it is not installed."""
+    """Return the script without importing the package, which would take a second; None if it is not installed."""
     try:
         package = distribution("plotly")
         path = Path(str(package.locate_file(PLOTLY_SCRIPT)))
@@ -37,7 +37,7 @@ def plotly() -> Script | None:
 
 @cache
 def plotly_version() -> str:
-    """Give the version of the installed package, which names the script for the browser's cache."""
+    """Return the version of the installed package, which names the script for the browser's cache."""
     try:
         return distribution("plotly").version
     except PackageNotFoundError:
@@ -45,7 +45,7 @@ def plotly_version() -> str:
 
 
 def png(bank: ImageBank, pool_index: int, *, small: bool) -> bytes:
-    """Give an image of the bank as PNG, at most ``THUMBNAIL`` pixels wide if ``small``."""
+    """Return an image of the bank as PNG, at most ``THUMBNAIL`` pixels wide if ``small``."""
     image = Image.fromarray(bank.gather(np.array([pool_index]))[0])
     if small:
         image.thumbnail((THUMBNAIL, THUMBNAIL))

@@ -1,4 +1,4 @@
-"""How every page is answered: rendered, protected, and sent again only when it has changed."""
+"""What all pages share: rendering, security headers, and 304 while nothing has changed."""
 
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,14 @@ from backend.web.security import csrf
 
 
 def protect(response: Response) -> Response:
-    """Say what browsers may do with an answer."""
+    """Return a response with the headers that tell browsers what they may do with it."""
     for name, value in csrf.HEADERS.items():
         response.headers[name] = value
     return response
 
 
 def explain(error: HTTPException) -> ResponseReturnValue:
-    """Answer an error as a page, or as JSON to a script."""
+    """Return an error as a page, or as JSON to a script."""
     code = error.code or 500
     if not is_browser():
         return jsonify({"error": error.description}), code
@@ -28,9 +28,9 @@ def explain(error: HTTPException) -> ResponseReturnValue:
 
 
 def prepare(blueprint: Blueprint) -> None:
-    """Have a blueprint's answers protected and its errors explained.
+    """Protect a blueprint's responses and explain its errors.
 
-    A refused password is not among these: the application's own answer asks for one.
+    A wrong password is not among these errors: the application's own response asks for one.
     """
     blueprint.after_request(protect)
     for kind in (NotFound, Forbidden, BadRequest, Conflict):
@@ -44,12 +44,12 @@ def is_browser() -> bool:
 
 
 def bank_name(row: ProjectRow) -> str:
-    """Name the image bank that a project's pool indices belong to."""
+    """Return the name of the image bank that a project's pool indices belong to."""
     return f"{row.id}-{row.image_side}"
 
 
 def render(template: str, code: int = 200, **context: Any) -> Response:
-    """Render a page."""
+    """Return a rendered page."""
     page = render_template(
         template, plotly=assets.plotly_version(), static_version=_static_version(), bank_name=bank_name, **context
     )
@@ -57,7 +57,7 @@ def render(template: str, code: int = 200, **context: Any) -> Response:
 
 
 def fresh(response: Response) -> Response:
-    """Have the browser ask each time, and answer 304 while nothing has changed."""
+    """Return a response that browsers ask for each time, 304 while nothing has changed."""
     response.add_etag()
     response.cache_control.no_cache = True
     response.cache_control.private = True

@@ -1,27 +1,28 @@
-"""One project as the pages and figures see it: read once a request, dear parts kept while they stay true."""
+"""One project as the pages and figures see it: read once a request, slow parts cached by version."""
 
 import hashlib
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.project_files import Files
+from backend.status.measured import Measured, measured
+from backend.status.predictions import PoolPredictions
 from backend.status.query_error_rate import error_rate_difference
 from backend.status.status import Status, read_status
 from backend.status.summary import as_json, asked_in_full
 from backend.store import JobState, ProjectRow, RoundRow
 from backend.store.dashboard_queries import AskedQuality, AskedTarget, LossTable, QueuedImage
 from backend.store.jobs import is_alive
-from backend.web.cache import cache_of
+from backend.web.cache import cache_of, pool_predictions
 from backend.web.services import Services
 from model.data.bank import ImageBank
 from model.errors import BankError
-from model.querying.outputs import FloatArray, IntArray
+from model.problems import Problem, problem
 
 T = TypeVar("T")
 
@@ -29,37 +30,26 @@ MIN_MAPPED = 3  # images that lie in a plane
 MANY_IMAGES = 200_000  # figures of more are drawn from a part of them
 
 
-@dataclass(frozen=True)
-class Holdout:
-    """The newest model on the labeled holdout: images that it was never trained on.
+class Entry(NamedTuple):
+    """A round with a model, and how good the model is."""
 
-    Shapes: probs (n, C), truth (n,) class ids.
-    """
-
-    classes: list[str]
-    probs: FloatArray
-    truth: IntArray
-
-    @property
-    def guesses(self) -> IntArray:
-        """The predicted class ids (n,)."""
-        found: IntArray = self.probs.argmax(axis=1)
-        return found
+    row: RoundRow
+    quality: Measured
 
 
-class ProjectView:
-    """What is shown of one project."""
+class ProjectPage:
+    """What the pages show of one project."""
 
-    def __init__(self, here: Services, project: ProjectRow) -> None:
+    def __init__(self, services: Services, project: ProjectRow) -> None:
         """Show ``project``."""
-        self.here = here
+        self.services = services
         self.project = project
-        self._cache = cache_of(here.store)
+        self._cache = cache_of(services.store)
 
     @cached_property
     def status(self) -> Status:
         """The project's condition."""
-        return read_status(self.here.store, self.project)
+        return read_status(self.services.store, self.project)
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -71,8 +61,26 @@ class ProjectView:
         """A text that is another one when what the figures show may be."""
         status, project = self.status, self.project
         rounds = [(row.number, row.state, row.has_model, row.labels, row.holdout_quality) for row in status.rounds]
-        parts = (project.id, self.pool_version, status.tasks.answered, status.tasks.labeled, status.asks, rounds)
+        parts = (
+            project.id,
+            status.problem,
+            self.pool_version,
+            status.tasks.answered,
+            status.tasks.labeled,
+            status.asks,
+            rounds,
+        )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    @property
+    def problem(self) -> Problem:
+        """What is predicted."""
+        return problem(self.status.problem)
+
+    @property
+    def history(self) -> list[Entry]:
+        """The rounds with a model of the problem."""
+        return [Entry(row, measured(row)) for row in self.status.models]
 
     @property
     def title(self) -> str:
@@ -86,10 +94,10 @@ class ProjectView:
 
     @property
     def waiting(self) -> str | None:
-        """What the running step waits for, in words; None when it runs."""
+        """What the running step waits for; None when it runs."""
         if not self.status.waits:
             return None
-        store, now = self.here.store, time.time()
+        store, now = self.services.store, time.time()
         jobs = (job for row in store.projects.all() if row.id != self.project.id for job in store.of(row.id).jobs.all())
         busy = any(job.state == JobState.RUNNING and is_alive(job, now) for job in jobs)
         return "waiting for another project's work" if busy else "waiting for a free worker"
@@ -98,14 +106,16 @@ class ProjectView:
     def filled(self) -> set[str]:
         """The parts of the page that have anything to show; a new project has hardly any."""
         tasks, history = self.status.tasks, self.data["history"]
+        held = self.held is not None
         parts = {
-            "curve": any(entry["holdout_size"] for entry in history),
-            "use_model": bool(history),
+            "curve": self.status.measured is not None,
+            "use_model": self.status.newest_model is not None,
             "queue": self.status.live is not None,
             "losses": tasks.ok > tasks.unscored,
             "balance": bool(self.asked),
-            "confusion": self.holdout is not None,
-            "reliability": self.holdout is not None,
+            "confusion": held,
+            "classes": held,
+            "reliability": held,
             "map": self.project.image_side is not None and tasks.ok >= MIN_MAPPED,
             "rounds": bool(history or self.asked),
             "broken": tasks.broken > 0,
@@ -121,23 +131,24 @@ class ProjectView:
     @property
     def files(self) -> Files:
         """The project's files."""
-        return Files.of(self.here.settings.data_dir, self.project.id)
+        return Files.of(self.services.settings.data_dir, self.project.id)
 
     @property
     def model(self) -> RoundRow | None:
-        """The newest round with a model."""
-        trained = [row for row in self.status.rounds if row.has_model and row.classes]
-        return trained[-1] if trained else None
+        """The newest round with a model, if that predicts what the project asks for."""
+        return self.status.newest_model
 
     @cached_property
     def asked(self) -> list[AskedTarget]:
         """Return the answered images by round, role and target."""
-        return self.keep("asked", self.version, lambda: self.here.store.of(self.project.id).dashboard.asked_targets())
+        return self.keep(
+            "asked", self.version, lambda: self.services.store.of(self.project.id).dashboard.asked_targets()
+        )
 
     @cached_property
     def asked_qualities(self) -> list[AskedQuality]:
         """Return the answered images by round and role, with the quality of the predictions for them."""
-        dashboard = self.here.store.of(self.project.id).dashboard
+        dashboard = self.services.store.of(self.project.id).dashboard
         return self.keep("asked qualities", self.version, dashboard.asked_qualities)
 
     @property
@@ -149,7 +160,7 @@ class ProjectView:
     def losses(self) -> LossTable:
         """Losses and batches of the living pool, or of every ``step``-th image of a very large one."""
         return self.keep(
-            "losses", self.pool_version, lambda: self.here.store.of(self.project.id).dashboard.losses(self.step)
+            "losses", self.pool_version, lambda: self.services.store.of(self.project.id).dashboard.losses(self.step)
         )
 
     @property
@@ -160,17 +171,23 @@ class ProjectView:
     @cached_property
     def labeled(self) -> NDArray[np.int64]:
         """Pool indices (n,) of the labeled images."""
-        return self.keep("labeled", self.version, lambda: self.here.store.of(self.project.id).dashboard.labeled())
+        return self.keep("labeled", self.version, lambda: self.services.store.of(self.project.id).dashboard.labeled())
 
     @cached_property
-    def holdout(self) -> Holdout | None:
-        """The newest model on the holdout, or None without a model or an answer."""
-        return self.keep("holdout", self.version, self._holdout)
+    def predictions(self) -> PoolPredictions | None:
+        """What the newest model says of the pool; None without a model of the project's problem."""
+        predictions = pool_predictions(self.services, self.project)
+        return predictions if predictions is not None and predictions.problem is self.problem else None
+
+    @property
+    def held(self) -> PoolPredictions | None:
+        """The same where the holdout has labels to compare it with."""
+        return self.predictions if self.predictions is not None and len(self.predictions.held) else None
 
     def queue(self, limit: int) -> list[QueuedImage]:
-        """List the next images that annotators get, at most ``limit``."""
+        """Return the next images that annotators get, at most ``limit``."""
         live = self.status.live
-        return self.here.store.of(self.project.id).dashboard.queue(live.number, limit) if live else []
+        return self.services.store.of(self.project.id).dashboard.queue(live.number, limit) if live else []
 
     def bank(self) -> ImageBank | None:
         """Open the image bank; None while there is none."""
@@ -181,30 +198,6 @@ class ProjectView:
         except BankError:
             return None
 
-    def probs(self, row: RoundRow | None) -> FloatArray | None:
-        """Map the posteriors (N, C) of a round's model; None without them."""
-        path = self.files.probs(row.number) if row else None
-        if path is None or not path.exists():
-            return None
-        found: FloatArray = np.load(path, mmap_mode="r")
-        return found
-
     def keep(self, name: str, version: Hashable, make: Callable[[], T]) -> T:
-        """Give a value of this project from the cache, or make it."""
+        """Return a value of this project from the cache, or make it."""
         return self._cache.get((self.project.id, name), version, make)
-
-    def _holdout(self) -> Holdout | None:
-        probs = self.probs(self.model)
-        if self.model is None or self.model.classes is None or probs is None:
-            return None
-        classes = self.model.classes
-        ids = {name: number for number, name in enumerate(classes)}
-        rows = [
-            (index, ids[label])
-            for index, label in self.here.store.of(self.project.id).dashboard.holdout()
-            if label in ids and index < len(probs)
-        ]
-        if not rows or probs.shape[1] != len(classes):
-            return None
-        table = np.array(rows, np.int64)
-        return Holdout(classes, np.asarray(probs[table[:, 0]], np.float32), table[:, 1])

@@ -9,12 +9,13 @@ from werkzeug.exceptions import NotFound
 from backend.autolabel import routes
 from backend.autolabel.page import STEPS
 from backend.dashboard import assets, text
-from backend.dashboard.figures import FIGURES
+from backend.dashboard.figures import FIGURES, figure_rows
 from backend.dashboard.figures.balance import class_table
+from backend.dashboard.figures.classes import class_results, number
 from backend.dashboard.figures.confusion import worst
 from backend.dashboard.findings import findings
 from backend.dashboard.pages import bank_name, fresh, prepare, render
-from backend.dashboard.project_page import ProjectView
+from backend.dashboard.project_page import ProjectPage
 from backend.status.query_error_rate import error_rates_by_round
 from backend.store import ProjectRow
 from backend.web.routes.downloads import exported_model
@@ -28,7 +29,8 @@ blueprint = Blueprint(
 blueprint.add_app_template_filter(text.percent, "percent")
 blueprint.add_app_template_filter(text.percent_of, "percent_of")
 blueprint.add_app_template_filter(text.sentence, "sentence")
-blueprint.add_app_template_test(text.few, "few")
+blueprint.add_app_template_filter(text.of_target, "of_target")
+blueprint.add_app_template_filter(number, "rate")
 prepare(blueprint)
 
 QUEUE_PHONE, QUEUE_SHOWN, QUEUE_ALL = 12, 48, 2000  # thumbnails; the stylesheet knows the first
@@ -42,33 +44,36 @@ def index() -> ResponseReturnValue:
     store = services().store
     # A project that was deleted and made anew under the same id has left an old row, which nobody can open.
     newest = [row for row in store.projects.all() if _is_newest(row)]
-    return render("dashboard/index.html", views=[ProjectView(services(), row) for row in newest], text=text)
+    return render("dashboard/index.html", projects=[ProjectPage(services(), row) for row in newest], text=text)
 
 
 @blueprint.get("/projects/<int:studio_project_id>")
 def project(studio_project_id: int) -> ResponseReturnValue:
     """Show a project, by Label Studio's id."""
-    view = ProjectView(services(), find_project(studio_project_id))
-    status = view.status
+    page = ProjectPage(services(), find_project(studio_project_id))
+    status, drawn = page.status, page.problem.figures
     show_all = request.args.get("queue") == "all"
     return render(
         "dashboard/project.html",
-        view=view,
-        data=view.data,
+        page=page,
+        data=page.data,
         figures=FIGURES,
+        figure_rows=figure_rows(page),
+        metric=status.metric,
         stage=text.stage_title(status),
         error=text.what_is_wrong(status),
         happens=text.what_happens(status),
         time_left=text.time_left(status.working, time.time()),
-        findings=findings(view),
-        error_rate_difference=error_rates_by_round(view.asked_in_full),
-        classes=class_table(view.asked),
-        confusions=worst(view.holdout) if view.holdout else [],
-        queue=view.queue(QUEUE_ALL if show_all else QUEUE_SHOWN),
+        findings=findings(page),
+        error_rate_difference=error_rates_by_round(page.asked_in_full),
+        classes=class_table(page.asked, page.problem) if "balance" in drawn else {},
+        confusions=worst(page.held) if page.held is not None and "confusion" in drawn else [],
+        class_results=class_results(page.held) if page.held is not None and "classes" in drawn else [],
+        queue=page.queue(QUEUE_ALL if show_all else QUEUE_SHOWN),
         show_all=show_all,
-        broken=view.here.store.of(view.project.id).tasks.broken(BROKEN_SHOWN),
-        exported=exported_model(view.project),
-        order=routes.last_order(view.project),
+        broken=page.services.store.of(page.project.id).tasks.broken(BROKEN_SHOWN),
+        exported=exported_model(page.project),
+        order=routes.last_order(page.project),
         phone=QUEUE_PHONE,
         steps=STEPS,
         confidence=routes.DEFAULT,
@@ -77,25 +82,26 @@ def project(studio_project_id: int) -> ResponseReturnValue:
 
 @blueprint.get("/projects/<int:studio_project_id>/figures/<name>.json")
 def figure(studio_project_id: int, name: str) -> ResponseReturnValue:
-    """Give a figure as Plotly's JSON, or a sentence on what it waits for."""
-    if name not in FIGURES:
-        raise NotFound(f"there is no figure '{name}': choose from {', '.join(FIGURES)}")
-    drawn = FIGURES[name].draw(ProjectView(services(), find_project(studio_project_id)))
+    """Return a figure as Plotly's JSON, or a sentence on what it waits for."""
+    page = ProjectPage(services(), find_project(studio_project_id))
+    if name not in page.problem.figures:
+        raise NotFound(f"this project has no figure '{name}': choose from {', '.join(page.problem.figures)}")
+    drawn = FIGURES[name].draw(page)
     return fresh(jsonify({"waiting": drawn} if isinstance(drawn, str) else drawn))
 
 
 @blueprint.get("/projects/<int:studio_project_id>/images/<int:pool_index>.png")
 def image(studio_project_id: int, pool_index: int) -> ResponseReturnValue:
-    """Give an image of the pool as the model sees it; ``?small`` gives a thumbnail.
+    """Return an image of the pool as the model sees it; with ``?small`` a thumbnail.
 
-    An index of a bank always means the same image, so that an address that names the bank may be kept for ever.
+    An index of a bank always means the same image: an address that names the bank may be cached for ever.
     """
-    view = ProjectView(services(), find_project(studio_project_id))
-    bank = view.bank()
+    page = ProjectPage(services(), find_project(studio_project_id))
+    bank = page.bank()
     if bank is None or pool_index >= len(bank):
         raise NotFound(f"project {studio_project_id} has no image {pool_index}")
     response = Response(assets.png(bank, pool_index, small="small" in request.args), mimetype="image/png")
-    if request.args.get("bank") == bank_name(view.project):
+    if request.args.get("bank") == bank_name(page.project):
         response.cache_control.max_age, response.cache_control.immutable = FOREVER_S, True
     response.cache_control.private = True
     return response
@@ -111,7 +117,7 @@ def retry(studio_project_id: int) -> ResponseReturnValue:
 
 @blueprint.get("/dashboard/plotly-<version>.js")
 def plotly(version: str) -> ResponseReturnValue:
-    """Give Plotly's script; its address changes with its version, so that it may be kept for ever."""
+    """Return Plotly's script; its address changes with its version, so that it may be kept for ever."""
     script = assets.plotly()
     if script is None or script.version != version:
         raise NotFound("this version of Plotly is not installed")

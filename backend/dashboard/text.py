@@ -1,8 +1,10 @@
-"""The sentences of the pages: what happens now, how long it takes, and what the numbers mean."""
+"""The texts of the pages: what happens now, how long it takes, and how values are written."""
 
-from backend.status.forecast_text import FEW_RANDOM
+import json
+
 from backend.status.status import NO_TASKS, Status
 from backend.store import JobRow
+from model.problems.base import Target
 
 STAGES = {
     "syncing": "Fetching images",
@@ -14,54 +16,54 @@ STAGES = {
     "failed": "Something needs you",
 }
 PUZZLES = {"rotation": "which way an image is turned", "jigsaw": "how the pieces of an image belong together"}
+NOTHING = "nothing"  # where no class is named
 NO_IMAGES = "Waiting for images"
 MIN_SHARE, MIN_ELAPSED_S = 0.02, 3.0  # below these a forecast of the time left is a guess
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """Write a share as percent."""
+    """Return a share as percent."""
     return f"{100 * share:.{digits}f}%"
 
 
 def percent_of(share: float) -> str:
-    """Write a share in percent as a number that a form takes: 0.9 is "90", 0.975 is "97.5"."""
+    """Return a share in percent as a number that a form takes: 0.9 is "90", 0.975 is "97.5"."""
     return f"{100 * share:.10g}"
 
 
-def points(share: float) -> str:
-    """Write a difference of shares in percentage points."""
-    return f"{100 * share:+.0f}".replace("-", "\N{MINUS SIGN}")
-
-
 def count(number: int, noun: str) -> str:
-    """Write a number with its noun."""
+    """Return a number with its noun."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def few(images: int) -> bool:
-    """Tell whether a share of so many random images would say more than is known."""
-    return images < FEW_RANDOM
+def of_target(target: Target) -> str:
+    """Return a target or a prediction as text: a class, classes in a row or ``nothing``, anything else as JSON."""
+    if isinstance(target, str):
+        return target
+    if isinstance(target, list | tuple) and all(isinstance(name, str) for name in target):
+        return ", ".join(target) or NOTHING
+    return json.dumps(target, ensure_ascii=False)
 
 
 def sentence(text: str) -> str:
-    """Begin a text with a capital letter."""
+    """Return a text that begins with a capital letter."""
     return text[:1].upper() + text[1:]
 
 
 def stage_title(status: Status) -> str:
-    """Name the stage."""
+    """Return the name of the stage."""
     if status.stage == "finished" and status.done:
         return "Every image is labeled" if status.tasks.labeled >= status.tasks.ok else "Every image is answered"
     return NO_IMAGES if status.error == NO_TASKS else STAGES[status.stage]
 
 
 def what_is_wrong(status: Status) -> str | None:
-    """Give the error, unless it only says what the project waits for."""
+    """Return the error, unless it only says what the project waits for."""
     return None if status.error == NO_TASKS else status.error
 
 
 def what_happens(status: Status) -> str:
-    """Say in a sentence or two what is going on."""
+    """Return in a sentence or two what is going on."""
     tasks = status.tasks
     live = status.live
     stage = status.stage
@@ -95,9 +97,9 @@ def what_happens(status: Status) -> str:
 
 
 def time_left(job: JobRow | None, now: float) -> str | None:
-    """Forecast when a job ends, from its pace since it first said how far it was; None while nobody can know.
+    """Return how long a job still takes, from its pace since its first report; None while nobody can know.
 
-    What came before does not count: it may have waited for a worker, or gone on from a checkpoint.
+    The time before that does not count: the job may have waited for a worker, or gone on from a checkpoint.
     """
     if job is None or job.paced_at is None or job.paced_from is None:
         return None

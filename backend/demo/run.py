@@ -24,7 +24,7 @@ from backend.demo.sample_images import DemoImages, digits, folder_images
 from backend.demo.servers import EMAIL, PASSWORD, ROOT, Server, backend, label_studio
 from backend.errors import BackendError, ConfigError
 from backend.server.preflight import check_port
-from backend.status.forecast_text import FEW_RANDOM
+from backend.status.measured import FEW_RANDOM
 from model.data.atomic_files import write_atomically
 
 FOLDER = ROOT / "demo-data"

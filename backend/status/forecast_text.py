@@ -1,14 +1,14 @@
-"""What a project's numbers advise: whether another round is worth its labels, and whether choosing images pays."""
+"""What a project's numbers advise: whether another round is worth its labels, and whether choosing images helps."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from backend.status.measured import Metric
 from backend.status.query_error_rate import ErrorRateDifference
 from backend.store import RoundRow
 from model.evaluation.forecast import MIN_HOLDOUT, SURE, GainForecast, RoundResult, forecast_gain
 
-FEW_RANDOM = 10  # random images below which their share is no number to show: one more would move it by ten points
 ENOUGH_RANDOM = 50  # random images after which "still no sign" deserves a warning
 
 Verdict = Literal["harder", "no better", "worse", "unknown"]
@@ -27,7 +27,7 @@ class NextRound:
 
     @property
     def missing(self) -> str | None:
-        """Say how many random images an advice to stop still needs, and how long that takes; None when none."""
+        """How many random images an advice to stop still needs, and in how many rounds they come; None when none."""
         if self.measured >= MIN_HOLDOUT:
             return None
         have = f"{self.measured} of the {MIN_HOLDOUT} random images that an advice needs are labeled"
@@ -38,44 +38,39 @@ class NextRound:
 
 
 def forecast_of(rounds: Iterable[RoundRow], labels: int) -> GainForecast | None:
-    """Give what ``labels`` more labels would add to the newest model; None while nothing can be said."""
+    """Return what ``labels`` more labels would add to the newest model; None while nothing can be said.
+
+    rounds: their models predict the same problem.
+    """
     return forecast_gain([_measured(row) for row in rounds if row.has_model], labels)
 
 
-def what_comes(found: GainForecast, ahead: NextRound) -> str:
-    """Say what another round would add, and what follows from it."""
-    gain, low, high = (_points(share) for share in (found.gain, found.low, found.high))
-    unit = "point" if gain == "1.0" else "points"
+def next_round_text(forecast: GainForecast, ahead: NextRound, metric: Metric) -> str:
+    """Return what another round would add, and what follows from it, as two sentences."""
     cost = f"{ahead.answers:,} {'answer' if ahead.answers == 1 else 'answers'}"
-    if ahead.answers > found.labels:
-        cost += f", {found.labels:,} of them to learn from"
-    adds = f"Another round ({cost}) would add about {gain} {unit} ({low} to {high})."
-    why = ahead.missing or f"the interval has to end below {100 * SURE:.0f} points"
-    ends = {
+    if ahead.answers > forecast.labels:
+        cost += f", {forecast.labels:,} of them to learn from"
+    adds = f"Another round ({cost}) would add about {_gain(forecast, metric)}."
+    limit = f"{100 * SURE:.0f} points" if metric.counted else f"{SURE:g}"
+    reason = ahead.missing or f"the interval has to end below {limit}"
+    advice = {
         "continue": "Go on.",
         "stop": "You can stop.",
-        "unknown": f"Too little is measured to say whether to stop: {why}.",
+        "unknown": f"Too little is measured to say whether to stop: {reason}.",
     }
-    return f"{adds} {ends[found.advice]}"
+    return f"{adds} {advice[forecast.advice]}"
 
 
-def how_good(quality: float, size: int, interval: tuple[float, float]) -> str:
-    """Return a sum of qualities on ``size`` > 0 random images as text: the mean with its interval, or counts of few."""
-    if size < FEW_RANDOM:
-        return f"{quality:g} of {size} right, too few to say"
-    return f"{quality / size:.0%} ({interval[0]:.0%} to {interval[1]:.0%})"
-
-
-def query_verdict(found: ErrorRateDifference | None) -> Verdict:
+def query_verdict(rates: ErrorRateDifference | None) -> Verdict:
     """Tell whether the images that were asked are harder for the model than random ones."""
-    if found is None:
+    if rates is None:
         return "unknown"
-    low, high = found.interval
+    low, high = rates.interval
     if low > 0:
         return "harder"
     if high < 0:
         return "worse"
-    return "no better" if found.random.images >= ENOUGH_RANDOM else "unknown"
+    return "no better" if rates.random.images >= ENOUGH_RANDOM else "unknown"
 
 
 def _measured(row: RoundRow) -> RoundResult:
@@ -90,7 +85,14 @@ def _measured(row: RoundRow) -> RoundResult:
     )
 
 
-def _points(share: float) -> str:
-    """Write a share in percentage points, without a minus before 0.0."""
-    text = f"{100 * share:.1f}"
-    return "0.0" if text == "-0.0" else text.replace("-", "\N{MINUS SIGN}")
+def _gain(forecast: GainForecast, metric: Metric) -> str:
+    gain, low, high = (_number(value, metric) for value in (forecast.gain, forecast.low, forecast.high))
+    if not metric.counted:
+        return f"{gain} to the {metric.name} ({low} to {high})"
+    return f"{gain} {'point' if gain == '1.0' else 'points'} ({low} to {high})"
+
+
+def _number(value: float, metric: Metric) -> str:
+    """Return a gain in percentage points, or as a number from 0 to 1; without a minus before zero."""
+    text = f"{100 * value:.1f}" if metric.counted else f"{value:.3f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.errors import ConfigError, ProjectError
+from backend.labeling.project import labeling_of
 from backend.project_files import Files
-from backend.store import ProjectStore, RoundRow
+from backend.store import ProjectRow, ProjectStore, RoundRow
+from backend.store.dashboard_queries import PoolAnswers
 from model.evaluation.calibration import Temperature, fit_temperature
 from model.problems import problem
 from model.problems.base import Decoding, Prediction, Problem, Target
@@ -62,18 +65,15 @@ def _mapped(path: Path) -> FloatArray:
 
 
 class PoolPredictions(ModelOutputs):
-    """The same, with the pool and the labeled holdout beside it. Arrays are by pool index, ``size`` long.
+    """The same, with the labeled holdout beside it, and the pool once it is asked for, since a large one takes seconds.
 
-    held: (h,) pool indices of the labeled holdout. targets: their targets.
+    Arrays are by pool index, ``size`` long. held: (h,) pool indices of the labeled holdout. targets: their targets.
     """
 
     def __init__(self, store: ProjectStore, row: RoundRow, outputs: Outputs) -> None:
         """Use ``open_predictions``."""
         super().__init__(row, outputs)
-        pool = store.dashboard.pool(self.size)
-        self.task_id: IntArray = pool.task_id
-        self.unlabeled: BoolArray = pool.unlabeled
-        self.unseen = store.tasks.counts(0).available - int(self.unlabeled.sum())
+        self._store = store
         known = [
             (index, target)
             for index, target in store.dashboard.holdout()
@@ -81,6 +81,30 @@ class PoolPredictions(ModelOutputs):
         ]
         self.held: IntArray = np.array([index for index, _ in known], np.int64)
         self.targets: list[Target] = [target for _, target in known]
+
+    @cached_property
+    def _pool(self) -> PoolAnswers:
+        return self._store.dashboard.pool(self.size)
+
+    @property
+    def task_id(self) -> IntArray:
+        """The task of each image, -1 where there is none."""
+        return self._pool.task_id
+
+    @property
+    def unlabeled(self) -> BoolArray:
+        """Whether an image is without an answer; the holdout does not count."""
+        return self._pool.unlabeled
+
+    @cached_property
+    def unseen(self) -> int:
+        """Number of images without an answer that came after the model was trained."""
+        return self._store.tasks.counts(0).available - int(self.unlabeled.sum())
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether the model says how sure it is of a prediction."""
+        return "confidence" in self.problem.outputs
 
     @cached_property
     def temperature(self) -> Temperature:
@@ -119,3 +143,11 @@ def predictions_version(store: ProjectStore, files: Files) -> tuple[Hashable, ..
     project, tasks = store.row(), store.tasks.counts(0)
     counts = tasks.ok, tasks.available, tasks.labeled, tasks.trainable
     return model.number, tuple(model.classes or ()), written, project.cursor, project.image_side, counts
+
+
+def asks_for(project: ProjectRow, predicted: Problem) -> bool:
+    """Tell whether a project's label configuration asks for what a model predicts; True while it cannot be read."""
+    try:
+        return labeling_of(project).problem == predicted.name
+    except (ConfigError, ProjectError):
+        return True

@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from backend.config import ProjectConfig
-from backend.errors import ConfigError
+from backend.errors import ConfigError, ProjectError
+from backend.labeling.base import Labeling
+from backend.labeling.project import labeling_of
 from backend.loop.decide import MIN_IMAGES, Stage, stage
 from backend.loop.facts import Facts, JobKind, gather
 from backend.project_files import Files, full_disk
-from backend.status.forecast_text import NextRound, forecast_of, what_comes
+from backend.status.forecast_text import NextRound, forecast_of, next_round_text
+from backend.status.measured import Measured, Metric, measured, metric_of
 from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive
 from backend.store.rounds import AskCounts
 from backend.store.task_counts import TaskCounts
 from model.evaluation.forecast import GainForecast
+from model.problems.single_label import SingleLabel
 
 NO_TASKS = "The project has no tasks yet: import images into it, and the work begins by itself."
 
@@ -113,23 +117,60 @@ class Status:
         return self.facts.finished
 
     @cached_property
+    def labeling(self) -> Labeling | None:
+        """How answers are read; None while the label configuration, or what is configured, cannot be read."""
+        try:
+            return labeling_of(self.project)
+        except (ConfigError, ProjectError):
+            return None
+
+    @property
+    def problem(self) -> str:
+        """What is predicted: what the label configuration asks for, else what the newest model predicts."""
+        if self.labeling is not None:
+            return self.labeling.problem
+        return next((row.problem for row in reversed(self.rounds) if row.has_model), SingleLabel.name)
+
+    @property
+    def metric(self) -> Metric:
+        """The headline number of the problem."""
+        return metric_of(self.problem)
+
+    @property
+    def models(self) -> list[RoundRow]:
+        """Rounds with a model of the problem: those of another one are not compared with them."""
+        return [row for row in self.rounds if row.has_model and row.problem == self.problem]
+
+    @property
+    def newest_model(self) -> RoundRow | None:
+        """The newest round with a model, if that predicts what the project asks for."""
+        trained = [row for row in self.rounds if row.has_model]
+        return trained[-1] if trained and trained[-1].problem == self.problem else None
+
+    @property
+    def measured(self) -> tuple[RoundRow, Measured] | None:
+        """The newest round whose model was measured, and its quality; None while there is none."""
+        rows = [row for row in self.models if row.holdout_size]
+        return (rows[-1], measured(rows[-1])) if rows else None
+
+    @cached_property
     def forecast(self) -> GainForecast | None:
         """What another round as large as the configured ones would add; None while nothing can be said."""
         labels = min(self.config.labels_of_round(self.tasks.ok), self.tasks.available)
-        return forecast_of(self.rounds, labels)
+        return forecast_of(self.models, labels)
 
     @property
     def next_round(self) -> NextRound:
         """What another round as large as the configured ones costs and measures."""
         labels = self.config.labels_of_round(self.tasks.ok)
         random = self.config.holdout_of_round(labels)
-        measured = next((row.holdout_size or 0 for row in reversed(self.rounds) if row.has_model), 0)
-        return NextRound(min(labels + random, self.tasks.available), random, measured)
+        held = next((row.holdout_size or 0 for row in reversed(self.models)), 0)
+        return NextRound(min(labels + random, self.tasks.available), random, held)
 
     @property
-    def coming(self) -> str | None:
-        """What another round would add, in a sentence or two; None while nothing can be said."""
-        return what_comes(self.forecast, self.next_round) if self.forecast else None
+    def next_round_text(self) -> str | None:
+        """What another round would add, as two sentences; None while nothing can be said."""
+        return next_round_text(self.forecast, self.next_round, self.metric) if self.forecast else None
 
     @property
     def stage(self) -> Stage:

@@ -2,18 +2,14 @@
 
 from typing import Any
 
-from backend.errors import ConfigError, ProjectError
-from backend.labeling.project import labeling_of
-from backend.status.forecast_text import how_good, query_verdict
+from backend.status.forecast_text import query_verdict
+from backend.status.measured import measured
 from backend.status.query_error_rate import ErrorRateDifference, Rate, error_rate_difference
 from backend.status.status import Status
-from backend.store import ProjectRow, RoundRow, RoundState, Store
+from backend.store import RoundRow, RoundState, Store
 from backend.store.dashboard_queries import AskedQuality
 from model.evaluation.forecast import GainForecast
-from model.evaluation.metrics import mean_interval
 from model.problems import problem
-
-SINGLE_LABEL = "single_label"
 
 CARD_VERDICTS = {
     "no better": "The queue is no better than random images so far.",
@@ -22,7 +18,7 @@ CARD_VERDICTS = {
 
 
 def asked_in_full(status: Status, asked: list[AskedQuality]) -> list[AskedQuality]:
-    """Keep what closed rounds have asked.
+    """Return what closed rounds have asked.
 
     The queue is served with the hardest images first, so that half a round looks harder than it is.
     """
@@ -38,13 +34,13 @@ def read_error_rates(store: Store, status: Status) -> ErrorRateDifference | None
 
 
 def dashboard_url(status: Status, public_url: str | None = None) -> str | None:
-    """Give the address of a project's page: under ``public_url``, else where Label Studio reaches this backend."""
+    """Return the address of a project's page: under ``public_url``, else where Label Studio reaches this backend."""
     base = public_url or status.project.backend_url
     return f"{base.rstrip('/')}/projects/{status.project.studio_project_id}" if base else None
 
 
-def as_json(status: Status, hard: ErrorRateDifference | None = None) -> dict[str, Any]:
-    """Give the status in the form that scripts depend on; ``hard`` is what ``read_error_rates`` says."""
+def as_json(status: Status, rates: ErrorRateDifference | None = None) -> dict[str, Any]:
+    """Return the status in the form that scripts depend on; rates: what ``read_error_rates`` returns."""
     live, tasks = status.live, status.tasks
     return {
         "project": status.project.studio_project_id,
@@ -55,6 +51,9 @@ def as_json(status: Status, hard: ErrorRateDifference | None = None) -> dict[str
         "error": status.error,
         "notice": status.notice,
         "active": status.project.active,
+        "problem": status.labeling.problem if status.labeling else None,
+        "metric": problem(status.problem).metric,
+        "control": status.labeling.control if status.labeling else None,
         "pool": {"tasks": tasks.tasks, "images": tasks.ok, "broken": tasks.broken, "labeled": tasks.labeled},
         "round": live.number if live else 0,
         "rounds": status.config.rounds,
@@ -67,24 +66,14 @@ def as_json(status: Status, hard: ErrorRateDifference | None = None) -> dict[str
         },
         "history": [_entry(row) for row in status.rounds if row.has_model],
         "config": status.config.model_dump(),
-        **_learned(status.project),
         "advice": advice_of(status),
         "outlook": _forecast(status, status.forecast) if status.forecast else None,
-        "query": _query(hard),
+        "query": _query(rates),
     }
 
 
-def _learned(project: ProjectRow) -> dict[str, str | None]:
-    """Return what is learned, how it is measured and the control tag; None where the configuration is unusable."""
-    try:
-        labeling = labeling_of(project)
-    except (ConfigError, ProjectError):
-        return {"problem": None, "metric": None, "control": None}
-    return {"problem": labeling.problem, "metric": problem(labeling.problem).metric, "control": labeling.control}
-
-
 def advice_of(status: Status) -> str:
-    """Give ``finished``, ``stop``, ``unknown`` or ``continue``, which it is while no two models can be compared.
+    """Return ``finished``, ``stop``, ``unknown`` or ``continue``, which it is while no two models can be compared.
 
     It is ``finished`` when every image is answered: after the last batch, rounds of what is left go on.
     """
@@ -93,50 +82,49 @@ def advice_of(status: Status) -> str:
     return status.forecast.advice if status.forecast else "continue"
 
 
-def as_line(status: Status, hard: ErrorRateDifference | None = None, dashboard: str | None = None) -> str:
-    """Give the status in one line, for the model card."""
+def as_line(status: Status, rates: ErrorRateDifference | None = None, dashboard: str | None = None) -> str:
+    """Return the status in one line, for the model card; rates: what ``read_error_rates`` returns."""
     live = status.live
     parts = [f"Active learning: {status.stage}"]
     if live is not None:
         parts.append(f"round {status.round_of}")
         ahead = f", {status.ahead} more ahead of the next round" if status.ahead else ""
         parts.append(f"{status.answered} of {live.asked} answered{ahead}")
-    measured = [row for row in status.rounds if row.has_model and row.holdout_size]
-    if measured:
-        entry = _entry(measured[-1])
-        good = how_good(measured[-1].holdout_quality or 0.0, entry["holdout_size"], entry["interval"])
-        parts.append(f"accuracy on random images {good}, with {entry['labels']} labels to learn from")
+    if status.measured is not None:
+        row, quality = status.measured
+        name = quality.metric.name
+        parts.append(f"{name} on random images {quality.sentence}, with {row.labels} labels to learn from")
     if status.done:
         parts.append("every image is answered, nothing is left to ask")
     elif status.finished:
         parts.append("all batches are asked; the rest of the pool follows, chosen in the same way, until you stop")
     text = "; ".join(parts) + "."
-    coming = None if status.done else status.coming
-    where = f"More: {dashboard}" if dashboard else None
-    for more in (status.error, status.notice, coming, CARD_VERDICTS.get(query_verdict(hard)), where):
+    advice = None if status.done else status.next_round_text
+    address = f"More: {dashboard}" if dashboard else None
+    for more in (status.error, status.notice, advice, CARD_VERDICTS.get(query_verdict(rates)), address):
         text += f" {more}" if more else ""
     return text
 
 
-def _forecast(status: Status, found: GainForecast) -> dict[str, Any]:
+def _forecast(status: Status, forecast: GainForecast) -> dict[str, Any]:
     return {
-        "labels": found.labels,
-        "gain": round(found.gain, 4),
-        "interval": [round(found.low, 4), round(found.high, 4)],
-        "sentence": status.coming,
+        "labels": forecast.labels,
+        "gain": round(forecast.gain, 4),
+        "interval": [round(forecast.low, 4), round(forecast.high, 4)],
+        "sentence": status.next_round_text,
     }
 
 
-def _query(hard: ErrorRateDifference | None) -> dict[str, Any]:
-    """Say whether asked images are harder than random ones: how often the model was wrong before it saw the answers."""
-    if hard is None:
-        return {"verdict": query_verdict(hard), "asked": None, "random": None, "difference": None, "interval": None}
-    low, high = hard.interval
+def _query(rates: ErrorRateDifference | None) -> dict[str, Any]:
+    """Return how wrong the model was about asked and about random images before it saw their answers."""
+    if rates is None:
+        return {"verdict": query_verdict(rates), "asked": None, "random": None, "difference": None, "interval": None}
+    low, high = rates.interval
     return {
-        "verdict": query_verdict(hard),
-        "asked": _rate(hard.asked),
-        "random": _rate(hard.random),
-        "difference": round(hard.difference, 4),
+        "verdict": query_verdict(rates),
+        "asked": _rate(rates.asked),
+        "random": _rate(rates.random),
+        "difference": round(rates.difference, 4),
         "interval": [round(low, 4), round(high, 4)],
     }
 
@@ -146,18 +134,19 @@ def _rate(rate: Rate) -> dict[str, float]:
 
 
 def _entry(row: RoundRow) -> dict[str, Any]:
-    size, quality = row.holdout_size or 0, row.holdout_quality or 0.0
-    low, high = mean_interval(quality, row.holdout_squares or 0.0, size)
-    mean = round(quality / size, 4) if size else None
-    counted = row.problem == SINGLE_LABEL  # qualities of 0 and 1, whose sum is a number of images
+    quality = measured(row)
+    low, high = quality.interval
+    mean = None if quality.mean is None else round(quality.mean, 4)
+    counted = quality.metric.counted
     return {
         "round": row.number,
         "labels": row.labels,
         "model_version": row.model_version,
+        "problem": row.problem,
         "quality": mean,
         "holdout_accuracy": mean if counted else None,
-        "holdout_size": size,
-        "holdout_correct": round(quality) if counted else None,
+        "holdout_size": quality.size,
+        "holdout_correct": round(quality.quality) if counted else None,
         "interval": [round(low, 4), round(high, 4)],
         "agreement": row.agreement,
         "seconds": {"retrain": 0.0, "score": 0.0, "ask": 0.0, **row.seconds},

@@ -6,33 +6,31 @@ from rich.table import Table
 from rich.text import Text
 
 from backend.config import Settings
-from backend.status.forecast_text import FEW_RANDOM
 from backend.status.status import Status, read_status
 from backend.status.summary import advice_of
 from backend.store import Store
-from model.evaluation.metrics import mean_interval
 
 COLOURS = {"failed": "red", "training": "cyan", "pretext": "cyan", "syncing": "cyan", "finished": "green"}
-NARROW = ("stage", "answered", "labels", "accuracy", "advice")
-WIDE = ("stage", "round", "answered", "ahead", "labels", "images", "accuracy", "advice")
+NARROW = ("stage", "answered", "labels", "quality", "advice")
+WIDE = ("stage", "round", "answered", "ahead", "labels", "images", "quality", "advice")
 LEFT = {"stage", "advice"}
 SHORTEST_NAME = 8
 WIDE_FROM = 120  # columns of the terminal that all of these need
 
 
 def show_status(settings: Settings, console: Console | None = None) -> int:
-    """Print the table; give the exit code, 1 if a project has an error."""
+    """Print the table; return the exit code, 1 if a project has an error."""
     console = console or Console()
-    found = _read(settings)
-    if not found:
+    statuses = _read(settings)
+    if not statuses:
         console.print(f"No project is connected yet ({settings.data_dir.resolve()}).")
         return 0
-    console.print(_table(found, console.width))
-    for status in found:
+    console.print(_table(statuses, console.width))
+    for status in statuses:
         for tone, text in (("red", status.error), ("yellow", status.notice)):
             if text:
                 console.print(Text(f"{_name(status)}: {text}", style=tone))
-    return int(any(status.error for status in found if status.project.active))
+    return int(any(status.error for status in statuses if status.project.active))
 
 
 def _read(settings: Settings) -> list[Status]:
@@ -45,17 +43,21 @@ def _read(settings: Settings) -> list[Status]:
         store.close()
 
 
-def _table(found: list[Status], width: int) -> Table:
+def _table(statuses: list[Status], width: int) -> Table:
     titles = WIDE if width >= WIDE_FROM else NARROW
-    rows = [_cells(status) for status in found]
-    taken = sum(max(cell_len(str(text)) for text in (title, *(row[title] for row in rows))) for title in titles)
+    rows = [_cells(status) for status in statuses]
+    names = [_quality_title(statuses) if title == "quality" else title for title in titles]
+    taken = sum(
+        max(cell_len(str(text)) for text in (name, *(row[title] for row in rows)))
+        for title, name in zip(titles, names, strict=True)
+    )
     # The names alone give way; three columns a cell are its border and padding.
     left = max(width - taken - 3 * (len(titles) + 1) - 1, SHORTEST_NAME)
     table = Table()
     table.add_column("project", no_wrap=True)
-    for title in titles:
-        table.add_column(title, justify="left" if title in LEFT else "right", no_wrap=True)
-    for status, row in zip(found, rows, strict=True):
+    for title, heading in zip(titles, names, strict=True):
+        table.add_column(heading, justify="left" if title in LEFT else "right", no_wrap=True)
+    for status, row in zip(statuses, rows, strict=True):
         name = Text(_name(status))
         name.truncate(left, overflow="ellipsis")
         table.add_row(name, *(row[title] for title in titles), style=None if status.project.active else "dim")
@@ -71,7 +73,7 @@ def _cells(status: Status) -> dict[str, Text | str]:
         "ahead": f"{status.ahead:,}" if status.ahead else "-",
         "labels": f"{status.tasks.labeled:,}",
         "images": f"{status.tasks.ok:,}",
-        "accuracy": _accuracy(status),
+        "quality": _quality(status),
         "advice": advice_of(status) if status.project.active and modelled else "-",
     }
 
@@ -89,12 +91,15 @@ def _stage(status: Status) -> Text:
     return Text(status.stage + share, style=COLOURS.get(status.stage, ""))
 
 
-def _accuracy(status: Status) -> str:
-    measured = [row for row in status.rounds if row.has_model and row.holdout_size]
-    if not measured:
+def _quality_title(statuses: list[Status]) -> str:
+    """Return the metric that all projects share; where they differ, it stands beside the numbers."""
+    metrics = {status.metric.name for status in statuses}
+    return metrics.pop() if len(metrics) == 1 else "quality"
+
+
+def _quality(status: Status) -> str:
+    if status.measured is None:
         return "-"
-    size, quality = measured[-1].holdout_size or 1, measured[-1].holdout_quality or 0.0
-    if size < FEW_RANDOM:
-        return f"{quality:g} of {size} right"
-    low, high = mean_interval(quality, measured[-1].holdout_squares or 0.0, size)
-    return f"{quality / size:.0%} ({low:.0%} to {high:.0%})"
+    quality = status.measured[1]
+    name = "" if quality.metric.counted else f"{quality.metric.name} "
+    return f"{name}{quality.number}" if quality.few else f"{name}{quality.sentence}"

@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary
 from werkzeug.exceptions import NotFound
 
 from backend.project_files import Files
-from backend.status.predictions import PoolPredictions, open_predictions, predictions_version
+from backend.status.predictions import PoolPredictions, asks_for, open_predictions, predictions_version
 from backend.store import ProjectRow, Store
-from backend.web.services import services
+from backend.web.services import Services, services
 
 T = TypeVar("T")
 
@@ -52,16 +52,25 @@ def cache_of(store: Store) -> Cache:
     return _caches.setdefault(store, Cache())
 
 
+def pool_predictions(services: Services, project: ProjectRow) -> PoolPredictions | None:
+    """Return what the newest model says of the pool, kept while it stays true; None without a model or its outputs."""
+    store, files = services.store.of(project.id), Files.of(services.settings.data_dir, project.id)
+    version = predictions_version(store, files)
+    return cache_of(services.store).get((project.id, "predictions"), version, lambda: open_predictions(store, files))
+
+
 def newest_predictions(project: ProjectRow) -> PoolPredictions:
-    """Return what the newest model says of the pool, kept while it stays true: a million images take seconds to open.
+    """Return what the newest model says of the pool.
 
     Raises:
-        NotFound: there is no model yet.
+        NotFound: there is no model yet of what the project's label configuration asks for.
     """
-    store, files = services().store.of(project.id), Files.of(services().settings.data_dir, project.id)
-    version = predictions_version(store, files)
-    cache = cache_of(services().store)
-    predictions = cache.get((project.id, "predictions"), version, lambda: open_predictions(store, files))
+    predictions = pool_predictions(services(), project)
     if predictions is None:
         raise NotFound("There is no model yet: it is trained after the first round of labels.")
+    if not asks_for(project, predictions.problem):
+        raise NotFound(
+            "The newest model predicts another kind of label than the labeling interface now asks for: the next one, "
+            "which is trained after this round, will fit it."
+        )
     return predictions

@@ -33,7 +33,7 @@ class MultiLabel(Problem):
             "pretext_embeddings", "confidence", "uncertainty",
         }
     )  # fmt: skip
-    figures = ("curve", "losses", "classes", "map")
+    figures = ("curve", "losses", "balance", "classes", "reliability", "map")
     folds = 3
 
     def fits(self, target: Target, classes: Sequence[str]) -> bool:

@@ -2,9 +2,11 @@
 
 import pytest
 
-from backend.dashboard.findings import _accuracy, _agreement, _error_rates, _left_out, _one_class
+from backend.dashboard.findings import _agreement, _error_rates, _left_out, _one_target, _quality, _unmeasured
+from backend.dashboard.project_page import Entry
+from backend.status.measured import measured, metric_of
 from backend.status.query_error_rate import ErrorRateDifference, Rate
-from backend.store import Answer, AskRole
+from backend.store import Answer, AskRole, RoundRow
 from backend.store.dashboard_queries import AskedTarget
 
 
@@ -20,81 +22,93 @@ from backend.store.dashboard_queries import AskedTarget
 def test_the_queue_is_judged_by_the_interval_of_the_difference(
     asked: Rate, random: Rate, tone: str, start: str
 ) -> None:
-    (finding,) = _error_rates(ErrorRateDifference(asked, random), has_model=True)
+    (finding,) = _error_rates(ErrorRateDifference(asked, random), metric_of("single_label"), has_model=True)
     assert finding.tone == tone
     assert finding.text.startswith(start)
 
 
-def entry(**given: object) -> dict[str, object]:
-    values = {
-        "labels": 100,
-        "holdout_size": 400,
-        "holdout_correct": 320,
-        "quality": 0.8,
-        "interval": [0.76, 0.84],
-        "agreement": None,
-    }
-    return {**values, **given}
+def entry(size: int, right: float, labels: int = 100, problem: str = "single_label", squares: float | None = None):
+    squares = right if squares is None else squares
+    row = RoundRow(
+        number=0,
+        labels=labels,
+        problem=problem,
+        holdout_size=size,
+        holdout_quality=right,
+        holdout_squares=squares,
+    )
+    return Entry(row, measured(row))
 
 
 def test_a_wide_interval_is_warned_about_and_a_narrow_one_is_not() -> None:
-    (narrow,) = _accuracy([entry()], 149, 0.1, "")
+    (narrow,) = _quality(entry(400, 320), 149, "")
     assert narrow.tone == "plain"
-    assert narrow.text.startswith("Trained on 100 of the 149 labels, the model is right on 80% of 400 random images")
-    assert "For the images without a label that means about 76% to 84%" in narrow.text
-    wide = list(_accuracy([entry(holdout_size=20, interval=[0.6, 0.92])], 100, 0.1, ""))
-    assert [finding.tone for finding in wide] == ["plain", "warning"]
-    assert wide[0].text.startswith("Trained on 100 labels, the model")
-    assert wide[1].text == "20 random images say little: differences below 16 points are noise. Each round adds some."
+    assert narrow.text == (
+        "Trained on 100 of the 149 labels, the model is right on 80% of 400 random images that it has not learned "
+        "from. For the images without a label that means about 76% to 84% (95% interval)."
+    )
+    wide, warning = _quality(entry(20, 16), 100, "")
+    assert (wide.tone, warning.tone) == ("plain", "warning")
+    # Wilson, 16 of 20: 0.584 to 0.919
+    assert warning.text == "20 random images say little: differences below 17 points are noise. Each round adds some."
 
 
 def test_a_share_of_few_random_images_is_given_as_counts_with_what_is_missing() -> None:
-    few = entry(labels=10, holdout_size=1, holdout_correct=0, quality=0.0, interval=[0.0, 0.79])
-    (finding,) = _accuracy([few], 11, 0.1, " 1 of the 20 is labeled.")
+    (finding,) = _quality(entry(1, 0, labels=10), 11, " 1 of the 20 is labeled.")
     assert finding.tone == "warning"
-    assert finding.text == (
-        "Trained on 10 of the 11 labels, the model is right on 0 of 1 random image that it has not learned from: "
-        "too few to say how good it is. 1 of the 20 is labeled."
-    )
+    assert "right on 0 of 1 random image" in finding.text
+    assert finding.text.endswith("too few to say how good it is. 1 of the 20 is labeled.")
     assert "%" not in finding.text
 
 
-def test_the_mean_quality_of_several_classes_an_image_is_no_count() -> None:
-    (finding,) = _accuracy([entry(holdout_correct=None, quality=0.8123)], 100, 0.1, "")
-    assert "the model has a mean quality of 81% on 400 random images" in finding.text
-    few = entry(holdout_size=3, holdout_correct=None, quality=0.5, interval=[0.2, 0.8])
-    (finding,) = _accuracy([few], 100, 0.1, "")
-    assert "has a mean quality of 50% on 3 random images" in finding.text
+def test_a_mean_f1_is_no_share_of_images() -> None:
+    good, *_ = _quality(entry(40, 30, problem="multi_label", squares=25), 100, "")
+    assert "the model has a mean F1 of 0.75 on 40 random images" in good.text
+    (few,) = _quality(entry(4, 2.5, problem="multi_label", squares=2), 100, "")
+    assert "the model has a mean F1 of 0.62 on 4 random images" in few.text
+    assert "%" not in good.text.replace("95% interval", "") + few.text
 
 
-def test_labels_of_one_class_alone_teach_nothing() -> None:
+def test_the_queue_of_sets_of_classes_is_compared_by_f1() -> None:
+    # Mean errors of 0.4 and 0.1 are mean F1 of 0.6 and 0.9.
+    rates = ErrorRateDifference(Rate(40, 100, 30), Rate(10, 100, 5))
+    (finding,) = _error_rates(rates, metric_of("multi_label"), has_model=True)
+    assert finding.tone == "good"
+    assert "a mean F1 of 0.60 on 100 images that it chose and of 0.90 on 100 random ones" in finding.text
+    low, high = rates.interval
+    minus = "\N{MINUS SIGN}"
+    assert f"a difference of {minus}0.30 ({minus}{high:.2f} to {minus}{low:.2f})" in finding.text
+
+
+def test_labels_of_one_target_alone_teach_nothing() -> None:
     rows = [AskedTarget(0, AskRole.QUERY, "round", 5), AskedTarget(0, AskRole.HOLDOUT, "round", 1)]
-    (finding,) = _one_class(rows, labeled=6)
+    (finding,) = _one_target(rows, labeled=6)
     assert (finding.tone, finding.text) == ("warning", "All labels are 'round': nothing to tell apart yet.")
-    assert list(_one_class(rows, labeled=7)) == []  # one that nobody asked for may be of another class
-    assert list(_one_class([*rows, AskedTarget(1, AskRole.QUERY, "square", 1)], labeled=7)) == []
-    assert list(_one_class([], labeled=0)) == []
-    several = [AskedTarget(0, AskRole.QUERY, ["a", "b"], 5)]
-    assert [finding.text for finding in _one_class(several, 5)] == [
-        "All labels are 'a', 'b': nothing to tell apart yet."
-    ]
-    assert list(_one_class([*several, AskedTarget(0, AskRole.QUERY, [], 1)], 6)) == []
+    assert list(_one_target(rows, labeled=7)) == []  # one that nobody asked for may be of another class
+    assert list(_one_target([*rows, AskedTarget(1, AskRole.QUERY, "square", 1)], labeled=7)) == []
+    assert list(_one_target([], labeled=0)) == []
+
+
+def test_labels_that_all_name_the_same_classes_teach_nothing() -> None:
+    rows = [AskedTarget(0, AskRole.QUERY, ["cat", "dog"], 2)]
+    assert "'cat, dog'" in next(iter(_one_target(rows, labeled=2))).text
+    assert list(_one_target([*rows, AskedTarget(0, AskRole.QUERY, [], 1)], labeled=3)) == []
 
 
 def test_no_holdout_is_a_warning_that_says_what_to_set() -> None:
-    (finding,) = _accuracy([entry(holdout_size=0)], 100, 0.0, "")
+    (finding,) = _unmeasured(0.0)
     assert finding.tone == "warning"
     assert "holdout_fraction" in finding.text
-    assert "holdout_fraction" not in next(iter(_accuracy([entry(holdout_size=0)], 100, 0.1, ""))).text
+    assert "holdout_fraction" not in next(iter(_unmeasured(0.1))).text
 
 
 def test_agreement_tells_the_last_two_and_what_it_means() -> None:
-    assert list(_agreement([entry()])) == []
-    (low,) = _agreement([entry(), entry(agreement=0.5)])
+    assert list(_agreement([None])) == []
+    (low,) = _agreement([None, 0.5])
     assert (
         "unlabeled images by 0.50, where 1 is always and 0 is no more than by chance: labels still change" in low.text
     )
-    (high,) = _agreement([entry(agreement=0.5), entry(agreement=0.95)])
+    (high,) = _agreement([0.5, 0.95])
     assert (
         "by 0.95, 0.50 a round earlier, where 1 is always and 0 is no more than by chance: more labels change"
         in high.text

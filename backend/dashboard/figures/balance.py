@@ -1,37 +1,57 @@
 """What the asked images turned out to be."""
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from backend.dashboard.figures.base import Figure, figure, heat_map, names, plain
-from backend.dashboard.project_page import ProjectView
+from backend.dashboard.project_page import ProjectPage
+from backend.dashboard.text import NOTHING
 from backend.store import AskRole
 from backend.store.dashboard_queries import AskedTarget
-from model.problems.base import Target
+from model.problems import Problem
 
 MAX_CLASSES = 40  # rows; the rarest classes of more are summed up
 RANDOM = "random"
 OTHERS = "all others"
 
 
-def draw(view: ProjectView) -> Figure | str:
-    """Draw the share of each class in each round's answers, the random images of the holdout first."""
-    counts = class_table(view.asked)
-    if not counts:
+@dataclass
+class Column:
+    """What the answered images of one round, or all random ones, turned out to be.
+
+    images: answered ones. classes: number of images with a class, which may be more together than ``images``; None
+    stands for images without any class.
+    """
+
+    images: int = 0
+    classes: dict[str | None, int] = field(default_factory=lambda: defaultdict(int))
+
+    @property
+    def rows(self) -> list[tuple[str, int]]:
+        """Each class as text, and its images, by name."""
+        named = sorted((name, images) for name, images in self.classes.items() if name is not None)
+        return named + [(NOTHING, images) for name, images in self.classes.items() if name is None]
+
+
+def draw(page: ProjectPage) -> Figure | str:
+    """Draw the share of images with each class in each round's answers, the random images of the holdout first."""
+    columns = class_table(page.asked, page.problem)
+    if not columns:
         return "Classes appear with the first answers."
-    columns = list(counts)
-    classes = _classes(counts, view.model.classes if view.model else None)
-    cells = [[_cell(counts[column], name, classes) for column in columns] for name in classes]
-    images = _images(view.asked)
-    totals = [images[column] for column in columns]
-    shares = [[100 * value / total for value, total in zip(row, totals, strict=True)] for row in cells]
+    rows = _rows(columns, page.model.classes if page.model else None)
+    shares = [
+        [round(100 * value / column.images, 2) for value, column in zip(row.cells, columns.values(), strict=True)]
+        for row in rows
+    ]
     trace = heat_map(
-        [column if column == RANDOM else f"round {int(column) + 1}" for column in columns],
-        names(classes),
-        [[round(share, 2) for share in row] for row in shares],
-        cells,
+        [name if name == RANDOM else f"round {int(name) + 1}" for name in columns],
+        names([row.name for row in rows]),
+        shares,
+        [row.cells for row in rows],
         customdata=[
-            [[value, total, plain(name)] for value, total in zip(row, totals, strict=True)]
-            for row, name in zip(cells, classes, strict=True)
+            [[value, column.images, plain(row.name)] for value, column in zip(row.cells, columns.values(), strict=True)]
+            for row in rows
         ],
         hovertemplate="%{customdata[2]}, %{x}<br>%{customdata[0]} of %{customdata[1]} (%{z:.1f}%)<extra></extra>",
     )
@@ -42,46 +62,47 @@ def draw(view: ProjectView) -> Figure | str:
     )
 
 
-def class_table(rows: list[AskedTarget]) -> dict[str, dict[str, int]]:
-    """Sum up images by round (its number as text, or "random" for all of the holdout, which comes first) and class."""
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+def class_table(rows: Iterable[AskedTarget], problem: Problem) -> dict[str, Column]:
+    """Return a column by round (its number as text, or "random" for all of the holdout, which comes first).
+
+    Targets of another form, from before the labeling interface was changed, are left out.
+    """
+    columns: dict[str, Column] = {}
     for row in rows:
-        for name in target_classes(row.target):
-            counts[_column(row)][name] += row.images
-    return dict(sorted(counts.items(), key=lambda item: -1 if item[0] == RANDOM else int(item[0])))
+        classes = problem.classes_of(row.target)
+        if not problem.fits(row.target, classes):
+            continue
+        column = columns.setdefault(RANDOM if row.role == AskRole.HOLDOUT else str(row.round), Column())
+        column.images += row.images
+        for name in classes or (None,):
+            column.classes[name] += row.images
+    return dict(sorted(columns.items(), key=lambda item: -1 if item[0] == RANDOM else int(item[0])))
 
 
-def target_classes(target: Target) -> tuple[str, ...]:
-    """Return the classes that a target names: one, several or none."""
-    return (target,) if isinstance(target, str) else tuple(target)
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    cells: list[int]  # images by column
 
 
-def _column(row: AskedTarget) -> str:
-    return RANDOM if row.role == AskRole.HOLDOUT else str(row.round)
-
-
-def _images(rows: list[AskedTarget]) -> dict[str, int]:
-    """Count the answered images by column; an image may have several classes, or none."""
-    images: dict[str, int] = defaultdict(int)
-    for row in rows:
-        images[_column(row)] += row.images
-    return images
-
-
-def _classes(counts: dict[str, dict[str, int]], known: list[str] | None) -> list[str]:
-    """Give the classes in the order of the labeling interface, or by name; the most frequent of many."""
-    sums: dict[str, int] = defaultdict(int)
-    for column in counts.values():
-        for name, images in column.items():
+def _rows(columns: Mapping[str, Column], known: Sequence[str] | None) -> list[_Row]:
+    """Return a row a class, in the order of the labeling interface, or by name; the most frequent of many."""
+    sums: dict[str | None, int] = defaultdict(int)
+    for column in columns.values():
+        for name, images in column.classes.items():
             sums[name] += images
-    order = [*(known or []), *sorted(set(sums) - set(known or []))]
-    if len(order) <= MAX_CLASSES:
-        return order
-    kept = set(sorted(sums, key=lambda name: -sums[name])[: MAX_CLASSES - 1])
-    return [*(name for name in order if name in kept), OTHERS]
-
-
-def _cell(column: dict[str, int], name: str, classes: list[str]) -> int:
-    if name == OTHERS and classes[-1] == OTHERS and len(classes) == MAX_CLASSES:
-        return sum(images for other, images in column.items() if other not in classes[:-1])
-    return column.get(name, 0)
+    named = {name for name in sums if name is not None}
+    order: list[str | None] = [*(known or []), *sorted(named - set(known or []))]
+    order += [None] if None in sums else []
+    kept = order
+    if len(order) > MAX_CLASSES:
+        frequent = set(sorted(sums, key=lambda name: -sums[name])[: MAX_CLASSES - 1])
+        kept = [name for name in order if name in frequent]
+    rows = [
+        _Row(NOTHING if name is None else name, [column.classes.get(name, 0) for column in columns.values()])
+        for name in kept
+    ]
+    if len(kept) < len(order):
+        rest = [name for name in order if name not in set(kept)]
+        rows.append(_Row(OTHERS, [sum(column.classes.get(name, 0) for name in rest) for column in columns.values()]))
+    return rows

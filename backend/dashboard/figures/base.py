@@ -10,38 +10,42 @@ from typing import Any
 Figure = dict[str, Any]
 
 MAX_NAME = 24  # characters of a class name on an axis
+PATH = " / "  # between the parts of a class that is a path
 MAX_TEXT_CELLS = 240  # of a heat map; numbers in more would be too small to read
 
 
 def figure(traces: list[dict[str, Any]], **layout: Any) -> Figure:
-    """Give a figure of ``traces``."""
+    """Return a figure of ``traces``."""
     return {"data": traces, "layout": {"showlegend": False, "hovermode": "closest", **layout}}
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
-    """Give an axis with a title."""
+    """Return an axis with a title."""
     return {"title": {"text": title, "standoff": 12}, "automargin": True, **more}
 
 
 def plain(text: str, limit: int = 200) -> str:
-    """Make a text safe where Plotly would read markup, and short."""
+    """Return a text that is safe where Plotly would read markup, and short."""
     short = text if len(text) <= limit else text[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
     return escape(short)
 
 
 def names(classes: list[str]) -> list[str]:
-    """Give class names as axis labels, each a different one: equal labels would fall onto one place of the axis."""
+    """Return class names as axis labels, each a different one: equal labels would fall onto one place of the axis.
+
+    Of a long path its end is shown, which tells it from others.
+    """
     seen: dict[str, int] = {}
     labels = []
     for name in classes:
-        label = plain(name, MAX_NAME)
+        label = _end_of(name) if PATH in name and len(name) > MAX_NAME else plain(name, MAX_NAME)
         seen[label] = seen.get(label, 0) + 1
         labels.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
     return labels
 
 
 def heat_map(x: list[str], y: list[str], percents: list[list[float]], counts: list[list[Any]], **more: Any) -> Figure:
-    """Give a heat map's trace: shaded by ``percents``, with ``counts`` written into the cells while they fit."""
+    """Return a heat map's trace: shaded by ``percents``, with ``counts`` written into the cells while they fit."""
     trace = {
         "type": "heatmap",
         "x": x,
@@ -57,3 +61,7 @@ def heat_map(x: list[str], y: list[str], percents: list[list[float]], counts: li
     if len(x) * len(y) <= MAX_TEXT_CELLS:
         trace |= {"text": counts, "texttemplate": "%{text}"}
     return trace
+
+
+def _end_of(name: str) -> str:
+    return escape("\N{HORIZONTAL ELLIPSIS}" + name[-(MAX_NAME - 1) :])

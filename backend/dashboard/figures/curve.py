@@ -3,60 +3,68 @@
 from typing import Any
 
 from backend.dashboard.figures.base import Figure, axis, figure
-from backend.dashboard.project_page import ProjectView
-from backend.dashboard.text import few
+from backend.dashboard.project_page import Entry, ProjectPage
 
 
-def draw(view: ProjectView) -> Figure | str:
-    """Plot the quality on the holdout with its interval against labels."""
-    entries = [entry for entry in view.data["history"] if entry["holdout_size"]]
+def draw(page: ProjectPage) -> Figure | str:
+    """Plot the mean quality on the holdout with its interval against labels."""
+    entries = [entry for entry in page.history if entry.quality.size]
     if not entries:
         return "The first point appears when the first round is labeled and its model is trained."
-    accuracy = [100 * entry["quality"] for entry in entries]
+    metric = page.status.metric
+    scale, unit = metric.scale, metric.unit
+    means = _means(entries, scale)
+    lows, highs = ([scale * entry.quality.interval[side] for entry in entries] for side in (0, 1))
+    digits = ".1f" if metric.counted else ".2f"
     points = {
         "type": "scatter",
         "mode": "markers",
         "cliponaxis": False,
-        "x": [entry["labels"] for entry in entries],
-        "y": accuracy,
+        "x": [entry.row.labels for entry in entries],
+        "y": means,
         "error_y": {
             "type": "data",
             "symmetric": False,
-            "array": [100 * entry["interval"][1] - value for entry, value in zip(entries, accuracy, strict=True)],
-            "arrayminus": [value - 100 * entry["interval"][0] for entry, value in zip(entries, accuracy, strict=True)],
+            "array": [high - mean for high, mean in zip(highs, means, strict=True)],
+            "arrayminus": [mean - low for low, mean in zip(lows, means, strict=True)],
             "color": "var(--accent-soft)",
             "thickness": 2,
             "width": 5,
         },
         "customdata": [
-            [entry["round"] + 1, entry["holdout_size"], 100 * entry["interval"][0], 100 * entry["interval"][1]]
-            for entry in entries
+            [entry.row.number + 1, entry.quality.size, low, high]
+            for entry, low, high in zip(entries, lows, highs, strict=True)
         ],
-        "hovertemplate": "Round %{customdata[0]}, %{x} labels<br>%{y:.1f}% of %{customdata[1]} images"
-        "<br>%{customdata[2]:.1f} to %{customdata[3]:.1f}%<extra></extra>",
+        "hovertemplate": f"Round %{{customdata[0]}}, %{{x}} labels<br>%{{y:{digits}}}{unit} "
+        f"{'of' if metric.counted else 'on'} %{{customdata[1]}} images"
+        f"<br>%{{customdata[2]:{digits}}} to %{{customdata[3]:{digits}}}{unit}<extra></extra>",
         "marker": {
             "color": "var(--accent)",
             "size": 8,
-            "symbol": ["circle-open" if few(entry["holdout_size"]) else "circle" for entry in entries],
+            "symbol": ["circle-open" if entry.quality.few else "circle" for entry in entries],
         },
     }
-    top = max(100 * entry["interval"][1] for entry in entries)
-    bottom = min(100 * entry["interval"][0] for entry in entries)
+    margin = 0.03 * scale
+    label = "right on random images, %" if metric.counted else f"{metric.name} on random images"
     return figure(
-        [points, _line(entries)],
+        [points, _line(entries, scale)],
         xaxis=axis("labels", rangemode="tozero"),
-        yaxis=axis("right on random images, %", range=[max(bottom - 3, 0), min(top + 3, 101)]),
+        yaxis=axis(label, range=[max(min(lows) - margin, 0), min(max(highs) + margin, 1.01 * scale)]),
     )
 
 
-def _line(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join the points that are measured well enough: between the others a line would show noise as progress."""
-    measured = [entry for entry in entries if not few(entry["holdout_size"])]
+def _line(entries: list[Entry], scale: float) -> dict[str, Any]:
+    """Return the line through the points that are measured well enough: between others it would show noise."""
+    measured = [entry for entry in entries if not entry.quality.few]
     return {
         "type": "scatter",
         "mode": "lines",
-        "x": [entry["labels"] for entry in measured],
-        "y": [100 * entry["quality"] for entry in measured],
+        "x": [entry.row.labels for entry in measured],
+        "y": _means(measured, scale),
         "line": {"color": "var(--accent)", "width": 2},
         "hoverinfo": "skip",
     }
+
+
+def _means(entries: list[Entry], scale: float) -> list[float]:
+    return [scale * (entry.quality.mean or 0.0) for entry in entries]

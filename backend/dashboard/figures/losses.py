@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from backend.dashboard.figures.base import Figure, axis, figure
-from backend.dashboard.project_page import ProjectView
+from backend.dashboard.project_page import ProjectPage
 from model.querying.outputs import FloatArray, IntArray
 
 BINS = 60
@@ -26,19 +26,19 @@ class LossAxis:
 
     @classmethod
     def of(cls, loss: FloatArray) -> "LossAxis":
-        """Choose by how skewed the losses are."""
+        """Return the axis that fits how skewed the losses are."""
         return cls(bool(loss.min() >= 0 and loss.max() > SKEWED * np.median(loss)))
 
     def place(self, loss: FloatArray) -> FloatArray:
-        """Give the places of losses."""
+        """Return the places of losses."""
         return np.log10(np.maximum(loss, FLOOR)) if self.logarithmic else loss
 
     def values(self, places: FloatArray) -> FloatArray:
-        """Give the losses at places."""
+        """Return the losses at places."""
         return np.power(10.0, places) if self.logarithmic else places
 
     def ticks(self, low: float, high: float) -> dict[str, Any]:
-        """Give the marks of a logarithmic axis: each power of ten and its triple."""
+        """Return the marks of a logarithmic axis: each power of ten and its triple."""
         if not self.logarithmic:
             return {}
         powers = [10.0**exponent for exponent in range(int(np.floor(low)), int(np.ceil(high)) + 1)]
@@ -46,9 +46,9 @@ class LossAxis:
         return {"tickvals": np.log10(shown).round(4).tolist(), "ticktext": [f"{value:.3g}" for value in shown]}
 
 
-def draw(view: ProjectView) -> Figure | str:
-    """Stack the batches in a histogram, with a tick for each labeled image."""
-    table = view.losses
+def draw(page: ProjectPage) -> Figure | str:
+    """Draw the batches as stacked bars of a histogram, with a tick for each labeled image."""
+    table = page.losses
     scored = np.isfinite(table.loss) & (table.batch >= 0)
     if not scored.any():
         return "Losses appear when the pretext model is trained, before any label."
@@ -56,10 +56,10 @@ def draw(view: ProjectView) -> Figure | str:
     scale = LossAxis.of(loss)
     places = scale.place(loss)
     edges = np.histogram_bin_edges(places, BINS)
-    labeled = places[np.isin(table.pool_index[scored], view.labeled)]
+    labeled = places[np.isin(table.pool_index[scored], page.labeled)]
     low, high = float(edges[0]), float(edges[-1])
     return figure(
-        [*_bars(places, batch, edges, scale, view.step), _ticks(labeled)],
+        [*_bars(places, batch, edges, scale, page.step), _ticks(labeled)],
         barmode="stack",
         bargap=0,
         showlegend=int(batch.max()) > 0,
@@ -71,7 +71,7 @@ def draw(view: ProjectView) -> Figure | str:
 
 
 def group_batches(batches: int) -> IntArray:
-    """Give the colour group (batches,) of each batch: neighbours share one where there are more than colours."""
+    """Return the colour group (batches,) of each batch: neighbours share one where there are more than colours."""
     groups = min(batches, COLOURS)
     return np.arange(batches) * groups // batches
 
@@ -104,7 +104,7 @@ def _bars(places: FloatArray, batch: IntArray, edges: FloatArray, scale: LossAxi
 
 
 def _colour(group: int, last: int) -> int:
-    """Spread few groups over all colours."""
+    """Return a group's colour; few groups are spread over all colours."""
     return round(group * (COLOURS - 1) / last) if last else 0
 
 

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from backend.dashboard.figures.base import Figure, figure
-from backend.dashboard.project_page import MIN_MAPPED, ProjectView
+from backend.dashboard.project_page import MIN_MAPPED, ProjectPage
+from backend.dashboard.text import of_target
 from model.querying.outputs import FloatArray, IntArray
 
 MAX_REST, MAX_LABELED, MAX_QUEUED = 2000, 500, 500  # points of each kind
 MAX_SIDE = 12  # pixels to which images are thinned out where there is nothing better to compare them by
-FLOOR = 1e-4  # posteriors below it count as it
+FLOOR = 1e-4  # probabilities below it count as it
 SEED = 0  # of the sample: the same points every time
 
 MARKERS: dict[str, dict[str, Any]] = {
@@ -30,7 +31,7 @@ class Projection:
 
     @classmethod
     def fit(cls, features: FloatArray) -> "Projection":
-        """Find the two directions in which ``features`` (n, D) differ most."""
+        """Return the projection onto the two directions in which ``features`` (n, D) differ most."""
         mean = features.mean(axis=0)
         covariance = np.cov(features - mean, rowvar=False).reshape(features.shape[1], features.shape[1])
         _, vectors = np.linalg.eigh(covariance)
@@ -42,7 +43,7 @@ class Projection:
         return cls(mean, axes * np.where(signs == 0, 1, signs))
 
     def place(self, features: FloatArray) -> FloatArray:
-        """Give the places (n, 2) of features (n, D)."""
+        """Return the places (n, 2) of features (n, D)."""
         places: FloatArray = (features - self.mean) @ self.axes
         return places
 
@@ -55,33 +56,36 @@ class Features:
     rows: Any  # array or memory map
 
     def take(self, indices: IntArray) -> FloatArray:
-        """Give the features (n, D) of images."""
-        found = np.asarray(self.rows[indices], np.float64).reshape(len(indices), -1)
+        """Return the features (n, D) of images."""
+        features = np.asarray(self.rows[indices], np.float64).reshape(len(indices), -1)
         if self.source == "posteriors":
-            found = np.log(np.maximum(found, FLOOR))
-            found -= found.mean(axis=1, keepdims=True)
-        return found
+            features = np.log(np.maximum(features, FLOOR))
+            features -= features.mean(axis=1, keepdims=True)
+        elif self.source == "probabilities":
+            features = np.clip(features, FLOOR, 1 - FLOOR)
+            features = np.log(features / (1 - features))
+        return features
 
 
-def draw(view: ProjectView) -> Figure | str:
+def draw(page: ProjectPage) -> Figure | str:
     """Plot a sample of the pool: the rest, what is labeled, what is queued."""
-    features = _features(view)
+    features = _features(page)
     if features is None:
         return "The map appears when the images are fetched."
-    pool = view.losses.pool_index[view.losses.pool_index < len(features.rows)]
+    pool = page.losses.pool_index[page.losses.pool_index < len(features.rows)]
     if len(pool) < MIN_MAPPED:
         return f"A map needs at least {MIN_MAPPED} images."
-    version = (features.source, view.model.number if view.model else None, view.pool_version)
-    sample = view.keep("map sample", version, lambda: _sample(pool, MAX_REST))
-    projection = view.keep("map", version, lambda: Projection.fit(features.take(sample)))
-    layers = _layers(view, sample, len(features.rows))
+    version = (features.source, page.model.number if page.model else None, page.pool_version)
+    sample = page.keep("map sample", version, lambda: _sample(pool, MAX_REST))
+    projection = page.keep("map", version, lambda: Projection.fit(features.take(sample)))
+    layers = _layers(page, sample, len(features.rows))
     points = np.concatenate(list(layers.values()))
-    tasks = view.here.store.of(view.project.id).dashboard.task_ids(points.tolist())
-    guesses = _guesses(view, points)
+    tasks = page.services.store.of(page.project.id).dashboard.task_ids(points.tolist())
+    captions = _captions(page, points)
     axis = {"visible": False, "zeroline": False}
     return figure(
         [
-            _trace(name, indices, projection.place(features.take(indices)), tasks, guesses)
+            _trace(name, indices, projection.place(features.take(indices)), tasks, captions)
             for name, indices in layers.items()
             if len(indices)
         ],
@@ -89,30 +93,32 @@ def draw(view: ProjectView) -> Figure | str:
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         xaxis=axis,
         yaxis=axis,
-        meta={"source": features.source, "shown": len(points), "pool": view.status.tasks.ok},
+        meta={"source": features.source, "shown": len(points), "pool": page.status.tasks.ok},
     )
 
 
-def _layers(view: ProjectView, sample: IntArray, size: int) -> dict[str, IntArray]:
-    """Give the pool indices of each kind, in drawing order, those below ``size`` only."""
-    queued = np.array([image.pool_index for image in view.queue(MAX_QUEUED)], np.int64)
-    taken = np.concatenate([queued, view.labeled])
+def _layers(page: ProjectPage, sample: IntArray, size: int) -> dict[str, IntArray]:
+    """Return the pool indices of each kind, in drawing order, those below ``size`` only."""
+    queued = np.array([image.pool_index for image in page.queue(MAX_QUEUED)], np.int64)
+    taken = np.concatenate([queued, page.labeled])
     return {
         "rest": sample[~np.isin(sample, taken)],
-        "labeled": _sample(view.labeled[view.labeled < size], MAX_LABELED),
+        "labeled": _sample(page.labeled[page.labeled < size], MAX_LABELED),
         "queued": queued[queued < size],
     }
 
 
-def _features(view: ProjectView) -> Features | None:
-    if view.model is not None:
-        path = view.files.embeddings(view.model.number)
+def _features(page: ProjectPage) -> Features | None:
+    if page.model is not None:
+        path = page.files.embeddings(page.model.number)
         if path.exists():
             return Features("embeddings", np.load(path, mmap_mode="r"))
-    probs = view.probs(view.model)
-    if probs is not None and probs.shape[1] > 2:
-        return Features("posteriors", probs)
-    bank = view.bank()
+    outputs = page.predictions.outputs if page.predictions is not None else None
+    if outputs is not None and outputs.probs is not None and outputs.probs.shape[1] > 2:
+        return Features("posteriors", outputs.probs)
+    if outputs is not None and outputs.class_probs is not None and outputs.class_probs.shape[1] > 1:
+        return Features("probabilities", outputs.class_probs)
+    bank = page.bank()
     if bank is None or not len(bank):
         return None
     step = -(-bank.side // MAX_SIDE)
@@ -125,17 +131,19 @@ def _sample(indices: IntArray, most: int) -> IntArray:
     return np.sort(np.random.default_rng(SEED).choice(indices, most, replace=False))
 
 
-def _guesses(view: ProjectView, indices: IntArray) -> dict[int, tuple[str, float]]:
-    """Give the newest model's class and confidence by pool index."""
-    probs, model = view.probs(view.model), view.model
-    if probs is None or model is None or model.classes is None or probs.shape[1] != len(model.classes):
+def _captions(page: ProjectPage, indices: IntArray) -> dict[int, str]:
+    """Return what the newest model says of images, by pool index: ``cat (93%)``."""
+    predictions = page.predictions
+    if predictions is None:
         return {}
-    known = indices[indices < len(probs)]
-    rows = np.asarray(probs[known])
-    best = rows.argmax(axis=1)
+    known = indices[indices < predictions.size]
+    texts = map(of_target, predictions.predict(known))
+    if not predictions.has_confidence:
+        return dict(zip(known.tolist(), texts, strict=True))
+    confidences = predictions.confidence(known).tolist()
     return {
-        int(index): (model.classes[int(number)], float(row[number]))
-        for index, number, row in zip(known, best, rows, strict=True)
+        index: f"{text} ({confidence:.0%})"
+        for index, text, confidence in zip(known.tolist(), texts, confidences, strict=True)
     }
 
 
@@ -144,7 +152,7 @@ def _trace(
     indices: IntArray,
     places: FloatArray,
     tasks: dict[int, int],
-    guesses: dict[int, tuple[str, float]],
+    captions: dict[int, str],
 ) -> dict[str, Any]:
     return {
         "type": "scatter",
@@ -153,13 +161,13 @@ def _trace(
         "x": np.round(places[:, 0], 3).tolist(),
         "y": np.round(places[:, 1], 3).tolist(),
         "customdata": [
-            [int(index), tasks.get(int(index)), _caption(name, guesses.get(int(index)))] for index in indices
+            [int(index), tasks.get(int(index)), _caption(name, captions.get(int(index)))] for index in indices
         ],
         "hoverinfo": "none",
         "marker": MARKERS[name],
     }
 
 
-def _caption(name: str, guess: tuple[str, float] | None) -> str:
+def _caption(name: str, prediction: str | None) -> str:
     # Shown as text by the page's script, not by Plotly: nothing in it is markup.
-    return f"{name}: looks like {guess[0]} ({guess[1]:.0%})" if guess else name
+    return f"{name}: looks like {prediction}" if prediction is not None else name

@@ -1,4 +1,4 @@
-"""The reliability diagram: confidence against accuracy on the holdout."""
+"""The reliability diagram: confidence against quality on the holdout."""
 
 from dataclasses import dataclass
 
@@ -6,33 +6,37 @@ import numpy as np
 
 from backend.dashboard.figures.base import Figure, axis, figure
 from backend.dashboard.figures.confusion import WAITING
-from backend.dashboard.project_page import Holdout, ProjectView
-from model.evaluation.metrics import wilson_interval
+from backend.dashboard.project_page import ProjectPage
+from backend.status.predictions import PoolPredictions
+from model.evaluation.metrics import mean_interval
 
 BINS = 10
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The holdout images of one range of confidence."""
+    """The holdout images of one range of confidence; quality, squares: sums of the qualities and of their squares."""
 
     confidence: float  # mean
     images: int
-    right: int
+    quality: float
+    squares: float
 
 
-def draw(view: ProjectView) -> Figure | str:
-    """Plot accuracy with its interval against mean confidence, bin by bin."""
-    if view.holdout is None:
+def draw(page: ProjectPage) -> Figure | str:
+    """Plot mean quality with its interval against mean confidence, bin by bin."""
+    if page.held is None:
         return WAITING
-    found = bins(view.holdout)
-    share = [100 * one.right / one.images for one in found]
-    intervals = [wilson_interval(one.right, one.images) for one in found]
+    filled, metric = bins(page.held), page.status.metric
+    scale, unit = metric.scale, metric.unit
+    label, digits = ("right", ".0f") if metric.counted else (f"mean {metric.name}", ".2f")
+    mean = [scale * part.quality / part.images for part in filled]
+    intervals = [mean_interval(part.quality, part.squares, part.images) for part in filled]
     line = {
         "type": "scatter",
         "mode": "lines",
-        "x": [0, 100],
-        "y": [0, 100],
+        "x": [0, scale],
+        "y": [0, scale],
         "line": {"color": "var(--muted)", "dash": "dot", "width": 1.5},
         "hoverinfo": "skip",
     }
@@ -40,41 +44,51 @@ def draw(view: ProjectView) -> Figure | str:
         "type": "scatter",
         "mode": "markers",
         "cliponaxis": False,
-        "x": [round(100 * one.confidence, 2) for one in found],
-        "y": [round(value, 2) for value in share],
+        "x": [round(scale * part.confidence, 4) for part in filled],
+        "y": [round(value, 4) for value in mean],
         "error_y": {
             "type": "data",
             "symmetric": False,
-            "array": [100 * high - value for (_, high), value in zip(intervals, share, strict=True)],
-            "arrayminus": [value - 100 * low for (low, _), value in zip(intervals, share, strict=True)],
+            "array": [scale * high - value for (_, high), value in zip(intervals, mean, strict=True)],
+            "arrayminus": [value - scale * low for (low, _), value in zip(intervals, mean, strict=True)],
             "color": "var(--accent-soft)",
             "thickness": 2,
             "width": 4,
         },
-        "customdata": [[one.images] for one in found],
-        "hovertemplate": "confidence %{x:.0f}%, right %{y:.0f}%<br>%{customdata[0]} images<extra></extra>",
-        "marker": {"color": "var(--accent)", "size": _sizes([one.images for one in found])},
+        "customdata": [[part.images] for part in filled],
+        "hovertemplate": f"confidence %{{x:{digits}}}{unit}, {label} %{{y:{digits}}}{unit}<br>"
+        "%{customdata[0]} images<extra></extra>",
+        "marker": {"color": "var(--accent)", "size": _sizes([part.images for part in filled])},
     }
     return figure(
         [line, dots],
-        xaxis=axis("confidence, %", range=[0, 104]),
-        yaxis=axis("right, %", range=[-4, 104]),
+        xaxis=axis(_titled("confidence", unit), range=[0, 1.04 * scale]),
+        yaxis=axis(_titled(label, unit), range=[-0.04 * scale, 1.04 * scale]),
     )
 
 
-def bins(held: Holdout) -> list[ReliabilityBin]:
-    """Sort the holdout into ten ranges of confidence, as the expected calibration error does; empty ones left out."""
-    confidence = held.probs.max(axis=1).astype(np.float64)
-    right = held.guesses == held.truth
+def bins(held: PoolPredictions) -> list[ReliabilityBin]:
+    """Return the holdout in ten ranges of confidence, as the expected calibration error has them; no empty ones."""
+    confidence = held.confidence(held.held).astype(np.float64)
+    quality = held.held_quality
     bin_of = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     return [
-        ReliabilityBin(float(confidence[inside].mean()), int(inside.sum()), int(right[inside].sum()))
+        ReliabilityBin(
+            confidence=float(confidence[inside].mean()),
+            images=int(inside.sum()),
+            quality=float(quality[inside].sum()),
+            squares=float((quality[inside] ** 2).sum()),
+        )
         for inside in (bin_of == number for number in range(BINS))
         if inside.any()
     ]
 
 
+def _titled(name: str, unit: str) -> str:
+    return f"{name}, {unit}" if unit else name
+
+
 def _sizes(images: list[int]) -> list[float]:
-    """Give dots an area that grows with their images, between 6 and 20 pixels across."""
+    """Return diameters of dots whose area grows with their images, 6 to 20 pixels."""
     most = max(images)
     return [round(6 + 14 * float(np.sqrt(number / most)), 1) for number in images]

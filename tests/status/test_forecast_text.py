@@ -1,8 +1,9 @@
-"""What the numbers advise, in words."""
+"""What the numbers advise, as sentences."""
 
 import pytest
 
-from backend.status.forecast_text import NextRound, forecast_of, how_good, query_verdict, what_comes
+from backend.status.forecast_text import NextRound, forecast_of, next_round_text, query_verdict
+from backend.status.measured import metric_of
 from backend.status.query_error_rate import ErrorRateDifference, Rate
 from backend.store import RoundRow
 from model.evaluation.forecast import GainForecast
@@ -38,8 +39,8 @@ from model.evaluation.forecast import GainForecast
         ),
     ],
 )
-def test_one_sentence_says_what_comes_and_what_to_do(found: GainForecast, ahead: NextRound, words: str) -> None:
-    assert what_comes(found, ahead) == words
+def test_one_sentence_says_next_round_text_and_what_to_do(found: GainForecast, ahead: NextRound, words: str) -> None:
+    assert next_round_text(found, ahead, metric_of("single_label")) == words
 
 
 @pytest.mark.parametrize(
@@ -54,10 +55,12 @@ def test_what_an_advice_misses_is_counted_in_rounds(random: int, measured: int, 
     assert NextRound(40, random, measured).missing == words
 
 
-def test_an_accuracy_on_few_images_is_written_as_counts() -> None:
-    assert how_good(0, 1, (0.0, 0.79)) == "0 of 1 right, too few to say"
-    assert how_good(9, 9, (0.7, 1.0)) == "9 of 9 right, too few to say"
-    assert how_good(8, 10, (0.4902, 0.9433)) == "80% (49% to 94%)"
+def test_a_gain_in_f1_is_no_percentage() -> None:
+    forecast = GainForecast(10, 0.0123, -0.0001, 0.03, "unknown")
+    assert next_round_text(forecast, NextRound(10, 1, 20), metric_of("multi_label")) == (
+        "Another round (10 answers) would add about 0.012 to the F1 (0.000 to 0.030). "
+        "Too little is measured to say whether to stop: the interval has to end below 0.02."
+    )
 
 
 def test_rounds_without_a_model_do_not_count() -> None:

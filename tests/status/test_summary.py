@@ -10,7 +10,7 @@ from backend.store import ProjectRow, RoundRow, RoundState
 from backend.store.rounds import AskCounts
 from backend.store.task_counts import TaskCounts
 
-MODEL = {"has_model": True, "labels": 36, "live_at": 1.0}
+MODEL = {"has_model": True, "labels": 36, "live_at": 1.0, "problem": "single_label"}
 
 
 def status(
@@ -24,7 +24,13 @@ def status(
     ]
     rounds[-1].state = state
     project = ProjectRow(
-        id=1, studio_project_id=7, active=True, title="Birds", extra_params={}, backend_url="http://b:9090"
+        id=1,
+        studio_project_id=7,
+        active=True,
+        title="Birds",
+        extra_params={},
+        label_config="",
+        backend_url="http://b:9090",
     )
     finished = number >= ProjectConfig().rounds or (state == RoundState.CLOSED and tasks.available == 0)
     facts = Facts(tasks=tasks, live_round=number, finished=finished)
