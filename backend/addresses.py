@@ -91,7 +91,7 @@ def literal_address(host: str) -> Address | None:
 
 
 def _embedded(address: Address) -> Address:
-    """Give the IPv4 address that an IPv6 address stands for, else the address itself."""
+    """Return the IPv4 address that an IPv6 address stands for, else the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address in NAT64:

@@ -197,13 +197,13 @@ class ProjectConfig(BaseModel):
         return self
 
     def labels_of_round(self, pool: int) -> int:
-        """Give K for a pool of ``pool`` images: as configured, else a fifth of a batch, 10 to 1,000."""
+        """Return K for a pool of ``pool`` images: as configured, else a fifth of a batch, 10 to 1,000."""
         if self.labels_per_round is not None:
             return self.labels_per_round
         return min(max(round(pool / self.rounds / 5), 10), 1000)
 
     def holdout_of_round(self, k: int) -> int:
-        """Give the number of random images that are asked on top of the query's ``k``."""
+        """Return the number of random images that are asked on top of the query's ``k``."""
         return round(self.holdout_fraction * k + 1e-9)
 
 

@@ -21,6 +21,11 @@ def try_lock(path: Path) -> FileLock | None:
     return lock
 
 
+def wait_for_lock(path: Path) -> FileLock:
+    """Return the lock on ``path`` as a context, which waits until no other process holds it; raises as ``try_lock``."""
+    return FileLock(path, thread_local=False, fallback_to_soft=False)
+
+
 def is_locked(path: Path) -> bool:
     """Return whether a process holds the lock on ``path``.
 

@@ -18,22 +18,22 @@ class Files:
     folder: Path
 
     @classmethod
-    def of(cls, data_dir: Path, key: int) -> Self:
-        """Give the files of the project with our ``key``, making their folder."""
-        folder = data_dir / "projects" / str(key)
+    def of(cls, data_dir: Path, project_id: int) -> Self:
+        """Return the files of the project with our id ``project_id``; its folder is made."""
+        folder = data_dir / "projects" / str(project_id)
         folder.mkdir(parents=True, exist_ok=True)
         return cls(folder)
 
     def bank(self, side: int) -> Path:
-        """Give the folder of the image bank of that side (pixels)."""
+        """Return the folder of the image bank of that side (pixels)."""
         return self.folder / f"bank-{side}"
 
     def pretext(self, key: str) -> Path:
-        """Give the weights of the pretext model for a pretext key."""
+        """Return the weights of the pretext model for a pretext key."""
         return self.folder / f"pretext-{key}.pt"
 
     def pretext_embeddings(self, key: str) -> Path:
-        """Give the features (N, D) of the pretext model for a pretext key, if the first query wanted them."""
+        """Return the features (N, D) of the pretext model for a pretext key, if the first query wanted them."""
         return self.folder / f"pretext-{key}-embeddings.npy"
 
     def drop_banks(self) -> None:
@@ -53,31 +53,31 @@ class Files:
                 path.unlink(missing_ok=True)
 
     def checkpoint(self, name: str) -> Path:
-        """Give the training checkpoint of a job."""
+        """Return the training checkpoint of a job."""
         return self.folder / f"checkpoint-{name}.pt"
 
     def model(self, number: int) -> Path:
-        """Give the weights of the model trained after round ``number``."""
+        """Return the weights of the model trained after round ``number``."""
         return self.folder / f"round-{number:03d}.pt"
 
     def trained(self, number: int) -> Path:
-        """Give the note of what the weights of a round were trained on, there only while they are finished."""
+        """Return the note of what the weights of a round were trained on, which exists only while they are finished."""
         return self.folder / f"round-{number:03d}.trained"
 
     def output(self, number: int, name: str) -> Path:
-        """Give an output of the model trained after round ``number``: a field of ``model.querying.outputs.Outputs``."""
+        """Return an output of the model trained after round ``number``, a field of ``querying.outputs.Outputs``."""
         return self.folder / f"round-{number:03d}-{name}.npy"
 
     def onnx(self, number: int) -> Path:
-        """Give that model for other programs, with its preprocessing and label names."""
+        """Return that model for other programs, with its preprocessing and label names."""
         return self.folder / f"round-{number:03d}.onnx"
 
     def safetensors(self, number: int) -> Path:
-        """Give that model's bare weights for other programs."""
+        """Return that model's bare weights for other programs."""
         return self.folder / f"round-{number:03d}.safetensors"
 
     def probs(self, number: int) -> Path:
-        """Give the posteriors (N, C), float32 by pool index, of the model trained after round ``number``."""
+        """Return the posteriors (N, C), float32 by pool index, of the model trained after round ``number``."""
         return self.output(number, "probs")
 
     def drop_outputs(self) -> None:
@@ -87,12 +87,12 @@ class Files:
                 path.unlink(missing_ok=True)
 
     def embeddings(self, number: int) -> Path:
-        """Give the features (N, D) of the model trained after round ``number``, if a sampler wanted them."""
+        """Return the features (N, D) of the model trained after round ``number``, if a sampler wanted them."""
         return self.output(number, "embeddings")
 
 
 def full_disk(data_dir: Path) -> str | None:
-    """Say that the disk of the data folder is full, if it is: nothing could be noted there that says so later."""
+    """Return a sentence that the disk of the data folder is full; None if it is not. Nothing could be stored there."""
     try:
         disk = os.statvfs(data_dir)
     except OSError:
@@ -102,12 +102,12 @@ def full_disk(data_dir: Path) -> str | None:
 
 
 def no_room(where: object) -> str:
-    """Say that something did not fit on its disk."""
+    """Return a sentence that something did not fit on its disk."""
     return f"the disk is full ({where}): make room, and the work goes on by itself"
 
 
 def drop_leftovers(data_dir: Path, now: float) -> int:
-    """Delete what killed processes have left of files that they were writing; give how many there were."""
+    """Delete what killed processes have left of files that they were writing; return how many there were."""
     gone = 0
     for path in (data_dir / "projects").glob("**/*.tmp"):
         with suppress(FileNotFoundError):  # its writer lives, and has just given it its name

@@ -1,6 +1,7 @@
 """Drives a headless Chromium over its debugging pipe: what tests and screenshots need, with the standard library alone.
 
-There is no sleeping for luck: whatever is clicked is waited for, until it is there, visible, at rest and on top.
+It never sleeps for a fixed time: before a click it waits until the element exists, is visible, does not move and is not
+covered.
 """
 
 import base64
@@ -39,8 +40,8 @@ FIND = """(selector, text) => {
   const words = (e) => (e.innerText ?? e.textContent ?? "").trim() || e.value || e.getAttribute("aria-label") || "";
   const seen = (e) => { const r = e.getBoundingClientRect(); return r.width > 0 && r.height > 0; };
   const fits = (e) => seen(e) && (text === null || words(e).includes(text));
-  const found = [...document.querySelectorAll(selector)].filter(fits);
-  return found.find((e) => !found.some((other) => other !== e && e.contains(other))) ?? null;
+  const matches = [...document.querySelectorAll(selector)].filter(fits);
+  return matches.find((e) => !matches.some((other) => other !== e && e.contains(other))) ?? null;
 }"""
 ON_TOP = """(selector, text) => {
   const e = find(selector, text);
@@ -113,11 +114,11 @@ class Chromium:
     def run(self, script: str, *arguments: Any) -> Any:
         """Evaluate ``script``, a function, with these arguments; give its (awaited) value."""
         given = ", ".join(json.dumps(argument) for argument in arguments)
-        found = self.call("Runtime.evaluate", expression=f"({script})({given})", awaitPromise=True, returnByValue=True)
-        if "exceptionDetails" in found:
-            details = found["exceptionDetails"]
+        answer = self.call("Runtime.evaluate", expression=f"({script})({given})", awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in answer:
+            details = answer["exceptionDetails"]
             raise RuntimeError(details.get("exception", {}).get("description") or details["text"])
-        return found["result"].get("value")
+        return answer["result"].get("value")
 
     def wait(self, what: str, script: str, *arguments: Any, patience_s: float = PATIENCE_S) -> Any:
         """Give the first true value of ``script``; fail, saying what was awaited and what is shown."""
@@ -148,7 +149,7 @@ class Chromium:
         )
 
     def click(self, selector: str, text: str | None = None) -> None:
-        """Press the mouse on an element, once it is there, at rest and uncovered."""
+        """Click an element, once it exists, does not move and is not covered."""
         what, last = f"{selector} '{text or ''}' to click", None
         deadline = time.monotonic() + PATIENCE_S
         while True:
@@ -170,7 +171,7 @@ class Chromium:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def fill(self, selector: str, text: str) -> None:
-        """Type a text into a field in place of what is there."""
+        """Replace the text of a field."""
         self.click(selector)
         self.run("(s) => document.querySelector(s).select()", selector)
         self.call("Input.insertText", text=text)
@@ -216,9 +217,9 @@ class Chromium:
         if whole:
             size = self.call("Page.getLayoutMetrics")["cssContentSize"]
             clip = {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
-        found = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **clip)
+        answer = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **clip)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(found["data"]))
+        path.write_bytes(base64.b64decode(answer["data"]))
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
@@ -227,8 +228,8 @@ class Chromium:
                 raise RuntimeError("the browser has ended")
             self._rest += part
         line, self._rest = self._rest.split(b"\0", 1)
-        found: dict[str, Any] = json.loads(line)
-        return found
+        message: dict[str, Any] = json.loads(line)
+        return message
 
     def _note(self, event: dict[str, Any]) -> None:
         if event.get("method") == "Runtime.exceptionThrown":

@@ -1,7 +1,7 @@
-"""The tables of docs/method.md, drawn from the rows in docs/evidence: ``python scripts/evidence.py``.
+"""Write the tables of docs/method.md from the rows in docs/evidence: ``python scripts/evidence.py``.
 
-A table stands between two marks, of which the first says what is in it, one strategy a line, with the words that the
-page calls it by::
+A table is between two marks. The first names its strategies, one on each line, with the words that the page has for
+them::
 
     <!-- table bal-photos
     random
@@ -9,7 +9,7 @@ page calls it by::
     -->
     <!-- end of table -->
 
-An overview has the mean over all rounds instead, a column for each of the files that its mark names.
+An overview has the mean over all rounds instead, with a column for each file that its mark names.
 """
 
 import json
@@ -32,33 +32,33 @@ MARK = re.compile(
 
 
 def page(text: str) -> str:
-    """Return the page with every table drawn anew; raise ValueError for a strategy or rows that are not there."""
-    return MARK.sub(lambda found: f"{found[1]}{_drawn(found['kind'], found['names'], found['lines'])}{found[5]}", text)
+    """Return the page with every table written anew; raise ValueError for a strategy without rows."""
+    return MARK.sub(lambda mark: f"{mark[1]}{_written(mark['kind'], mark['names'], mark['lines'])}{mark[5]}", text)
 
 
-def _drawn(kind: str, names: str, lines: str) -> str:
+def _written(kind: str, names: str, lines: str) -> str:
     wanted = dict(_strategy(line) for line in lines.splitlines())
     return _overview(names.split(), wanted) if kind == "overview" else _table(names, wanted)
 
 
 def _overview(names: list[str], wanted: dict[str, str]) -> str:
-    """Return how far each strategy is ahead of random over all rounds, with the standard error over the seeds."""
-    drawn = [f"| strategy | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
+    """Return the mean difference of each strategy to random over all rounds, with the standard error over the seeds."""
+    lines = [f"| strategy | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
     pools = [_rows(name, wanted.keys() | {CONTROL}) for name in names]
     for strategy, words in wanted.items():
-        cells = [_ahead(rows, strategy) for rows in pools]
-        drawn.append(f"| `{strategy}`{f' ({words})' if words else ''} | {' | '.join(cells)} |")
-    return "\n".join([*drawn, ""])
+        cells = [_difference(rows, strategy) for rows in pools]
+        lines.append(f"| `{strategy}`{f' ({words})' if words else ''} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
 
 
-def _ahead(rows: list[RoundRow], strategy: str) -> str:
-    random, own = (
+def _difference(rows: list[RoundRow], strategy: str) -> str:
+    control, accuracies = (
         {(row["seed"], row["round"]): row["accuracy"] for row in rows if row["strategy"] == name}
         for name in (CONTROL, strategy)
     )
     by_seed = [
-        100 * mean(value - random[seed, number] for (seed, number), value in own.items() if seed == each)
-        for each in sorted({seed for seed, _ in own})
+        100 * mean(value - control[seed, number] for (seed, number), value in accuracies.items() if seed == each)
+        for each in sorted({seed for seed, _ in accuracies})
     ]
     return f"{mean(by_seed):+.1f} ± {stdev(by_seed) / sqrt(len(by_seed)):.1f}"
 
@@ -76,15 +76,15 @@ def _table(name: str, wanted: dict[str, str]) -> str:
     points = summarize([row for row in rows if row["strategy"] in wanted.keys() | {CONTROL}])
     rounds = sorted({point.round for point in points})
     labels = [f"{next(point for point in points if point.round == number).labels:.0f}" for number in rounds]
-    drawn = [f"| strategy | {' | '.join([f'{labels[0]} labels', *labels[1:]])} |", "| --- |" + " --- |" * len(rounds)]
+    lines = [f"| strategy | {' | '.join([f'{labels[0]} labels', *labels[1:]])} |", "| --- |" + " --- |" * len(rounds)]
     for strategy, words in wanted.items():
-        own = {point.round: point for point in points if point.strategy == strategy}
-        cells = [_cell(own[number]) if number in own else "" for number in rounds]
-        drawn.append(f"| `{strategy}`{f' ({words})' if words else ''} | {' | '.join(cells)} |")
+        by_round = {point.round: point for point in points if point.strategy == strategy}
+        cells = [_cell(by_round[number]) if number in by_round else "" for number in rounds]
+        lines.append(f"| `{strategy}`{f' ({words})' if words else ''} | {' | '.join(cells)} |")
     seeds = sorted({row["seed"] for row in rows if row["strategy"] in wanted})
     fewest = min(point.seeds for point in points if point.strategy in wanted)
     note = f"Seeds {seeds[0]} to {seeds[-1]}" + (f"; at least {fewest} of them in each cell" * (fewest < len(seeds)))
-    return "\n".join([*drawn, "", f"{note}.", ""])
+    return "\n".join([*lines, "", f"{note}.", ""])
 
 
 def _strategy(line: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Take the screenshots of the README: ``python scripts/screenshots.py [folder]``, docs/images by default.
 
-It starts a Label Studio and this backend as the tests do, has a project of digits labeled through Label Studio's own
-next-task endpoint, and photographs what people then see. Needs a Chromium and what ``make setup`` installs.
+It starts a Label Studio and this backend as the tests do, labels a project of digits through Label Studio's next-task
+endpoint, and takes pictures of the pages. Needs a Chromium and what ``make setup`` installs.
 """
 
 import io
@@ -30,13 +30,13 @@ MAX_BYTES = 200_000
 def main(folder: Path) -> None:
     """Write all screenshots to ``folder``."""
     with tempfile.TemporaryDirectory() as name:
-        here = Path(name)
-        server = start_label_studio(free_port(), here / "label-studio")
-        backend = Backend(here / "data", free_port(), LABEL_STUDIO_URL=server.url)
+        work = Path(name)
+        server = start_label_studio(free_port(), work / "label-studio")
+        backend = Backend(work / "data", free_port(), LABEL_STUDIO_URL=server.url)
         try:
             backend.start()
-            project = _labeled_project(server, backend, here)
-            with started(here / "chromium", width=1280, height=900) as browser:
+            project = _labeled_project(server, backend, work)
+            with started(work / "chromium", width=1280, height=900) as browser:
                 _dashboard(browser, backend, project, folder)
                 _label_studio(browser, server, project, folder)
         finally:

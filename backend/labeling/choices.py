@@ -10,38 +10,14 @@ from backend.labeling.paths import choice_paths, is_nested, path_name, path_of
 
 # Keys of a region's value that have a meaning in Label Studio's interface (1.23.2). What else stands there is ignored.
 RESERVED = frozenset(
-    {
-        *(
-            "id",
-            "pid",
-            "ouid",
-            "object",
-            "type",
-            "value",
-            "results",
-            "score",
-            "origin",
-            "dynamic",
-            "filtered",
-            "readonly",
-        ),
-        *("fromSuggestion", "parentID", "item_index", "from_name", "to_name", "name", "meta", "selected", "hidden"),
-        *(
-            "start",
-            "end",
-            "startOffset",
-            "endOffset",
-            "globalOffsets",
-            "ranges",
-            "sequence",
-            "channel",
-            "instant",
-            "isText",
-        ),
-        *("x", "y", "width", "height", "rotation", "radiusX", "radiusY", "points", "closed", "shape", "vertices"),
-        *("format", "rle", "imageDataURL", "touches", "maskDataURL", "selection", "states", "classification"),
-        *("choices", "text", "number", "rating", "datetime", "ranker", "taxonomy", "labels", "label", "group", "view"),
-    }
+    """
+    id pid ouid object type value results score origin dynamic filtered readonly fromSuggestion parentID item_index
+    from_name to_name name meta selected hidden
+    start end startOffset endOffset globalOffsets ranges sequence channel instant isText
+    x y width height rotation radiusX radiusY points closed shape vertices
+    format rle imageDataURL touches maskDataURL selection states classification
+    choices text number rating datetime ranker taxonomy labels label group view
+    """.split()  # noqa: SIM905 (the list would take 70 lines)
 )
 
 

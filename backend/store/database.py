@@ -1,6 +1,5 @@
 """Opening the database, and its transactions."""
 
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from backend.errors import ConfigError, StoreUnavailable, Superseded
+from backend.file_locks import wait_for_lock
 from backend.store.autolabel_orders import AutolabelOrders
 from backend.store.dashboard_queries import DashboardQueries
 from backend.store.jobs import Jobs, release_worker
@@ -74,9 +74,8 @@ class Store:
         self.engine, self.data_dir = open_engine(url), data_dir
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
-            with (data_dir / "store.lock").open("a") as lock:
-                # Web and workers start at once: one of them makes key and tables, the others find them.
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            # Web and workers start at once: one of them makes key and tables, the others find them.
+            with wait_for_lock(data_dir / "store.lock"):
                 cipher = Cipher(data_dir / "secret.key")
                 _prepare(self.engine)
         except OSError as error:

@@ -1,7 +1,5 @@
 """Whether a server has answered lately: one that does not must not hold up the work for all others."""
 
-from __future__ import annotations
-
 import threading
 import time
 from functools import lru_cache
@@ -18,7 +16,7 @@ class Availability:
     """One server's failures in a row, for all threads of this process."""
 
     def __init__(self, tolerance: int = 1, pause_max_s: float = PAUSE_MAX_S) -> None:
-        """Pause after `tolerance` failures in a row, at most for `pause_max_s`."""
+        """Pause after ``tolerance`` failures in a row, at most for ``pause_max_s``."""
         self._tolerance, self._pause_max_s = tolerance, pause_max_s
         self._lock = threading.Lock()
         self._failures = 0
@@ -31,7 +29,7 @@ class Availability:
         return self._failures >= self._tolerance
 
     def paused(self) -> str | None:
-        """Give the reason of the last failure while the server is not to be asked, else None."""
+        """Return the reason of the last failure while the server is not to be asked, else None."""
         with self._lock:
             return self._reason if self.troubled and time.monotonic() < self._resume_at else None
 
@@ -52,5 +50,5 @@ class Availability:
 
 @lru_cache(maxsize=SERVERS)
 def availability(server: str, tolerance: int = 1, pause_max_s: float = PAUSE_MAX_S) -> Availability:
-    """Give what this process knows of the server at an address."""
+    """Return what this process knows of the server at an address."""
     return Availability(tolerance, pause_max_s)

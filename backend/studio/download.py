@@ -1,7 +1,5 @@
 """Downloading the files that tasks name, with our token for Label Studio and for nobody else."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re
@@ -18,29 +16,29 @@ from backend.studio.session import GATEWAY, StudioSession
 from backend.studio.ssrf import ends_after
 from backend.studio.urls import WEB, join_url, plain_url
 
+# Largest file that is read; a camera's raw JPEG stays below 30 MB.
 FILE_BYTES = 64 * 1024 * 1024
-"""Largest file that is read; a camera's raw JPEG stays below 30 MB."""
+# Between two pieces of a file.
 FILE_READ_S = 30.0
-"""Between two pieces of a file."""
 FILE_S = 120.0
+# Few, since whoever downloads many files comes back to those that failed.
 FILE_ATTEMPTS = 3
-"""Few, since whoever downloads many files comes back to those that failed."""
 REDIRECTS = 5
 CHUNK = 64 * 1024
 
 # What Label Studio 1.23.2 serves files under: uploads, local files and avatars; uploads in a cloud; linked storages.
 # Whoever imports tasks writes their paths: our token must not be made to ask for others, some of which act on a GET
-# (`/api/projects/1/next` takes a lock) or make Label Studio itself call what the address names (`.../file-proxy`).
+# (``/api/projects/1/next`` takes a lock) or make Label Studio itself call what the address names (``.../file-proxy``).
 SIGNED = re.compile(r"/(data|storage-data)/|/(tasks|projects)/[0-9]+/(presign|resolve)/?$")
+# After so many failures in a row a host is left alone for so long, which is shorter than until an image's next try.
 HOST_FAILURES, HOST_PAUSE_S = 3, 15.0
-"""After so many failures in a row a host is left alone for so long, which is shorter than until an image's next try."""
 
+# Answers after which another try makes sense; 424 is Label Studio's for a storage that failed.
 PASSING = frozenset({408, 424, 425, 429, 500, 502, 503, 504})
-"""Answers after which another try makes sense; 424 is Label Studio's for a storage that failed."""
 
 
 def fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
-    """Read the file that `reference` in a task's data stands for.
+    """Read the file that ``reference`` in a task's data stands for.
 
     Raises:
         ImageUnavailable: its source failed in a way that may pass.
@@ -169,7 +167,7 @@ def _takes_token(session: StudioSession, url: str) -> bool:
     """Tell whether an address is that of a file of Label Studio's.
 
     Its other paths are asked for as anybody could, not refused: behind the same address, or from Label Studio's own
-    `/static/`, images may well be served to everybody.
+    ``/static/``, images may well be served to everybody.
     """
     return _is_ours(session, url) and SIGNED.match(session.path_below(url) or "") is not None
 

@@ -1,7 +1,5 @@
 """Writing and deleting predictions without stopping annotators: what Label Studio makes slow, in small pieces."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 
 from backend.chunks import chunks
@@ -10,13 +8,13 @@ from backend.studio.session import SLOW_READ_S, StudioSession
 from backend.studio.tasks import ProjectTasks
 from backend.studio.types import Prediction, StoredPrediction
 
+# Predictions a request. Each request also recounts the whole project (seconds at 50,000 tasks), so few are better; but
+# 5,000 in one keep annotators' saves waiting for 3 s.
 IMPORTED = 2000
-"""Predictions a request. Each request also recounts the whole project (seconds at 50,000 tasks), so few are better; but
-5,000 in one keep annotators' saves waiting for 3 s."""
 
+# Predictions deleted in one transaction. Each takes Label Studio about 10 ms, and SQLite's other writers give up after
+# 5 s: deleting 500 at once makes annotators' saves fail.
 DELETED = 50
-"""Predictions deleted in one transaction. Each takes Label Studio about 10 ms, and SQLite's other writers give up after
-5 s: deleting 500 at once makes annotators' saves fail."""
 
 
 class ProjectPredictions:
@@ -30,7 +28,7 @@ class ProjectPredictions:
         """Import predictions; return the tasks among them that are gone, which are left out.
 
         Raises:
-            StudioUnreachable: no answer came; some may have been written (see `stored`).
+            StudioUnreachable: no answer came; some may have been written (see ``stored``).
             StudioError: Label Studio left some out.
         """
         gone: list[int] = []
@@ -66,8 +64,8 @@ class ProjectPredictions:
     ) -> bool:
         """Delete a version's predictions, a few at a time, so that annotators can save in between.
 
-        At most `most` of them, if that is given; return whether all are gone. `beat` is called before each few, and may
-        raise to stop.
+        At most ``most`` of them, if that is given; return whether all are gone. ``beat`` is called before each few, and
+        may raise to stop.
         """
         found = list(self._tasks.predictions(version))
         total = sum(len(mine) for mine, _ in found)
@@ -98,7 +96,7 @@ class ProjectPredictions:
         self._tasks.action("delete_tasks_predictions", alone)
 
     def delete(self, prediction_ids: Iterable[int]) -> None:
-        """Delete single predictions. Slower than by version, and moves their tasks' `updated_at`."""
+        """Delete single predictions. Slower than by version, and moves their tasks' ``updated_at``."""
         for one in prediction_ids:
             try:
                 self._session.call("DELETE", f"/api/predictions/{one}/")

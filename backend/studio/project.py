@@ -1,8 +1,8 @@
 """One Label Studio server, and one project on it: every call that the backend makes, typed.
 
-All calls of one `LabelStudio` share a pool of connections and may come from any thread. Calls that read, or that set a
-value, are repeated with backoff while Label Studio fails in a way that may pass; those that create something are
-repeated only when it has certainly not begun them. Errors are those of `backend.errors`.
+All calls of one ``LabelStudio`` share a pool of connections and may come from any thread. Calls that read, or that set
+a value, are repeated with backoff while Label Studio fails in a way that may pass; those that create something are
+repeated only when it has certainly not begun them. Errors are those of ``backend.errors``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ PROJECT_FIELDS = "id,title,created_at,label_config,sampling,model_version,task_n
 
 
 class LabelStudio:
-    """One Label Studio server, as the project `/setup` was sent for sees it."""
+    """One Label Studio server, as the project ``/setup`` was sent for sees it."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class LabelStudio:
     ) -> None:
         """Take the server's address (a path is kept), the tokens in the order to be tried, and where images may be.
 
-        `observe` gets each call's name, seconds and success.
+        ``observe`` gets each call's name, seconds and success.
         """
         self.session = StudioSession(server, tokens, allowed, observe)
 
@@ -46,7 +46,7 @@ class StudioProject:
     """One project in Label Studio: its settings, tasks, predictions, and what is connected to it."""
 
     def __init__(self, session: StudioSession, studio_project_id: int) -> None:
-        """Use `LabelStudio.project`."""
+        """Use ``LabelStudio.project``."""
         self.id = studio_project_id
         self._session = session
         self.base = session.base
@@ -74,13 +74,13 @@ class StudioProject:
         )
 
     def update(self, *, sampling: str | None = None, model_version: str | None = None) -> None:
-        """Set what is given. A `model_version` is accepted once a prediction of it exists."""
+        """Set what is given. A ``model_version`` is accepted once a prediction of it exists."""
         given = {"sampling": sampling, "model_version": model_version}
         body = {name: value for name, value in given.items() if value is not None}
         self._session.call("PATCH", f"/api/projects/{self.id}/", params={"include": "id"}, body=body)
 
     def ml_backends(self) -> list[MlBackend]:
-        """List the connected models. Label Studio calls `/health` and `/setup` of each one meanwhile."""
+        """List the connected models. Label Studio calls ``/health`` and ``/setup`` of each one meanwhile."""
         return [
             MlBackend(
                 id=raw["id"],
@@ -97,7 +97,7 @@ class StudioProject:
         ]
 
     def describe_backend(self, backend: MlBackend, description: str) -> None:
-        """Write the text on a model's card, and nothing else of it; calls its `/health` and `/setup` three times."""
+        """Write the text on a model's card and nothing else; calls its ``/health`` and ``/setup`` three times."""
         body: dict[str, Json] = {
             "description": description,
             # The rest is as it was: Label Studio calls /setup with what stands here, and only with that.
@@ -127,7 +127,7 @@ class StudioProject:
         ]
 
     def ensure_webhook(self, url: str, headers: Mapping[str, str]) -> None:
-        """See to it that a webhook for all actions, with payload and these headers, points at `url`."""
+        """See to it that a webhook for all actions, with payload and these headers, points at ``url``."""
         wanted = {"is_active": True, "send_payload": True, "send_for_all_actions": True}
         ours = [hook for hook in self.webhooks() if hook.url.rstrip("/") == url.rstrip("/")]
         for hook in ours:

@@ -1,7 +1,5 @@
 """Reading what came back: JSON, or a sentence on why it is not."""
 
-from __future__ import annotations
-
 import re
 from urllib.parse import urlsplit
 
@@ -12,7 +10,7 @@ from backend.studio.types import Json
 
 
 def read_json(response: requests.Response, base: str, what: str) -> Json:
-    """Return the JSON of an answer of the server at `base` to `what` ("GET /path"); None where it has no body.
+    """Return the JSON of an answer of the server at ``base`` to ``what`` ("GET /path"); None where it has no body.
 
     Raises:
         StudioUnreachable: a failure on its side, or an answer that is not Label Studio's.
@@ -66,7 +64,7 @@ def unreachable(base: str, error: requests.RequestException) -> StudioUnreachabl
 
 
 def reason_of(response: requests.Response) -> str:
-    """Give Label Studio's own words for a refusal, or the title of the page that came instead, in one line."""
+    """Return Label Studio's own words for a refusal, or the title of the page that came instead, in one line."""
     text = response.text
     if _is_json(response):
         try:
@@ -97,7 +95,7 @@ def _is_label_studios(response: requests.Response) -> bool:
 
 
 def _inner(error: BaseException) -> str:
-    """Give the cause in a few words; urllib3's own text repeats the whole address, query and all."""
+    """Return the cause in a few words; urllib3's own text repeats the whole address, query and all."""
     reason = getattr(error.args[0], "reason", error.args[0]) if error.args else error
     if isinstance(reason, Exception) and reason.args and isinstance(reason.args[-1], Exception):
         reason = reason.args[-1]  # else Python's notation of both: ('Connection aborted.', RemoteDisconnected('...'))

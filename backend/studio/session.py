@@ -1,7 +1,5 @@
 """One HTTP session to one Label Studio: tokens, timeouts, retries with backoff, and clear errors."""
 
-from __future__ import annotations
-
 import logging
 import random
 import re
@@ -16,7 +14,8 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, InvalidHeader, NewConnectionError, SSLError
+from urllib3.util import Retry
 
 from backend.addresses import ANYWHERE, AllowedAddresses
 from backend.errors import StudioRefused, StudioUnreachable
@@ -31,27 +30,27 @@ logger = logging.getLogger(__name__)
 
 CONNECT_S = 3.0
 READ_S = 60.0
+# For a server that failed when it was last asked: others wait meanwhile.
 PROBE_CONNECT_S, PROBE_READ_S = 1.5, 10.0
-"""For a server that failed when it was last asked: others wait meanwhile."""
+# For bulk calls: on SQLite, Label Studio recounts a whole project's predictions at each import.
 SLOW_READ_S = 600.0
-"""For bulk calls: on SQLite, Label Studio recounts a whole project's predictions at each import."""
 
 ATTEMPTS = 4
+# Of an address where nothing answers at all, which costs ``CONNECT_S`` each.
 CONNECT_ATTEMPTS = 2
-"""Of an address where nothing answers at all, which costs `CONNECT_S` each."""
+# First pause between attempts; each further one is twice as long.
 BACKOFF_S = 0.5
-"""First pause between attempts; each further one is twice as long."""
 RETRY_AFTER_MAX_S = 5.0
+# Connections kept open, enough for every image download thread.
 POOL = 32
-"""Connections kept open, enough for every image download thread."""
 
+# Answers after which the next token is tried.
 REFUSING = frozenset({401, 403})
-"""Answers after which the next token is tried."""
+# The server says that it has not done it: anything may be sent again.
 BUSY = frozenset({429})
-"""The server says that it has not done it: anything may be sent again."""
 GATEWAY = frozenset({502, 503, 504})
+# It may have been done or not. 500 is here since Label Studio on SQLite answers so when its database is locked.
 FAILED = GATEWAY | {500}
-"""It may have been done or not. 500 is here since Label Studio on SQLite answers so when its database is locked."""
 
 
 PUBLIC_ONLY = AllowedAddresses()
@@ -75,9 +74,9 @@ class StudioSession:
         allowed: AllowedAddresses = PUBLIC_ONLY,
         observe: Observer = unobserved,
     ) -> None:
-        """Take the server's address, which may have a path (`https://host/label-studio`).
+        """Take the server's address, which may have a path (``https://host/label-studio``).
 
-        `allowed` says where besides it files may come from; `observe` gets each call's name, seconds and success.
+        ``allowed`` says where besides it files may come from; ``observe`` gets each call's name, seconds and success.
         """
         self.base = without_user(server.rstrip("/"))
         self._origin, self._path = _place(self.base)
@@ -107,7 +106,7 @@ class StudioSession:
     ) -> Json:
         """Call the API and return its JSON (None where the answer has no body).
 
-        `repeatable=False` is for what must not happen twice: it is sent again only when the server has certainly not
+        ``repeatable=False`` is for what must not happen twice: it is sent again only when the server has certainly not
         begun it (no connection, or 429).
 
         Raises:
@@ -174,7 +173,7 @@ class StudioSession:
         """Send with each of our tokens until one is accepted; that one is tried first from then on.
 
         Raises:
-            requests.RequestException: as `send` does.
+            requests.RequestException: as ``send`` does.
             StudioRefused: none is; the text names each one and says what to create.
         """
         refusals = []
@@ -196,7 +195,12 @@ class StudioSession:
     def repeat(
         self, send: Callable[[], requests.Response], *, repeatable: bool, attempts: int = ATTEMPTS
     ) -> requests.Response:
-        """Send, and send again after a pause while the failure may pass; the last answer or error is the caller's."""
+        """Send, and send again after a pause while the failure may pass; the last answer or error is the caller's.
+
+        Not urllib3's Retry on the adapters: to it an answer that is late is the same as a connection that was closed,
+        and an address where nothing answers the same as one that refuses. The first of each pair must not be repeated
+        as often as the second.
+        """
         attempt = 0
         while True:
             last = attempt == attempts - 1
@@ -219,10 +223,10 @@ class StudioSession:
             attempt += 1
 
     def stream(self, url: str, auth: AuthBase | None, read_s: float, *, trusted: bool) -> requests.Response:
-        """GET any address without following redirects, the body unread; `auth` None sends no credentials.
+        """GET any address without following redirects, the body unread; ``auth`` None sends no credentials.
 
         Raises:
-            ImageError: it is not `trusted`, on another server than Label Studio's, and at an address that is not
+            ImageError: it is not ``trusted``, on another server than Label Studio's, and at an address that is not
                 allowed.
         """
         ours = auth is not None or self.is_origin(url)
@@ -230,11 +234,11 @@ class StudioSession:
         return http.get(url, auth=auth or NoAuth(), stream=True, timeout=(CONNECT_S, read_s), allow_redirects=False)
 
     def is_origin(self, url: str) -> bool:
-        """Tell whether an address, as `plain_url` writes it, is on Label Studio's own server: scheme, host and port."""
+        """Tell whether an address, as ``plain_url`` writes it, is on Label Studio's server: scheme, host and port."""
         return origin_of(url) == self._origin
 
     def is_neighbour(self, url: str) -> bool:
-        """Tell whether an address, as `plain_url` writes it, is on the machine of Label Studio, whatever the port.
+        """Tell whether an address, as ``plain_url`` writes it, is on the machine of Label Studio, whatever the port.
 
         Images are often served beside it, and then by a private or loopback address as its own.
         """
@@ -242,14 +246,14 @@ class StudioSession:
         return bool(ours) and (theirs == ours or {theirs, ours} <= LOOPBACK)
 
     def path_below(self, url: str) -> str | None:
-        """Give the path of an address, as `plain_url` writes it, below that of Label Studio; None if it is not."""
+        """Return the path of an address, as ``plain_url`` writes it, below that of Label Studio, or None."""
         path = urlsplit(url).path
         if not self.is_origin(url) or not f"{path}/".startswith(f"{self._path}/"):
             return None
         return path.removeprefix(self._path)
 
     def server_time(self, local: float) -> datetime:
-        """Turn a local `time.time()` into the server's time, known from its answers to about a second."""
+        """Turn a local ``time.time()`` into the server's time, known from its answers to about a second."""
         return datetime.fromtimestamp(local + self._clock_offset, UTC)
 
     def _note_clock(self, response: requests.Response) -> None:
@@ -307,7 +311,7 @@ def _place(base: str) -> tuple[Origin, str]:
 
 
 def _pause(attempt: int, retry_after: str | None) -> float:
-    """Give the seconds to wait: as asked for, within limits, else longer each time."""
+    """Return the seconds to wait: as asked for, within limits, else longer each time."""
     asked = _asked(retry_after)
     if asked is not None:
         return min(asked, RETRY_AFTER_MAX_S)
@@ -316,11 +320,9 @@ def _pause(attempt: int, retry_after: str | None) -> float:
 
 
 def _asked(retry_after: str | None) -> float | None:
-    """Read a Retry-After header, a number of seconds or a date, as seconds."""
-    text = (retry_after or "").strip()
-    with suppress(TypeError, ValueError):
-        wait = float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
-        return max(wait, 0.0)
+    """Return the seconds of a Retry-After header, which holds a number or a date; None where it holds neither."""
+    with suppress(InvalidHeader):
+        return float(Retry().parse_retry_after(retry_after or ""))
     return None
 
 

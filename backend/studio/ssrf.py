@@ -5,8 +5,6 @@ the address that comes out is checked, and that very address is connected to: ne
 resolves to something else the next time leads anywhere else.
 """
 
-from __future__ import annotations
-
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -26,15 +24,15 @@ from urllib3.response import HTTPResponse
 from backend.addresses import Address, AllowedAddresses, literal_address
 from backend.studio.urls import PORTS, Origin, origin_of
 
+# Until a server's answer has to have begun, however slowly it comes: timeouts count from byte to byte only.
 HEAD_S = 60.0
-"""Until a server's answer has to have begun, however slowly it comes: timeouts count from byte to byte only."""
 
 
 class OriginAdapter(HTTPAdapter):
     """Connects to one server and to no other: what has to hold whatever was thought of an address before."""
 
     def __init__(self, origin: Origin, **options: Any) -> None:
-        """Take the server and the options of `HTTPAdapter`."""
+        """Take the server and the options of ``HTTPAdapter``."""
         self._origin = origin
         super().__init__(**options)
 
@@ -49,13 +47,13 @@ class OriginAdapter(HTTPAdapter):
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Connects to nothing but what `allowed` allows.
+    """Connects to nothing but what ``allowed`` allows.
 
     Through a proxy of the operator's, names are the proxy's to resolve; addresses written as such are still checked.
     """
 
     def __init__(self, allowed: AllowedAddresses, **options: Any) -> None:
-        """Take the policy and the options of `HTTPAdapter`."""
+        """Take the policy and the options of ``HTTPAdapter``."""
         self._allowed = allowed
         super().__init__(**options)
 

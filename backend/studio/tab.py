@@ -5,8 +5,6 @@ that are asked now stand first, most wanted first, and the tab needs no change b
 a tab's order and filters; "Label Tasks As Displayed" follows them, and here that is the queue's order.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from backend.studio.session import StudioSession
@@ -15,14 +13,14 @@ from backend.studio.types import Json
 BATCH, LOSS, SCORE = "tasks:data.pretext_batch", "tasks:data.pretext_loss", "tasks:predictions_score"
 # Without a type, Label Studio orders fields of task data as text.
 NUMBERS = {BATCH: "Number", LOSS: "Number", SCORE: "Number"}
+# Answered tasks keep their score, and would stay on top.
 TO_DO = {
     "conjunction": "and",
     # Set once a task has as many annotations as the project wants, so that overlap is heeded.
     "items": [{"filter": "filter:tasks:completed_at", "operator": "empty", "type": "Datetime", "value": True}],
 }
-"""Answered tasks keep their score, and would stay on top."""
+# Columns beside those of the task data, all of which stay.
 SHOWN = {"tasks:inner_id", "tasks:total_annotations", SCORE}
-"""Columns beside those of the task data, all of which stay."""
 
 
 def ensure(session: StudioSession, project: int, title: str) -> int:

@@ -4,8 +4,6 @@ Pages go by key (the last id or time seen) and never by number: with numbers, a 
 another one over a page border unseen.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,22 +14,21 @@ from backend.chunks import chunks
 from backend.studio.session import SLOW_READ_S, StudioSession
 from backend.studio.types import Json, StoredPrediction, TaskPage, TaskRecord, format_time, parse_time, task_record
 
+# Tasks a request, 0.4 ms each. On SQLite, Label Studio fails at a page of 1,000 uploaded files.
 PAGE = 500
-"""Tasks a request, 0.4 ms each. On SQLite, Label Studio fails at a page of 1,000 uploaded files."""
 PAGE_READ_S = 120.0
 
+# Ids in a query string, which servers cut at 4 to 8 KiB.
 SELECTED = 250
-"""Ids in a query string, which servers cut at 4 to 8 KiB."""
 
 FIELD_TASKS = 2000  # that get a field in one request: under half a second, in which annotators' saves wait
 
 TICK = timedelta(microseconds=1)
+# How far the cursor stays behind the server's clock.
+#
+# A save takes its time stamp before it waits for the database, so that a younger one can become visible first; a cursor
+# at the youngest would pass the older one by. Label Studio waits for SQLite's lock for 5 s at most.
 OVERLAP = timedelta(seconds=15)
-"""How far the cursor stays behind the server's clock.
-
-A save takes its time stamp before it waits for the database, so that a younger one can become visible first; a cursor
-at the youngest would pass the older one by. Label Studio waits for SQLite's lock for 5 s at most.
-"""
 
 # "include" picks fields, of the tasks and of the annotations in them alike: 3 times faster than all fields.
 WITH_ANNOTATIONS = "id,data,updated_at,annotations,result,completed_by,was_cancelled,created_at"
@@ -62,7 +59,7 @@ class ProjectTasks:
         self._session, self._project_id = session, project_id
 
     def changed(self, since: str | None) -> Iterator[TaskPage]:
-        """Yield tasks changed at or after `since`, oldest change first; recent ones come again in the next call.
+        """Yield tasks changed at or after ``since``, oldest change first; recent ones come again in the next call.
 
         The last cursor lies behind everything that was read and is not recent: thousands of tasks may have been changed
         in one moment (a bulk action), and are not to be read again for ever.
@@ -138,7 +135,7 @@ class ProjectTasks:
                 yield from _of_version(task, version)
 
     def set_field(self, task_ids: Sequence[int], name: str, value: float) -> None:
-        """Give these tasks the same number in one field of their data; does not move their `updated_at`."""
+        """Set one field of these tasks' data to a number, which does not move their ``updated_at``."""
         for part in chunks(task_ids, FIELD_TASKS):
             self.action("add_data_field", part, value_name=name, value_type="Number", value=repr(value))
 
@@ -185,7 +182,7 @@ class ProjectTasks:
         order: str = "id",
         selection: Mapping[str, Json] | None = None,
     ) -> tuple[list[Mapping[str, Json]], int]:
-        """Read the first page of a listing; give it and the number of tasks on all pages."""
+        """Return the first page of a listing, and the number of tasks on all pages."""
         query: dict[str, Json] = {"ordering": [f"tasks:{order}"]}
         if filters:
             query["filters"] = {"conjunction": "and", "items": [one.as_json() for one in filters]}

@@ -1,7 +1,5 @@
 """Label Studio's two kinds of token: which of ours works, and access tokens that are renewed in time."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json
@@ -15,11 +13,11 @@ from requests.auth import AuthBase
 
 from backend.studio.types import NamedToken
 
+# An access token this close to its end is renewed before it is used.
 RENEW_BEFORE_S = 60.0
-"""An access token this close to its end is renewed before it is used."""
 
+# Assumed life of an access token that does not say how long it lives (Label Studio's default).
 ACCESS_LIFE_S = 300.0
-"""Assumed life of an access token that does not say how long it lives (Label Studio's default)."""
 
 
 class TokenRejected(Exception):  # noqa: N818 - stays inside this package; StudioRefused is what callers see
@@ -58,7 +56,7 @@ class Credential(Protocol):
         ...
 
     def renew(self) -> bool:
-        """Make the next `auth` ask for a fresh access token; False where that cannot help."""
+        """Make the next ``auth`` ask for a fresh access token; False where that cannot help."""
         ...
 
 

@@ -1,7 +1,5 @@
 """What Label Studio told us, as frozen records: no field of its JSON travels further than this package."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +10,7 @@ Json = Any
 
 
 class Secret(Protocol):
-    """What holds a token without showing it, such as pydantic's `SecretStr`."""
+    """What holds a token without showing it, such as pydantic's ``SecretStr``."""
 
     def get_secret_value(self) -> str:
         """Return the text itself."""
@@ -46,13 +44,13 @@ class ProjectInfo:
 
     @property
     def created_ts(self) -> int:
-        """Creation time in whole seconds since 1970, as in `/setup`'s "<id>.<timestamp>"."""
+        """Creation time in whole seconds since 1970, as in ``/setup``'s "<id>.<timestamp>"."""
         return int(parse_time(self.created_at).timestamp())
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotationRecord:
-    """One saved annotation of a task; `skipped` where the annotator passed the task on."""
+    """One saved annotation of a task; ``skipped`` where the annotator passed the task on."""
 
     id: int
     result: tuple[Mapping[str, Json], ...]
@@ -80,7 +78,7 @@ class TaskPage:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A prediction to be written; an empty `result` is ordered by its score all the same."""
+    """A prediction to be written; an empty ``result`` is ordered by its score all the same."""
 
     task: int
     score: float
@@ -137,7 +135,7 @@ def format_time(moment: datetime) -> str:
 
 
 def task_record(raw: Mapping[str, Json]) -> TaskRecord:
-    """Build a task from the JSON of `/api/tasks`."""
+    """Build a task from the JSON of ``/api/tasks``."""
     return TaskRecord(
         id=int(raw["id"]),
         data=raw["data"],

@@ -1,11 +1,9 @@
 r"""Web addresses, read once and in the one way in which they are then connected to.
 
-Where two readers differ, a token goes astray: to `urllib.parse`, `http://stranger\@studio/` is on `studio`; to
-urllib3, which connects, on `stranger`. So an address that can be read in two ways is refused, any other is written as
+Where two readers differ, a token goes astray: to ``urllib.parse``, ``http://stranger\@studio/`` is on ``studio``; to
+urllib3, which connects, on ``stranger``. So an address that can be read in two ways is refused, any other is written as
 it will be sent, and whatever is decided about it is decided about that.
 """
-
-from __future__ import annotations
 
 import re
 from typing import NamedTuple
@@ -22,8 +20,8 @@ PORTS = {"http": 80, "https": 443}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _AMBIGUOUS = re.compile(r"[\\\s]")
+# Often enough: escapes are undone the first time, ``..`` that come out of them the second.
 REWRITES = 4
-"""Often enough: escapes are undone the first time, `..` that come out of them the second."""
 
 
 class Origin(NamedTuple):
@@ -54,7 +52,7 @@ def join_url(base: str, reference: str) -> str:
 
 
 def plain_url(url: str) -> str:
-    """Write an address as it will be sent; raises as `join_url` does."""
+    """Write an address as it will be sent; raises as ``join_url`` does."""
     found = _AUTHORITY.match(url)
     if found is None or _CONTROL.search(url):
         raise ValueError("not an address of the web")

@@ -1,11 +1,12 @@
 """A small project labeled by somebody who knows the truth, and what came of it; the same every time."""
 
 import re
+import sqlite3
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +98,37 @@ def no_doubles(project: LabelingProject, backend: Backend, studio: LabelStudio, 
         return bool(posted) and len(set(posted)) == len(posted) and whole
 
     wait_for("one prediction for each image of the queue", exact, 60)
+
+
+def damage(project: LabelingProject, backend: Backend, studio: LabelStudio) -> dict[str, int]:
+    """Count the answers in Label Studio that the backend does not have, and the predictions that a task has twice.
+
+    An answer counts as lost once the backend has not read it for a minute.
+    """
+    handle = studio.project(project.id)
+    given = {task.id for task in handle.tasks.by_id(handle.tasks.ids()) if task.annotations}
+    deadline = time.monotonic() + 60
+    while (lost := given - answered(backend, project.id)) and time.monotonic() < deadline:
+        time.sleep(1)
+    stored = [
+        (prediction.task, name)
+        for name in handle.predictions.versions()
+        for prediction in handle.predictions.stored(name)
+    ]
+    return {"lost": len(lost), "doubles": len(stored) - len(set(stored))}
+
+
+def answered(backend: Backend, studio_project_id: int) -> set[int]:
+    """Return the tasks that have an answer in the backend's database."""
+    query = (
+        "SELECT task_id FROM task JOIN project ON project.id = task.project_id "
+        "WHERE studio_id = ? AND active AND answer != 'none'"
+    )
+    with closing(sqlite3.connect(backend.data_dir / "pt4al.sqlite3")) as database:
+        return {row[0] for row in database.execute(query, (studio_project_id,))}
+
+
+UNHARMED = {"lost": 0, "doubles": 0}
 
 
 def no_half_files(data_dir: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from faults.scenario import IMAGES, PARAMS, K, finish, label, no_doubles
+from faults.scenario import IMAGES, PARAMS, UNHARMED, K, damage, finish, label, no_doubles
 from support.e2e_harness import CONFIG, Backend, LabelingProject, wait_for
 from support.labelstudio import LabelStudioServer
 
@@ -32,7 +32,10 @@ def test_a_deleted_project_is_put_to_rest_and_no_other_is_touched(
     assert "not in Label Studio any more" in backend.status(doomed.id)["error"]
     label(other, before["task_ids"][0])
     backend.wait(other.id, "an answer", lambda s: s["queue"]["answered"] == 1)
-    figures(deleted=1, others_touched=0)
+    after = backend.status(other.id)["queue"]
+    touched = {*before["task_ids"][1:]} - {*after["task_ids"]}
+    figures(deleted=sum(not backend.status(one.id)["active"] for one in (doomed, other)), others_touched=len(touched))
+    assert not touched
 
 
 @pytest.mark.parametrize("address", ["the same", "another"])
@@ -64,7 +67,9 @@ def test_a_project_that_is_disconnected_and_connected_again_goes_on(
         return any(hook.url == f"{url}/webhook" and hook.headers for hook in studio.project(project.id).webhooks())
 
     wait_for("the webhook at the new address", heard, 60)
-    figures(queue_kept=True, doubles=0)
+    counted = damage(project, backend, studio)
+    figures(**counted)
+    assert counted == UNHARMED
 
 
 def test_a_revoked_token_is_named_and_its_return_needs_no_hand(
@@ -83,7 +88,9 @@ def test_a_revoked_token_is_named_and_its_return_needs_no_hand(
     finally:
         project.annotator.allow_legacy_tokens(True)
     backend.wait(project.id, "both answers", lambda s: s["error"] is None and s["queue"]["answered"] == 2, 60)
-    figures(answers_lost=0)
+    counted = damage(project, backend, studio)
+    figures(**counted)
+    assert counted == UNHARMED
 
 
 def test_labels_that_are_added_renamed_and_removed_are_followed(
@@ -112,7 +119,9 @@ def test_labels_that_are_added_renamed_and_removed_are_followed(
     status = backend.wait_round(project.id, 2, 240)
     assert status["history"][1]["labels"] >= 2 * K - 1
     no_doubles(project, backend, studio, "pt4al-r002")
-    figures(rounds_completed=2, answers_lost=0)
+    counted = damage(project, backend, studio)
+    figures(rounds_completed=len(status["history"]), **counted)
+    assert counted == UNHARMED
 
 
 def label_as(project: LabelingProject, task: int, name: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from faults.scenario import IMAGES, PARAMS, K, finish, label, meanwhile, play
+from faults.scenario import IMAGES, PARAMS, UNHARMED, K, damage, finish, label, meanwhile, play
 from support.e2e_harness import Backend, LabelingProject
 from support.fault_figures import TIMES
 from support.labelstudio import LabelStudioServer
@@ -83,7 +83,9 @@ def test_a_redis_that_is_emptied_again_and_again_stops_nothing(
         project.annotator.connect_backend(project.id, backend.url, PARAMS)
         play(project, backend, studio)
     client.close()
-    figures(emptied=next(emptied), lost=0)
+    counted = damage(project, backend, studio)
+    figures(emptied=next(emptied), **counted)
+    assert counted == UNHARMED
 
 
 def test_a_redis_that_is_gone_for_a_minute_holds_up_and_loses_nothing(
@@ -110,9 +112,10 @@ def test_a_redis_that_is_gone_for_a_minute_holds_up_and_loses_nothing(
     assert status["history"][0]["labels"] == K
     finish(project, backend, studio, ((), ()))
     assert backend.status(project.id)["error"] is None
-    figures(
-        gone_s=GONE_S, slowest_answer_s=round(slowest, 2), next_round_after_s=round(time.monotonic() - back), lost=0
-    )
+    took = time.monotonic() - back
+    counted = damage(project, backend, studio)
+    figures(gone_s=GONE_S, slowest_answer_s=round(slowest, 2), next_round_after_s=round(took), **counted)
+    assert counted == UNHARMED
 
 
 def test_a_redis_that_is_full_for_a_minute_holds_up_and_loses_nothing(
@@ -139,4 +142,7 @@ def test_a_redis_that_is_full_for_a_minute_holds_up_and_loses_nothing(
     assert status["history"][0]["labels"] == K
     finish(project, backend, studio, ((), ()))
     assert backend.status(project.id)["error"] is None
-    figures(full_s=FULL_S, next_round_after_s=round(time.monotonic() - back), lost=0)
+    took = time.monotonic() - back
+    counted = damage(project, backend, studio)
+    figures(full_s=FULL_S, next_round_after_s=round(took), **counted)
+    assert counted == UNHARMED

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from faults.scenario import IMAGES, PARAMS, finish, label
+from faults.scenario import IMAGES, PARAMS, UNHARMED, damage, finish, label
 from sqlalchemy import event
 from support.e2e_harness import Backend, LabelingProject, wait_for
 from support.labelstudio import LabelStudioServer, free_port
@@ -43,7 +43,8 @@ def test_a_full_database_refuses_in_words_loses_nothing_and_goes_on(tmp_path: Pa
 
     pages = 1  # SQLite takes the present size where less is asked for
     refusals = []
-    for start in range(1000, 6000, 100):
+    writes = range(1000, 6000, 100)
+    for start in writes:
         try:
             store.of(key).tasks.apply(tasks(start, 100))
         except StoreUnavailable as error:
@@ -60,7 +61,9 @@ def test_a_full_database_refuses_in_words_loses_nothing_and_goes_on(tmp_path: Pa
     with sqlite3.connect(tmp_path / "pt4al.sqlite3") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     database.close()
-    figures(refused_writes=len(refusals), lost=0)
+    lost = 500 + 100 * (len(writes) - len(refusals)) - kept
+    figures(refused_writes=len(refusals), lost=lost)
+    assert lost == 0
 
 
 def test_a_locked_database_is_answered_with_a_sentence(tmp_path: Path, monkeypatch) -> None:
@@ -111,7 +114,9 @@ def test_a_database_that_somebody_locks_for_40_seconds_holds_up_and_loses_nothin
     status = backend.wait_round(project.id, 1)
     assert status["history"][0]["labels"] == 10
     finish(project, backend, studio, ((), ()))
-    figures(locked_s=40, slowest_answer_s=round(slowest, 2), answers_lost=0)
+    counted = damage(project, backend, studio)
+    figures(locked_s=40, slowest_answer_s=round(slowest, 2), **counted)
+    assert counted == UNHARMED
 
 
 @pytest.mark.e2e
@@ -156,9 +161,11 @@ def test_a_full_disk_is_named_and_the_work_goes_on_when_there_is_room(
         assert all(FULL.search(text or "") for text in told)
         assert FULL.search(backend.log.read_text())
         assert not any("Traceback" in text or "Error:" in text for text in filter(None, told))
+        counted = damage(project, backend, studio)
         figures(
-            full_s=FULL_S, slowest_answer_s=round(slowest, 2), next_round_s=round(next_round), answers_lost=0,
+            full_s=FULL_S, slowest_answer_s=round(slowest, 2), next_round_s=round(next_round), **counted,
             told=sorted(filter(None, told)),
         )  # fmt: skip
+        assert counted == UNHARMED
     finally:
         backend.end()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from faults.proxy import Proxy
-from faults.scenario import IMAGES, PARAMS, K, finish, label, meanwhile, play
+from faults.scenario import IMAGES, PARAMS, UNHARMED, K, damage, finish, label, meanwhile, play
 from support.e2e_harness import CONFIG, Backend, LabelingProject, wait_for
 from support.labelstudio import LabelStudioServer, free_port
 
@@ -59,7 +59,9 @@ def test_a_project_is_completed_whatever_label_studio_answers(
         project.annotator.connect_backend(project.id, backend.url, PARAMS)
         play(project, backend, studio, rounds=1)
     seen = proxy.set(mode="pass")
-    figures(requests=seen["requests"], faults=seen["faults"], doubles=0, lost=0)
+    counted = damage(project, backend, studio)
+    figures(requests=seen["requests"], faults=seen["faults"], **counted)
+    assert counted == UNHARMED
     assert seen["faults"] > 0
 
 
@@ -74,7 +76,7 @@ def test_a_label_studio_that_hangs_holds_up_no_other_servers_project(
     backend.wait(ill.id, "the ill project", lambda s: "no tasks" in (s["error"] or ""))
     backend.stop()
     with closing(sqlite3.connect(backend.data_dir / "pt4al.sqlite3")) as store:  # as if connected from another server
-        store.execute("update project set server = ? where studio_project_id = ?", (proxy.url, ill.id))
+        store.execute("update project set server = ? where studio_id = ?", (proxy.url, ill.id))
         store.commit()
     backend.start()
     proxy.set(mode="hang", share=1.0)
@@ -125,6 +127,8 @@ def test_a_bulk_write_in_the_middle_of_which_label_studio_is_killed_is_there_onc
         backend.wait_round(project.id, 1, 240)
         finish(project, backend, studio, ((), ()))
         wait_for("the error to go", lambda: backend.status(project.id)["error"] is None, 60)
-        figures(kills=kills, doubles=0, lost=0)
+        counted = damage(project, backend, studio)
+        figures(kills=kills, **counted)
+        assert counted == UNHARMED
     finally:
         server.stop()
