@@ -1,6 +1,6 @@
-# Every target installs what it needs first; a second call costs nothing until a requirements file changes.
+# Every target installs what it needs first; a second call installs nothing until a requirements file changes.
 #
-#   PYTHON=/path/to/python   the interpreter to build on (3.11 or newer; by itself: 3.12, 3.11, then newer ones)
+#   PYTHON=/path/to/python   the interpreter to build on (3.11 or newer; default: 3.12, 3.11, then newer ones)
 #   OWN_TORCH=1              builds .venv on a Python that has torch >= 2.11 and torchvision, and keeps those
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -11,47 +11,47 @@ VENV := .venv
 SERVER := .venv-labelstudio
 BIN := $(VENV)/bin
 
-# An environment that was built on an own torch stays one.
+# An environment that was built with OWN_TORCH=1 keeps it.
 export OWN_TORCH ?= $(if $(wildcard $(VENV)/.own-torch),1)
 RUNTIME := $(VENV)/.installed$(if $(OWN_TORCH),-own-torch)
 DEV := $(VENV)/.installed-dev
 
-# The stamps of an environment whose installation was interrupted mean nothing: scripts/install.sh makes it anew.
+# The stamps of an interrupted installation are not valid: scripts/install.sh installs it again.
 $(foreach folder,$(VENV) $(SERVER),$(if $(wildcard $(folder)/.installing),$(shell rm -f $(folder)/.installed*)))
 
-help:  ## show this
+help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
 
 setup: $(RUNTIME) $(SERVER)/.installed  ## prepare .venv (the backend) and .venv-labelstudio (the server)
 
-demo: setup  ## the whole loop on 1,797 digits; again: goes on [FRESH=1 PORT=9090 LS_PORT=8080 DATA=folder DEMO_DIR=folder EXIT=1]
+demo: setup  ## run the whole loop on 1,797 digits; a second call continues [FRESH=1 PORT=9090 LS_PORT=8080 DATA=folder DEMO_DIR=folder EXIT=1]
 	@$(BIN)/python -m backend demo
 
 serve: $(RUNTIME)  ## run the backend [PORT=9090 DATA_DIR=folder]
 	@$(BIN)/python -m backend serve
 
-status: $(RUNTIME)  ## all projects as a table, whether or not a server runs [DATA_DIR=folder]
+status: $(RUNTIME)  ## show all projects as a table, also while no server runs [DATA_DIR=folder]
 	@$(BIN)/python -m backend status
 
-doctor: $(RUNTIME)  ## what is wrong in this installation, and how to fix it [DATA_DIR=folder]
+doctor: $(RUNTIME)  ## find what is wrong in this installation, and how to fix it [DATA_DIR=folder]
 	@$(BIN)/python -m backend doctor
 
 test: $(DEV) $(SERVER)/.installed  ## run all tests [ARGS="-k name"]
 	$(BIN)/python -m pytest $(ARGS)
 
-faults: $(DEV) $(SERVER)/.installed  ## the long faults: kills, outages, soak (an hour) [FAULTS_TIMES=4 ARGS="-k kills"]
+faults: $(DEV) $(SERVER)/.installed  ## run the long fault tests: kills, outages, a long run (an hour) [FAULTS_TIMES=4 ARGS="-k kills"]
 	$(BIN)/python -m pytest tests/faults -m faults $(ARGS)
 
-bench: setup  ## speeds as ratios, one table, benchmarks/results.json [ARGS="--full" or "--only recording"]
+bench: setup  ## measure speeds as ratios into benchmarks/results.json [ARGS="--full" or "--only recording"]
 	$(BIN)/python -m benchmarks $(ARGS)
 
-lint: $(DEV)  ## ruff, mypy, import rules
+lint: $(DEV)  ## run ruff, mypy and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(DEV)  ## put the code into shape
+format: $(DEV)  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

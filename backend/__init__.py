@@ -1,1 +1,1 @@
-"""Everything that talks: HTTP, Label Studio, Redis and SQL."""
+"""The service: HTTP, Label Studio, jobs and the store."""

@@ -1,10 +1,9 @@
 """Which network addresses images may come from besides the operator's own Label Studio."""
 
-from __future__ import annotations
-
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Self
 
 from backend.errors import ImageError
 
@@ -15,7 +14,7 @@ NAT64 = ip_network("64:ff9b::/96")
 GLOBAL_UNICAST = ip_network("2000::/3")
 """All that is allotted to the public internet of IPv6: whatever lies outside is local, reserved or a way to IPv4."""
 
-# IANA's registries of special addresses, and what clouds keep for their machines. `is_global` is asked besides, but
+# IANA's registries of special addresses, and what clouds keep for their machines. ``is_global`` is asked besides, but
 # differs from one patch release of Python to the next.
 SPECIAL = tuple(
     ip_network(text)
@@ -37,7 +36,7 @@ class AllowedAddresses:
     networks: tuple[Network, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> AllowedAddresses:
+    def parse(cls, text: str) -> Self:
         """Read host names, addresses and networks, separated by commas or spaces.
 
         Raises:
@@ -54,7 +53,7 @@ class AllowedAddresses:
         return cls(frozenset(names), tuple(networks))
 
     def allows(self, host: str, address: Address) -> bool:
-        """Tell whether `host`, which resolved to `address`, may be connected to."""
+        """Tell whether ``host``, which resolved to ``address``, may be connected to."""
         if _plain(host) in self.names:
             return True
         inner = _embedded(address)

@@ -1,4 +1,4 @@
-"""PyTorch only: arrays in, arrays out."""
+"""Learning and querying with PyTorch and numpy, without a service: arrays in, arrays out."""
 
 import os
 

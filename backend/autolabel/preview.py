@@ -1,4 +1,4 @@
-"""Labeling the rest: how many predictions a confidence would give, and how often they will be wrong. Numpy only."""
+"""Labeling the rest: the number of predictions above a confidence, and their expected quality. Numpy only."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Pages for people: how good the model is, how far the work has come, and what is wrong."""
+"""The web pages: quality of the model, progress of the work, and errors."""
 
 from typing import Any
 

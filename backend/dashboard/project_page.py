@@ -58,7 +58,7 @@ class ProjectPage:
 
     @cached_property
     def version(self) -> str:
-        """A text that is another one when what the figures show may be."""
+        """A text that changes whenever the figures may change."""
         status, project = self.status, self.project
         rounds = [(row.number, row.state, row.has_model, row.labels, row.holdout_quality) for row in status.rounds]
         parts = (
@@ -158,14 +158,14 @@ class ProjectPage:
 
     @cached_property
     def losses(self) -> LossTable:
-        """Losses and batches of the living pool, or of every ``step``-th image of a very large one."""
+        """Losses and batches of the pool, or of every ``step``-th image of a very large one."""
         return self.keep(
             "losses", self.pool_version, lambda: self.services.store.of(self.project.id).dashboard.losses(self.step)
         )
 
     @property
     def step(self) -> int:
-        """How many images of the pool stand behind one of ``losses``."""
+        """The number of images of the pool for each of ``losses``."""
         return 1 + self.status.tasks.ok // MANY_IMAGES
 
     @cached_property
@@ -190,7 +190,7 @@ class ProjectPage:
         return self.services.store.of(self.project.id).dashboard.queue(live.number, limit) if live else []
 
     def bank(self) -> ImageBank | None:
-        """Open the image bank; None while there is none."""
+        """Return the image bank; None while there is none."""
         if self.project.image_side is None:
             return None
         try:

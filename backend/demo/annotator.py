@@ -4,8 +4,6 @@ It signs in with e-mail and password as a browser does, so that it needs no toke
 allows.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

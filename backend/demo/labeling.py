@@ -22,7 +22,7 @@ QUEUE_VERSION = re.compile(r"pt4al-r\d{3}")
 
 @dataclass
 class Round:
-    """What came of a round; ``round`` counts from 0, as the API does, and people read one more."""
+    """The result of a round; ``round`` counts from 0, as the API does, and is shown one higher."""
 
     round: int
     labels: int
@@ -46,13 +46,13 @@ class Labeling:
         self._from_queue = 0
 
     def status(self) -> dict[str, Any]:
-        """Ask the backend for the project's status; empty if it does not know it yet."""
+        """Return the project's status, as the backend says it; empty if it does not know the project yet."""
         answer = requests.get(self._url, timeout=30)
-        found: dict[str, Any] = answer.json() if answer.ok else {}
-        return found
+        status: dict[str, Any] = answer.json() if answer.ok else {}
+        return status
 
     def live_version(self) -> str:
-        """Give the version whose predictions Label Studio serves now."""
+        """Return the version whose predictions Label Studio serves now."""
         raw = self._person.call("GET", f"/api/projects/{self.project}/", include="id,model_version")
         return str(raw["model_version"] or "")
 
@@ -75,20 +75,22 @@ class Labeling:
         return self._entry(number, turnaround_s)
 
     def recorded(self) -> int:
-        """Count the tasks that carry loss and batch in Label Studio, as numbers."""
+        """Return the number of tasks that carry loss and batch in Label Studio, as numbers."""
         count, page = 0, 1
         while True:
             raw = self._person.call(
                 "GET", "/api/tasks/", project=self.project, page=page, page_size=TASKS_A_PAGE, fields="task_only"
             )
             data = [task["data"] for task in raw["tasks"]]
-            count += sum(_is_number(one.get("pretext_loss")) and _is_number(one.get("pretext_batch")) for one in data)
+            count += sum(
+                _is_number(values.get("pretext_loss")) and _is_number(values.get("pretext_batch")) for values in data
+            )
             if page * TASKS_A_PAGE >= raw["total"]:
                 return count
             page += 1
 
     def wait_until_recorded(self, tasks: int, tick: Callable[[int], None]) -> int:
-        """Wait until every task is recorded, showing ``tick`` how many are; give their number."""
+        """Wait until every task is recorded, showing ``tick`` how many are; return their number."""
         deadline = time.monotonic() + PATIENCE_S
         while (count := self.recorded()) < tasks and time.monotonic() < deadline:
             tick(count)
@@ -109,7 +111,7 @@ class Labeling:
         self._served += 1
         # Label Studio sends along the predictions of the project's version: a task without one was drawn at random, or
         # chosen in the moment before the version changed.
-        carries = any(QUEUE_VERSION.fullmatch(one["model_version"]) for one in task.predictions)
+        carries = any(QUEUE_VERSION.fullmatch(stored["model_version"]) for stored in task.predictions)
         self._from_queue += carries or task.id in queued
         choice = self._images.label_of(task.data)
         self._person.annotate(
@@ -151,19 +153,19 @@ class Labeling:
         meanwhile: Callable[[], None] = lambda: None,
     ) -> Any:
         deadline = time.monotonic() + PATIENCE_S
-        while not (found := test()):
+        while not (result := test()):
             status = self.status()
             if time.monotonic() > deadline:
-                why = status.get("error") or f"its status is {status}"
-                raise ProjectError(f"waited {PATIENCE_S:.0f} s for {what}: {why}")
+                reason = status.get("error") or f"its status is {status}"
+                raise ProjectError(f"waited {PATIENCE_S:.0f} s for {what}: {reason}")
             tick(status)
             meanwhile()
             time.sleep(POLL_S)
-        return found
+        return result
 
 
 def version_of(number: int) -> str:
-    """Name the version that the queue of a round carries."""
+    """Return the version that the queue of a round carries."""
     return f"pt4al-r{number:03d}"
 
 

@@ -47,9 +47,9 @@ class Outcome:
     ok: bool = False
 
     def as_json(self) -> str:
-        """Give one line of JSON."""
+        """Return one line of JSON."""
         shown = [field.name for field in fields(Round) if field.name not in {"interval", "holdout"}]
-        rounds = [{name: value for name, value in asdict(one).items() if name in shown} for one in self.rounds]
+        rounds = [{name: value for name, value in asdict(result).items() if name in shown} for result in self.rounds]
         return json.dumps({**asdict(self), "rounds": rounds})
 
 
@@ -67,14 +67,14 @@ class Kept:
         write_atomically(folder / KEPT, json.dumps(asdict(self)).encode())
 
     def project_in(self, folder: Path) -> int | None:
-        """Give the project of the demo that was kept in a folder, to go on with it; None if there is none.
+        """Return the project of the demo that was kept in a folder, to go on with it; None if there is none.
 
         Raises:
             ConfigError: it is of other images, or on other ports, or nobody can tell.
         """
         try:
-            found = Kept(**json.loads((folder / KEPT).read_text()))
-            usable = isinstance(found.project, int) and found.project > 0
+            kept = Kept(**json.loads((folder / KEPT).read_text()))
+            usable = isinstance(kept.project, int) and kept.project > 0
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -88,16 +88,16 @@ class Kept:
                 f"{folder / KEPT} is damaged, so that the demo cannot go on with what was labeled there: begin anew "
                 "with FRESH=1, or set DEMO_DIR to another folder"
             )
-        if replace(found, project=0) != self:
+        if replace(kept, project=0) != self:
             raise ConfigError(
-                f"{folder} holds a demo of {found.data} with LS_PORT={found.ls_port} and PORT={found.port}, and what "
+                f"{folder} holds a demo of {kept.data} with LS_PORT={kept.ls_port} and PORT={kept.port}, and what "
                 "was labeled in it: begin anew with FRESH=1, or set DEMO_DIR to another folder"
             )
-        return found.project
+        return kept.project
 
 
 def demo(settings: Settings) -> int:
-    """Run the demo, or go on with the one that was kept; give the exit code."""
+    """Run the demo, or go on with the one that was kept; return the exit code."""
     images = _images()
     ls_port = _port("LS_PORT", LS_PORT)
     exits, fresh = _flag("EXIT"), _flag("FRESH")
@@ -147,7 +147,7 @@ class _Demo:
         self.outcome.ok = True
 
     def run(self) -> int:
-        """Label three rounds; give the project."""
+        """Label three rounds; return the project."""
         with self._progress() as progress:
             self._start(progress)
             person = Annotator(self.studio.url, EMAIL, PASSWORD)
@@ -158,7 +158,7 @@ class _Demo:
                     self._round(progress, labeling, number)
             self._record(progress, labeling)
         self.outcome.ok = self.outcome.recorded == self.outcome.tasks and all(
-            one.queue_share == 1.0 and one.holdout_accuracy is not None for one in self.outcome.rounds
+            result.queue_share == 1.0 and result.holdout_accuracy is not None for result in self.outcome.rounds
         )
         self._print_end(project)
         return project
@@ -251,21 +251,21 @@ def _table(rounds: list[Round]) -> Table:
     table = Table(title="What three rounds of labels gave", title_justify="left")
     for heading in ("round", "labels", "accuracy", "95% interval", "from queue", "next queue"):
         table.add_column(heading, justify="right")
-    for one in rounds:
-        low, high = one.interval
+    for result in rounds:
+        low, high = result.interval
         table.add_row(
-            str(one.round + 1),
-            str(one.labels),
-            _accuracy(one),
+            str(result.round + 1),
+            str(result.labels),
+            _accuracy(result),
             f"{low:.0%} to {high:.0%}",
-            f"{one.queue_share:.0%}",
-            f"{one.turnaround_s:.1f} s",
+            f"{result.queue_share:.0%}",
+            f"{result.turnaround_s:.1f} s",
         )
     return table
 
 
-def _accuracy(one: Round) -> str:
-    right, size = one.holdout
+def _accuracy(result: Round) -> str:
+    right, size = result.holdout
     if size < FEW_RANDOM:
         return f"{right} of {size} right" if size else "-"
     return f"{right / size:.0%}"
@@ -292,7 +292,7 @@ def _images() -> DemoImages:
 
 
 def _data() -> str | None:
-    """Give the folder of the images, or None for the digits."""
+    """Return the folder of the images, or None for the digits."""
     data = os.environ.get("DATA", "").strip()
     return str(Path(data).expanduser().resolve()) if data else None
 

@@ -23,7 +23,7 @@ class DemoImages:
     count: int
     classes: Sequence[str]
     read: Callable[[int], tuple[str, bytes]]
-    """Give an image's file name and contents."""
+    """Return an image's file name and contents."""
     truth: Sequence[str] | None
     shown_at: int | None = None  # pixels, the widest that annotators see an image; None leaves it to Label Studio
 
@@ -44,20 +44,20 @@ class DemoImages:
             yield f"{number:06d}-{name}", content
 
     def label_of(self, data: Mapping[str, object]) -> str:
-        """Give what the image of a task shows.
+        """Return what the image of a task shows.
 
         Raises:
             ConfigError: it is none of ours, or nobody knows.
         """
         # Label Studio puts a few characters and a dash before the name.
-        found = NUMBER.search(str(data.get("image", "")).rpartition("/")[2])
-        if self.truth is None or found is None:
+        number = NUMBER.search(str(data.get("image", "")).rpartition("/")[2])
+        if self.truth is None or number is None:
             raise ConfigError(f"the demo does not know what {data.get('image')} shows")
-        return self.truth[int(found[1])]
+        return self.truth[int(number[1])]
 
 
 def digits() -> DemoImages:
-    """Give scikit-learn's 1,797 handwritten digits, 8x8 pixels, smoothly enlarged, as PNG files."""
+    """Return scikit-learn's 1,797 handwritten digits, 8x8 pixels, smoothly enlarged, as PNG files."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -75,12 +75,12 @@ def digits() -> DemoImages:
 
 
 def _hotkey(name: str) -> str:
-    """Give a class that is a digit its own key: Label Studio counts from 1, and would put 5 on the key 6."""
+    """Return the key of a class that is a digit: by itself, Label Studio counts from 1 and would put 5 on the key 6."""
     return f' hotkey="{name}"' if len(name) == 1 and name.isascii() and name.isdecimal() else ""
 
 
 def folder_images(folder: Path) -> DemoImages:
-    """Give the images of a folder; its subfolders, if images lie in two or more, are their classes.
+    """Return the images of a folder; its subfolders, if images lie in two or more, are their classes.
 
     Raises:
         ConfigError: there is no such folder, or no image in it.

@@ -88,16 +88,16 @@ class Server:
 
 
 def label_studio_program() -> str:
-    """Give the server's program: of ``make setup``, else one on the PATH.
+    """Return the server's program: of ``make setup``, else one on the PATH.
 
     Raises:
         ConfigError: there is none.
     """
     prepared = ROOT / ".venv-labelstudio" / "bin" / "label-studio"
-    found = str(prepared) if prepared.exists() else shutil.which("label-studio")
-    if found is None:
+    program = str(prepared) if prepared.exists() else shutil.which("label-studio")
+    if program is None:
         raise ConfigError(f"Label Studio is not installed in {prepared.parents[1]}: run 'make setup'")
-    return found
+    return program
 
 
 @contextmanager

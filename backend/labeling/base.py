@@ -67,6 +67,32 @@ class Control:
         """Tell whether an attribute of the tag is ``"true"``."""
         return self.attribute(name).lower() == "true"
 
+    @property
+    def kind(self) -> str:
+        """The type of the tag's regions, and the key of their value: ``{"type": "rating", "value": {"rating": 3}}``."""
+        return str(self.tag.tag).lower()
+
+    def answers(self, result: Sequence[Any]) -> list[Any] | None:
+        """Return what the tag's regions hold under its kind; None where a region has another form.
+
+        result: any JSON values, since Label Studio's API accepts regions of any form; so may the answers be.
+        """
+        answers = []
+        for region in result:
+            if not isinstance(region, Mapping):
+                return None
+            if region.get("from_name") != self.name:
+                continue
+            value = region.get("value")
+            if region.get("type") != self.kind or not isinstance(value, Mapping) or self.kind not in value:
+                return None
+            answers.append(value[self.kind])
+        return answers
+
+    def region(self, value: Mapping[str, Any]) -> Region:
+        """Return a region of the tag with that value."""
+        return {"from_name": self.name, "to_name": self.object_name, "type": self.kind, "value": dict(value)}
+
 
 def attribute(tag: Element, name: str) -> str:
     """Return an attribute, empty where it is not set; Label Studio's interface ignores the case of its name."""

@@ -12,8 +12,7 @@ from model.problems.base import Prediction, Target
 class Classification(ABC):
     """A control tag that gives an image one class (``single_label``) or several (``multi_label``).
 
-    tag: the control tag's name as people write it. Regions have its lower case as their type and as the key of their
-    value: ``{"type": "choices", "value": {"choices": [...]}}``.
+    tag: the control tag's name as people write it.
     """
 
     tag: ClassVar[str]
@@ -31,8 +30,7 @@ class Classification(ABC):
         self.control = control.name
         self.data_key = control.data_key
         self.notice: str | None = None
-        self._object_name = control.object_name
-        self._conditional = control.conditional
+        self._control = control
         self._known = frozenset(self.classes)
 
     def target(self, result: Sequence[Mapping[str, Any]]) -> Target | None:
@@ -56,8 +54,7 @@ class Classification(ABC):
         value = self.write(names)
         if value is None:
             return []
-        kind = self.tag.lower()
-        return [{"from_name": self.control, "to_name": self._object_name, "type": kind, "value": value}]
+        return [self._control.region(value)]
 
     @abstractmethod
     def read(self, answer: Any) -> list[str] | None:
@@ -72,20 +69,16 @@ class Classification(ABC):
 
     def _chosen(self, result: Sequence[Any]) -> list[str] | None:
         """Return the classes that an annotation names; None where it has another form or may not have been asked."""
-        names, answered = list[str](), False
-        for region in result:
-            if not isinstance(region, Mapping):
-                return None
-            if region.get("from_name") != self.control:
-                continue
-            value = region.get("value")
-            kind = self.tag.lower()
-            part = self.read(value.get(kind)) if isinstance(value, Mapping) and region.get("type") == kind else None
+        answers = self._control.answers(result)
+        if answers is None or (self._control.conditional and not answers):
+            return None
+        names: list[str] = []
+        for answer in answers:
+            part = self.read(answer)
             if part is None:
                 return None
             names += part
-            answered = True
-        return None if self._conditional and not answered else names
+        return names
 
     def _is_class(self, name: Any) -> bool:
         return isinstance(name, str) and name in self._known

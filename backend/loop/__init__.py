@@ -1,1 +1,1 @@
-"""What happens next in a project, and the steps that make it happen."""
+"""The write side: facts of a project, the table of decisions, and the steps and jobs that it calls for."""

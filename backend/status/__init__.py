@@ -1,1 +1,1 @@
-"""What people are told of a project: the read side."""
+"""The read side: status, predictions, forecasts and sentences for people."""

@@ -80,24 +80,26 @@ class Measured:
 
     @property
     def number(self) -> str:
-        """The mean as text, or counts of few images: ``80%``, ``1 of 2 right``, ``0.63``, ``0.63 on 8 images``."""
+        """The mean as text, ``80%`` or ``0.63``; of few images, where they can be counted, ``1 of 2 right``."""
         if self.mean is None:
             return "not measured"
-        if not self.few:
-            return self.metric.number(self.mean)
-        if self.metric.counted:
-            return f"{self.quality:g} of {self.size} right"
-        return f"{self.metric.number(self.mean)} on {self.size} {'image' if self.size == 1 else 'images'}"
+        counted = self.few and self.metric.counted
+        return f"{self.quality:g} of {self.size} right" if counted else self.metric.number(self.mean)
 
     @property
     def remark(self) -> str:
         """What stands beside the number: its interval, or that it says little."""
-        return "too few to say" if self.few else self.metric.interval(*self.interval)
+        if not self.few:
+            return self.metric.interval(*self.interval)
+        images = "" if self.metric.counted else f"on {self.size} {'image' if self.size == 1 else 'images'}, "
+        return f"{images}too few to say"
 
     @property
     def sentence(self) -> str:
         """Number and interval, behind the name of the metric."""
-        return f"{self.number}, {self.remark}" if self.few else f"{self.number} ({self.remark})"
+        if not self.few:
+            return f"{self.number} ({self.remark})"
+        return f"{self.number}{', ' if self.metric.counted else ' '}{self.remark}"
 
 
 def metric_of(problem_name: str) -> Metric:

@@ -1,4 +1,4 @@
-"""What one round's model says of the pool, opened in one place for pages, downloads and jobs. Numpy only."""
+"""A model's predictions of the pool, opened in one place for pages, downloads and jobs. Numpy only."""
 
 from collections.abc import Hashable, Sequence
 from functools import cached_property
@@ -18,7 +18,7 @@ from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs, siz
 
 
 class ModelOutputs:
-    """What one round's model says of the images that it has seen: what its predictions are made of.
+    """The outputs of one round's model for the images that it has seen, and the predictions made of them.
 
     size: number of images, the first ones by pool index.
     """
@@ -103,8 +103,8 @@ class PoolPredictions(ModelOutputs):
 
     @property
     def has_confidence(self) -> bool:
-        """Whether the model says how sure it is of a prediction."""
-        return "confidence" in self.problem.outputs
+        """Whether the problem has confidences: without a method of its own, it has 1 for every prediction."""
+        return type(self.problem).confidence is not Problem.confidence
 
     @cached_property
     def temperature(self) -> Temperature:
@@ -133,7 +133,7 @@ def open_predictions(store: ProjectStore, files: Files, row: RoundRow | None = N
 def predictions_version(store: ProjectStore, files: Files) -> tuple[Hashable, ...]:
     """Return a value that changes once ``open_predictions`` of the newest model may return something else.
 
-    It costs the same in a pool of any size. An answer that becomes another one moves no count, but the cursor.
+    It costs the same in a pool of any size. A changed answer changes no count, but the cursor.
     """
     model = store.rounds.newest_model()
     if model is None:

@@ -1,4 +1,4 @@
-"""What people are told of a project: the JSON of ``GET /api/projects/<id>`` and the line on the model card."""
+"""The status of a project as JSON (``GET /api/projects/<id>``) and as the line on the model card."""
 
 from typing import Any
 
@@ -18,12 +18,16 @@ CARD_VERDICTS = {
 
 
 def asked_in_full(status: Status, asked: list[AskedQuality]) -> list[AskedQuality]:
-    """Return what closed rounds have asked.
+    """Return what closed rounds have asked, those left out that a model of another problem has chosen.
 
-    The queue is served with the hardest images first, so that half a round looks harder than it is.
+    The queue is served with the hardest images first, so that half a round looks harder than the whole.
     """
-    closed = {row.number for row in status.rounds if row.state == RoundState.CLOSED}
-    return [row for row in asked if row.round in closed]
+    counted, problem_before = set[int](), status.problem
+    for row in status.rounds:
+        if row.state == RoundState.CLOSED and problem_before == status.problem:
+            counted.add(row.number)
+        problem_before = row.problem if row.has_model else problem_before
+    return [row for row in asked if row.round in counted]
 
 
 def read_error_rates(store: Store, status: Status) -> ErrorRateDifference | None:

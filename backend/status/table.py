@@ -102,4 +102,6 @@ def _quality(status: Status) -> str:
         return "-"
     quality = status.measured[1]
     name = "" if quality.metric.counted else f"{quality.metric.name} "
-    return f"{name}{quality.number}" if quality.few else f"{name}{quality.sentence}"
+    if not quality.few:
+        return f"{name}{quality.sentence}"
+    return f"{name}{quality.number}" if quality.metric.counted else f"{name}{quality.number} on {quality.size}"

@@ -1,4 +1,4 @@
-"""The one place that writes SQL: projects, tasks, rounds, asks and jobs."""
+"""The only package that writes SQL: projects, tasks, rounds, asks and jobs."""
 
 from backend.store.database import ProjectStore, Store
 from backend.store.tables import (

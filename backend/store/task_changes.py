@@ -57,7 +57,10 @@ def write_changes(session: Session, project_id: int, changes: Sequence[TaskChang
 
 
 def write_qualities(session: Session, project_id: int, targets: Mapping[int, Target | None], quality: Quality) -> None:
-    """Write the quality of every prediction for these tasks, by task id; None for a task without a target."""
+    """Write the quality of every prediction for these tasks, by task id; None for a task without a target.
+
+    None also for a prediction of another type than the target: it was made before the project changed its problem.
+    """
     rows = []
     for part in chunks(targets, IN_LIMIT):
         query = select(AskRow.round, AskRow.task_id, AskRow.prediction).where(
@@ -65,7 +68,8 @@ def write_qualities(session: Session, project_id: int, targets: Mapping[int, Tar
         )
         for number, task_id, prediction in session.execute(query):
             target = targets[task_id]
-            rows.append({"n": number, "t": task_id, "q": None if target is None else quality(prediction, target)})
+            comparable = target is not None and type(prediction) is type(target)
+            rows.append({"n": number, "t": task_id, "q": quality(prediction, target) if comparable else None})
     if rows:
         statement = (
             update(AskRow.__table__)  # type: ignore[arg-type]

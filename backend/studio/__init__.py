@@ -1,1 +1,1 @@
-"""Everything that speaks to Label Studio."""
+"""The only package that calls Label Studio: tokens, tasks, predictions, downloads, address rules."""

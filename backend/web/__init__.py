@@ -1,1 +1,1 @@
-"""What answers HTTP. It reads the store and enqueues; it decides nothing."""
+"""The Flask application. It reads the store and enqueues hints; it makes no decisions."""

@@ -18,6 +18,7 @@ from backend.queueing.worker import has_worker
 from backend.status.status import Status, read_status
 from backend.store import Store
 from backend.web.services import Services, services
+from model.problems import problem
 
 STAGES = ("syncing", "pretext", "recording", "labeling", "training", "finished", "failed")
 PROJECT = ["server", "project"]  # ids are unique within one Label Studio only
@@ -106,7 +107,10 @@ def _progress(statuses: list[Status]) -> Iterable[Metric]:
     images = GaugeMetricFamily("pt4al_images", "Images by condition", labels=[*PROJECT, "state"])
     queue = GaugeMetricFamily("pt4al_queue_left", "Unanswered images in Label Studio's queue", labels=PROJECT)
     rounds = GaugeMetricFamily("pt4al_round", "The round that is served, from 0", labels=PROJECT)
-    accuracy = GaugeMetricFamily("pt4al_holdout_accuracy", "Of the newest measured model", labels=PROJECT)
+    quality = GaugeMetricFamily(
+        "pt4al_holdout_quality", "Mean quality of the newest measured model, from 0 to 1", labels=[*PROJECT, "metric"]
+    )
+    accuracy = GaugeMetricFamily("pt4al_holdout_accuracy", "The same where the metric is accuracy", labels=PROJECT)
     labels = GaugeMetricFamily("pt4al_model_labels", "Labels of the newest measured model", labels=PROJECT)
     broken = GaugeMetricFamily("pt4al_error", "1 while a project has an error", labels=PROJECT)
     for status in statuses:
@@ -119,11 +123,14 @@ def _progress(statuses: list[Status]) -> Iterable[Metric]:
         broken.add_metric(name, float(status.error is not None))
         if status.live is not None:
             rounds.add_metric(name, status.live.number)
-        measured = [row for row in status.rounds if row.has_model and row.holdout_size]
-        if measured:
-            accuracy.add_metric(name, (measured[-1].holdout_quality or 0) / (measured[-1].holdout_size or 1))
-            labels.add_metric(name, measured[-1].labels or 0)
-    return stage, images, queue, rounds, accuracy, labels, broken
+        if status.measured is not None:
+            row, holdout = status.measured
+            mean = holdout.mean or 0.0
+            quality.add_metric([*name, problem(row.problem).metric], mean)
+            if holdout.metric.counted:
+                accuracy.add_metric(name, mean)
+            labels.add_metric(name, row.labels or 0)
+    return stage, images, queue, rounds, quality, accuracy, labels, broken
 
 
 def _jobs(statuses: list[Status]) -> Iterable[Metric]:

@@ -1,1 +1,1 @@
-"""How good a model is, how honest its confidence, and what more labels would add."""
+"""Metrics and intervals, calibration of confidence, and the gain that more labels are expected to add."""

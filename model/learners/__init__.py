@@ -1,1 +1,1 @@
-"""How the main task is learned."""
+"""Fitting the main model to targets, and its predictions."""

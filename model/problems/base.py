@@ -16,12 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import BadInput
-from model.querying.outputs import FloatArray, IntArray, Outputs
+from model.querying.outputs import DERIVED, FloatArray, IntArray, Outputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CHUNK = 65_536  # images whose outputs are read at once
+
+# What any network of ours gives of a pool, whatever its head predicts.
+COMMON_OUTPUTS = DERIVED | {
+    "embeddings", "predicted_losses", "detached_losses", "labeled_probability", "pretext_embeddings",
+}  # fmt: skip
 
 Target = Any  # a JSON value: its form is the problem's own
 Prediction = Any  # of the same form as a target
@@ -34,9 +39,10 @@ class Problem(ABC):
 
     name: in the registry. metric: the name of the headline number, which is the mean quality over the holdout.
     base_outputs: what ``outputs_of`` gives, and ``decode`` reads: every prediction of a pool has them.
-    outputs: what its models give of a pool (names of ``model.querying.outputs``): a sampler is a choice if and only if
-    it needs no more. figures: of the dashboard, in their order. folds: parts of the labels that ``tune`` is given
-    predictions for, each by a model that was trained on the others; 0 where there is nothing to tune.
+    outputs: what its models give of a pool (names of ``model.querying.outputs``), mostly ``COMMON_OUTPUTS`` and
+    ``base_outputs``: a sampler is a choice if and only if it needs no more. figures: of the dashboard, in their order.
+    folds: parts of the labels that ``tune`` is given predictions for, each by a model that was trained on the others;
+    0 where there is nothing to tune.
     """
 
     name: str

@@ -8,7 +8,7 @@ import numpy as np
 
 from model.errors import BadInput
 from model.evaluation.metrics import cohen_kappa
-from model.problems.base import Decoding, Encoded, Prediction, Problem, Target, chunks
+from model.problems.base import COMMON_OUTPUTS, Decoding, Encoded, Prediction, Problem, Target, chunks
 from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs
 
 if TYPE_CHECKING:
@@ -27,12 +27,7 @@ class MultiLabel(Problem):
     name = "multi_label"
     metric = "f1"
     base_outputs = ("class_probs",)
-    outputs = frozenset(
-        {
-            "class_probs", "embeddings", "predicted_losses", "detached_losses", "labeled_probability",
-            "pretext_embeddings", "confidence", "uncertainty",
-        }
-    )  # fmt: skip
+    outputs = COMMON_OUTPUTS | {"class_probs"}
     figures = ("curve", "losses", "balance", "classes", "reliability", "map")
     folds = 3
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from model.errors import BadInput
 from model.evaluation.metrics import cohen_kappa
-from model.problems.base import Decoding, Encoded, Prediction, Problem, Target, chunks
+from model.problems.base import COMMON_OUTPUTS, Decoding, Encoded, Prediction, Problem, Target, chunks
 from model.querying.outputs import FloatArray, IntArray, Outputs
 
 if TYPE_CHECKING:
@@ -22,12 +22,7 @@ class SingleLabel(Problem):
     name = "single_label"
     metric = "accuracy"
     base_outputs = ("probs",)
-    outputs = frozenset(
-        {
-            "probs", "embeddings", "mutual_information", "ensemble_probs", "predicted_losses", "detached_losses",
-            "labeled_probability", "pretext_embeddings", "confidence", "uncertainty", "labels",
-        }
-    )  # fmt: skip
+    outputs = COMMON_OUTPUTS | {"probs", "mutual_information", "ensemble_probs", "labels"}
     figures = ("curve", "losses", "balance", "confusion", "reliability", "map")
 
     def fits(self, target: Target, classes: Sequence[str]) -> bool:

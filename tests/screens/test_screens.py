@@ -1,7 +1,7 @@
 """The three persons' whole ways through one project, in a real browser: one story, told in order.
 
 The engineer connects the model, annotators label two rounds, the lead looks at the numbers and uses the model, and the
-engineer mends an image and disconnects. Nothing waits by the clock: every step waits for what it needs to see.
+engineer repairs an image and disconnects. Nothing waits by the clock: every step waits for what it needs to see.
 """
 
 import io
@@ -104,7 +104,7 @@ def test_the_next_round_comes_pre_annotated(browser: Chromium, page, project: La
     label_shown(browser, project)  # what was open when the queue changed comes first, once
     version = studio.project(project.id).settings().model_version
     assert version == "pt4al-r001"
-    while not (expected := guesses(project, shown(browser), version)):
+    while not (expected := predicted_classes(project, shown(browser), version)):
         label_shown(browser, project)  # an image of the holdout, which shows none
     checked = "() => [...document.querySelectorAll('input.ant-checkbox-input:checked')].map((e) => e.name)"
     seen = browser.wait("the model's guess", f"() => {{ const c = ({checked})(); return c.length ? c : null; }}")
@@ -166,11 +166,11 @@ def test_the_lead_sees_the_numbers_and_uses_the_model(
     browser.click("#write")
     browser.see(f"{promised} predictions stand in Label Studio as pt4al-final-r001")
     written = studio.project(project.id).predictions.stored("pt4al-final-r001")
-    assert len({one.task for one in written}) == len(written) == promised
-    assert all(one.score >= 0.5 for one in written)
+    assert len({prediction.task for prediction in written}) == len(written) == promised
+    assert all(prediction.score >= 0.5 for prediction in written)
     assert studio.project(project.id).settings().model_version == before
     queue = backend.status(project.id)["queue"]["task_ids"]
-    assert {one.task for one in studio.project(project.id).predictions.stored(before)} >= set(queue)
+    assert {stored.task for stored in studio.project(project.id).predictions.stored(before)} >= set(queue)
     browser.click("nav a", "Digits")
     browser.see("Model of round 2 (ONNX)", patience_s=60)
     for link, start in {"(CSV)": b"task,image", "(ONNX)": b"", "(safetensors)": b""}.items():
@@ -182,7 +182,7 @@ def test_the_lead_sees_the_numbers_and_uses_the_model(
     assert browser.console == []
 
 
-def test_the_engineer_mends_an_image_and_disconnects(
+def test_the_engineer_repairs_an_image_and_disconnects(
     browser: Chromium, page, project: LabelingProject, backend: Backend, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.png"
@@ -204,20 +204,20 @@ def test_the_engineer_mends_an_image_and_disconnects(
     browser.see("Disconnected")
 
 
-def guesses(project: LabelingProject, task: int, version: str) -> list[str]:
-    """Give the classes of a task's prediction of that version, as Label Studio has it."""
+def predicted_classes(project: LabelingProject, task: int, version: str) -> list[str]:
+    """Return the classes of a task's prediction of that version, as Label Studio has it."""
     stored = project.annotator.call("GET", f"/api/tasks/{task}/")["predictions"]
-    (prediction,) = [one for one in stored if one["model_version"] == version]
+    (prediction,) = [prediction for prediction in stored if prediction["model_version"] == version]
     return [choice for region in prediction["result"] for choice in region["value"]["choices"]]
 
 
 def shown(browser: Chromium) -> int:
-    """Give the task that the label stream shows."""
+    """Return the task that the label stream shows."""
     return int(browser.wait("a task", f"() => {{ const t = ({TASK})(); return /^\\d+$/.test(t) ? t : null; }}"))
 
 
 def label_shown(browser: Chromium, project: LabelingProject) -> int:
-    """Answer the shown task by its hotkey and submit it by Ctrl+Enter, as an annotator does; give its id."""
+    """Answer the shown task by its hotkey and submit it by Ctrl+Enter, as an annotator does; return its id."""
     task = shown(browser)
     browser.see("Submit", "button")
     label = project.label_of(project.annotator.call("GET", f"/api/tasks/{task}/")["data"])
@@ -241,9 +241,9 @@ COLUMN = """(name) => {
 
 
 def column(browser: Chromium, name: str) -> list[float]:
-    """Give the numbers of a column of the Data Manager, from top to bottom."""
-    found: list[float] = browser.run(COLUMN, name)
-    return found
+    """Return the numbers of a column of the Data Manager, from top to bottom."""
+    values: list[float] = browser.run(COLUMN, name)
+    return values
 
 
 def numbers_of(browser: Chromium, name: str) -> bool:

@@ -5,8 +5,9 @@ import pytest
 from backend.config import ProjectConfig
 from backend.loop.facts import Facts
 from backend.status.status import Status
-from backend.status.summary import advice_of, as_json, as_line
-from backend.store import ProjectRow, RoundRow, RoundState
+from backend.status.summary import advice_of, as_json, as_line, asked_in_full
+from backend.store import AskRole, ProjectRow, RoundRow, RoundState
+from backend.store.dashboard_queries import AskedQuality
 from backend.store.rounds import AskCounts
 from backend.store.task_counts import TaskCounts
 
@@ -63,3 +64,11 @@ def test_only_when_every_image_is_answered_there_is_nothing_to_advise(
     assert advice_of(found) == advice
     assert words in as_line(found)
     assert as_json(found)["advice"] == advice
+
+
+def test_rounds_that_a_model_of_another_problem_has_chosen_are_not_compared() -> None:
+    project = status(3, RoundState.CLOSED, tasks=POOL, answered=40)
+    asked = [AskedQuality(number, AskRole.QUERY, 1, 1, 1.0, 1.0) for number in range(4)]
+    assert asked_in_full(project, asked) == asked
+    project.rounds[1].problem = "multi_label"  # it has chosen what round 2 asks
+    assert [row.round for row in asked_in_full(project, asked)] == [0, 1, 3]

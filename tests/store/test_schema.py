@@ -19,6 +19,7 @@ PROJECT = {
     **{"id": 1, "studio_id": 7, "created_ts": "1", "server": "http://studio", "webhook_secret": "x"},
     **{"label_config": "<View/>", "extra_params": {"k": 20}, "active": True, "connected_at": 0.0},
     **{"pretext_images": 0, "training_requested": False, "tab_id": 5, "tab_version": "old"},
+    "cursor": "2026-01-01T00:00:00Z",
 }
 ROUND = {"project_id": 1, "model_version": "v", "state": "closed", "asked": 3, "cleaned": False, "seconds": {}}
 TALLY = {
@@ -126,6 +127,7 @@ def check_other_tables(store: Store, version: str) -> None:
     project = store.projects.find(7)
     assert project is not None
     assert (project.id, project.server, project.extra_params) == (1, "http://studio", {"k": 20})
+    assert project.cursor is None, "all answers are read again"
     jobs = [(job.kind, job.state, job.failures, job.error) for job in store.of(1).jobs.all()]
     assert jobs == [("autolabel", "failed", 3, "no room"), ("sync", "failed", 1, "502")]
     order = store.of(1).autolabel.get()

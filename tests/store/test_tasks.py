@@ -166,6 +166,14 @@ def test_apply_writes_the_quality_of_every_prediction_for_a_new_target(store: St
     assert set(qualities(store).values()) == {None}
 
 
+def test_a_prediction_of_another_problem_has_no_quality(store: Store, tasks, project) -> None:
+    fill(tasks, 1)
+    store.of(project.id).rounds.plan(0, "v0", [Ask(1, 0.1, AskRole.QUERY, "cat")])
+    store.of(project.id).rounds.plan(1, "v1", [Ask(1, 0.1, AskRole.QUERY, ["cat"])])
+    tasks.apply([change(1, answer=Answer.LABELED, target=["cat"])])
+    assert qualities(store) == {(0, 1): None, (1, 1): 1.0}
+
+
 def test_a_task_that_is_gone_has_no_quality(store: Store, tasks, project: ProjectRow) -> None:
     fill(tasks, 1)
     store.of(project.id).rounds.plan(0, "v0", [Ask(1, 0.1, AskRole.QUERY, "cat")])

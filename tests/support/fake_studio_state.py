@@ -110,6 +110,7 @@ def fits(result: list[dict[str, Any]], label_config: str) -> bool:
             return False
         known = {tag.get("alias") or tag.get("value") for tag in control}
         value = region["value"]
-        if not set(value.get(region["type"], ())) <= known or value.get("rle") == []:
+        # A control tag without labels, such as <Number>, takes any.
+        if (known and not set(value.get(region["type"], ())) <= known) or value.get("rle") == []:
             return False
     return True

@@ -63,7 +63,7 @@ def test_the_pool_is_opened_once_until_something_changes(client, browser, fresh:
     monkeypatch.setattr(fresh.of(key).dashboard, "pool", lambda *given: opened.append(1) or pool(*given))
 
     def look() -> tuple[int, dict]:
-        """Ask for everything that shows the pool; give how often it was opened, and what was said of it."""
+        """Ask for everything that shows the pool; return how often it was opened, and the preview."""
         opened.clear()
         for path in ("predictions.csv", "predictions.json", "final?confidence=0.6"):
             assert client.get(f"/api/projects/3/{path}").status_code == 200

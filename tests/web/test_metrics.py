@@ -2,6 +2,7 @@
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.problem_pages import sets_project
 
 from backend.queueing.meters import JOB_METER, STUDIO_METER
 from backend.queueing.queues import QUEUES, Queueing
@@ -70,6 +71,7 @@ def test_progress_of_a_project(browser, filled: Store) -> None:
     assert found["pt4al_images", "broken"] == 1
     assert found["pt4al_images", "labeled"] == 7
     assert found["pt4al_round",] == 1
+    assert found["pt4al_holdout_quality", "accuracy"] == 0.8
     assert found["pt4al_holdout_accuracy",] == 0.8
     assert found["pt4al_model_labels",] == 2
     assert found["pt4al_error",] == 0
@@ -94,3 +96,10 @@ def test_jobs_show_progress_and_failures(browser, filled: Store) -> None:
 def test_disconnected_projects_are_left_out(browser, filled: Store) -> None:
     filled.projects.set(filled.projects.find(3).id, active=False)
     assert of_projects(samples(browser)) == set()
+
+
+def test_a_model_of_several_classes_is_not_called_accurate(browser, pages, tmp_path) -> None:
+    sets_project(pages.extensions["pt4al"].store, tmp_path)
+    found = samples(browser)
+    assert 0 < found["pt4al_holdout_quality", "f1"] < 1
+    assert ("pt4al_holdout_accuracy",) not in found

@@ -40,7 +40,7 @@ class ClassResult:
 
     @property
     def f1(self) -> float | None:
-        """The harmonic mean of precision and recall; None where the class is neither there nor given."""
+        """The harmonic mean of precision and recall; None where no image has the class and the model never gives it."""
         return 2 * self.hits / (self.images + self.predicted) if self.images + self.predicted else None
 
 

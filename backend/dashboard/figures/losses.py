@@ -20,7 +20,7 @@ FLOOR = 1e-6  # where a logarithmic axis begins
 
 @dataclass(frozen=True)
 class LossAxis:
-    """Where a loss stands on the axis: as it is, or its logarithm, since one bin would hold nearly all of them."""
+    """The axis of losses: linear, or logarithmic where one linear bin would hold nearly all of them."""
 
     logarithmic: bool
 

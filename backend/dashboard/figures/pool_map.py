@@ -11,7 +11,7 @@ from backend.dashboard.text import of_target
 from model.querying.outputs import FloatArray, IntArray
 
 MAX_REST, MAX_LABELED, MAX_QUEUED = 2000, 500, 500  # points of each kind
-MAX_SIDE = 12  # pixels to which images are thinned out where there is nothing better to compare them by
+MAX_SIDE = 12  # pixels a side of the images that are compared where a model has no features
 FLOOR = 1e-4  # probabilities below it count as it
 SEED = 0  # of the sample: the same points every time
 

@@ -1,1 +1,1 @@
-"""The steps, by subject. Each may run twice, and be killed anywhere, without harm."""
+"""The steps, by subject. Each may run twice and may be killed at any point without harm."""

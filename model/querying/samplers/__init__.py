@@ -1,4 +1,4 @@
-"""Query strategies once there is a main model, by name."""
+"""Samplers, by name: query strategies for rounds that have a main model."""
 
 from model.errors import BadInput, UnknownName
 from model.problems import Problem

@@ -24,6 +24,8 @@ def upgrade() -> None:
     op.rename_table("final", "autolabel_order")
     op.rename_table("tally", "task_counts")
     op.execute("UPDATE job SET kind = 'autolabel' WHERE kind = 'final'")
+    # Answers that could not be learned before, such as several classes an image, are read again.
+    op.execute("UPDATE project SET cursor = NULL")
 
 
 def _convert_tasks_and_asks() -> None:
