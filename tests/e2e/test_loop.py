@@ -19,11 +19,11 @@ pytestmark = pytest.mark.e2e
 K, ROUNDS, IMAGES = 20, 5, 200
 
 
-@pytest.fixture(scope="module")
 def scores_of(project: StudioProject, version: str) -> dict[int, float | None]:
     return {one.task: one.score for one in project.predictions.stored(version)}
 
 
+@pytest.fixture(scope="module")
 def studio(label_studio) -> LabelStudio:
     return LabelStudio(label_studio.url, [NamedToken("test", label_studio.token)])
 

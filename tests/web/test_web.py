@@ -295,6 +295,7 @@ def test_status_lists_queue_and_history(client, store: Store, tmp_path: Path) ->
     assert (entry["holdout_accuracy"], entry["holdout_size"], entry["labels"]) == (0.8, 10, 1)
     assert entry["interval"] == pytest.approx([0.4902, 0.9433], abs=1e-4)  # Wilson, 8 of 10
     assert status["pool"]["labeled"] == 1
+    assert (status["problem"], status["metric"], status["control"]) == ("single_label", "accuracy", "digit")
 
 
 def test_predict_answers_each_task_in_order_from_stored_scores(client, store: Store, tmp_path: Path) -> None:
