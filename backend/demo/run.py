@@ -1,6 +1,5 @@
 """The demo from start to end, and what it prints."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from backend.demo.labeling import Labeling, Round
 from backend.demo.sample_images import DemoImages, digits, folder_images
 from backend.demo.servers import EMAIL, PASSWORD, ROOT, Server, backend, label_studio
 from backend.errors import BackendError, ConfigError
+from backend.file_locks import try_lock
 from backend.server.preflight import check_port
 from backend.status.measured import FEW_RANDOM
 from model.data.atomic_files import write_atomically
@@ -321,14 +321,15 @@ def _own_folder(folder: Path, *, keep: bool = False) -> Iterator[None]:
         raise ConfigError(
             f"{folder} is not empty and not of an earlier demo: remove it, or set DEMO_DIR to another one"
         )
-    with mark.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"another demo runs in {folder}: end it first") from None
+    lock = try_lock(mark)
+    if lock is None:
+        raise ConfigError(f"another demo runs in {folder}: end it first")
+    try:
         for path in folder.iterdir() if not keep else ():
             if path.is_dir():
                 shutil.rmtree(path)
             elif path != mark:
                 path.unlink()
         yield
+    finally:
+        lock.release()
