@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from loop.test_strategies import short  # noqa: F401 - a fixture
+from support.kill import Killed
 from support.offline_project import IMAGES, PARAMS, Project, ignore
 
 from backend.loop.advance import gather_facts
@@ -32,10 +33,6 @@ TAKE = {
     Step.SPLIT_LARGE: split_a_part,
     Step.PLAN: lambda project: project.step(Step.PLAN),
 }
-
-
-class Killed(BaseException):
-    """What ends a process; no handler of errors takes it for one."""
 
 
 class Killer:

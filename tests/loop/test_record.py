@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.kill import Killed
+from support.offline_project import ignore
 
 from backend.loop.steps.record import record, rounded
 from backend.queueing.queues import IO, TimeSlice
@@ -15,10 +17,6 @@ TASKS, BATCHES = 40, 4
 LOSSES = np.random.default_rng(0).lognormal(-1.2, 1.0, TASKS).astype(np.float32)
 CHOICES = '<Choices name="c" toName="i"><Choice value="a"/><Choice value="b"/></Choices>'
 CONFIG = f'<View><Image name="i" value="$image"/>{CHOICES}</View>'
-
-
-class Killed(BaseException):
-    """What ends a process."""
 
 
 class Studio:
@@ -67,10 +65,6 @@ def pool(tmp_path: Path) -> Iterator[ProjectStore]:
     store.of(row.id).tasks.set_batches({i: i % BATCHES for i in range(TASKS)})
     yield store.of(row.id)
     store.close()
-
-
-def ignore(share: float) -> None:
-    pass
 
 
 WANTED = {i + 1: {"pretext_batch": i % BATCHES, "pretext_loss": rounded(float(LOSSES[i]))} for i in range(TASKS)}

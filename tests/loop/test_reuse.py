@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from loop.test_strategies import short  # noqa: F401 - a fixture
+from support.kill import Killed
 from support.offline_project import CLASSES, IMAGES, Project
 
 from backend.errors import BackendError
@@ -18,10 +19,6 @@ from backend.store.tables import Answer, RoundState
 from backend.store.tasks import TaskChange
 from model.errors import ModelError
 from model.learners import own_network
-
-
-class Killed(BaseException):
-    """What ends a process; no handler of errors takes it for one."""
 
 
 def dying(how: BaseException) -> Callable[..., None]:

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.images import halves
 
 from model.data.bank import ImageBank
 from model.errors import BadInput, ModelError, UnknownName
@@ -18,20 +19,10 @@ SINGLE = problem("single_label")
 EMBEDDINGS = frozenset({"embeddings"})
 
 
-def pictures(n, side=16, seed=0):
-    """Return noisy pictures of two classes: the bright half lies left or right."""
-    generator = np.random.default_rng(seed)
-    labels = generator.integers(0, 2, n)
-    base = np.full((n, side, side, 3), 60.0)
-    for number, label in enumerate(labels):
-        base[number, :, label * side // 2 : (label + 1) * side // 2] = 180
-    return (base + generator.normal(0, 20, base.shape)).clip(0, 255).astype(np.uint8), labels
-
-
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("learner")
-    images, labels = pictures(300)
+    images, labels = halves(300)
     bank = ImageBank.create(folder / "bank", 16)
     bank.append(images)
     weights = folder / "pretext.pt"
@@ -161,7 +152,7 @@ def test_fit_mirrors_only_where_pool_and_labels_allow_it(experiment, tmp_path):
     assert not run(experiment, tmp_path, epochs=1).mirrored  # the mirror image of a picture is of the other class
     bank, labels, weights = experiment
     assert run((bank, np.zeros_like(labels), weights), tmp_path, epochs=1).mirrored
-    images, _ = pictures(300)
+    images, _ = halves(300)
     one_sided = images[experiment[1] == 0]
     bank = ImageBank.create(tmp_path / "bank", 16)
     bank.append(one_sided)

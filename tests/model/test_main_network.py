@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from support.images import halves
 
 from model.data.bank import ImageBank
 from model.errors import BadInput, UnknownName
@@ -18,20 +19,10 @@ SINGLE, NAMES = problem("single_label"), ["left", "right"]
 NEEDS = ("mutual_information", "ensemble_probs", "predicted_losses", "detached_losses", "labeled_probability")
 
 
-def pictures(n, side=16, seed=0):
-    """Return noisy pictures of two classes: the bright half lies left or right."""
-    generator = np.random.default_rng(seed)
-    labels = generator.integers(0, 2, n)
-    base = np.full((n, side, side, 3), 60.0)
-    for number, label in enumerate(labels):
-        base[number, :, label * side // 2 : (label + 1) * side // 2] = 180
-    return (base + generator.normal(0, 20, base.shape)).clip(0, 255).astype(np.uint8), labels
-
-
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("main")
-    images, labels = pictures(90)
+    images, labels = halves(90)
     bank = ImageBank.create(folder / "bank", 16)
     bank.append(images)
     return bank, labels

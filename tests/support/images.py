@@ -25,3 +25,13 @@ def bank_of(folder: Path, images: npt.NDArray[np.uint8]) -> ImageBank:
     bank = ImageBank.create(folder, images.shape[1])
     bank.append(images)
     return bank
+
+
+def halves(n: int, side: int = 16, seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return noisy images (n, side, side, 3) whose bright half lies left or right, and which of the two, (n,)."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, n)
+    base = np.full((n, side, side, 3), 60.0)
+    for number, label in enumerate(labels):
+        base[number, :, label * side // 2 : (label + 1) * side // 2] = 180
+    return (base + generator.normal(0, 20, base.shape)).clip(0, 255).astype(np.uint8), labels

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from support.images import halves
 
 from backend.config import Settings
 from backend.loop.advance import gather_facts
@@ -21,16 +22,6 @@ CLASSES = ("left", "right")
 LABELS = "".join(f'<Choice value="{name}"/>' for name in CLASSES)
 CONFIG = f'<View><Image name="i" value="$image"/><Choices name="c" toName="i" choice="single">{LABELS}</Choices></View>'
 PARAMS = {"rounds": 3, "labels_per_round": K, "network": "compact"}
-
-
-def pictures(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return noisy pictures whose bright half lies left or right, and which of the two."""
-    generator = np.random.default_rng(seed)
-    labels = generator.integers(0, 2, n)
-    base = np.full((n, SIDE, SIDE, 3), 60.0)
-    for number, label in enumerate(labels):
-        base[number, :, label * SIDE // 2 : (label + 1) * SIDE // 2] = 180
-    return (base + generator.normal(0, 20, base.shape)).clip(0, 255).astype(np.uint8), labels
 
 
 def ignore(share: float) -> None:
@@ -63,11 +54,11 @@ class Project:
         if not self.store.of(self.key).tasks.pool_size():
             self.store.projects.set(self.key, image_side=SIDE)
             self.add(IMAGES)
-        self.truth = pictures(IMAGES)[1]
+        self.truth = halves(IMAGES, SIDE)[1]
 
     def add(self, n: int) -> None:
         """Put n images into bank and store."""
-        images, truth = pictures(n, seed=len(self.truth))
+        images, truth = halves(n, SIDE, seed=len(self.truth))
         first = self.bank().append(images)
         self.truth = np.concatenate([self.truth, truth])
         ids = {first + i + 1: first + i for i in range(n)}  # task id: pool index
