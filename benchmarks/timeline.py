@@ -48,7 +48,7 @@ class Timeline:
             self._seen.setdefault("switch", following.live_at)
 
     def parts(self, answered: float, seen: float) -> dict[str, float]:
-        """Give the seconds of each step between two times of day, that of the last answer and that of the next queue.
+        """Return the seconds of each step between two times of day, that of the last answer and that of the next queue.
 
         They add up. taken up: until the worker has the labels and begins; seen: until Label Studio shows the queue.
         """

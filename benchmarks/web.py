@@ -49,7 +49,7 @@ def web_load(backend: str, calls: Sequence[Call]) -> dict[str, Load]:
 
 
 def calls_of(person: Annotator, project: int) -> list[Call]:
-    """Give what Label Studio sends to a project's connected backend, with all that the backend looks at."""
+    """Return what Label Studio sends to a project's connected backend, with all that the backend looks at."""
     row = person.call("GET", f"/api/projects/{project}/")
     (model,) = person.call("GET", "/api/ml/", project=project)
     (hook,) = person.call("GET", "/api/webhooks/", project=project)
@@ -63,7 +63,7 @@ def calls_of(person: Annotator, project: int) -> list[Call]:
 
 
 def setup_call(project: Mapping[str, Any], hostname: str, token: str, extra_params: Any) -> Call:
-    """Give the call that Label Studio makes when a model is connected, and before it asks for predictions."""
+    """Return the call that Label Studio makes when a model is connected, and before it asks for predictions."""
     created = int(datetime.fromisoformat(project["created_at"]).timestamp())
     return Call("/setup", {
         "project": f"{project['id']}.{created}", "schema": project["label_config"], "hostname": hostname,
@@ -72,7 +72,7 @@ def setup_call(project: Mapping[str, Any], hostname: str, token: str, extra_para
 
 
 def webhook_call(project: Mapping[str, Any], task: Mapping[str, Any], headers: Mapping[str, str]) -> Call:
-    """Give the call that Label Studio makes after an answer; ``headers`` are the webhook's, with its secret."""
+    """Return the call that Label Studio makes after an answer; ``headers`` are the webhook's, with its secret."""
     annotation = {"id": 1, "task": task["id"], "result": [], "was_cancelled": False}
     body = {"action": "ANNOTATION_CREATED", "annotation": annotation, "task": task, "project": project}
     return Call("/webhook", body, headers)

@@ -121,7 +121,7 @@ class Chromium:
         return answer["result"].get("value")
 
     def wait(self, what: str, script: str, *arguments: Any, patience_s: float = PATIENCE_S) -> Any:
-        """Give the first true value of ``script``; fail, saying what was awaited and what is shown."""
+        """Return the first true value of ``script``; fail, saying what was awaited and what is shown."""
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             try:
@@ -193,7 +193,7 @@ class Chromium:
             )
 
     def text(self) -> str:
-        """Give the words on the page."""
+        """Return the words on the page."""
         return str(self.run("() => document.body.innerText"))
 
     @property

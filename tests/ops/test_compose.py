@@ -34,13 +34,13 @@ def interpolate(text: str) -> str:
 
 
 def image_instructions(name: str) -> list[str]:
-    """Give the arguments of an instruction in the Dockerfile's last stage."""
+    """Return the arguments of an instruction in the Dockerfile's last stage."""
     stage = DOCKERFILE.read_text().replace("\\\n", " ").rpartition("\nFROM ")[2]
     return re.findall(rf"^{name} (.*)$", stage, flags=re.MULTILINE)
 
 
 def copied_files() -> list[tuple[str, str]]:
-    """Give (source, target) of what the image gets from the repository."""
+    """Return (source, target) of what the image gets from the repository."""
     pairs = []
     for arguments in image_instructions("COPY"):
         if not arguments.startswith("--from"):
@@ -89,7 +89,7 @@ class Native:
         return str(known.get(name, name))
 
     def environment(self, service: str) -> dict[str, str]:
-        """Give the container's environment alone: nothing of this machine's."""
+        """Return the container's environment alone: nothing of this machine's."""
         env = {
             "PATH": f"{Path(self.program('redis-server')).parent}:{os.environ['PATH']}",
             "HOME": f"{self.folder}/home-{service}",

@@ -46,7 +46,7 @@ def requirements(path: Path) -> dict[str, Requirement]:
 
 
 def closure(names: set[str]) -> set[str]:
-    """Give what these installed packages need on this machine, themselves included."""
+    """Return what these installed packages need on this machine, themselves included."""
     found: set[str] = set()
     waiting = [(name, frozenset({""})) for name in names]
     while waiting:
@@ -62,7 +62,7 @@ def closure(names: set[str]) -> set[str]:
 
 
 def imported(folder: str) -> set[str]:
-    """Give the packages that the sources of a folder import, by their names in the registry."""
+    """Return the packages that the sources of a folder import, by their names in the registry."""
     modules = set()
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -23,7 +23,7 @@ PATIENCE_S = 120.0
 
 
 def wait_for(what: str, test: Callable[[], Any], timeout_s: float = PATIENCE_S, pause_s: float = 0.2) -> Any:
-    """Give the first true value of ``test``; fail, saying what was awaited, after ``timeout_s``."""
+    """Return the first true value of ``test``; fail, saying what was awaited, after ``timeout_s``."""
     deadline = time.monotonic() + timeout_s
     last: Any = None
     while time.monotonic() < deadline:

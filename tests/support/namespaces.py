@@ -44,7 +44,7 @@ def on_small_disk(folder: Path, size: str) -> list[str]:
 
 
 def seen_by(process: int, folder: Path) -> Path:
-    """Give the path by which everybody sees a folder as that process does."""
+    """Return the path by which everybody sees a folder as that process does."""
     return Path(f"/proc/{process}/root{folder}")
 
 
