@@ -84,13 +84,20 @@ def _key(store: Store, project: int) -> int:
 
 
 def _label_until_live(person: Annotator, backend: str, project: int) -> int:
-    """Look at what Label Studio serves until the next round is live; count tasks of neither queue nor reserve."""
+    """Look at what Label Studio serves until the next round is live; count tasks of neither queue nor reserve.
+
+    A task that a person has opened stays theirs when the round is switched: Label Studio serves it again, without the
+    predictions of the round that it came from.
+    """
     strays, deadline = 0, time.perf_counter() + PATIENCE_S
+    opened: set[int] = set()
     while time.perf_counter() < deadline:
         known = set(_status(backend, project)["queue"]["task_ids"])
         task = person.next_task(project)
         carries = task is not None and any(one["model_version"].startswith("pt4al-r") for one in task.predictions)
-        if task is not None and not carries and task.id not in known:
+        if task is not None and carries:
+            opened.add(task.id)
+        elif task is not None and task.id not in known | opened:
             strays += 1
         if person.call("GET", f"/api/projects/{project}/")["model_version"] == "pt4al-r001":
             return strays
