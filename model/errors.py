@@ -4,7 +4,8 @@ ModelError
 ├── UnknownName      a name that is in no registry; the message lists the names that are
 ├── BadInput         an array, folder or number that the method cannot work on
 │   └── BadImage     bytes that are not a usable image
-└── BankError        the image bank on disk is missing, damaged, or of another format
+├── BankError        the image bank on disk is missing, damaged, or of another format
+└── WeightsMissing   the weights of an encoder are missing, damaged, or of another network
 """
 
 from collections.abc import Iterable
@@ -32,3 +33,7 @@ class BadImage(BadInput):
 
 class BankError(ModelError):
     """The image bank on disk is missing, damaged, or of another format."""
+
+
+class WeightsMissing(ModelError):  # noqa: N818
+    """The weights of an encoder are missing, damaged, or of another network; the message says what to do."""

@@ -1,0 +1,1 @@
+"""Pretrained networks that turn an image into a vector or into feature maps."""

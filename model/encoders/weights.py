@@ -1,0 +1,110 @@
+"""The weights of encoders: where they are, and whether they are the right ones."""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.encoders.registry import EncoderInfo
+from model.errors import WeightsMissing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def weights_path(info: EncoderInfo, folder: Path) -> Path:
+    """Return where the weights of an encoder are or belong.
+
+    folder: of the encoders; it can be filled by hand.
+    """
+    if info.package is None:
+        return folder / f"{info.network}.safetensors"
+    spec = importlib.util.find_spec(info.package)
+    if spec is None or spec.origin is None:
+        raise WeightsMissing(
+            f"the weights of '{info.name}' are in the package '{info.package.replace('_', '-')}', which is not "
+            'installed: run \'make setup\', or set "encoder": "none"'
+        )
+    found = sorted((Path(spec.origin).parent / "models").glob("*.pth"))
+    if not found:
+        raise WeightsMissing(f"the package of '{info.name}' has lost its weights: run 'make setup' again")
+    return found[0]
+
+
+def load_network(info: EncoderInfo, folder: Path) -> "nn.Module":
+    """Return the network of an encoder with its weights, in evaluation mode.
+
+    Raises:
+        WeightsMissing: they are not there and cannot be fetched, damaged, or of another network; says what to do.
+    """
+    import timm
+
+    if info.package is not None:
+        return _from_package(info, folder)
+    if not timm.is_model(info.network.split(".")[0]):
+        raise WeightsMissing(f"timm has no network '{info.network}': see timm.list_models()")
+    path = weights_path(info, folder)
+    if not path.exists():
+        _fetch(info, path)
+    return _from_file(info, path)
+
+
+def _from_package(info: EncoderInfo, folder: Path) -> "nn.Module":
+    import timm
+    import torch
+
+    path = weights_path(info, folder)
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != info.sha256:
+        raise WeightsMissing(f"the weights of '{info.name}' in {path} are damaged: run 'make setup' again")
+    network = timm.create_model(info.network, pretrained=False)
+    # The package has the authors' own names. Its tensors come in the order of timm's, each with the same last name.
+    given = [(name, value) for name, value in torch.load(path, map_location="cpu", weights_only=True).items()
+             if not name.endswith("num_batches_tracked")]  # fmt: skip
+    state = network.state_dict()
+    own = [name for name in state if not name.endswith("num_batches_tracked")]
+    fitting = len(own) == len(given) and all(
+        a.split(".")[-1] == b.split(".")[-1] and state[a].shape == value.shape
+        for a, (b, value) in zip(own, given, strict=True)
+    )
+    if not fitting:
+        raise WeightsMissing(f"the weights in {path} are not those of {info.network} in timm {timm.__version__}")
+    network.load_state_dict({**state, **{name: value for name, (_, value) in zip(own, given, strict=True)}})
+    return network.eval()
+
+
+def _fetch(info: EncoderInfo, path: Path) -> None:
+    """Get the weights from timm's hub and keep them in the folder."""
+    import timm
+    from safetensors.torch import save
+
+    from model.data.atomic_files import write_atomically
+
+    try:
+        network = timm.create_model(info.network, pretrained=True, cache_dir=str(path.parent / "hub"))
+    except Exception as error:  # the hub's client raises many types where there is no network
+        config = timm.get_pretrained_cfg(info.network)
+        source = getattr(config, "hf_hub_id", None) or "timm's hub"
+        raise WeightsMissing(
+            f"the weights of '{info.name}' are not here and could not be fetched ({type(error).__name__}): put "
+            f"'model.safetensors' of {source} at {path}, or set another \"encoder\""
+        ) from error
+    write_atomically(path, save({name: value.contiguous() for name, value in network.state_dict().items()}))
+
+
+def _from_file(info: EncoderInfo, path: Path) -> "nn.Module":
+    import timm
+    from safetensors.torch import load
+
+    network = timm.create_model(info.network, pretrained=False, **_resizable(info))
+    try:
+        network.load_state_dict(load(path.read_bytes()))
+    except Exception as error:  # damaged, or of another network
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsMissing(f"{path} does not hold the weights of {info.network}: {reason}") from error
+    return network.eval()
+
+
+def _resizable(info: EncoderInfo) -> dict[str, Any]:
+    """Return what lets a network of patches take images of another side than it was trained on."""
+    return {"dynamic_img_size": True} if info.network.startswith(("vit_", "deit", "eva", "beit")) else {}
