@@ -1,6 +1,7 @@
 """Image sets by name, for benchmarks, simulations and command lines: arrays, labels and a test split.
 
-``digits`` is part of scikit-learn; ``fashion-mnist``, ``cifar10`` and ``photos`` are in the folder that the environment
+``digits`` is part of scikit-learn; ``fashion-mnist``, ``cifar10``, ``photos`` and
+``objects`` are in the folder that the environment
 variable PT4AL_DATA names; any other name is a folder of images in which each subfolder is a class.
 """
 
@@ -33,7 +34,8 @@ class ImageSet:
     """Images as arrays: a pool (``train``) and a test split, which is for measuring only.
 
     train, test: (N, side, side, 3). train_labels, test_labels: (N,) class ids, -1 for an image without a class. paths:
-    origin of each image of the pool. broken: path and reason of each image that could not be decoded.
+    origin of each image of the pool. broken: path and reason of each image that could not be decoded. size_of_files:
+    the median width and height of the images as they came, in pixels.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ImageSet:
     test_labels: IntArray
     paths: tuple[str, ...]
     broken: tuple[tuple[str, str], ...] = ()
+    size_of_files: tuple[int, int] = (0, 0)
 
 
 def load_images(data: str, *, side: int | None = None, test_share: float = 0.25) -> ImageSet:
@@ -60,6 +63,7 @@ def load_images(data: str, *, side: int | None = None, test_share: float = 0.25)
         "fashion-mnist": _fashion_mnist,
         "cifar10": _cifar10,
         "photos": _photos,
+        "objects": _objects,
     }
     if not 0 <= test_share < 1:
         raise BadInput(f"the test split has to be a share in [0, 1), found {test_share}")
@@ -119,14 +123,23 @@ def _cifar10(side: int | None, test_share: float) -> ImageSet:
 
 
 def _photos(side: int | None, test_share: float) -> ImageSet:
-    folder = _set_folder("photos")
+    return _listed("photos", side)
+
+
+def _objects(side: int | None, test_share: float) -> ImageSet:
+    return _listed("objects", side)
+
+
+def _listed(name: str, side: int | None) -> ImageSet:
+    """Load a set that is an archive of files and a table of their labels and splits."""
+    folder = _set_folder(name)
     rows = {row["path"]: row for row in _rows(folder / "labels.csv")}
     items = [
         _Item(path, content, int(rows[path]["label"]), rows[path]["split"] == "test")
-        for path, content in _tar(folder / "photos.tar")
+        for path, content in _tar(folder / f"{name}.tar")
         if path in rows
     ]
-    return _from_files("photos", (folder / "classes.txt").read_text().splitlines(), items, side)
+    return _from_files(name, (folder / "classes.txt").read_text().splitlines(), items, side)
 
 
 def _folder(folder: Path, side: int | None, test_share: float) -> ImageSet:
@@ -161,7 +174,8 @@ def _from_files(name: str, classes: Sequence[str], items: list[_Item], side: int
         raise BadInput(f"none of the {len(items)} images of {name} can be decoded: {broken[0][1]}")
     labels = np.array([item.label for item in kept], np.int64)
     test = np.array([item.test for item in kept])
-    return _split(name, classes, np.stack(images), labels, test, [item.path for item in kept], tuple(broken))
+    paths, size = [item.path for item in kept], _median_size(kept)
+    return _split(name, classes, np.stack(images), labels, test, paths, size, tuple(broken))
 
 
 def _from_grey(
@@ -179,7 +193,7 @@ def _from_grey(
     side = side or auto_side([grey.shape[2:0:-1]])
     small = [Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC) for picture in grey]
     images = np.repeat(np.stack([np.asarray(picture) for picture in small])[..., None], 3, axis=3)
-    return _split(name, classes, images, labels, test, paths, ())
+    return _split(name, classes, images, labels, test, paths, (grey.shape[2], grey.shape[1]))
 
 
 def _split(
@@ -189,21 +203,32 @@ def _split(
     labels: IntArray,
     test: npt.NDArray[np.bool_],
     paths: Sequence[str],
-    broken: tuple[tuple[str, str], ...],
+    size: tuple[int, int],
+    broken: tuple[tuple[str, str], ...] = (),
 ) -> ImageSet:
     pool_paths = tuple(path for path, is_test in zip(paths, test, strict=True) if not is_test)
     pool = ~test
-    return ImageSet(name, tuple(classes), images[pool], labels[pool], images[test], labels[test], pool_paths, broken)
+    arrays = images[pool], labels[pool], images[test], labels[test]
+    return ImageSet(name, tuple(classes), *arrays, pool_paths, broken, size)
 
 
 def _side_of(items: Sequence[_Item]) -> int:
+    return auto_side(_sizes(items) or [(32, 32)])
+
+
+def _median_size(items: Sequence[_Item]) -> tuple[int, int]:
+    width, height = np.median(_sizes(items), axis=0)
+    return int(width), int(height)
+
+
+def _sizes(items: Sequence[_Item]) -> list[tuple[int, int]]:
     sizes = []
     for item in items[:: max(len(items) // SIZE_SAMPLE, 1)]:
         try:
             sizes.append(measure(item.data))
         except BadImage:
             continue  # decoding reports it
-    return auto_side(sizes or [(32, 32)])
+    return sizes
 
 
 def _draw_test(labels: IntArray, share: float) -> npt.NDArray[np.bool_]:

@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,14 @@ import numpy.typing as npt
 
 from model.data.atomic_files import save_array, write_atomically
 from model.data.bank import ImageBank
+from model.data.features import FeatureBank
+from model.encoders.registry import AUTO as AUTO_ENCODER
+from model.encoders.registry import NONE
 from model.errors import BadInput, UnknownName
 from model.evaluation.metrics import class_histogram
 from model.lab.sources import Source
+from model.learners.base import PoolImages
+from model.learners.registry import AUTO as AUTO_LEARNER
 from model.pretext.registry import pretext_info, pretext_task
 from model.querying.outputs import FloatArray, IntArray
 from model.training.registry import RECIPE_INFOS
@@ -33,7 +39,7 @@ class ExperimentConfig:
     pool, test: number of images; None for all of the set. k: images that a round asks. holdout: number of random images
     that a round asks besides, to measure with, as a share of k. imbalance: PT4AL's 1:10 ramp over the classes of the
     pool. epochs, pretext_epochs: None for those of the recipe. mix: another set whose images are put into the pool,
-    ``name`` or ``name:N`` for N of them.
+    ``name`` or ``name:N`` for N of them. encoder, learner: see ``model.encoders`` and ``model.learners``.
     """
 
     data: str
@@ -49,6 +55,8 @@ class ExperimentConfig:
     pretext_epochs: int | None = None
     holdout: float = 0.0
     mix: str | None = None
+    encoder: str = AUTO_ENCODER
+    learner: str = AUTO_LEARNER
 
 
 class Experiment:
@@ -57,6 +65,7 @@ class Experiment:
     def __init__(self, folder: Path, source: Source, config: ExperimentConfig, seed: int, device: str) -> None:
         self.folder, self.config, self.seed, self.device = folder, config, seed, device
         images = source.images
+        self.source, chosen = source, chosen_of(source, config, seed)
         pool, self.truth = pool_of(source, config, seed)
         tested = np.flatnonzero(images.test_labels >= 0)
         # The test set is the same for all seeds: only the pool and the training differ.
@@ -65,7 +74,26 @@ class Experiment:
         self.bank = _bank(folder / "pool", pool)
         self.test_bank = _bank(folder / "test", images.test[tested])
         self.class_names = images.classes
+        self._chosen, self._tested = chosen, tested
         write_atomically(folder / CLASS_NAMES, json.dumps(images.classes).encode())
+
+    @cached_property
+    def pool(self) -> PoolImages:
+        """The images of the pool, with the features of the encoder."""
+        return PoolImages(self.bank, self._features("pool", ("train", self._chosen)))
+
+    @cached_property
+    def test(self) -> PoolImages:
+        """The images of the test set, with the features of the encoder."""
+        return PoolImages(self.test_bank, self._features("test", ("test", self._tested)))
+
+    def _features(self, name: str, rows: tuple[str, IntArray]) -> FeatureBank | None:
+        if self.config.encoder == NONE:
+            return None
+        return self.source.features(
+            self.config.encoder, *rows, folder=self.folder / f"{name}-features", cache=self.folder.parent,
+            device=self.device,
+        )  # fmt: skip
 
     @property
     def classes(self) -> int:
@@ -149,14 +177,20 @@ def draw_pool(labels: IntArray, size: int | None, generator: np.random.Generator
     return np.sort(np.concatenate(picks))
 
 
-def pool_of(source: Source, config: ExperimentConfig, seed: int) -> tuple[npt.NDArray[np.uint8], IntArray]:
-    """Return the images of a seed's pool and their class ids (N,); -1 for an image of another set: it has no class."""
-    images, labels = source.images.train, source.images.train_labels
+def chosen_of(source: Source, config: ExperimentConfig, seed: int) -> IntArray:
+    """Return the indices of the training images that make up a seed's pool, without those of another set."""
+    labels = source.images.train_labels
     known = np.flatnonzero(labels >= 0)  # the oracle has no label for the others
     generator = np.random.default_rng([seed, POOL_STREAM])
     chosen = known[draw_pool(labels[known], config.pool, generator, imbalance=config.imbalance)]
     if not len(chosen):
         raise BadInput(f"a pool of {config.pool} images has none of each class of '{config.data}'")
+    return chosen
+
+
+def pool_of(source: Source, config: ExperimentConfig, seed: int) -> tuple[npt.NDArray[np.uint8], IntArray]:
+    """Return the images of a seed's pool and their class ids (N,); -1 for an image of another set: it has no class."""
+    images, labels, chosen = source.images.train, source.images.train_labels, chosen_of(source, config, seed)
     drawn = np.random.default_rng([seed, MIX_STREAM]).permutation(len(source.foreign))[: source.mixed]
     others = source.foreign[np.sort(drawn)]
     return np.concatenate([images[chosen], others]), np.concatenate([labels[chosen], np.full(len(others), -1)])

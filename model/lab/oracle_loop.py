@@ -1,7 +1,7 @@
 """One strategy on one pool, round after round, with an oracle in place of the annotators."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 
@@ -9,14 +9,14 @@ from model.data.atomic_files import save_array
 from model.evaluation.metrics import class_histogram, cohen_kappa
 from model.lab.experiment import QUERY_STREAM, Experiment
 from model.lab.learning_curves import RoundRow
+from model.learners.base import Model, evaluate
+from model.learners.registry import OWN
+from model.learners.scaling import ScaledFeatures, Scaling
 from model.problems import problem
 from model.querying.batches import split
-from model.querying.outputs import BoolArray, IntArray, Outputs
+from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs
 from model.querying.plan import Pool, QuerySettings, plan_round
 from model.querying.selection import mask_of
-
-if TYPE_CHECKING:
-    from model.learners.own_network import Learner
 
 
 class OracleLoop:
@@ -34,12 +34,17 @@ class OracleLoop:
         pretext: str,
         joint: str,
         init: str | None = None,
+        learner: str | None = None,
     ) -> None:
         self.experiment, self.name, self.settings, self.task, self.joint = experiment, name, settings, pretext, joint
-        self.init = init or experiment.config.init
+        self.init, self.learner = init or experiment.config.init, learner or experiment.config.learner
         self.folder = experiment.folder / name.replace("/", "+")
-        self.weights, self.losses = experiment.pretext(pretext)
-        self.batch_of = split(self.losses, experiment.config.rounds, settings.order)
+        self.batch_of: IntArray | None = None
+        self.weights: Path | None = None
+        self.losses = np.full(len(experiment.truth), np.nan, np.float32)
+        if settings.order != "none" or self.learner == OWN:
+            self.weights, self.losses = experiment.pretext(pretext)
+            self.batch_of = split(self.losses, experiment.config.rounds, settings.order)
         self.asked = np.empty(0, np.int64)
         self.holdout = np.empty(0, np.int64)
         self.model = self.folder / "model.pt"
@@ -100,10 +105,10 @@ class OracleLoop:
         labels[labeled] = self.experiment.truth[labeled]
         outputs: Outputs | None = None
         if number > 0 and len(labeled):
-            outputs = self._learner().predict(self.experiment.bank, needs=self.settings.needs(number))
+            outputs = self._model().predict_pool(self.experiment.pool, needs=self.settings.needs(number))
         features = None
         if outputs is None and "pretext_embeddings" in self.settings.needs(0):
-            features = self.experiment.pretext_embeddings(self.task)
+            features = self._first_features()
         free = ~mask_of(np.concatenate([self.asked, self.holdout]), size)
         generator = np.random.default_rng([self.experiment.seed, QUERY_STREAM, number])
         pool = Pool(self.losses, self.batch_of, free, labels, features, mask_of(self.asked, size))
@@ -113,18 +118,20 @@ class OracleLoop:
         save_array(self._asked_in(number), plan.indices[~plan.holdout])
 
     def _train_and_measure(self, number: int) -> float:
-        from model.learners.own_network import FitSettings, fit
+        from model.learners.fitting import fit
+        from model.learners.settings import FitSettings
 
         experiment, config, labeled = self.experiment, self.experiment.config, self.labeled
         if not len(labeled):
             return 1 / experiment.classes  # without labels there is no model: the accuracy of a guess
         fit(
-            experiment.bank,
+            experiment.pool,
             labeled,
             experiment.truth[labeled],
             problem("single_label"),
             experiment.class_names,
             FitSettings(
+                learner=self.learner,
                 network=config.network,
                 init=self.init,
                 recipe=config.recipe,
@@ -139,14 +146,21 @@ class OracleLoop:
             pretext_weights=self.weights,
         )
         targets = [experiment.class_names[label] for label in experiment.test_truth]
-        return self._learner().evaluate(experiment.test_bank, np.arange(len(targets)), targets, experiment.class_names)
+        return evaluate(self._model(), experiment.test, np.arange(len(targets)), targets, experiment.class_names)
+
+    def _first_features(self) -> FloatArray:
+        """Return what the first query reads: the encoder's features, or those of the pretext network."""
+        bank = self.experiment.pool.features if self.learner != OWN else None
+        if bank is None:
+            return self.experiment.pretext_embeddings(self.task)
+        return cast("FloatArray", ScaledFeatures(bank, Scaling.of(bank, bank.dim), len(self.losses)))
 
     def _holdout_figures(self, number: int) -> RoundRow:
         """Return what a project would measure of this model on its holdout, and against the model before."""
         holdout = self.holdout[self.experiment.truth[self.holdout] >= 0]
         if not len(holdout) or not len(self.labeled):
             return cast(RoundRow, {})
-        probs = self._learner().predict(self.experiment.bank).probs
+        probs = self._model().predict_pool(self.experiment.pool).probs
         guesses = np.empty(0, np.int64) if probs is None else probs.argmax(axis=1)
         save_array(self.folder / f"guesses-{number:03d}.npy", guesses)
         before = self.folder / f"guesses-{number - 1:03d}.npy"
@@ -155,10 +169,10 @@ class OracleLoop:
             guesses, np.load(before) if before.exists() else None, self.experiment.truth, holdout, unlabeled
         )
 
-    def _learner(self) -> "Learner":
-        from model.learners.own_network import Learner
+    def _model(self) -> Model:
+        from model.learners.fitting import load_model
 
-        return Learner.load(self.model, device=self.experiment.device)
+        return load_model(self.model, device=self.experiment.device)
 
 
 def holdout_figures(

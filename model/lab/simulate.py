@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model.encoders.registry import AUTO as ENCODER_AUTO
 from model.errors import BadInput, ModelError, UnknownName
 from model.lab.arguments import check, parse, positive, share, study_parser
 from model.lab.experiment import Experiment, ExperimentConfig, check_pretext, pretext_of
@@ -15,6 +16,8 @@ from model.lab.learning_curves import CONTROL, RoundRow, summarize, table
 from model.lab.oracle_loop import OracleLoop
 from model.lab.results import Log, Results
 from model.lab.sources import load_source
+from model.learners.registry import AUTO as LEARNER_AUTO
+from model.learners.registry import LEARNER_NAMES
 from model.networks.registry import INITS
 from model.querying.plan import QuerySettings
 from model.training.registry import JOINTS
@@ -27,7 +30,7 @@ class Strategy:
     """A strategy, written ``pretext/batch_order/first_query/sampler``; an empty part means its default.
 
     The pretext task may be ``task@recipe``. A fifth part is the joint training of the main model, a sixth the start of
-    its weights (None: that of the configuration).
+    its weights, a seventh the learner (None: those of the configuration).
     """
 
     name: str
@@ -37,6 +40,7 @@ class Strategy:
     sampler: str = QuerySettings.sampler
     joint: str = "none"
     init: str | None = None
+    learner: str | None = None
 
     def query_settings(self, config: ExperimentConfig, classes: int) -> QuerySettings:
         """Return the query settings of this strategy; raise UnknownName for a part that is in no registry."""
@@ -45,6 +49,8 @@ class Strategy:
             raise UnknownName("joint training", self.joint, JOINTS)
         if self.init is not None and self.init not in INITS:
             raise UnknownName("init", self.init, INITS)
+        if self.learner is not None and self.learner not in LEARNER_NAMES:
+            raise UnknownName("learner", self.learner, LEARNER_NAMES)
         return QuerySettings(
             batches=config.rounds,
             k=config.k,
@@ -63,10 +69,10 @@ def parse_strategy(name: str) -> Strategy:
     if name == CONTROL:
         return Strategy(name, order="none", first_query="random", sampler="random")
     parts = name.split("/")
-    if not 4 <= len(parts) <= 6:
-        raise BadInput(f"strategy '{name}': write {FORM}, with /joint or /joint/init behind it if you like, "
-                       "default or random")  # fmt: skip
-    given = zip(("pretext", "order", "first_query", "sampler", "joint", "init"), parts, strict=False)
+    if not 4 <= len(parts) <= 7:
+        raise BadInput(f"strategy '{name}': write {FORM}, with /joint, /joint/init or /joint/init/learner behind it if "
+                       "you like, default or random")  # fmt: skip
+    given = zip(("pretext", "order", "first_query", "sampler", "joint", "init", "learner"), parts, strict=False)
     return Strategy(name, **{field: part for field, part in given if part})
 
 
@@ -110,7 +116,8 @@ def _run(experiment: Experiment, strategy: Strategy, rounds: int, results: Resul
     if done >= rounds:
         return
     settings = strategy.query_settings(config, experiment.classes)
-    loop = OracleLoop(experiment, strategy.name, settings, strategy.pretext, strategy.joint, strategy.init)
+    loop = OracleLoop(experiment, strategy.name, settings, strategy.pretext, strategy.joint, strategy.init,
+                      strategy.learner)  # fmt: skip
     for number in range(loop.resume(done), rounds):
         if not loop.left:
             break
@@ -168,11 +175,13 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--strategies",
         required=True,
-        help="comma list of pretext/batch_order/first_query/sampler[/joint[/init]], default, random",
+        help="comma list of pretext/batch_order/first_query/sampler[/joint[/init[/learner]]], default, random",
     )
     add("--holdout", type=share, default=0.0, help="images on top at random to measure with, as a share of k")
     add("--imbalance", action="store_true", help="the paper's 1:10 ramp over the classes of the pool")
     add("--mix", help="NAME or NAME:N: put (N of) another set's images into the pool, which nobody can label")
+    add("--encoder", default=ENCODER_AUTO, help="auto, none, a name of model/encoders, or timm:<name>")
+    add("--learner", default=LEARNER_AUTO, choices=LEARNER_NAMES, help="where a strategy names none")
     add("--init", default="pretext", help="pretext, scratch or pretrained, where a strategy names none")
     return parser
 

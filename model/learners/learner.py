@@ -12,6 +12,7 @@ from torch import Tensor
 from model.data.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, ModelError
+from model.learners.base import NO_NEEDS, PoolImages
 from model.learners.vaal import labeled_probability
 from model.networks.backbones import build_backbone
 from model.networks.main import MainNetwork, Parts
@@ -23,8 +24,6 @@ from model.training.loop import Images, Progress, ignore_progress, read_weights
 CHUNK = 256  # images of a scoring minibatch
 PASSES = 20  # with dropout
 FORMAT = 1  # of the file that ``fit`` writes
-
-_NONE: frozenset[str] = frozenset()
 
 
 class Learner:
@@ -83,7 +82,7 @@ class Learner:
         bank: ImageBank,
         indices: IntArray | None = None,
         *,
-        needs: frozenset[str] = _NONE,
+        needs: frozenset[str] = NO_NEEDS,
         progress: Progress = ignore_progress,
     ) -> Outputs:
         """Return the problem's base outputs of these images or the whole bank, and what else of ``Outputs`` is needed.
@@ -109,6 +108,17 @@ class Learner:
         if "labeled_probability" in needs:
             arrays["labeled_probability"] = self._labeled_probability(arrays["embeddings"])
         return Outputs(**{name: np.moveaxis(array, 0, pool_axis(name)) for name, array in arrays.items()})
+
+    def predict_pool(
+        self,
+        pool: PoolImages,
+        indices: IntArray | None = None,
+        *,
+        needs: frozenset[str] = NO_NEEDS,
+        progress: Progress = ignore_progress,
+    ) -> Outputs:
+        """Return ``predict`` of the pool's bank."""
+        return self.predict(pool.bank, indices, needs=needs, progress=progress)
 
     @property
     def network(self) -> MainNetwork:

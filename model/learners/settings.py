@@ -7,12 +7,14 @@ from dataclasses import dataclass
 class FitSettings:
     """What a fit depends on besides images, targets and pretext weights.
 
+    learner: a name of ``model.learners.registry``, or ``auto``. The next five concern the learner ``own`` alone.
     network: ``auto`` is that of the pretext weights where the fit starts from them. init: where the weights come from.
     recipe: a name of ``model.training.recipes``. joint: ``barlow_twins`` trains on the whole pool besides (DALBT).
     needs: the outputs that will be asked of ``Learner.predict``, some of which have to be trained for. epochs: None for
     the recipe's own. device: see ``model.device``.
     """
 
+    learner: str = "own"
     network: str = "auto"
     init: str = "pretext"
     recipe: str = "auto"

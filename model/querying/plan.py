@@ -29,7 +29,8 @@ class Pool:
     """What is known of every image, by pool index.
 
     losses: (N,) float32 pretext losses.
-    batch_of: (N,) batch numbers, negative where an image has none yet: it is not asked.
+    batch_of: (N,) batch numbers, negative where an image has none yet: it is not asked. None while there are no batches
+    at all: then every round asks of the whole pool.
     available: (N,) True where an image has no label, no one is asked for it and it is usable.
     labels: (N,) class ids, -1 where there is none. None where nobody keeps them: samplers that need labels refuse then.
     pretext_embeddings: (N, D) features of the pretext network, None where the first query reads none.
@@ -38,7 +39,7 @@ class Pool:
     """
 
     losses: FloatArray
-    batch_of: IntArray
+    batch_of: IntArray | None
     available: BoolArray
     labels: IntArray | None = None
     pretext_embeddings: FloatArray | None = None
@@ -113,7 +114,7 @@ def plan_round(
     """
     _check(pool, outputs)
     planner = _RoundPlanner(number, pool, outputs, settings, generator)
-    free = pool.available & (pool.batch_of >= 0)
+    free = _askable(pool)
     query = planner.ask(settings.k, free, covered=np.empty(0, np.int64))
     left = np.flatnonzero(free & ~mask_of(query.indices, len(free)))
     holdout = generator.choice(left, min(settings.holdout, len(left)), replace=False)
@@ -139,7 +140,7 @@ def extend_reserve(
     """
     _check(pool, outputs)
     planner = _RoundPlanner(number, pool, outputs, settings, generator)
-    free = pool.available & (pool.batch_of >= 0) & ~mask_of(asked, len(pool.losses))
+    free = _askable(pool) & ~mask_of(asked, len(pool.losses))
     more = planner.ask(settings.reserve, free, covered=asked)
     # Half of what is left below 1 stays free for the next extension.
     ramp = above + (1 - above) / 2 * np.arange(len(more.indices)) / max(len(more.indices), 1)
@@ -161,7 +162,8 @@ class _RoundPlanner:
         first = number == 0 or outputs is None
         self.strategy = settings.strategy(0 if first else number)
         self.scores_are_ranks = first or getattr(self.strategy, "scores_are_ranks", True)
-        self.batches = _spill(0 if first else number, settings.batches)
+        self.batches = _spill(0 if first else number, settings.batches) if pool.batch_of is not None else [None]
+        self.to_cover = np.flatnonzero(_askable(pool) | mask_of(_answered(pool), len(pool.losses)))
         self.problem = problem(settings.problem)
         self.answered = _answered(pool)
 
@@ -182,7 +184,7 @@ class _RoundPlanner:
     def _select(self, members: IntArray, count: int, covered: IntArray) -> Query:
         pool, settings = self.pool, self.settings
         candidates = Candidates(
-            indices=in_order(members, pool.losses, settings.order),
+            indices=members if pool.batch_of is None else in_order(members, pool.losses, settings.order),
             losses=pool.losses,
             outputs=self.outputs,
             labels=pool.labels,
@@ -190,8 +192,13 @@ class _RoundPlanner:
             classes=settings.classes,
             problem=self.problem,
             decoding=settings.decoding,
+            pool=self.to_cover,
         )
         return self.strategy.select(candidates, count, self.generator)
+
+
+def _askable(pool: Pool) -> BoolArray:
+    return pool.available if pool.batch_of is None else pool.available & (pool.batch_of >= 0)
 
 
 def _answered(pool: Pool) -> IntArray:
@@ -242,6 +249,6 @@ def _check(pool: Pool, outputs: Outputs | None) -> None:
     for name, rows in sizes.items():
         if rows != size:
             raise BadInput(f"'{name}' has {rows} rows for a pool of {size} images")
-    lost = int((pool.available & (pool.batch_of >= 0) & ~np.isfinite(pool.losses)).sum())
-    if lost:
+    lost = int((_askable(pool) & ~np.isfinite(pool.losses)).sum())
+    if lost and pool.batch_of is not None:
         raise BadInput(f"{lost} available images have a batch but no finite loss: extract the losses first")

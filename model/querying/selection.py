@@ -33,6 +33,7 @@ class Candidates:
     covered: (m,) pool indices that are answered or already asked; strategies that spread their picks avoid them.
     classes: number of classes of the main task, None where it is not known yet.
     problem, decoding: what the model predicts, and how; confidence and uncertainty follow from them.
+    pool: (p,) pool indices of all images that a query may stand for, asked or not; None: those of the candidates.
     """
 
     indices: IntArray
@@ -43,6 +44,12 @@ class Candidates:
     classes: int | None = None
     problem: Problem = PROBLEMS["single_label"]
     decoding: Decoding = field(default_factory=dict)
+    pool: IntArray | None = None
+
+    @property
+    def to_cover(self) -> IntArray:
+        """The pool indices of the images that strategies of coverage cover."""
+        return self.indices if self.pool is None else self.pool
 
     def rows(self, need: str, indices: IntArray | None = None) -> FloatArray:
         """Return the output ``need`` of the candidates, or of the given pool indices: (n, ...), or (T, n, C) of passes.

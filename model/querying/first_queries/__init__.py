@@ -4,6 +4,7 @@ from model.errors import UnknownName
 from model.querying.first_queries.base import FirstQuery
 from model.querying.first_queries.binned import Binned
 from model.querying.first_queries.clusters import KMeans
+from model.querying.first_queries.max_herding import MaxHerding
 from model.querying.first_queries.order import Even, Top
 from model.querying.first_queries.scan import Scan
 from model.querying.first_queries.typical import Typical
@@ -18,6 +19,7 @@ FIRST_QUERIES: dict[str, FirstQuery] = {
     "binned_10": Binned(10),
     "kmeans": KMeans(proportional=False),
     "kmeans_proportional": KMeans(proportional=True),
+    "max_herding": MaxHerding(),
     "scan": Scan(),
     "typical": Typical(),
 }
