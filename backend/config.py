@@ -10,8 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from backend.addresses import AllowedAddresses
 from backend.errors import ConfigError
+from model.encoders.registry import AUTO as ENCODER_AUTO
+from model.encoders.registry import ENCODERS, is_encoder
+from model.encoders.registry import NONE as NO_ENCODER
+from model.learners.registry import AUTO as LEARNER_AUTO
+from model.learners.registry import LEARNER_NAMES, LEARNERS, LINEAR, OWN
 from model.networks.registry import INITS, NETWORK_NAMES
 from model.pretext.registry import PRETEXT_TASKS
+from model.problems import PROBLEMS
 from model.querying.batches import BATCH_ORDERS
 from model.querying.first_queries import FIRST_QUERIES
 from model.querying.plan import QuerySettings
@@ -22,6 +28,7 @@ LogFormat = Literal["text", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 SECRET_HEADER = "X-PT4AL-Secret"  # what Label Studio's webhook sends to show that it is ours
+LABELS, MOST_LABELS = 12, 200  # images a round of a linear head, and at most
 MOST_UNSEEN = 64  # tasks of a request that are scored while somebody waits: trainings wait meanwhile
 
 PRESETS: dict[str, dict[str, object]] = {
@@ -33,6 +40,8 @@ PRESETS: dict[str, dict[str, object]] = {
         "batch_order": "high_first",
         "first_query": "even",
         "sampler": "least_confidence",
+        "encoder": "none",
+        "learner": "own",
         "network": "resnet18",
         "init": "scratch",
         "recipe": "paper",
@@ -133,8 +142,10 @@ class ProjectConfig(BaseModel):
     rounds: int = Field(default=10, ge=1, le=1000)
     labels_per_round: int | None = Field(default=None, ge=1, le=100_000)
     batch_order: str = QuerySettings.order
-    first_query: str = QuerySettings.first_query
+    first_query: str = "auto"
     sampler: str = QuerySettings.sampler
+    encoder: str = ENCODER_AUTO
+    learner: str = LEARNER_AUTO
     network: str = "auto"
     image_size: int | Literal["auto"] = "auto"
     init: str = "pretext"
@@ -160,12 +171,21 @@ class ProjectConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(_sentence(error, str, sorted(cls.model_fields))) from None
 
-    @field_validator("pretext", "batch_order", "first_query", "sampler", "network", "init", "recipe", "joint")
+    @field_validator(
+        "pretext", "batch_order", "first_query", "sampler", "learner", "network", "init", "recipe", "joint"
+    )
     @classmethod
     def _known_name(cls, value: str, info: Any) -> str:
         choices = CHOICES[info.field_name]
         if value not in choices:
             raise ValueError(f"'{value}' is not one of {', '.join(choices)}")
+        return value
+
+    @field_validator("encoder")
+    @classmethod
+    def _known_encoder(cls, value: str) -> str:
+        if not is_encoder(value):
+            raise ValueError(f"'{value}' is not one of {', '.join((ENCODER_AUTO, NO_ENCODER, *ENCODERS))}, timm:<name>")
         return value
 
     @field_validator("control")
@@ -196,11 +216,48 @@ class ProjectConfig(BaseModel):
             raise ValueError(f"image_size: {self.image_size} is too small for '{self.pretext}': {smallest} at least")
         return self
 
-    def labels_of_round(self, pool: int) -> int:
-        """Return K for a pool of ``pool`` images: as configured, else a fifth of a batch, 10 to 1,000."""
+    @model_validator(mode="after")
+    def _learner_of_the_encoder(self) -> Self:
+        if self.learner == LINEAR and self._calls_for_own:
+            raise ValueError(f"learner: '{LINEAR}' does not go with {self._calls_for_own}: leave one of them out")
+        return self
+
+    @property
+    def _calls_for_own(self) -> str | None:
+        """The setting that only a network of our own can follow, in words; None where there is none."""
+        if self.encoder == NO_ENCODER:
+            return f"encoder: '{NO_ENCODER}'"
+        for name in ("network", "init", "recipe", "joint"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                return f"{name}: '{getattr(self, name)}'"
+        provided = LEARNERS[LINEAR].provides or frozenset()
+        known = provided | {name for problem in PROBLEMS.values() for name in problem.base_outputs}
+        return None if SAMPLERS[self.sampler].needs <= known else f"sampler: '{self.sampler}'"
+
+    @property
+    def own_network(self) -> bool:
+        """Whether the main model is a network of our own, which asks from its pretext features; else the encoder's."""
+        return self.learner == OWN or self._calls_for_own is not None
+
+    @property
+    def chosen_first_query(self) -> str:
+        """The first query: as configured, else what was measured to be best for the features that it reads."""
+        if self.first_query != "auto":
+            return self.first_query
+        return "typical" if self.own_network else "max_herding"
+
+    def labels_of_round(self, pool: int, recent: int = 0) -> int:
+        """Return K for a pool of ``pool`` images, as configured, else as many as suit the learner.
+
+        A network of our own takes a while to train: a fifth of a batch, 10 to 1,000. A linear head takes a second, and
+        small rounds save labels: LABELS, or what all annotators together answer in half a minute. recent: the answers
+        of the last ten seconds.
+        """
         if self.labels_per_round is not None:
             return self.labels_per_round
-        return min(max(round(pool / self.rounds / 5), 10), 1000)
+        if self.own_network:
+            return min(max(round(pool / self.rounds / 5), 10), 1000)
+        return min(max(LABELS, 3 * recent), MOST_LABELS)
 
     def holdout_of_round(self, k: int) -> int:
         """Return the number of random images that are asked on top of the query's ``k``."""
@@ -208,9 +265,10 @@ class ProjectConfig(BaseModel):
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
+    "learner": LEARNER_NAMES,
     "pretext": tuple(PRETEXT_TASKS),
     "batch_order": tuple(BATCH_ORDERS),
-    "first_query": tuple(FIRST_QUERIES),
+    "first_query": ("auto", *FIRST_QUERIES),
     "sampler": tuple(SAMPLERS),
     "network": NETWORK_NAMES,
     "init": tuple(INITS),

@@ -28,6 +28,16 @@ class Files:
         """Return the folder of the image bank of that side (pixels)."""
         return self.folder / f"bank-{side}"
 
+    def features(self, key: str) -> Path:
+        """Return the folder of the features for a features key."""
+        return self.folder / f"features-{key}"
+
+    def drop_features(self, but: str | None = None) -> None:
+        """Delete the features of all encoders, but for those of a key; what was damaged stays to be looked at."""
+        for folder in self.folder.glob("features-*"):
+            if folder != self.features(but or "") and not folder.name.endswith("-damaged"):
+                shutil.rmtree(folder)
+
     def pretext(self, key: str) -> Path:
         """Return the weights of the pretext model for a pretext key."""
         return self.folder / f"pretext-{key}.pt"
@@ -35,6 +45,10 @@ class Files:
     def pretext_embeddings(self, key: str) -> Path:
         """Return the features (N, D) of the pretext model for a pretext key, if the first query wanted them."""
         return self.folder / f"pretext-{key}-embeddings.npy"
+
+    def ways_up(self, key: str) -> Path:
+        """Return the folder where a pretext head on the encoder keeps features while it is fitted and scores."""
+        return self.folder / f"ways-up-{key}"
 
     def drop_banks(self) -> None:
         """Delete all image banks that are in use or were; one that was damaged stays to be looked at."""

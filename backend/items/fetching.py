@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from backend.errors import ImageError, ImageUnavailable
 from backend.studio.project import StudioProject
-from model.data.decoding import decode, measure
+from model.data.decoding import decode_all, measure
 from model.errors import BadImage
 
 WORKERS = 8
+SAMPLE_IMAGES, SAMPLE_SIDE = 32, 32  # images whose sizes are measured, and the side they are scaled to (pixels)
 AHEAD = 4  # downloads in flight or waiting to be taken, for each worker: this bounds memory
 # Pixels that are being decoded at any time, of one image or of several. A decoder needs from 4 bytes (JPEG, PNG) to 20
 # (JPEG 2000) for each. An image that has more is decoded alone.
@@ -53,27 +54,34 @@ _budget = PixelBudget(PIXELS_AT_ONCE)
 class FetchedImage:
     """An image as it goes into the bank, or the reason why it does not.
 
-    size: (width, height) as it came. transient: the error may pass, so that another try later is worth it.
+    pixels: at the side of the bank. large: at the side of the encoder, if there is one. size: (width, height) as it
+    came. transient: the error may pass, so that another try later is worth it.
     """
 
     task_id: int
     pixels: NDArray[np.uint8] | None = None
+    large: NDArray[np.uint8] | None = None
     size: tuple[int, int] | None = None
     error: str | None = None
     transient: bool = False
 
 
 def download_images(
-    project: StudioProject, refs: Iterable[tuple[int, str]], side: int, *, workers: int = WORKERS
+    project: StudioProject,
+    refs: Iterable[tuple[int, str]],
+    side: int,
+    encoder_side: int | None = None,
+    *,
+    workers: int = WORKERS,
 ) -> Iterator[FetchedImage]:
-    """Yield every image of ``refs`` (task id, reference), scaled to ``side``, in their order.
+    """Yield every image of ``refs`` (task id, reference), scaled to ``side`` and to ``encoder_side``, in their order.
 
     At most ``workers * AHEAD`` images are in memory.
 
     Raises:
         StudioUnreachable, StudioRefused: Label Studio as a whole fails, not a single image.
     """
-    window = _Window(project, side, workers)
+    window = _Window(project, (side,) if encoder_side is None else (side, encoder_side), workers)
     remaining = iter(refs)
     try:
         for task_id, reference in islice(remaining, workers * AHEAD):
@@ -87,18 +95,27 @@ def download_images(
         window.close()
 
 
+def sample_sizes(project: StudioProject, refs: Sequence[tuple[int, str]]) -> list[tuple[int, int]]:
+    """Return width and height, in pixels, of SAMPLE_IMAGES that can be read; none where none can."""
+    # Spread over the pool: uploads often come sorted by source, and sources differ in size.
+    step = max(len(refs) // SAMPLE_IMAGES, 1)
+    spread = [ref for offset in range(step) for ref in refs[offset::step]]
+    usable = (image.size for image in download_images(project, spread, SAMPLE_SIDE) if image.size is not None)
+    return list(islice(usable, SAMPLE_IMAGES))
+
+
 class _Window:
     """Downloads in flight, in order; tasks with the same reference share one while it is in the window."""
 
-    def __init__(self, project: StudioProject, side: int, workers: int) -> None:
+    def __init__(self, project: StudioProject, sides: tuple[int, ...], workers: int) -> None:
         self.waiting: deque[tuple[int, str]] = deque()
-        self._project, self._side = project, side
+        self._project, self._sides = project, sides
         self._shared: dict[str, Future[FetchedImage]] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
 
     def ask(self, task_id: int, reference: str) -> None:
         if reference not in self._shared:
-            self._shared[reference] = self._pool.submit(_fetch, self._project, task_id, reference, self._side)
+            self._shared[reference] = self._pool.submit(_fetch, self._project, task_id, reference, self._sides)
         self.waiting.append((task_id, reference))
 
     def take(self) -> FetchedImage:
@@ -112,12 +129,13 @@ class _Window:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _fetch(project: StudioProject, task_id: int, reference: str, side: int) -> FetchedImage:
+def _fetch(project: StudioProject, task_id: int, reference: str, sides: tuple[int, ...]) -> FetchedImage:
     try:
         body = project.fetch(reference, task_id)
         size = measure(body)
         with _budget.of(size[0] * size[1]):
-            return FetchedImage(task_id, pixels=decode(body, side), size=size)
+            pixels, *large = decode_all(body, sides)
+        return FetchedImage(task_id, pixels, large[0] if large else None, size)
     except ImageUnavailable as error:
         return FetchedImage(task_id, error=str(error), transient=True)
     except (ImageError, BadImage) as error:

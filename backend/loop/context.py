@@ -8,6 +8,7 @@ from backend.addresses import AllowedAddresses
 from backend.config import ProjectConfig, Settings
 from backend.labeling.base import Labeling
 from backend.labeling.project import check_config, labeling_of
+from backend.loop.steps.features import Encoders
 from backend.loop.timetable import Timetable
 from backend.project_files import Files
 from backend.queueing.meters import STUDIO_METER, Meters
@@ -47,6 +48,7 @@ class OpenProject:
     files: Files
     config: ProjectConfig
     labeling: Labeling
+    encoders: Encoders
     device: str
 
 
@@ -69,6 +71,7 @@ def open_project(context: Context, project_id: int) -> OpenProject:
         files=Files.of(context.settings.data_dir, project_id),
         config=config,
         labeling=labeling,
+        encoders=Encoders(context.settings.data_dir / "encoders", context.settings.device),
         device=context.settings.device,
     )
 

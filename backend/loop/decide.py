@@ -26,6 +26,7 @@ class Step(StrEnum):
     EXTEND = "extend"  # find more reserve
     REFETCH = "refetch"  # have all images fetched again, after the bank was lost
     SYNC = "sync"
+    EMBED = "embed"
     RESTART = "restart"  # forget losses or batches that another configuration, or a much smaller pool, has left
     PRETEXT = "pretext"
     SPLIT = "split"
@@ -55,6 +56,7 @@ class Stage(StrEnum):
 
 JOB_OF_STEP = {
     Step.SYNC: JobKind.SYNC,
+    Step.EMBED: JobKind.EMBED,
     Step.PRETEXT: JobKind.PRETEXT,
     Step.SPLIT_LARGE: JobKind.SPLIT,
     Step.RETRAIN: JobKind.RETRAIN,
@@ -67,7 +69,7 @@ JOB_OF_STEP = {
 FOLLOW_UP = {JobKind.RETRAIN: Step.PLAN}
 OBSERVED_AGAIN = frozenset({Step.SWITCH, Step.RECONCILE})  # they change what Label Studio was seen to have
 REPEATED = frozenset({Step.CLEAN})  # each time does a part of the work, which the facts do not show
-READS_BANK = frozenset({JobKind.SYNC, JobKind.PRETEXT, JobKind.RETRAIN, JobKind.EXPORT})
+READS_BANK = frozenset({JobKind.SYNC, JobKind.EMBED, JobKind.PRETEXT, JobKind.RETRAIN, JobKind.EXPORT})
 
 
 def next_step(facts: Facts, passing: Collection[Step] = ()) -> Step:
@@ -126,7 +128,7 @@ def is_complete(facts: Facts) -> bool:
         return False
     asked_out = facts.asks.waiting == 0 and facts.asks.reserve == 0 and facts.tasks.available == 0
     # While images are fetched again (another size is configured), there is nothing to ask, but there will be.
-    exhausted = asked_out and facts.pretext_current and facts.tasks.new == 0 and not _is_unread(facts)
+    exhausted = asked_out and facts.ready and facts.tasks.new == 0 and not _is_unread(facts)
     return facts.asks.answered >= facts.asked or exhausted
 
 
@@ -152,7 +154,13 @@ def _wants_post(facts: Facts) -> bool:
     return (facts.planned or facts.served) and facts.asks.unposted + facts.asks.doubtful > 0
 
 
+def _wants_embed(facts: Facts) -> bool:
+    return not facts.own_network and not facts.features_current and facts.tasks.ok > 0 and facts.tasks.new == 0
+
+
 def _wants_pretext(facts: Facts) -> bool:
+    if not facts.own_network and facts.live_round is None:
+        return False  # annotators do not wait for losses
     fetched = not _is_unread(facts) and facts.tasks.new == 0
     enough = facts.tasks.ok >= MIN_IMAGES
     return enough and ((fetched and not facts.pretext_current) or (facts.pretext_current and facts.tasks.unscored > 0))
@@ -164,8 +172,17 @@ def _wants_split(facts: Facts) -> bool:
 
 
 def _wants_plan(facts: Facts) -> bool:
-    ready = facts.pretext_current and facts.split_current and facts.tasks.unsplit == 0 and facts.split_images > 0
-    return ready and not facts.planned and not facts.collecting and facts.tasks.askable > 0
+    if facts.own_network:
+        ready = facts.pretext_current and facts.split_current and facts.tasks.unsplit == 0 and facts.split_images > 0
+    else:
+        enough = facts.tasks.ok >= MIN_IMAGES
+        ready = facts.features_current and enough and (facts.live_round is not None or _all_fetched(facts))
+    return ready and not facts.planned and not facts.collecting and facts.askable > 0
+
+
+def _all_fetched(facts: Facts) -> bool:
+    """Tell whether the images of the pool are there, or a first queue has waited for them for long enough."""
+    return not facts.patient or (not _is_unread(facts) and facts.tasks.new == 0)
 
 
 def _wants_retrain(facts: Facts) -> bool:
@@ -194,6 +211,7 @@ ROWS = (
     Row(Step.EXTEND, lambda f: is_dry(f) and f.asks.reserve == 0 and f.extendable),
     Row(Step.REFETCH, lambda f: f.bank_lost and not f.running & READS_BANK, Stage.SYNCING),
     Row(Step.SYNC, _wants_sync, Stage.SYNCING),
+    Row(Step.EMBED, _wants_embed, Stage.SYNCING),
     Row(Step.RESTART, lambda f: f.stale is not None and not f.busy, Stage.PRETEXT),  # no job may write old results
     Row(Step.PRETEXT, _wants_pretext, Stage.PRETEXT),
     Row(Step.SPLIT_LARGE, lambda f: _wants_split(f) and f.to_split > INLINE_SPLIT, Stage.PRETEXT),

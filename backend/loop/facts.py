@@ -5,16 +5,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from backend.config import ProjectConfig
-from backend.loop.keys import configured_side, pretext_key, split_key
+from backend.loop.keys import configured_side, features_key, pretext_key, split_key
 from backend.project_files import Files
 from backend.store import JobState, ProjectRow, ProjectStore, RoundRow, RoundState
 from backend.store.jobs import is_alive, is_waiting
 from backend.store.rounds import AskCounts
 from backend.store.task_counts import TaskCounts
 from model.data.bank import ImageBank
+from model.data.features import FeatureBank
 from model.errors import BankError
 
 UNCERTAINTY_SAMPLING = "Uncertainty sampling"  # Label Studio's name
+PATIENCE_S = 30.0  # for which a first queue waits for the images of a large pool
 OUTGROWN = 1.5  # a pool so many times larger than the one the pretext model saw deserves a new model
 
 
@@ -22,6 +24,7 @@ class JobKind(StrEnum):
     """The long jobs, one of a kind per project."""
 
     SYNC = "sync"
+    EMBED = "embed"  # features of another encoder, or of a project that has none yet
     PRETEXT = "pretext"
     SPLIT = "split"  # of a large pool; a small one is split inside ``advance``
     RETRAIN = "retrain"
@@ -72,6 +75,10 @@ class Facts:
     version_right: bool = True
     sampling_right: bool = True
     superseded: int = 0  # rounds whose predictions may go
+    own_network: bool = True  # the main model is a network of our own, which waits for losses and batches
+    features_current: bool = False  # every image has the features of the configured encoder
+    askable: int = 0  # images that a round may ask
+    patient: bool = True  # a first queue waits until all images are there
     extendable: bool = False  # there are images that the current round does not ask
     studio_tasks: int = 0  # that Label Studio has
     unread: bool = False
@@ -87,6 +94,11 @@ class Facts:
     unexported: bool = False  # the newest model is not written for other programs yet
     running: frozenset[JobKind] = frozenset()  # or queued
     resting: frozenset[JobKind] = frozenset()  # failed, and waiting for the next try
+
+    @property
+    def ready(self) -> bool:
+        """Whether what a round is chosen by is there: features, or losses of the present configuration."""
+        return self.pretext_current if self.own_network else self.features_current
 
     @property
     def busy(self) -> frozenset[JobKind]:
@@ -111,8 +123,16 @@ def gather(
     newest, order = store.rounds.newest_model(), store.autolabel.get()
     split_current = row.split_key == split_key(config)
     pretext_current = row.pretext_key == pretext_key(config, row.image_side)
+    features_current = _are_features_current(store, files, config, row)
+    askable = tasks.askable if config.own_network else tasks.available
+    ready = split_current if config.own_network else features_current
+    waited = row.fetching_since is not None and now - row.fetching_since >= PATIENCE_S
     jobs = store.jobs.all()
     return Facts(
+        own_network=config.own_network,
+        features_current=features_current,
+        askable=askable,
+        patient=not waited,
         tasks=tasks,
         asks=asks,
         maintenance_due=maintenance_due,
@@ -125,7 +145,7 @@ def gather(
         version_right=observed is None or (current is not None and seen.model_version == current.model_version),
         sampling_right=observed is None or seen.sampling == UNCERTAINTY_SAMPLING,
         superseded=len(store.rounds.to_clean()),
-        extendable=split_current and tasks.askable > asks.waiting + asks.reserve,
+        extendable=ready and askable > asks.waiting + asks.reserve,
         studio_tasks=seen.tasks,
         unread=seen.unread,
         count_differs=seen.count_differs,
@@ -163,6 +183,17 @@ def _is_bank_lost(store: ProjectStore, files: Files, row: ProjectRow) -> bool:
         return len(ImageBank.open(files.bank(row.image_side))) < expected
     except BankError:
         return True
+
+
+def _are_features_current(store: ProjectStore, files: Files, config: ProjectConfig, row: ProjectRow) -> bool:
+    key = features_key(config, row.encoder_side)
+    if key is None or row.features_key != key:
+        return False
+    expected = store.tasks.pool_size()
+    try:
+        return len(FeatureBank.open(files.features(key))) >= expected
+    except BankError:
+        return expected == 0  # nothing was embedded yet
 
 
 def _stale_reason(

@@ -99,7 +99,7 @@ def score_tasks(project_id: int, task_ids: list[int], until: float) -> dict[str,
         return {}
     project = open_project(opened, project_id)
     rows = score.score_tasks(
-        project.store, project.studio, project.files, project.labeling, project.device, task_ids, until
+        project.store, project.studio, project.files, project.labeling, project.encoders, task_ids, until
     )
     return {str(task_id): row for task_id, row in rows.items()}
 

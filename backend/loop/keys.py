@@ -3,11 +3,30 @@
 import hashlib
 
 from backend.config import ProjectConfig
+from model.encoders.registry import encoder_info
+from model.pretext.registry import PRETEXT_TASKS
+
+
+def on_encoder(config: ProjectConfig) -> bool:
+    """Tell whether the pretext task is learned on the encoder's features, instead of by a network of its own."""
+    return not config.own_network and PRETEXT_TASKS[config.pretext].on_encoder
+
+
+def features_key(config: ProjectConfig, encoder_side: int | None) -> str | None:
+    """Return a key of the features of a project, which fits a file name; None for a network of our own.
+
+    encoder_side: of the encoder's images, in pixels.
+    """
+    if config.own_network:
+        return None
+    return f"{encoder_info(config.encoder).name.replace(':', '-').replace('/', '-')}-{encoder_side}"
 
 
 def pretext_key(config: ProjectConfig, side: int | None) -> str:
     """Return a key of the settings that pretext losses depend on. side: of the image bank, in pixels."""
-    parts = (config.pretext, config.network, config.recipe, config.seed, side)
+    parts: tuple[object, ...] = (config.pretext, config.network, config.recipe, config.seed, side)
+    if on_encoder(config):
+        parts = (*parts, encoder_info(config.encoder).name)
     return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
 
 

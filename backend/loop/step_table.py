@@ -11,6 +11,7 @@ from backend.loop.heartbeat import Progress
 from backend.loop.steps import pretext, queue
 from backend.loop.steps.bank import refetch
 from backend.loop.steps.export import export
+from backend.loop.steps.features import embed
 from backend.loop.steps.maintain_connection import MAINTENANCE_S, connection_state, maintain_connection
 from backend.loop.steps.plan import extend, plan
 from backend.loop.steps.pull import reconcile
@@ -46,7 +47,17 @@ def _restart(context: Context, project: OpenProject, facts: Facts) -> None:
 
 def _sync(context: Context, project: OpenProject, progress: Progress) -> None:
     time_slice = TimeSlice(context.queueing, IO)
-    sync(project.store, project.studio, project.files, project.config, time_slice, progress)
+    sync(project.store, project.studio, project.files, project.config, project.encoders, time_slice, progress)
+
+
+def _embed(context: Context, project: OpenProject, progress: Progress) -> None:
+    time_slice = TimeSlice(context.queueing, IO)
+    embed(project.store, project.studio, project.files, project.config, project.encoders, time_slice, progress)
+
+
+def _pretext(context: Context, project: OpenProject, progress: Progress) -> None:
+    time_slice = TimeSlice(context.queueing, TRAIN, seconds=0.0)  # a training that waits is what annotators wait for
+    pretext.pretext(project.store, project.files, project.config, project.encoders, time_slice, progress)
 
 
 def _split(context: Context, project: OpenProject, progress: Progress) -> None:
@@ -73,7 +84,8 @@ JOBS: dict[JobKind, Job] = {
     JobKind.RECORD: Job(IO, lambda c, p, done: record(p.store, p.studio, TimeSlice(c.queueing, IO), done)),
     JobKind.AUTOLABEL: Job(IO, lambda c, p, done: autolabel(p.store, p.studio, p.files, p.labeling, done)),
     JobKind.SPLIT: Job(IO, _split),
-    JobKind.PRETEXT: Job(TRAIN, lambda c, p, done: pretext.pretext(p.store, p.files, p.config, p.device, done)),
+    JobKind.EMBED: Job(IO, _embed),
+    JobKind.PRETEXT: Job(TRAIN, _pretext),
     JobKind.RETRAIN: Job(TRAIN, lambda c, p, done: retrain(p.store, p.files, p.config, p.labeling, p.device, done)),
     JobKind.EXPORT: Job(TRAIN, lambda c, p, done: export(p.store, p.files, done)),
 }

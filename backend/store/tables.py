@@ -138,6 +138,9 @@ class ProjectRow(Base):
     )  # the settings that were changed by hand and that this backend restored
     cursor: Mapped[str | None] = mapped_column(String(64))  # updated_at of the last task change that was read
     image_side: Mapped[int | None]
+    encoder_side: Mapped[int | None]  # of the images that the encoder is given, in pixels
+    features_key: Mapped[str | None] = mapped_column(String(128))  # the encoder whose features every image has
+    fetching_since: Mapped[float | None] = mapped_column(Float)  # when the first image of the pool was there
     pretext_key: Mapped[str | None] = mapped_column(String(64))  # the configuration that the losses belong to
     split_key: Mapped[str | None] = mapped_column(String(64))  # the order and number of the batches
     pretext_images: Mapped[int] = mapped_column(default=0)  # size of the pool that the pretext model was trained on
@@ -228,6 +231,7 @@ class RoundRow(Base):
     labels: Mapped[int | None]  # number of labels that the model was trained on
     problem: Mapped[str] = mapped_column(String(32), default="single_label")  # of ``model.problems``
     decoding: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # what ``Problem.tune`` chose
+    learner: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # ``learners.fitting.Fitted``
     holdout_size: Mapped[int | None]
     holdout_quality: Mapped[float | None] = mapped_column(Float)
     holdout_squares: Mapped[float | None] = mapped_column(Float)

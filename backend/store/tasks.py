@@ -19,6 +19,7 @@ from model.problems.base import Target
 __all__ = ["Failure", "PoolView", "TaskChange", "Tasks", "Unrecorded"]
 
 LINES = 2000  # rows read at once
+_FACTOR, _PRIME = 48_271, 2_147_483_647  # of Park and Miller's generator
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,26 @@ class Tasks(TaskLosses):
             write_qualities(session, self.project_id, dict.fromkeys(missing), exact_match)
         return len(missing)
 
-    def to_fetch(self, now: float, limit: int) -> list[tuple[int, str]]:
-        """Return (task_id, image reference) of images that are to be fetched now, at most ``limit``."""
+    def references(self, task_ids: Sequence[int]) -> list[tuple[int, str]]:
+        """Return (task_id, image reference) of these tasks that have one, in no order."""
+        found: list[tuple[int, str]] = []
+        with self._read() as session:
+            for part in chunks(task_ids, IN_LIMIT):
+                rows = session.execute(
+                    select(TaskRow.task_id, TaskRow.image).where(
+                        TaskRow.project_id == self.project_id, TaskRow.task_id.in_(part), TaskRow.image.is_not(None)
+                    )
+                )
+                found += [(int(task_id), image) for task_id, image in rows if image is not None]
+        return found
+
+    def to_fetch(self, now: float, limit: int, *, drawn: bool = False) -> list[tuple[int, str]]:
+        """Return (task_id, image reference) of images that are to be fetched now, at most ``limit``.
+
+        drawn: they are spread over the whole pool, the same ones for the same tasks; else they are the first ones.
+        """
+        # A multiplicative hash; its factor and modulus (a prime) keep the product within 64 bits.
+        order = (TaskRow.task_id * _FACTOR) % _PRIME if drawn else TaskRow.task_id
         with self._read() as session:
             rows = session.execute(
                 select(TaskRow.task_id, TaskRow.image)
@@ -90,7 +109,7 @@ class Tasks(TaskLosses):
                     TaskRow.state == ImageState.NEW,
                     or_(TaskRow.retry_at.is_(None), TaskRow.retry_at <= now),
                 )
-                .order_by(TaskRow.task_id)
+                .order_by(order, TaskRow.task_id)
                 .limit(limit)
             )
             return [(task_id, image or "") for task_id, image in rows]

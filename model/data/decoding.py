@@ -53,7 +53,12 @@ _MARKUP = (b"<svg", b"<?xml", b"<!doctype", b"<html", b"<head", b"<body")
 
 
 def decode(data: bytes, side: int) -> npt.NDArray[np.uint8]:
-    """Decode an image file into (side, side, 3) uint8 RGB, upright, transparency over white.
+    """Decode an image file into (side, side, 3) uint8 RGB: ``decode_all`` of one side."""
+    return decode_all(data, (side,))[0]
+
+
+def decode_all(data: bytes, sides: Sequence[int]) -> list[npt.NDArray[np.uint8]]:
+    """Decode an image file into one square a side, (side, side, 3) uint8 RGB, upright, transparency over white.
 
     The whole image is squeezed into the square, as PT4AL does with Caltech-101: a crop could lose an object near the
     edge of a wide photo, and padding would show how an image was rotated. An animation gives its first frame. Colour
@@ -62,19 +67,19 @@ def decode(data: bytes, side: int) -> npt.NDArray[np.uint8]:
     Raises:
         BadImage: with the reason in one line.
     """
-    if side < 1:
-        raise BadInput(f"an image side has to be at least 1 pixel, found {side}")
+    if min(sides) < 1:
+        raise BadInput(f"an image side has to be at least 1 pixel, found {min(sides)}")
     with _open(data) as image:
         try:
             # JPEG decodes at 1/2, 1/4 or 1/8 for a fraction of the time and memory.
-            image.draft(None, (2 * side, 2 * side))
+            image.draft(None, (2 * max(sides), 2 * max(sides)))
             image.load()
             turn = _TURNS.get(_orientation(image))
-            square = _squeezed(image, side)
-            upright = square if turn is None else square.transpose(turn)
+            squares = [_squeezed(image, side) for side in sides]
+            upright = squares if turn is None else [square.transpose(turn) for square in squares]
         except Exception as error:  # decoders raise many types on a damaged file
             raise BadImage(f"the {image.format} image is truncated or damaged: {_one_line(error)}") from error
-        return np.array(upright, dtype=np.uint8)
+        return [np.array(square, dtype=np.uint8) for square in upright]
 
 
 def measure(data: bytes) -> tuple[int, int]:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.data.features import FeatureBank
 from model.errors import BadInput, ModelError
 from model.evaluation.calibration import fit_temperature
 from model.learners.base import NO_NEEDS, PoolImages
+from model.learners.linear_head import LinearHead
 from model.learners.registry import LEARNERS, LINEAR
 from model.learners.scaling import ScaledFeatures, Scaling
 from model.problems import Problem, problem
@@ -26,9 +26,7 @@ FORMAT = 1  # of the file that ``fit_linear`` writes
 C = 64.0  # weight of the summed loss against half the squared weights: level between 16 and 256 on eight sets
 FOLDS = 5  # parts of the labels that the features are chosen and the temperature is fitted by
 MOST_FOLDED = 2000  # labels that the folds are made of; of more, drawn ones
-STEPS = 300  # of L-BFGS
 PROVIDED = LEARNERS[LINEAR].provides or NO_NEEDS
-_RIDGE = 1e-3  # of the biases, so that those of classes without an example stay finite
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def fit_linear(
     missing = int((~features.knows(indices)).sum())
     if missing:
         raise BadInput(f"{missing} of {len(indices)} labeled images have no features yet")
-    head = _Head(of, len(classes))
+    head = LinearHead(of, len(classes), C)
     scalings = {kind: Scaling.of(features, columns) for kind, columns in kinds(features).items()}
     raw = features.gather(indices)
     folded = _Folds.draw(truth, seed)
@@ -154,62 +152,6 @@ class LinearModel:
         return Outputs(**arrays)
 
 
-class _Head:
-    """A problem's linear head, and its fit."""
-
-    def __init__(self, of: Problem, classes: int) -> None:
-        self.problem, self.classes = of, classes
-        self.width = 0
-        module = of.head(1, classes)
-        if not isinstance(module, nn.Linear):
-            raise BadInput(f'the head of the problem \'{of.name}\' is not linear: set "learner": "own"')
-        self.outputs = module.out_features
-
-    def fit(self, x: FloatArray, truth: Encoded) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return weights (d, outputs) and biases (outputs,) of the least C * summed loss + half the squared weights.
-
-        With fewer rows than features the solution lies in the span of the rows, where it is found faster.
-        """
-        rows = x.astype(np.float64)
-        mean = rows.mean(axis=0)
-        rows -= mean  # a bias then has little to do with the weights
-        span: npt.NDArray[np.float64] | None = None
-        if len(rows) < rows.shape[1]:
-            left, singular, right = np.linalg.svd(rows, full_matrices=False)
-            kept = singular > 1e-6 * max(float(singular[0]), 1e-12)
-            rows, span = left[:, kept] * singular[kept], right[kept]
-        weight, bias = self._solve(torch.from_numpy(rows), _as_tensor(truth))
-        if span is not None:
-            weight = span.T @ weight
-        bias = bias - mean @ weight
-        return weight.astype(np.float32), bias.astype(np.float32)
-
-    def raw(self, x: FloatArray, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> Tensor:
-        """Return the head's raw outputs (n, outputs)."""
-        return torch.from_numpy(x @ weight + bias)
-
-    def _solve(self, rows: Tensor, truth: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        from scipy.optimize import minimize
-
-        shape = rows.shape[1], self.outputs
-        size = shape[0] * shape[1]
-
-        def objective(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-            values = torch.from_numpy(flat).requires_grad_()
-            weight, bias = values[:size].view(shape), values[size:]
-            loss = C * self.problem.loss(rows @ weight + bias, truth, 0.0).sum()
-            loss = loss + 0.5 * (weight**2).sum() + 0.5 * _RIDGE * (bias**2).sum()
-            (gradient,) = torch.autograd.grad(loss, values)
-            return float(loss.detach()), gradient.numpy()
-
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            found = minimize(
-                objective, np.zeros(size + shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": STEPS}
-            )
-        flat: npt.NDArray[np.float64] = found.x
-        return flat[:size].reshape(shape), flat[size:]
-
-
 @dataclass(frozen=True)
 class _Folds:
     """Rows of the labels, and the part of them that each model of a cross-validation is not fitted to."""
@@ -228,7 +170,7 @@ class _Folds:
         return cls(rows, [np.sort(rows[fold::count]) for fold in range(count)] if count > 1 else [])
 
     def cross_validate(
-        self, head: _Head, x: FloatArray, truth: Encoded, classes: Sequence[str]
+        self, head: LinearHead, x: FloatArray, truth: Encoded, classes: Sequence[str]
     ) -> tuple[float, tuple[float, Decoding]]:
         """Return the mean log likelihood of a label out of fold, and the temperature and decoding that follow."""
         raw = np.empty((len(truth), head.outputs), np.float32)
@@ -247,8 +189,3 @@ class _Folds:
 
 def _outputs(of: Problem, raw: Tensor) -> Outputs:
     return Outputs(**{name: values.numpy() for name, values in of.outputs_of(raw).items()})
-
-
-def _as_tensor(truth: Encoded) -> Tensor:
-    tensor = torch.from_numpy(np.asarray(truth))
-    return tensor.double() if tensor.is_floating_point() else tensor

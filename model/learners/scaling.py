@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -61,6 +62,11 @@ class ScaledFeatures:
         known = self._bank.knows(indices)
         rows[known] = self._scaling.apply(self._bank.gather(indices[known]))
         return rows
+
+
+def as_rows(features: ScaledFeatures) -> FloatArray:
+    """Return the same object as the type of an array, of which ``Outputs`` uses shape, dtype and rows by index."""
+    return cast("FloatArray", features)
 
 
 def _rooted(features: FloatArray, columns: int) -> FloatArray:

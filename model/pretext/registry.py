@@ -17,7 +17,8 @@ class PretextInfo:
 
     name: in the configuration. question: what the network has to do. source: paper of the task, and of its use for
     active learning. implementation: ``module:Class``. training, scoring: processor time of these as a multiple of
-    rotation's. smallest_side: pixels that an image needs at least.
+    rotation's. smallest_side: pixels that an image needs at least. on_encoder: whether it can be learned by a head on a
+    frozen encoder instead of by a network of its own.
     """
 
     name: str
@@ -27,6 +28,7 @@ class PretextInfo:
     training: float
     scoring: float
     smallest_side: int = 1
+    on_encoder: bool = False
 
     def load(self) -> "PretextTask":
         """Import the code of the task and return it."""
@@ -46,6 +48,7 @@ PRETEXT_TASKS: dict[str, PretextInfo] = {
             implementation="model.pretext.rotation:Rotation",
             training=1.0,
             scoring=1.0,
+            on_encoder=True,
         ),
         PretextInfo(
             name="colorization",

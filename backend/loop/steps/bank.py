@@ -49,8 +49,9 @@ def refetch(store: ProjectStore, files: Files) -> None:
         set_aside(files.bank(side))
     # First of all what lies by the pool indices of the lost bank: a kill in between must not leave it to the new one.
     files.drop_outputs()
+    files.drop_features()
     store.tasks.refetch_all()
-    store.set(image_side=None, pretext_key=None, split_key=None)
+    store.set(image_side=None, features_key=None, pretext_key=None, split_key=None)
 
 
 def set_aside(folder: Path) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 from backend.project_files import Files
 from backend.store import RoundRow
 from model.data.atomic_files import save_array
+from model.data.features import FeatureBank
+from model.learners.scaling import ScaledFeatures, Scaling, as_rows
 from model.problems import problem
 from model.querying.outputs import OUTPUTS, FloatArray, Outputs, extended
 
@@ -22,7 +24,7 @@ def save_outputs(files: Files, number: int, outputs: Outputs) -> None:
     """
     for name in OUTPUTS:
         array = getattr(outputs, name)
-        if array is None:
+        if array is None or isinstance(array, ScaledFeatures):  # features of the encoder are on the disk already
             continue
         if np.isfinite(array).all():
             save_array(files.output(number, name), array)
@@ -31,14 +33,19 @@ def save_outputs(files: Files, number: int, outputs: Outputs) -> None:
             logger.warning("'%s' of the pool are not finite numbers and are not used", name)
 
 
-def load_outputs(files: Files, model: RoundRow | None, size: int) -> Outputs | None:
+def load_outputs(
+    files: Files, model: RoundRow | None, size: int, features: FeatureBank | None = None
+) -> Outputs | None:
     """Return what a model has left, for a pool of ``size``; None without what its predictions are made of.
 
-    Images that the model has not seen get neutral values.
+    Images that the model has not seen get neutral values. Where the model has no embeddings of its own, they are the
+    features of the encoder.
     """
     if model is None or model.classes is None:
         return None
     arrays = {name: _load(files.output(model.number, name), name, size) for name in OUTPUTS}
+    if arrays["embeddings"] is None and features is not None:
+        arrays["embeddings"] = as_rows(ScaledFeatures(features, Scaling.of(features, features.last), size))
     missing = any(arrays[name] is None for name in problem(model.problem).base_outputs)
     return None if missing else Outputs(**arrays)
 

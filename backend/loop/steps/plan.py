@@ -9,7 +9,8 @@ import numpy as np
 
 from backend.config import ProjectConfig
 from backend.labeling.base import Labeling
-from backend.loop.keys import pretext_key
+from backend.loop.keys import pretext_key, split_key
+from backend.loop.steps.features import read_features
 from backend.loop.steps.outputs import load_outputs, load_pretext_embeddings
 from backend.loop.steps.split import check_current
 from backend.project_files import Files
@@ -17,10 +18,12 @@ from backend.status.predictions import ModelOutputs, open_outputs
 from backend.store import AskRole, AskState, ProjectStore, RoundRow, RoundState
 from backend.store.rounds import Ask
 from backend.store.tasks import PoolView
+from model.data.features import FeatureBank
+from model.learners.scaling import ScaledFeatures, Scaling, as_rows
 from model.problems import problem
 from model.problems.base import Prediction, Problem
 from model.querying.first_queries import first_query
-from model.querying.outputs import DERIVED, IntArray, Outputs, sizes_of
+from model.querying.outputs import DERIVED, FloatArray, IntArray, Outputs, sizes_of
 from model.querying.plan import Pool, QuerySettings, extend_reserve, plan_round
 from model.querying.samplers import sampler
 from model.querying.selection import Query
@@ -93,18 +96,20 @@ def extend(store: ProjectStore, files: Files, config: ProjectConfig, labeling: L
 
 def _basis(store: ProjectStore, files: Files, config: ProjectConfig, labeling: Labeling, number: int) -> _Basis:
     view = store.tasks.pool(store.tasks.pool_size())
-    row = _model_before(store, labeling, number)
-    outputs = load_outputs(files, row, len(view.task_id))
+    row, bank = _model_before(store, labeling, number), read_features(store, files)
+    outputs = load_outputs(files, row, len(view.task_id), bank)
     classes = (row.classes if row else None) or labeling.classes  # a model keeps those that it was trained on
     features = None
-    if outputs is None and "pretext_embeddings" in first_query(config.first_query).needs:
-        key = pretext_key(config, store.row().image_side)
-        features = load_pretext_embeddings(files, key, len(view.task_id))
+    if outputs is None and "pretext_embeddings" in first_query(config.chosen_first_query).needs:
+        features = _first_features(store, files, config, bank, len(view.task_id))
     # Skipped and disputed images too: asking beside them again would teach as little. A holdout teaches nothing there.
     answered = (view.task_id >= 0) & ~view.available & ~view.holdout
     class_ids = _class_ids(store, view, problem(labeling.problem), classes)
-    pool = Pool(view.loss, view.batch, view.available, class_ids, features, answered)
-    k = config.labels_of_round(int((view.task_id >= 0).sum()))
+    available, batches = view.available, view.batch if bank is None or _has_batches(store, config) else None
+    if bank is not None:
+        available = available & bank.knows(np.arange(len(available)))
+    pool = Pool(view.loss, batches, available, class_ids, features, answered)
+    k = config.labels_of_round(int((view.task_id >= 0).sum()), store.tasks.counts(time.time()).recent)
     settings = QuerySettings(
         batches=config.rounds,
         k=k,
@@ -120,6 +125,21 @@ def _basis(store: ProjectStore, files: Files, config: ProjectConfig, labeling: L
     return _Basis(view, open_outputs(files, row) if row is not None else None, outputs, pool, settings)
 
 
+def _has_batches(store: ProjectStore, config: ProjectConfig) -> bool:
+    """Tell whether losses and batches of the present configuration are there; with an encoder, rounds do not wait."""
+    row = store.row()
+    return row.pretext_key == pretext_key(config, row.image_side) and row.split_key == split_key(config)
+
+
+def _first_features(
+    store: ProjectStore, files: Files, config: ProjectConfig, bank: FeatureBank | None, size: int
+) -> FloatArray | None:
+    """Return what a first query reads: the encoder's features (size, D), or those of the pretext network."""
+    if bank is None:
+        return load_pretext_embeddings(files, pretext_key(config, store.row().image_side), size)
+    return as_rows(ScaledFeatures(bank, Scaling.of(bank, bank.last), size))
+
+
 def _model_before(store: ProjectStore, labeling: Labeling, number: int) -> RoundRow | None:
     """Return the round before ``number`` if a model of the same problem was trained after it."""
     last = store.rounds.get(number - 1)
@@ -132,8 +152,9 @@ def _first_query(config: ProjectConfig, pool: Pool, outputs: Outputs | None) -> 
     That is so when it was changed after the pretext training.
     """
     known = {"pretext_embeddings"} if pool.pretext_embeddings is not None else set()
-    missing = first_query(config.first_query).needs - known if outputs is None else frozenset()
-    return _or_fallback(config.first_query, missing, FALLBACK[0])
+    name = config.chosen_first_query
+    missing = first_query(name).needs - known if outputs is None else frozenset()
+    return _or_fallback(name, missing, FALLBACK[0])
 
 
 def _sampler(config: ProjectConfig, labeling: Labeling, outputs: Outputs | None) -> str:

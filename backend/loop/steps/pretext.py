@@ -1,34 +1,101 @@
 """The pretext job: train once, score every image."""
 
+import shutil
+from collections.abc import Callable
+
 import numpy as np
 
 from backend.config import ProjectConfig
 from backend.loop.facts import StaleReason
 from backend.loop.heartbeat import Progress
-from backend.loop.keys import pretext_key
+from backend.loop.keys import on_encoder, pretext_key
 from backend.loop.steps.bank import bank_side, open_bank
+from backend.loop.steps.features import Encoders
 from backend.project_files import Files
+from backend.queueing.queues import TimeSlice
 from backend.store import ProjectStore
 from model.data.atomic_files import save_array
 from model.data.bank import ImageBank
 from model.querying.first_queries import first_query
-from model.querying.outputs import FEATURES
+from model.querying.outputs import FEATURES, IntArray
 
-TRAIN_SHARE = 0.9  # of the progress bar
+TRAIN_SHARE, FIT_SHARE = 0.9, 0.2  # of the progress bar, of a network and of a head on the encoder
+SCORED = 256  # images whose losses are written at once
 
 
-def pretext(store: ProjectStore, files: Files, config: ProjectConfig, device: str, progress: Progress) -> None:
+def pretext(
+    store: ProjectStore,
+    files: Files,
+    config: ProjectConfig,
+    encoders: Encoders,
+    time_slice: TimeSlice,
+    progress: Progress,
+) -> None:
     """Train the pretext model unless it is there, then give every image without one its loss."""
+    if on_encoder(config):
+        _pretext_on_encoder(store, files, config, encoders, time_slice.expired, progress)
+    else:
+        _pretext_of_a_network(store, files, config, encoders.device, progress)
+
+
+def _pretext_on_encoder(
+    store: ProjectStore,
+    files: Files,
+    config: ProjectConfig,
+    encoders: Encoders,
+    expired: Callable[[], bool],
+    progress: Progress,
+) -> None:
+    """Fit the heads, then the losses some images at a time; makes way for trainings, which annotators wait for."""
+    from model.pretext.on_encoder import encoder_side, fit_rotation, rotation_losses
+
+    bank = open_bank(store, files)
+    key = pretext_key(config, bank.side)
+    encoder = encoders.open(config.encoder, encoder_side(bank.side))
+    weights, work = files.pretext(key), files.ways_up(key)
+    if not weights.exists():
+        store.set(pretext_images=store.tasks.counts(0).ok)
+        if not fit_rotation(
+            bank, encoder, out=weights, work=work, seed=config.seed, expired=expired,
+            progress=lambda share: progress(FIT_SHARE * share),
+        ):  # fmt: skip
+            return
+    if store.row().pretext_key != key:
+        # Noted before all losses are there, so that a job that makes way goes on where it was.
+        store.tasks.clear_losses()
+        store.set(pretext_key=key)
+    unscored = _unscored(store, bank, key)
+    for start in range(0, len(unscored), SCORED):
+        part = unscored[start : start + SCORED]
+        losses = rotation_losses(bank, encoder, weights, part, work=work)
+        store.tasks.set_losses({int(index): float(loss) for index, loss in zip(part, losses, strict=True)})
+        progress(FIT_SHARE + (1 - FIT_SHARE) * (start + len(part)) / len(unscored))
+        if expired() and start + SCORED < len(unscored):
+            return  # the next job goes on from here, after the trainings that wait
+    shutil.rmtree(work, ignore_errors=True)
+    files.drop_other_pretext(key)
+
+
+def _unscored(store: ProjectStore, bank: ImageBank, key: str) -> IntArray:
+    """Return the pool indices of images without a loss.
+
+    Losses without their key are what a killed job has left, perhaps under another configuration.
+    """
+    pool = store.tasks.pool(len(bank))
+    known = np.isfinite(pool.loss) & (store.row().pretext_key == key)
+    return np.flatnonzero((pool.task_id >= 0) & ~known)
+
+
+def _pretext_of_a_network(
+    store: ProjectStore, files: Files, config: ProjectConfig, device: str, progress: Progress
+) -> None:
     from model.pretext.run import extract_losses
 
     bank = open_bank(store, files)
     key = pretext_key(config, bank_side(store))
     if not files.pretext(key).exists():
         _train(store, files, config, device, bank, lambda share: progress(TRAIN_SHARE * share))
-    pool = store.tasks.pool(len(bank))
-    # Losses without their key are what a killed job has left, perhaps under another configuration.
-    known = np.isfinite(pool.loss) & (store.row().pretext_key == key)
-    unscored = np.flatnonzero((pool.task_id >= 0) & ~known)
+    unscored = _unscored(store, bank, key)
     if len(unscored):
         start, stop = int(unscored[0]), int(unscored[-1]) + 1
         losses = extract_losses(
@@ -41,7 +108,7 @@ def pretext(store: ProjectStore, files: Files, config: ProjectConfig, device: st
             progress=lambda share: progress(TRAIN_SHARE + (1 - TRAIN_SHARE) * share),
         )
         store.tasks.set_losses({int(i): float(losses[i - start]) for i in unscored})
-    if "pretext_embeddings" in first_query(config.first_query).needs:
+    if "pretext_embeddings" in first_query(config.chosen_first_query).needs:
         _write_embeddings(files, bank, key, device)
     store.set(pretext_key=key)
     files.drop_other_pretext(key)
@@ -95,8 +162,9 @@ def restart(store: ProjectStore, files: Files, config: ProjectConfig, reason: St
     side = store.row().image_side
     if reason == StaleReason.IMAGE_SIZE:
         files.drop_outputs()  # they are by the pool indices of the old bank
+        files.drop_features()
         store.tasks.refetch_all()
-        store.set(image_side=None)
+        store.set(image_side=None, features_key=None)
     elif reason == StaleReason.SPLIT:
         store.tasks.clear_batches()
     else:

@@ -17,12 +17,14 @@ from backend.labeling.base import Labeling
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import pretext_key
 from backend.loop.steps.bank import open_bank
+from backend.loop.steps.features import read_features
 from backend.loop.steps.outputs import save_outputs
 from backend.project_files import Files
 from backend.status.predictions import ModelOutputs, open_outputs
 from backend.store import ProjectStore, RoundRow, RoundState
 from model.data.atomic_files import write_atomically
-from model.data.bank import ImageBank
+from model.learners.base import PoolImages
+from model.learners.registry import OWN
 from model.problems import problem
 from model.problems.base import Decoding, Encoded, Problem, Target
 from model.querying.outputs import IntArray, Outputs
@@ -54,6 +56,7 @@ class Training:
     config: ProjectConfig
     labeling: Labeling
     device: str
+    pool: PoolImages
 
     @property
     def problem(self) -> Problem:
@@ -78,7 +81,8 @@ def retrain(
     current = store.rounds.current()
     if current is None or current.state != RoundState.LIVE:
         return
-    training = Training(store, files, config, labeling, device)
+    pool = PoolImages(open_bank(store, files), read_features(store, files) if not config.own_network else None)
+    training = Training(store, files, config, labeling, device, pool)
     labels = _labels(training)
     if len(labels.train):
         _train_and_score(training, current, labels, progress)
@@ -88,16 +92,15 @@ def retrain(
 
 
 def _train_and_score(training: Training, current: RoundRow, labels: LabelSet, progress: Progress) -> None:
-    from model.learners.own_network import Learner
+    from model.learners.fitting import load_model
 
     files, number = training.files, current.number
-    bank = open_bank(training.store, files)
-    seconds = _train(training, number, bank, labels, progress)
+    fitted = _train(training, number, labels, progress)
     trained = time.monotonic()
     try:
-        learner = Learner.load(files.model(number), device=training.device)
-        outputs = learner.predict(
-            bank,
+        model = load_model(files.model(number), device=training.device)
+        outputs = model.predict_pool(
+            training.pool,
             needs=training.needs,
             progress=lambda share: progress(TRAIN_SHARE + (1 - TRAIN_SHARE) * share),
         )
@@ -107,36 +110,39 @@ def _train_and_score(training: Training, current: RoundRow, labels: LabelSet, pr
         files.trained(number).unlink(missing_ok=True)
         raise
     save_outputs(files, number, outputs)
-    _note_result(training, current, labels, outputs, learner.decoding)
-    training.store.rounds.add_seconds(number, retrain=seconds, score=time.monotonic() - trained)
+    _note_result(training, current, labels, outputs, model.decoding)
+    training.store.rounds.set(number, learner={"learner": fitted["learner"], **fitted["about"]})
+    training.store.rounds.add_seconds(number, retrain=fitted["seconds"], score=time.monotonic() - trained)
 
 
-def _train(training: Training, number: int, bank: ImageBank, labels: LabelSet, progress: Progress) -> float:
-    """Write the weights of the round's model; return the seconds that training them took.
+def _train(training: Training, number: int, labels: LabelSet, progress: Progress) -> dict[str, Any]:
+    """Write the weights of the round's model; return what there is to say of them: learner, about, seconds.
 
     Those of a job that was killed after its training, while it scored, are taken as they are if they belong to exactly
     these labels and this configuration.
     """
-    from model.learners.own_network import FitSettings, fit
+    from model.learners.fitting import fit
+    from model.learners.settings import FitSettings
 
     files, config = training.files, training.config
-    weights = files.pretext(pretext_key(config, bank.side))
+    weights = files.pretext(pretext_key(config, training.pool.bank.side))
     identity, note, out = _identity(training, labels, weights), files.trained(number), files.model(number)
     known = _read_note(note)
     if known.get("identity") == identity and out.exists():
         logger.info("the weights are there already: only scoring is repeated")
-        return float(known["seconds"])
+        return known
     note.unlink(missing_ok=True)  # before the weights change: it never stands beside those of other labels
     # A checkpoint belongs to one set of labels: more of them after a kill begin a new training.
     checkpoint = files.checkpoint(f"round-{number:03d}-{_digest(labels)}")
     started = time.monotonic()
-    fit(
-        bank,
+    fitted = fit(
+        training.pool,
         labels.train,
         labels.truth,
         training.problem,
         training.labeling.classes,
         FitSettings(
+            learner=OWN if config.own_network else config.learner,
             network=config.network,
             init=config.init,
             recipe=config.recipe,
@@ -147,13 +153,15 @@ def _train(training: Training, number: int, bank: ImageBank, labels: LabelSet, p
         ),
         out=out,
         checkpoint=checkpoint,
-        pretext_weights=weights if weights.exists() else None,
+        pretext_weights=weights if config.own_network and weights.exists() else None,
         progress=lambda share: progress(TRAIN_SHARE * share),
     )
     checkpoint.unlink(missing_ok=True)
-    seconds = time.monotonic() - started
-    write_atomically(note, json.dumps({"identity": identity, "seconds": seconds}).encode())
-    return seconds
+    known = {
+        "identity": identity, "learner": fitted.learner, "about": fitted.about, "seconds": time.monotonic() - started,
+    }  # fmt: skip
+    write_atomically(note, json.dumps(known).encode())
+    return known
 
 
 def _identity(training: Training, labels: LabelSet, weights: Path) -> str:
@@ -161,7 +169,8 @@ def _identity(training: Training, labels: LabelSet, weights: Path) -> str:
     config = training.config
     parts = (
         _digest(labels), training.problem.name, *training.labeling.classes,
-        config.network, config.init, config.recipe, config.joint, config.seed,
+        config.network, config.init, config.recipe, config.joint, config.seed, config.learner,
+        training.store.row().features_key if not config.own_network else "",
         *sorted(training.needs), weights.stem, weights.exists(),
     )  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

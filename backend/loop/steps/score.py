@@ -13,11 +13,14 @@ from backend.items.fetching import FetchedImage, download_images
 from backend.items.reference import image_ref
 from backend.labeling.base import Labeling
 from backend.loop.steps.bank import bank_side
+from backend.loop.steps.features import Encoders, read_features
 from backend.project_files import Files
 from backend.status.predictions import ModelOutputs
 from backend.store import ProjectStore
 from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
+from model.data.features import FeatureBank
+from model.learners.base import PoolImages
 from model.problems.base import Prediction
 
 
@@ -26,7 +29,7 @@ def score_tasks(
     studio: StudioProject,
     files: Files,
     labeling: Labeling,
-    device: str,
+    encoders: Encoders,
     task_ids: Sequence[int],
     until: float,
 ) -> dict[int, tuple[Prediction, float]]:
@@ -34,26 +37,34 @@ def score_tasks(
 
     Nobody waits for them after ``until`` (as ``time.time`` counts): then it returns nothing.
     """
-    from model.learners.own_network import Learner
+    from model.learners.fitting import load_model
 
     model = store.rounds.newest_model()
     if model is None or not files.model(model.number).exists():
         return {}
     side = bank_side(store)
-    good = _fetch_images(studio, labeling, side, task_ids[:MOST_UNSEEN], until)
+    known = read_features(store, files)
+    large = known.side if known is not None else None
+    good = _fetch_images(studio, labeling, side, large, task_ids[:MOST_UNSEEN], until)
     if not good:
         return {}
     with tempfile.TemporaryDirectory() as folder:
         bank = ImageBank.create(Path(folder) / "bank", side)
         bank.append(np.stack([image.pixels for image in good if image.pixels is not None]))
-        outputs = Learner.load(files.model(model.number), device=device).predict(bank)
+        features = None
+        if known is not None:
+            features = FeatureBank.create(Path(folder) / "features", known.encoder, known.side, known.dim, known.last)
+            pixels = np.stack([image.large for image in good if image.large is not None])
+            features.write(np.arange(len(good)), encoders.of(features).embed(pixels))
+        trained = load_model(files.model(model.number), device=encoders.device)
+        outputs = trained.predict_pool(PoolImages(bank, features))
     scored, everything = ModelOutputs(model, outputs), np.arange(len(good))
     rows = zip(good, scored.predict(everything), scored.confidence(everything), strict=True)
     return {image.task_id: (prediction, float(confidence)) for image, prediction, confidence in rows}
 
 
 def _fetch_images(
-    studio: StudioProject, labeling: Labeling, side: int, task_ids: Sequence[int], until: float
+    studio: StudioProject, labeling: Labeling, side: int, large: int | None, task_ids: Sequence[int], until: float
 ) -> list[FetchedImage]:
     """Return the tasks' images, without those that cannot be used; none once it is too late."""
     if time.time() > until:
@@ -65,7 +76,7 @@ def _fetch_images(
         except ImageError:
             continue
     good = []
-    for image in download_images(studio, refs, side):
+    for image in download_images(studio, refs, side, large):
         if time.time() > until:
             return []
         if image.pixels is not None:

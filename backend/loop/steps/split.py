@@ -8,7 +8,7 @@ from backend.config import ProjectConfig
 from backend.errors import Superseded
 from backend.loop.decide import INLINE_SPLIT
 from backend.loop.heartbeat import Progress
-from backend.loop.keys import pretext_key, split_key
+from backend.loop.keys import features_key, pretext_key, split_key
 from backend.store import ProjectRow, ProjectStore
 from model.querying.batches import place, split
 
@@ -50,8 +50,12 @@ def split_pool(
 
 
 def check_current(store: ProjectStore, config: ProjectConfig) -> None:
-    """Raise Superseded if losses or batches are not whole, or not those of the present configuration."""
+    """Raise Superseded if what a round is chosen by is not whole, or not that of the present configuration."""
     row = store.row()
+    if not config.own_network:
+        if row.features_key != features_key(config, row.encoder_side):
+            raise Superseded(f"the images of project {store.project_id} are being embedded")
+        return
     _check_losses(row, config)
     if row.split_key != split_key(config):
         raise Superseded(f"the batches of project {store.project_id} are being made")

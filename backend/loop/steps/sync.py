@@ -7,10 +7,12 @@ from itertools import islice
 import numpy as np
 
 from backend.config import ProjectConfig
-from backend.items.fetching import FetchedImage, download_images
+from backend.items.fetching import SAMPLE_SIDE, FetchedImage, download_images, sample_sizes
+from backend.loop.facts import PATIENCE_S
 from backend.loop.heartbeat import Progress
-from backend.loop.keys import configured_side
+from backend.loop.keys import configured_side, features_key
 from backend.loop.steps.bank import open_bank, set_aside
+from backend.loop.steps.features import Encoders, open_features
 from backend.loop.steps.pull import fetch_settings, pull_changes, reconcile
 from backend.project_files import Files
 from backend.queueing.queues import TimeSlice
@@ -19,11 +21,13 @@ from backend.store.tasks import Failure
 from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
 from model.data.decoding import auto_side
+from model.data.features import FeatureBank
+from model.encoders.registry import SIDES
+from model.encoders.registry import auto_side as encoder_side
 from model.errors import BankError
 
 COMMIT_IMAGES = 256  # images per append to the bank and note in the store
 FETCH_IMAGES = 4096  # images per look into the store
-SAMPLE_IMAGES, SAMPLE_SIDE = 32, 32  # images that decide the side of the bank, and the side while they do (pixels)
 TRIES = 4  # of an image whose source fails in a way that may pass, before it is listed as broken
 FIRST_RETRY_S, LAST_RETRY_S = 20.0, 3600.0
 
@@ -35,27 +39,52 @@ def sync(
     studio: StudioProject,
     files: Files,
     config: ProjectConfig,
+    encoders: Encoders,
     time_slice: TimeSlice,
     progress: Progress,
 ) -> None:
-    """Bring the store and the bank up to date with Label Studio."""
+    """Bring the store, the bank and the features up to date with Label Studio."""
     pull_changes(store, studio)
     if fetch_settings(studio, store.row()).task_number != store.tasks.counts(0).tasks:
         reconcile(store, studio)
     total = done = store.tasks.counts(time.time()).ok
-    while refs := store.tasks.to_fetch(time.time(), FETCH_IMAGES):
+    waits = is_first_awaited(store)
+    while refs := _to_fetch(store):
         if store.row().image_side is None:
-            _choose_side(store, studio, files, config, refs)
+            _choose_sides(store, studio, files, config, refs)
         bank = _bank_to_fill(store, files)
+        features = _features_to_fill(store, files, config, encoders) if bank is not None else None
         counts = store.tasks.counts(time.time())
         total = max(total, counts.ok + counts.new)
-        fetched = download_images(studio, refs, bank.side if bank is not None else SAMPLE_SIDE)
+        encoder_side = features.side if features is not None else None
+        fetched = download_images(studio, refs, bank.side if bank is not None else SAMPLE_SIDE, encoder_side)
         while part := list(islice(fetched, COMMIT_IMAGES)):
-            _commit(store, bank, part, dict(refs))
+            _commit(store, bank, features, encoders, part, dict(refs))
             done += len(part)
             progress(min(done / max(total, 1), 1.0))
-            if time_slice.expired():
-                return  # the next job goes on from here, after those of other projects
+            if time_slice.expired() or (waits and not is_first_awaited(store)):
+                return  # the next job goes on from here, after those of other projects, or after the first queue
+
+
+def _to_fetch(store: ProjectStore) -> ImageRefs:
+    """Return the next images; before the first queue drawn from the whole pool, as uploads often come sorted."""
+    drawn = store.rounds.current() is None
+    return store.tasks.to_fetch(time.time(), FETCH_IMAGES, drawn=drawn)
+
+
+def is_first_awaited(store: ProjectStore) -> bool:
+    """Tell whether a first queue still waits for more images than are there."""
+    since = store.row().fetching_since
+    return store.rounds.current() is None and (since is None or time.time() - since < PATIENCE_S)
+
+
+def _features_to_fill(
+    store: ProjectStore, files: Files, config: ProjectConfig, encoders: Encoders
+) -> FeatureBank | None:
+    """Return the features of the configured encoder where all images have them; else the job EMBED sees to them."""
+    row = store.row()
+    current = row.features_key is not None and row.features_key == features_key(config, row.encoder_side)
+    return open_features(store, files, config, encoders) if current else None
 
 
 def _bank_to_fill(store: ProjectStore, files: Files) -> ImageBank | None:
@@ -76,30 +105,42 @@ def _bank_to_fill(store: ProjectStore, files: Files) -> ImageBank | None:
         return ImageBank.create(files.bank(side), side)
 
 
-def _choose_side(
+def _choose_sides(
     store: ProjectStore, studio: StudioProject, files: Files, config: ProjectConfig, refs: ImageRefs
 ) -> None:
-    """Fix the side of the bank, as configured or as the first images have it; not while none can be read."""
-    side = configured_side(config) or _side_of(studio, refs)
-    if side is not None:
+    """Fix the sides of the bank, as configured or as the first images have it, and of the encoder's images.
+
+    Not while no image can be read.
+    """
+    side = configured_side(config)
+    sizes = sample_sizes(studio, refs) if side is None or not config.own_network else []
+    if sizes or side is not None:
         files.drop_banks()  # of a former side, whose images are all fetched again
-        store.set(image_side=side)
+        files.drop_features()
+        large = encoder_side(sizes) if sizes else SIDES[0]
+        store.set(
+            image_side=side or auto_side(sizes),
+            encoder_side=large,
+            features_key=features_key(config, large),
+            fetching_since=time.time(),
+        )
 
 
-def _side_of(studio: StudioProject, refs: ImageRefs) -> int | None:
-    # Spread over the pool: uploads often come sorted by source, and sources differ in size.
-    step = max(len(refs) // SAMPLE_IMAGES, 1)
-    spread = [ref for offset in range(step) for ref in refs[offset::step]]
-    usable = (image.size for image in download_images(studio, spread, SAMPLE_SIDE) if image.size is not None)
-    sizes = list(islice(usable, SAMPLE_IMAGES))
-    return auto_side(sizes) if sizes else None
-
-
-def _commit(store: ProjectStore, bank: ImageBank | None, part: list[FetchedImage], refs: dict[int, str]) -> None:
+def _commit(
+    store: ProjectStore,
+    bank: ImageBank | None,
+    features: FeatureBank | None,
+    encoders: Encoders,
+    part: list[FetchedImage],
+    refs: dict[int, str],
+) -> None:
     good = [image for image in part if image.pixels is not None]
     if good and bank is not None:
-        # Images first, note after: a kill in between leaves rows in the bank that no task points to.
+        # Images and features first, note after: a kill in between leaves rows that no task points to.
         first = bank.append(np.stack([image.pixels for image in good if image.pixels is not None]))
+        if features is not None:
+            large = np.stack([image.large for image in good if image.large is not None])
+            features.write(first + np.arange(len(good)), encoders.of(features).embed(large))
         store.tasks.images_fetched({image.task_id: first + i for i, image in enumerate(good)}, refs)
     failed = [image for image in part if image.pixels is None]
     if failed:
