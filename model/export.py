@@ -1,6 +1,5 @@
 """A trained model as files for other programs: ONNX that needs nothing of ours, and bare weights."""
 
-import io
 import json
 import warnings
 from collections.abc import Sequence
@@ -13,8 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.data.atomic_files import write_atomically
+from model.encoders.encoder import load_feature_network
+from model.encoders.network import FeatureNetwork
+from model.encoders.registry import encoder_info
 from model.errors import BadInput, ModelError
 from model.learners.learner import Learner
+from model.learners.linear import LinearModel
+from model.learners.registry import LINEAR
 from model.networks.main import MainNetwork
 from model.problems import Problem
 from model.training.loop import read_weights
@@ -42,12 +46,53 @@ class Standalone(nn.Module):
         return self.problem.outputs_of(logits / self.temperature)[name].squeeze(0)
 
 
-def export(weights: Path, classes: Sequence[str], temperature: float, *, onnx: Path, safetensors: Path) -> None:
+class ImageFeatures(nn.Module):
+    """An encoder with its preprocessing: one image of any size, (H, W, 3) uint8 RGB -> features (1, D)."""
+
+    def __init__(self, network: FeatureNetwork, side: int) -> None:
+        super().__init__()
+        self.network, self.side = network, side
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the features."""
+        pixels = image.permute(2, 0, 1).unsqueeze(0).float()
+        pixels = functional.interpolate(pixels, (self.side, self.side), mode="bicubic", antialias=True)
+        return self.network.embedded(pixels.round().clamp(0, 255))
+
+
+class LinearHeads(nn.Module):
+    """The heads of a linear model: features (1, D) -> (C,) calibrated probabilities."""
+
+    def __init__(self, model: LinearModel, temperature: float) -> None:
+        super().__init__()
+        self.problem, self.temperature = model.problem, model.temperature * temperature
+        self.heads = [(torch.from_numpy(scaling.mean), weight, bias) for scaling, weight, bias in model.heads]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the probabilities (C,)."""
+        parts = []
+        for mean, weight, bias in self.heads:  # as model.learners.scaling scales
+            rows = features[:, : len(mean)]
+            rows = rows.sign() * rows.abs().sqrt() - mean
+            parts.append(rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-8) @ weight + bias)
+        (name,) = self.problem.base_outputs
+        return self.problem.outputs_of(torch.stack(parts).mean(dim=0) / self.temperature)[name].squeeze(0)
+
+
+def export(
+    weights: Path,
+    classes: Sequence[str],
+    temperature: float,
+    *,
+    onnx: Path,
+    safetensors: Path,
+    encoders: Path = Path("encoders"),
+) -> None:
     """Write the model of ``weights`` as ONNX and as safetensors, each whole or not at all.
 
     Problem, label names, side, network, temperature and decoding stand in the metadata of both: ``classes`` as a JSON
     list, ``decoding`` as a JSON object. Its ``thresholds`` (C,), where there are any, are of the probabilities at the
-    exported temperature.
+    exported temperature. encoders: the folder of ``open_encoder``; a linear model is exported with its encoder inside.
     Raises BadInput where the classes are not those of the model.
     """
     content = read_weights(weights)
@@ -55,6 +100,9 @@ def export(weights: Path, classes: Sequence[str], temperature: float, *, onnx: P
         raise ModelError(f"the weights in {weights} are damaged")
     if content["classes"] != len(classes) or temperature <= 0:
         raise BadInput(f"a model of {content['classes']} classes, {len(classes)} names and temperature {temperature}")
+    if content.get("learner") == LINEAR:
+        _export_linear(weights, classes, temperature, encoders, onnx=onnx, safetensors=safetensors)
+        return
     learner = Learner.load(weights, device="cpu")
     decoding = learner.problem.at_temperature(learner.decoding, temperature)
     about = {
@@ -70,28 +118,81 @@ def export(weights: Path, classes: Sequence[str], temperature: float, *, onnx: P
     write_atomically(onnx, _onnx(module, about))
 
 
+def _export_linear(
+    weights: Path, classes: Sequence[str], temperature: float, encoders: Path, *, onnx: Path, safetensors: Path
+) -> None:
+    import onnx as graphs
+
+    model = LinearModel.load(weights)
+    about = {
+        "problem": model.problem.name,
+        "decoding": json.dumps(model.problem.at_temperature(model.decoding, temperature)),
+        "classes": json.dumps(list(classes), ensure_ascii=False),
+        "side": str(model.side),
+        "network": model.encoder,
+        "temperature": repr(temperature),
+    }
+    state = {
+        f"heads.{number}.{name}": tensor
+        for number, (scaling, weight, bias) in enumerate(model.heads)
+        for name, tensor in (("mean", torch.from_numpy(scaling.mean)), ("weight", weight), ("bias", bias))
+    }
+    write_atomically(safetensors, _safetensors(state, about))
+    # The encoder's part is the same after every round, and takes most of the time.
+    template = encoders / f"{model.encoder.replace(':', '-').replace('/', '-')}-{model.side}-image.onnx"
+    if not template.exists():
+        module = ImageFeatures(load_feature_network(encoder_info(model.encoder), encoders, model.side), model.side)
+        write_atomically(template, _program(module.eval(), _image(model.side), _image_shape(), "image", "features"))
+    features = graphs.load_model_from_string(template.read_bytes())
+    width = features.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    heads = graphs.load_model_from_string(
+        _program(LinearHeads(model, temperature), torch.zeros(1, width), None, "features", "probabilities")
+    )
+    heads = graphs.compose.add_prefix(heads, "head/", rename_inputs=False, rename_outputs=False)
+    whole = graphs.compose.merge_models(features, heads, [("features", "features")])
+    write_atomically(onnx, _described(whole, about))
+
+
 def _safetensors(state: dict[str, Tensor], about: dict[str, str]) -> bytes:
     return save({name: tensor.contiguous() for name, tensor in state.items()}, {"format": "pt", **about})
 
 
 def _onnx(module: Standalone, about: dict[str, str]) -> bytes:
-    image = torch.zeros((module.side + 3, module.side + 2, 3), dtype=torch.uint8)
-    side = {axis: torch.export.Dim(name, min=2, max=LARGEST) for axis, name in enumerate(("height", "width"))}
+    import onnx as graphs
+
+    program = _program(module, _image(module.side), _image_shape(), "image", "probabilities")
+    return _described(graphs.load_model_from_string(program), about)
+
+
+def _image(side: int) -> Tensor:
+    return torch.zeros((side + 3, side + 2, 3), dtype=torch.uint8)
+
+
+def _image_shape() -> dict[int, Any]:
+    return {axis: torch.export.Dim(name, min=2, max=LARGEST) for axis, name in enumerate(("height", "width"))}
+
+
+def _program(module: nn.Module, example: Tensor, shape: dict[int, Any] | None, given: str, found: str) -> bytes:
+    """Return a module as a serialized ONNX model. shape: the axes of its input that may vary."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch's own exporter about itself
         program: Any = torch.onnx.export(
             module,
-            (image,),
+            (example,),
             dynamo=True,
-            dynamic_shapes=(side,),
-            input_names=["image"],
-            output_names=["probabilities"],
+            dynamic_shapes=None if shape is None else (shape,),
+            input_names=[given],
+            output_names=[found],
             verbose=False,
         )
     if program is None:
         raise ModelError("PyTorch gave no ONNX program")
-    proto = program.model_proto
+    serialized: bytes = program.model_proto.SerializeToString()
+    return serialized
+
+
+def _described(proto: Any, about: dict[str, str]) -> bytes:
     for name, value in about.items():
         proto.metadata_props.add(key=name, value=value)
-    buffer = io.BytesIO(proto.SerializeToString())
-    return buffer.getvalue()
+    serialized: bytes = proto.SerializeToString()
+    return serialized

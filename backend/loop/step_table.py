@@ -87,5 +87,5 @@ JOBS: dict[JobKind, Job] = {
     JobKind.EMBED: Job(IO, _embed),
     JobKind.PRETEXT: Job(TRAIN, _pretext),
     JobKind.RETRAIN: Job(TRAIN, lambda c, p, done: retrain(p.store, p.files, p.config, p.labeling, p.device, done)),
-    JobKind.EXPORT: Job(TRAIN, lambda c, p, done: export(p.store, p.files, done)),
+    JobKind.EXPORT: Job(IO, lambda c, p, done: export(p.store, p.files, p.encoders.folder, done)),
 }

@@ -24,25 +24,28 @@ class FeatureNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features (B, D)."""
-        last, stages = self.network.forward_intermediates(self.normalized(images))  # type: ignore[operator]
+        return self.embedded(images.permute(0, 3, 1, 2))
+
+    def embedded(self, pixels: Tensor) -> Tensor:
+        """Return the features (B, D) of pixels from 0 to 255, (B, 3, S, S)."""
+        last, stages = self.network.forward_intermediates(self.normalized(pixels))  # type: ignore[operator]
         pooled = self.network.forward_head(last, pre_logits=True)  # type: ignore[operator]
         return torch.cat([pooled, *(stage.mean(dim=(2, 3)) for stage in stages[-MOST_STAGES:])], dim=1).float()
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps of the stages, (B, C, H, W) each, coarse last."""
         stages: list[Tensor] = self.network.forward_intermediates(  # type: ignore[operator]
-            self.normalized(images), intermediates_only=True
+            self.normalized(images.permute(0, 3, 1, 2)), intermediates_only=True
         )
         return stages
 
-    def normalized(self, images: Tensor) -> Tensor:
-        """Return pixels (B, S, S, 3) uint8 as the network takes them, (B, 3, S, S)."""
-        pixels = images.permute(0, 3, 1, 2).to(self.mean.dtype)  # type: ignore[arg-type]
-        return (pixels - self.mean) / self.std  # type: ignore[operator]
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """Return pixels from 0 to 255 as the network takes them, (B, 3, S, S)."""
+        return (pixels.to(self.mean.dtype) - self.mean) / self.std  # type: ignore[arg-type, operator]
 
     @torch.inference_mode()
     def widths(self, side: int) -> tuple[int, int]:
         """Return the number of all features, and of those of the last layer."""
         image = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-        last, _ = self.network.forward_intermediates(self.normalized(image))  # type: ignore[operator]
+        last, _ = self.network.forward_intermediates(self.normalized(image.permute(0, 3, 1, 2)))  # type: ignore[operator]
         return self.forward(image).shape[1], self.network.forward_head(last, pre_logits=True).shape[1]  # type: ignore[operator]

@@ -1,10 +1,10 @@
 """A linear head on the frozen features of an encoder: fitted in a fraction of a second, calibrated out of fold."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from model.evaluation.calibration import fit_temperature
 from model.learners.base import NO_NEEDS, PoolImages
 from model.learners.linear_head import LinearHead
 from model.learners.registry import LEARNERS, LINEAR
-from model.learners.scaling import ScaledFeatures, Scaling
+from model.learners.scaling import ScaledFeatures, Scaling, as_rows
 from model.problems import Problem, problem
 from model.problems.base import Decoding, Encoded
 from model.querying.outputs import OUTPUTS, FloatArray, IntArray, Outputs
@@ -42,9 +42,13 @@ class LinearSummary:
     seconds: float
 
 
-def kinds(features: FeatureBank) -> dict[str, int]:
-    """Return the kinds of features that a head may use, with the number of columns of each; the default first."""
-    return {"last+mid": features.dim, "last": features.last}
+def kinds(features: FeatureBank) -> dict[str, tuple[int, ...]]:
+    """Return the kinds of features that a model may use: for each of its heads the number of columns.
+
+    The default comes first: two heads, whose logits are averaged. The last layer alone is better on photographs, the
+    means of the stages beside it where pictures are unlike those of ImageNet.
+    """
+    return {"both": (features.last, features.dim), "last": (features.last,), "last+mid": (features.dim,)}
 
 
 def fit_linear(
@@ -71,26 +75,29 @@ def fit_linear(
     missing = int((~features.knows(indices)).sum())
     if missing:
         raise BadInput(f"{missing} of {len(indices)} labeled images have no features yet")
-    head = LinearHead(of, len(classes), C)
-    scalings = {kind: Scaling.of(features, columns) for kind, columns in kinds(features).items()}
-    raw = features.gather(indices)
-    folded = _Folds.draw(truth, seed)
-    likelihood: dict[str, float] = {}
-    tuned: dict[str, tuple[float, Decoding]] = {}
-    for step, (kind, scaling) in enumerate(scalings.items()):
-        if folded.folds:
-            likelihood[kind], tuned[kind] = folded.cross_validate(head, scaling.apply(raw), truth, classes)
-        progress((step + 1) / (len(scalings) + 1))
-    kind = max(likelihood, key=likelihood.__getitem__) if likelihood else next(iter(scalings))
-    temperature, decoding = tuned.get(kind, (1.0, {}))
-    weight, bias = head.fit(scalings[kind].apply(raw), truth)
+    head, raw = LinearHead(of, len(classes), C), features.gather(indices)
+    scalings = {columns: Scaling.of(features, columns) for columns in (features.last, features.dim)}
+    x = {columns: scaling.apply(raw) for columns, scaling in scalings.items()}
+    trials = _cross_validate(head, kinds(features), x, truth, classes, seed, progress)
+    kind = max(trials, key=lambda name: trials[name].likelihood) if trials else next(iter(kinds(features)))
+    chosen = trials.get(kind, _Trial(0.0, 1.0, {}))
+    heads = []
+    for columns in kinds(features)[kind]:
+        weight, bias = head.fit(x[columns], truth)
+        heads.append(
+            {
+                "mean": torch.from_numpy(scalings[columns].mean),
+                "weight": torch.from_numpy(weight),
+                "bias": torch.from_numpy(bias),
+            }
+        )
     write_weights(out, {
         "format": FORMAT, "learner": LINEAR, "problem": of.name, "classes": len(classes), "seed": seed,
-        "encoder": features.encoder, "side": features.side, "columns": scalings[kind].columns,
-        "mean": torch.from_numpy(scalings[kind].mean), "weight": torch.from_numpy(weight),
-        "bias": torch.from_numpy(bias), "temperature": temperature, "decoding": dict(decoding),
+        "encoder": features.encoder, "side": features.side, "heads": heads,
+        "temperature": chosen.temperature, "decoding": dict(chosen.decoding),
     })  # fmt: skip
     progress(1.0)
+    likelihood = {name: round(trial.likelihood, 4) for name, trial in trials.items()}
     return LinearSummary(kind, likelihood, time.monotonic() - started)
 
 
@@ -103,8 +110,10 @@ class LinearModel:
         self.classes: int = content["classes"]
         self.decoding: Decoding = content["decoding"]
         self.encoder, self.side, self.temperature = content["encoder"], content["side"], content["temperature"]
-        self.scaling = Scaling(content["columns"], content["mean"].numpy())
-        self.weight, self.bias = content["weight"], content["bias"]
+        self.heads = [
+            (Scaling(len(head["mean"]), head["mean"].numpy()), head["weight"], head["bias"])
+            for head in content["heads"]
+        ]
 
     @classmethod
     def load(cls, path: Path) -> "LinearModel":
@@ -122,7 +131,7 @@ class LinearModel:
         needs: frozenset[str] = NO_NEEDS,
         progress: Progress = ignore_progress,
     ) -> Outputs:
-        """Return the problem's base outputs, calibrated, and ``embeddings``, which are the scaled features.
+        """Return the problem's base outputs, calibrated, and ``embeddings``: the scaled features of the last layer.
 
         Images without features get neutral values. Raises BadInput for other needs, and without features of the
         encoder that the model was fitted on.
@@ -137,8 +146,8 @@ class LinearModel:
         arrays: dict[str, FloatArray] = {}
         for start in range(0, max(len(known), 1), 8192):
             part = known[start : start + 8192]
-            rows = torch.from_numpy(self.scaling.apply(bank.gather(indices[part])))
-            for name, values in self.problem.outputs_of((rows @ self.weight + self.bias) / self.temperature).items():
+            raw = self._raw(bank.gather(indices[part])) / self.temperature
+            for name, values in self.problem.outputs_of(raw).items():
                 if name not in arrays:
                     arrays[name] = np.full((len(indices), *values.shape[1:]), np.nan, OUTPUTS[name].dtype)
                 arrays[name][part] = values.numpy()
@@ -147,44 +156,66 @@ class LinearModel:
             absent = np.setdiff1d(np.arange(len(indices)), known)
             array[absent] = OUTPUTS[name].neutral(array[known]) if len(known) or array.ndim > 1 else 0.0
         if "embeddings" in needs:
-            scaled = ScaledFeatures(bank, self.scaling, len(pool.bank))
-            arrays["embeddings"] = cast("FloatArray", scaled if len(indices) == len(scaled) else scaled[indices])
+            scaled = ScaledFeatures(bank, Scaling.of(bank, bank.last), len(pool.bank))
+            arrays["embeddings"] = as_rows(scaled) if len(indices) == len(scaled) else scaled[indices]
         return Outputs(**arrays)
+
+    def _raw(self, features: FloatArray) -> Tensor:
+        """Return the mean of the heads' raw outputs."""
+        parts = [torch.from_numpy(scaling.apply(features)) @ weight + bias for scaling, weight, bias in self.heads]
+        return torch.stack(parts).mean(dim=0)
 
 
 @dataclass(frozen=True)
-class _Folds:
-    """Rows of the labels, and the part of them that each model of a cross-validation is not fitted to."""
+class _Trial:
+    """What a cross-validation says of a kind of features: mean log likelihood of a label, and what follows from it."""
 
-    rows: IntArray
-    folds: list[IntArray]
+    likelihood: float
+    temperature: float
+    decoding: Decoding
 
-    @classmethod
-    def draw(cls, truth: Encoded, seed: int) -> "_Folds":
-        """Deal the labels out, those of a class one by one; no fold where there are too few to tell."""
-        generator = np.random.default_rng([seed, 0])
-        rows = generator.permutation(len(truth))[:MOST_FOLDED]
-        if truth.ndim == 1 and truth.dtype.kind == "i":
-            rows = rows[np.argsort(truth[rows], kind="stable")]
-        count = min(FOLDS, len(rows) // 2)
-        return cls(rows, [np.sort(rows[fold::count]) for fold in range(count)] if count > 1 else [])
 
-    def cross_validate(
-        self, head: LinearHead, x: FloatArray, truth: Encoded, classes: Sequence[str]
-    ) -> tuple[float, tuple[float, Decoding]]:
-        """Return the mean log likelihood of a label out of fold, and the temperature and decoding that follow."""
-        raw = np.empty((len(truth), head.outputs), np.float32)
-        for held in self.folds:
-            fitted = np.setdiff1d(self.rows, held)
-            raw[held] = head.raw(x[held], *head.fit(x[fitted], truth[fitted])).numpy()
-        everything = np.arange(len(self.rows))
-        raw, truth, of = raw[self.rows], truth[self.rows], head.problem
-        outputs = _outputs(of, torch.from_numpy(raw))
-        temperature = fit_temperature(of, outputs, everything, truth).value
-        outputs = _outputs(of, torch.from_numpy(raw / temperature))
-        likelihood = float(of.log_likelihood(outputs, everything, truth, np.ones(1))[0]) / len(truth)
-        decoding = of.tune(outputs, truth, classes) if of.folds else {}
-        return likelihood, (temperature, decoding)
+def _cross_validate(
+    head: LinearHead,
+    kinds: Mapping[str, tuple[int, ...]],
+    x: Mapping[int, FloatArray],
+    truth: Encoded,
+    classes: Sequence[str],
+    seed: int,
+    progress: Progress,
+) -> dict[str, _Trial]:
+    """Try each kind of features out of fold; empty where there are too few labels to tell."""
+    rows, folds = _folds(truth, seed)
+    if not folds:
+        return {}
+    raw = {columns: np.empty((len(truth), head.outputs), np.float32) for columns in x}
+    for number, held in enumerate(folds):
+        fitted = np.setdiff1d(rows, held)
+        for columns, scaled in x.items():
+            raw[columns][held] = head.raw(scaled[held], *head.fit(scaled[fitted], truth[fitted])).numpy()
+        progress((number + 1) / (len(folds) + 1))
+    trials = {}
+    for name, columns_of in kinds.items():
+        mean = np.mean([raw[columns][rows] for columns in columns_of], axis=0)
+        trials[name] = _trial(head.problem, mean, truth[rows], classes)
+    return trials
+
+
+def _trial(of: Problem, raw: FloatArray, truth: Encoded, classes: Sequence[str]) -> _Trial:
+    everything = np.arange(len(truth))
+    temperature = fit_temperature(of, _outputs(of, torch.from_numpy(raw)), everything, truth).value
+    outputs = _outputs(of, torch.from_numpy(raw / temperature))
+    likelihood = float(of.log_likelihood(outputs, everything, truth, np.ones(1))[0]) / len(truth)
+    return _Trial(likelihood, temperature, of.tune(outputs, truth, classes) if of.folds else {})
+
+
+def _folds(truth: Encoded, seed: int) -> tuple[IntArray, list[IntArray]]:
+    """Return the rows of the labels that are dealt out, those of a class one by one, and the rows of each fold."""
+    rows = np.random.default_rng([seed, 0]).permutation(len(truth))[:MOST_FOLDED]
+    if truth.ndim == 1 and truth.dtype.kind == "i":
+        rows = rows[np.argsort(truth[rows], kind="stable")]
+    count = min(FOLDS, len(rows) // 2)
+    return np.sort(rows), [np.sort(rows[fold::count]) for fold in range(count)] if count > 1 else []
 
 
 def _outputs(of: Problem, raw: Tensor) -> Outputs:
