@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.project_files import Files
+from backend.status.learner_text import learner_text
 from backend.status.measured import Measured, measured
 from backend.status.predictions import PoolPredictions
 from backend.status.query_error_rate import error_rate_difference
@@ -21,6 +22,7 @@ from backend.store.jobs import is_alive
 from backend.web.cache import cache_of, pool_predictions
 from backend.web.services import Services
 from model.data.bank import ImageBank
+from model.data.features import FeatureBank
 from model.errors import BankError
 from model.problems import Problem, problem
 
@@ -197,6 +199,20 @@ class ProjectPage:
             return ImageBank.open(self.files.bank(self.project.image_side))
         except BankError:
             return None
+
+    def features(self) -> FeatureBank | None:
+        """Return the encoder's features; None while there are none."""
+        if self.project.features_key is None:
+            return None
+        try:
+            return FeatureBank.open(self.files.features(self.project.features_key))
+        except BankError:
+            return None
+
+    @property
+    def learner(self) -> str | None:
+        """What the newest model is and why, as a sentence."""
+        return learner_text(self.status.config, self.model.learner) if self.model is not None else None
 
     def keep(self, name: str, version: Hashable, make: Callable[[], T]) -> T:
         """Return a value of this project from the cache, or make it."""

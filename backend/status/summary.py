@@ -3,12 +3,14 @@
 from typing import Any
 
 from backend.status.forecast_text import query_verdict
+from backend.status.learner_text import encoder_of
 from backend.status.measured import measured
 from backend.status.query_error_rate import ErrorRateDifference, Rate, error_rate_difference
 from backend.status.status import Status
 from backend.store import RoundRow, RoundState, Store
 from backend.store.dashboard_queries import AskedQuality
 from model.evaluation.forecast import GainForecast
+from model.learners.registry import OWN
 from model.problems import problem
 
 CARD_VERDICTS = {
@@ -57,6 +59,8 @@ def as_json(status: Status, rates: ErrorRateDifference | None = None) -> dict[st
         "active": status.project.active,
         "problem": status.labeling.problem if status.labeling else None,
         "metric": problem(status.problem).metric,
+        "encoder": encoder_of(status.config),
+        "learner": learner_of(status),
         "control": status.labeling.control if status.labeling else None,
         "pool": {"tasks": tasks.tasks, "images": tasks.ok, "broken": tasks.broken, "labeled": tasks.labeled},
         "round": live.number if live else 0,
@@ -74,6 +78,14 @@ def as_json(status: Status, rates: ErrorRateDifference | None = None) -> dict[st
         "outlook": _forecast(status, status.forecast) if status.forecast else None,
         "query": _query(rates),
     }
+
+
+def learner_of(status: Status) -> str:
+    """Return the learner of the newest model; before the first, the configured one."""
+    model = status.newest_model
+    if model is not None and model.learner is not None:
+        return str(model.learner["learner"])
+    return OWN if status.config.own_network else status.config.learner
 
 
 def advice_of(status: Status) -> str:
@@ -147,6 +159,7 @@ def _entry(row: RoundRow) -> dict[str, Any]:
         "labels": row.labels,
         "model_version": row.model_version,
         "problem": row.problem,
+        "learner": row.learner,
         "quality": mean,
         "holdout_accuracy": mean if counted else None,
         "holdout_size": quality.size,

@@ -8,6 +8,7 @@ import numpy as np
 from backend.dashboard.figures.base import Figure, figure
 from backend.dashboard.project_page import MIN_MAPPED, ProjectPage
 from backend.dashboard.text import of_target
+from model.learners.scaling import ScaledFeatures, Scaling
 from model.querying.outputs import FloatArray, IntArray
 
 MAX_REST, MAX_LABELED, MAX_QUEUED = 2000, 500, 500  # points of each kind
@@ -109,6 +110,10 @@ def _layers(page: ProjectPage, sample: IntArray, size: int) -> dict[str, IntArra
 
 
 def _features(page: ProjectPage) -> Features | None:
+    encoded = page.features()
+    if encoded is not None and len(encoded):
+        scaled = ScaledFeatures(encoded, Scaling.of(encoded, encoded.last), len(encoded))
+        return Features("features", scaled)
     if page.model is not None:
         path = page.files.embeddings(page.model.number)
         if path.exists():

@@ -1,0 +1,37 @@
+"""What people are told of the encoder and of the learner of a model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from backend.config import ProjectConfig
+from model.encoders.registry import encoder_info
+from model.learners.registry import LEARNERS, OWN
+
+FEATURES = {
+    "both": "its last layer, and its last layer with the means of its stages, whose answers are averaged",
+    "last": "its last layer",
+    "last+mid": "its last layer with the means of its stages",
+}
+
+
+def encoder_of(config: ProjectConfig) -> str | None:
+    """Return the name of a project's encoder; None where its model is a network of its own."""
+    return None if config.own_network else encoder_info(config.encoder).name
+
+
+def learner_text(config: ProjectConfig, learner: Mapping[str, Any] | None) -> str | None:
+    """Return a sentence that says what a model is and why; None where nothing is noted. learner: of its round."""
+    if learner is None:
+        return None
+    info = LEARNERS.get(learner.get("learner", OWN))
+    if info is None:
+        return None
+    if info.name == OWN:
+        return f"The model: {info.learns} ({learner.get('network')})."
+    text = f"The model: {info.learns} {encoder_of(config) or ''}".rstrip()
+    text += f", of {FEATURES.get(str(learner.get('features')), 'its features')}"
+    likelihood = learner.get("likelihood") or {}
+    if len(likelihood) > 1:
+        best, *others = sorted(likelihood.values(), reverse=True)
+        text += f"; cross-validation on the labels chose it by {best - others[0]:.3f} nats a label"
+    return f"{text}."
