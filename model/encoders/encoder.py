@@ -105,14 +105,21 @@ def _on_gpu(info: EncoderInfo, side: int, folder: Path, device: str) -> Encoder:
 
 def _on_processor(info: EncoderInfo, side: int, folder: Path, threads: int | None) -> Encoder:
     import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    prepared = folder / f"{info.network}-{side}-{_digest(weights_path(info, folder))}.onnx"
-    if not prepared.exists():
-        write_atomically(prepared, _onnx(load_feature_network(info, folder, side), side))
+    weights = weights_path(info, folder)
+    # Weights that are not there yet are fetched first: what is prepared is named by them.
+    module = None if weights.exists() else load_feature_network(info, folder, side)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
+    prepared = folder / f"{info.network}-{side}-{digest}.onnx"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(prepared, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(prepared, options, providers=["CPUExecutionProvider"])
+    except (state.NoSuchFile, state.InvalidProtobuf, state.InvalidGraph, state.Fail):  # not there yet, or damaged
+        write_atomically(prepared, _onnx(module or load_feature_network(info, folder, side), side))
+        session = onnxruntime.InferenceSession(prepared, options, providers=["CPUExecutionProvider"])
     about = session.get_modelmeta().custom_metadata_map
 
     def run(images: Images) -> FloatArray:
@@ -120,11 +127,6 @@ def _on_processor(info: EncoderInfo, side: int, folder: Path, threads: int | Non
         return features
 
     return Encoder(info, side, int(about["dim"]), int(about["last"]), "onnxruntime", run)
-
-
-def _digest(path: Path) -> str:
-    """Return what tells these weights from others; of weights that are not there yet, that they are fetched."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:8] if path.exists() else "hub"
 
 
 def _onnx(module: "FeatureNetwork", side: int) -> bytes:

@@ -2,14 +2,21 @@
 
 import hashlib
 import importlib.util
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from model.encoders.registry import EncoderInfo
 from model.errors import WeightsMissing
 
 if TYPE_CHECKING:
     from torch import nn
+
+HUB = "https://huggingface.co"  # where HF_ENDPOINT, which the hub's client reads, names no other
+HUB_SECONDS = 10.0  # until the hub's answer, or it counts as out of reach
 
 
 def weights_path(info: EncoderInfo, folder: Path) -> Path:
@@ -43,6 +50,10 @@ def load_network(info: EncoderInfo, folder: Path) -> "nn.Module":
         return _from_package(info, folder)
     if not timm.is_model(info.network.split(".")[0]):
         raise WeightsMissing(f"timm has no network '{info.network}': see timm.list_models()")
+    try:
+        timm.get_pretrained_cfg(info.network)
+    except RuntimeError as error:  # of the name behind the point
+        raise WeightsMissing(f"timm has no such weights: {error} See timm.list_pretrained()") from error
     path = weights_path(info, folder)
     if not path.exists():
         _fetch(info, path)
@@ -81,6 +92,7 @@ def _fetch(info: EncoderInfo, path: Path) -> None:
     from model.data.atomic_files import write_atomically
 
     try:
+        _reach_hub()  # at once: the hub's client tries again and again for a minute
         network = timm.create_model(info.network, pretrained=True, cache_dir=str(path.parent / "hub"))
     except Exception as error:  # the hub's client raises many types where there is no network
         config = timm.get_pretrained_cfg(info.network)
@@ -90,6 +102,13 @@ def _fetch(info: EncoderInfo, path: Path) -> None:
             f"'model.safetensors' of {source} at {path}, or set another \"encoder\""
         ) from error
     write_atomically(path, save({name: value.contiguous() for name, value in network.state_dict().items()}))
+
+
+def _reach_hub() -> None:
+    """Raise OSError where no answer comes from the hub."""
+    hub = os.environ.get("HF_ENDPOINT") or HUB
+    with suppress(HTTPError), urlopen(Request(hub, method="HEAD"), timeout=HUB_SECONDS):
+        pass
 
 
 def _from_file(info: EncoderInfo, path: Path) -> "nn.Module":
