@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from model.encoders.registry import AUTO as AUTO_ENCODER
 from model.encoders.registry import NONE
 from model.errors import BadInput, UnknownName
 from model.evaluation.metrics import class_histogram
-from model.lab.sources import Source
+from model.lab.sources import FOREIGN, TEST, TRAIN, Source
 from model.learners.base import PoolImages
 from model.learners.registry import AUTO as AUTO_LEARNER
 from model.pretext.registry import pretext_info, pretext_task
@@ -65,7 +65,7 @@ class Experiment:
     def __init__(self, folder: Path, source: Source, config: ExperimentConfig, seed: int, device: str) -> None:
         self.folder, self.config, self.seed, self.device = folder, config, seed, device
         images = source.images
-        self.source, chosen = source, chosen_of(source, config, seed)
+        self.source = source
         pool, self.truth = pool_of(source, config, seed)
         tested = np.flatnonzero(images.test_labels >= 0)
         # The test set is the same for all seeds: only the pool and the training differ.
@@ -74,24 +74,25 @@ class Experiment:
         self.bank = _bank(folder / "pool", pool)
         self.test_bank = _bank(folder / "test", images.test[tested])
         self.class_names = images.classes
-        self._chosen, self._tested = chosen, tested
+        self._tested = tested
         write_atomically(folder / CLASS_NAMES, json.dumps(images.classes).encode())
 
     @cached_property
     def pool(self) -> PoolImages:
         """The images of the pool, with the features of the encoder."""
-        return PoolImages(self.bank, self._features("pool", ("train", self._chosen)))
+        drawn = {TRAIN: chosen_of(self.source, self.config, self.seed), FOREIGN: foreign_of(self.source, self.seed)}
+        return PoolImages(self.bank, self._features("pool", drawn))
 
     @cached_property
     def test(self) -> PoolImages:
         """The images of the test set, with the features of the encoder."""
-        return PoolImages(self.test_bank, self._features("test", ("test", self._tested)))
+        return PoolImages(self.test_bank, self._features("test", {TEST: self._tested}))
 
-    def _features(self, name: str, rows: tuple[str, IntArray]) -> FeatureBank | None:
+    def _features(self, name: str, parts: Mapping[str, IntArray]) -> FeatureBank | None:
         if self.config.encoder == NONE:
             return None
         return self.source.features(
-            self.config.encoder, *rows, folder=self.folder / f"{name}-features", cache=self.folder.parent,
+            self.config.encoder, parts, folder=self.folder / f"{name}-features", cache=self.folder.parent,
             device=self.device,
         )  # fmt: skip
 
@@ -188,11 +189,15 @@ def chosen_of(source: Source, config: ExperimentConfig, seed: int) -> IntArray:
     return chosen
 
 
+def foreign_of(source: Source, seed: int) -> IntArray:
+    """Return the indices of the images of another set that are mixed into a seed's pool, ascending."""
+    return np.sort(np.random.default_rng([seed, MIX_STREAM]).permutation(len(source.foreign))[: source.mixed])
+
+
 def pool_of(source: Source, config: ExperimentConfig, seed: int) -> tuple[npt.NDArray[np.uint8], IntArray]:
     """Return the images of a seed's pool and their class ids (N,); -1 for an image of another set: it has no class."""
     images, labels, chosen = source.images.train, source.images.train_labels, chosen_of(source, config, seed)
-    drawn = np.random.default_rng([seed, MIX_STREAM]).permutation(len(source.foreign))[: source.mixed]
-    others = source.foreign[np.sort(drawn)]
+    others = source.foreign[foreign_of(source, seed)]
     return np.concatenate([images[chosen], others]), np.concatenate([labels[chosen], np.full(len(others), -1)])
 
 

@@ -9,7 +9,7 @@ from model.data.atomic_files import save_array
 from model.evaluation.metrics import class_histogram, cohen_kappa
 from model.lab.experiment import QUERY_STREAM, Experiment
 from model.lab.learning_curves import RoundRow
-from model.learners.base import Model, evaluate
+from model.learners.base import Model, PoolImages, evaluate
 from model.learners.registry import OWN
 from model.learners.scaling import ScaledFeatures, Scaling
 from model.problems import problem
@@ -34,20 +34,33 @@ class OracleLoop:
         pretext: str,
         joint: str,
         init: str | None = None,
-        learner: str | None = None,
+        learner: str = OWN,
     ) -> None:
+        """learner: OWN, or another one that reads the features of the experiment's encoder."""
         self.experiment, self.name, self.settings, self.task, self.joint = experiment, name, settings, pretext, joint
-        self.init, self.learner = init or experiment.config.init, learner or experiment.config.learner
+        self.init, self.learner = init or experiment.config.init, learner
         self.folder = experiment.folder / name.replace("/", "+")
         self.batch_of: IntArray | None = None
         self.weights: Path | None = None
         self.losses = np.full(len(experiment.truth), np.nan, np.float32)
-        if settings.order != "none" or self.learner == OWN:
+        # First queries that read neither features nor chance go by the losses.
+        by_losses = not settings.needs(0) and settings.first_query != "random"
+        if settings.order != "none" or learner == OWN or by_losses:
             self.weights, self.losses = experiment.pretext(pretext)
             self.batch_of = split(self.losses, experiment.config.rounds, settings.order)
         self.asked = np.empty(0, np.int64)
         self.holdout = np.empty(0, np.int64)
         self.model = self.folder / "model.pt"
+
+    @property
+    def pool(self) -> PoolImages:
+        """The images of the pool; with features only where the learner reads them."""
+        return PoolImages(self.experiment.bank) if self.learner == OWN else self.experiment.pool
+
+    @property
+    def test(self) -> PoolImages:
+        """The images of the test set, likewise."""
+        return PoolImages(self.experiment.test_bank) if self.learner == OWN else self.experiment.test
 
     @property
     def labeled(self) -> IntArray:
@@ -105,7 +118,7 @@ class OracleLoop:
         labels[labeled] = self.experiment.truth[labeled]
         outputs: Outputs | None = None
         if number > 0 and len(labeled):
-            outputs = self._model().predict_pool(self.experiment.pool, needs=self.settings.needs(number))
+            outputs = self._model().predict_pool(self.pool, needs=self.settings.needs(number))
         features = None
         if outputs is None and "pretext_embeddings" in self.settings.needs(0):
             features = self._first_features()
@@ -125,7 +138,7 @@ class OracleLoop:
         if not len(labeled):
             return 1 / experiment.classes  # without labels there is no model: the accuracy of a guess
         fit(
-            experiment.pool,
+            self.pool,
             labeled,
             experiment.truth[labeled],
             problem("single_label"),
@@ -146,11 +159,11 @@ class OracleLoop:
             pretext_weights=self.weights,
         )
         targets = [experiment.class_names[label] for label in experiment.test_truth]
-        return evaluate(self._model(), experiment.test, np.arange(len(targets)), targets, experiment.class_names)
+        return evaluate(self._model(), self.test, np.arange(len(targets)), targets, experiment.class_names)
 
     def _first_features(self) -> FloatArray:
         """Return what the first query reads: the encoder's features, or those of the pretext network."""
-        bank = self.experiment.pool.features if self.learner != OWN else None
+        bank = self.pool.features
         if bank is None:
             return self.experiment.pretext_embeddings(self.task)
         return cast("FloatArray", ScaledFeatures(bank, Scaling.of(bank, bank.dim), len(self.losses)))
@@ -160,7 +173,7 @@ class OracleLoop:
         holdout = self.holdout[self.experiment.truth[self.holdout] >= 0]
         if not len(holdout) or not len(self.labeled):
             return cast(RoundRow, {})
-        probs = self._model().predict_pool(self.experiment.pool).probs
+        probs = self._model().predict_pool(self.pool).probs
         guesses = np.empty(0, np.int64) if probs is None else probs.argmax(axis=1)
         save_array(self.folder / f"guesses-{number:03d}.npy", guesses)
         before = self.folder / f"guesses-{number - 1:03d}.npy"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.encoders.registry import AUTO as ENCODER_AUTO
+from model.encoders.registry import NONE as NO_ENCODER
 from model.errors import BadInput, ModelError, UnknownName
 from model.lab.arguments import check, parse, positive, share, study_parser
 from model.lab.experiment import Experiment, ExperimentConfig, check_pretext, pretext_of
@@ -17,11 +18,14 @@ from model.lab.oracle_loop import OracleLoop
 from model.lab.results import Log, Results
 from model.lab.sources import load_source
 from model.learners.registry import AUTO as LEARNER_AUTO
-from model.learners.registry import LEARNER_NAMES
+from model.learners.registry import LEARNER_NAMES, LEARNERS, LINEAR, OWN
 from model.networks.registry import INITS
+from model.problems import problem
 from model.querying.plan import QuerySettings
+from model.querying.samplers import sampler
 from model.training.registry import JOINTS
 
+BASE_OUTPUTS = problem(QuerySettings.problem).base_outputs
 FORM = "pretext/batch_order/first_query/sampler"
 
 
@@ -30,7 +34,8 @@ class Strategy:
     """A strategy, written ``pretext/batch_order/first_query/sampler``; an empty part means its default.
 
     The pretext task may be ``task@recipe``. A fifth part is the joint training of the main model, a sixth the start of
-    its weights, a seventh the learner (None: those of the configuration).
+    its weights, a seventh the learner (None: those of the configuration). A learner of ``auto`` is a network of our own
+    where the strategy or the configuration has something that only that can follow, as in the product.
     """
 
     name: str
@@ -49,8 +54,7 @@ class Strategy:
             raise UnknownName("joint training", self.joint, JOINTS)
         if self.init is not None and self.init not in INITS:
             raise UnknownName("init", self.init, INITS)
-        if self.learner is not None and self.learner not in LEARNER_NAMES:
-            raise UnknownName("learner", self.learner, LEARNER_NAMES)
+        self.learner_of(config)
         return QuerySettings(
             batches=config.rounds,
             k=config.k,
@@ -60,6 +64,26 @@ class Strategy:
             order=self.order,
             classes=classes,
         )
+
+    def learner_of(self, config: ExperimentConfig) -> str:
+        """Return the learner: OWN, or another one that reads features; raise BadInput for what does not go together."""
+        learner = self.learner or config.learner
+        if learner not in LEARNER_NAMES:
+            raise UnknownName("learner", learner, LEARNER_NAMES)
+        needs = sampler(self.sampler).needs
+        calls = {
+            f"encoder '{NO_ENCODER}'": config.encoder == NO_ENCODER,
+            f"network '{config.network}'": config.network != ExperimentConfig.network,
+            f"init '{self.init or config.init}'": (self.init or config.init) != ExperimentConfig.init,
+            f"recipe '{config.recipe}'": config.recipe != ExperimentConfig.recipe,
+            f"{config.epochs} epochs": config.epochs is not None,
+            f"joint training '{self.joint}'": self.joint != Strategy.joint,
+            f"sampler '{self.sampler}'": not needs <= {*(LEARNERS[LINEAR].provides or needs), *BASE_OUTPUTS},
+        }
+        for_own = [what for what, given in calls.items() if given]
+        if learner == LINEAR and for_own:
+            raise BadInput(f"strategy '{self.name}': learner '{LINEAR}' does not go with {for_own[0]}")
+        return OWN if for_own else learner
 
 
 def parse_strategy(name: str) -> Strategy:
@@ -96,6 +120,8 @@ def simulate(
     source = load_source(config.data, config.mix, log)
     for strategy in strategies:
         strategy.query_settings(config, len(source.images.classes))
+    if any(strategy.learner_of(config) != OWN for strategy in strategies):
+        source.encoder(config.encoder, cache=results.work, device=device)
     missing = [
         seed for seed in seeds if any(_done(results.rows, strategy.name, seed) < rounds for strategy in strategies)
     ]
@@ -117,7 +143,7 @@ def _run(experiment: Experiment, strategy: Strategy, rounds: int, results: Resul
         return
     settings = strategy.query_settings(config, experiment.classes)
     loop = OracleLoop(experiment, strategy.name, settings, strategy.pretext, strategy.joint, strategy.init,
-                      strategy.learner)  # fmt: skip
+                      strategy.learner_of(config))  # fmt: skip
     for number in range(loop.resume(done), rounds):
         if not loop.left:
             break

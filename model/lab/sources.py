@@ -1,6 +1,6 @@
 """The images of a study, loaded once for all its seeds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from model.data.features import FeatureBank
-from model.encoders.encoder import open_encoder
+from model.encoders.encoder import Encoder, open_encoder
 from model.encoders.registry import auto_side as encoder_side
 from model.errors import BadInput
 from model.lab.datasets import ImageSet, load_images
@@ -19,6 +19,7 @@ from model.querying.outputs import IntArray
 # A folder of these holds splits, not classes: a network would learn which split an image is of.
 SPLITS = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
 MOST_BROKEN = 10  # files whose names are logged
+TRAIN, TEST, FOREIGN = "train", "test", "foreign"  # what the pool and the test set are drawn from
 EMBEDDED = 1024  # images that are embedded and kept at once
 
 
@@ -26,44 +27,59 @@ EMBEDDED = 1024  # images that are embedded and kept at once
 class Source:
     """The images that every seed draws its pool from.
 
-    foreign: (M, side, side, 3) images of another set; each pool gets ``mixed`` of them.
+    data: name of the set. other: the set whose training images may be mixed in; each pool gets ``mixed`` of them.
+    other_data: its name.
     """
 
     images: ImageSet
-    foreign: npt.NDArray[np.uint8]
+    data: str
+    other: ImageSet | None = None
+    other_data: str = ""
     mixed: int = 0
-    data: str = ""
+
+    @property
+    def foreign(self) -> npt.NDArray[np.uint8]:
+        """The images that may be mixed in, (M, side, side, 3)."""
+        return self.images.train[:0] if self.other is None else self.other.train
+
+    def encoder(self, name: str, *, cache: Path, device: str) -> Encoder:
+        """Return the encoder of that name for the images of this set; raise WeightsMissing where it cannot be had."""
+        return open_encoder(name, encoder_side([self.images.size_of_files]), cache / "encoders", device)
 
     def features(
-        self, encoder: str, split: str, rows: IntArray, *, folder: Path, cache: Path, device: str
+        self, encoder: str, parts: Mapping[str, IntArray], *, folder: Path, cache: Path, device: str
     ) -> FeatureBank:
-        """Return the features of these images of a split ("train" or "test"), in their order, kept in ``folder``.
+        """Return the features of these rows of TRAIN, TEST and FOREIGN, one after the other, kept in ``folder``.
 
         Each image is embedded once for all seeds: ``cache`` has what was embedded so far. The images come from their
         files at the encoder's own side, as they do in the product.
         """
-        side = encoder_side(self._sizes_of_files())
-        opened = open_encoder(encoder, side, cache / "encoders", device)
-        shape = (opened.name, side, opened.dim, opened.last)
-        known = FeatureBank.create(cache / f"features-{opened.name.replace(':', '-')}-{side}-{split}", *shape)
-        missing = rows[~known.knows(rows)]
-        for start in range(0, len(missing), EMBEDDED):
-            part = missing[start : start + EMBEDDED]
-            known.write(part, opened.embed(self._at_side(split, part, side)))
+        opened = self.encoder(encoder, cache=cache, device=device)
+        shape = (opened.name, opened.side, opened.dim, opened.last)
         bank = FeatureBank.create(folder, *shape)
-        if len(bank) < len(rows):
-            bank.write(np.arange(len(rows)), known.gather(rows))
+        if len(bank) == sum(map(len, parts.values())):
+            return bank
+        gathered = []
+        for split, rows in parts.items():
+            name = f"features-{opened.name.replace(':', '-')}-{opened.side}-{split}"
+            known = FeatureBank.create(cache / name, *shape)
+            missing = rows[~known.knows(rows)]
+            for start in range(0, len(missing), EMBEDDED):
+                part = missing[start : start + EMBEDDED]
+                known.write(part, opened.embed(self._at_side(split, part, opened.side)))
+            gathered.append(known.gather(rows))
+        bank.write(np.arange(sum(map(len, gathered))), np.concatenate(gathered))
         return bank
-
-    def _sizes_of_files(self) -> list[tuple[int, int]]:
-        return [self.images.size_of_files]
 
     def _at_side(self, split: str, rows: IntArray, side: int) -> npt.NDArray[np.uint8]:
         """Return these images scaled from their files, (n, side, side, 3)."""
-        if min(self.images.size_of_files) > self.images.train.shape[1]:
-            large = _reloaded(self.data, side)
-            return (large.train if split == "train" else large.test)[rows]
-        small = (self.images.train if split == "train" else self.images.test)[rows]
+        images, data = self.images, self.data
+        if split == FOREIGN and self.other is not None:
+            images, data = self.other, self.other_data
+        if min(images.size_of_files) > images.train.shape[1]:
+            large = _reloaded(data, side)
+            return (large.test if split == TEST else large.train)[rows]
+        small = (images.test if split == TEST else images.train)[rows]
         scaled = [Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC) for image in small]
         return np.stack([np.asarray(image) for image in scaled])
 
@@ -88,15 +104,16 @@ def load_source(data: str, mix: str | None, log: Callable[[str], None]) -> Sourc
     if not to_ask or not to_measure:
         raise BadInput(f"'{data}' has {to_ask} images of a class to ask and {to_measure} to measure on")
     if mix is None:
-        return Source(images, images.train[:0], data=data)
+        return Source(images, data)
     name, colon, number = mix.rpartition(":")
     counted = bool(colon) and number.isdecimal()
-    other = load_images(name if counted else mix, side=images.train.shape[1])
+    other_data = name if counted else mix
+    other = load_images(other_data, side=images.train.shape[1])
     _report_broken(other, log)
     wanted = int(number) if counted else len(other.train)
     if wanted > len(other.train):
         raise BadInput(f"'{name}' has {len(other.train)} images, not {wanted} to mix in")
-    return Source(images, other.train, wanted, data)
+    return Source(images, data, other, other_data, wanted)
 
 
 @lru_cache(maxsize=1)

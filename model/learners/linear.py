@@ -136,11 +136,13 @@ class LinearModel:
         Images without features get neutral values. Raises BadInput for other needs, and without features of the
         encoder that the model was fitted on.
         """
-        if needs - PROVIDED:
-            raise BadInput(f"a linear model does not give {', '.join(sorted(needs - PROVIDED))}")
+        beyond = needs - PROVIDED - {*self.problem.base_outputs}
+        if beyond:
+            raise BadInput(f"a linear model does not give {', '.join(sorted(beyond))}")
         bank = pool.features
         if bank is None or (bank.encoder, bank.side) != (self.encoder, self.side):
             raise BadInput(f"this model needs the features of '{self.encoder}' at {self.side} pixels")
+        whole = indices is None
         indices = np.arange(len(pool.bank)) if indices is None else np.asarray(indices, np.int64)
         known = np.flatnonzero(bank.knows(indices))
         arrays: dict[str, FloatArray] = {}
@@ -157,7 +159,7 @@ class LinearModel:
             array[absent] = OUTPUTS[name].neutral(array[known]) if len(known) or array.ndim > 1 else 0.0
         if "embeddings" in needs:
             scaled = ScaledFeatures(bank, Scaling.of(bank, bank.last), len(pool.bank))
-            arrays["embeddings"] = as_rows(scaled) if len(indices) == len(scaled) else scaled[indices]
+            arrays["embeddings"] = as_rows(scaled) if whole else scaled[indices]
         return Outputs(**arrays)
 
     def _raw(self, features: FloatArray) -> Tensor:

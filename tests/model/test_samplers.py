@@ -238,7 +238,7 @@ def test_uncertainty_herding_is_the_greedy_maximum_of_its_definition(covered):
 
 
 def test_uncertainty_herding_of_a_large_pool_asks_a_drawn_part_of_it(monkeypatch):
-    monkeypatch.setattr("model.querying.samplers.uncertainty_herding.SAMPLE", 20)
+    monkeypatch.setattr("model.querying.herding.SAMPLE", 20)
     generator = rng(5)
     arrays = {"probs": generator.dirichlet(np.ones(4), 500), "embeddings": generator.normal(size=(500, 5))}
     asked = [ask("uncertainty_herding", 30, seed=seed, **arrays) for seed in (0, 0, 1)]

@@ -44,7 +44,7 @@ def test_parse_strategy_random_asks_the_whole_pool_at_random():
 
 
 def test_parse_strategy_refuses_another_form():
-    for name in ("margin", "a/b/c/d/e/f/g"):
+    for name in ("margin", "a/b/c/d/e/f/g/h"):
         with pytest.raises(BadInput, match="pretext/batch_order/first_query/sampler"):
             parse_strategy(name)
 
