@@ -6,7 +6,10 @@ from torch import nn
 from torch.nn import functional
 
 from model.data.bank import ImageBank
+from model.data.features import FeatureBank
 from model.evaluation.calibration import expected_errors, fit_temperature, predict
+from model.learners.base import PoolImages, evaluate
+from model.learners.linear import LinearModel, fit_linear
 from model.learners.own_network import FitSettings, Learner, fit
 from model.problems import PROBLEMS, Problem
 from model.querying.samplers import samplers_for
@@ -63,3 +66,18 @@ def test_a_new_problem_is_learned_measured_and_asked_by_without_any_other_change
     assert len(predict(kind, outputs, rest, [], {}, temperature.value)[0]) == 140
     assert expected_errors(kind, outputs, np.ones(200, bool), temperature, {}).expected == 0
     assert samplers_for(kind) == ("random", "least_confidence", "core_set", "uncertainty_herding")
+
+
+def test_a_new_problem_is_learned_from_the_features_of_an_encoder(tmp_path, monkeypatch) -> None:
+    kind = Brightness()
+    monkeypatch.setitem(PROBLEMS, kind.name, kind)
+    generator = np.random.default_rng(0)
+    targets = generator.random(200)
+    features = FeatureBank.create(tmp_path / "features", "a", 128, 20, 10)
+    features.write(np.arange(200), np.outer(targets, generator.random(20)) + generator.random((200, 20)) / 5)
+    bank = ImageBank.create(tmp_path / "bank", 1)
+    bank.append(np.zeros((200, 1, 1, 3), np.uint8))
+    fit_linear(features, np.arange(60), kind.encode(targets[:60].tolist(), []), kind, [], out=tmp_path / "m.pt")
+    model, rest = LinearModel.load(tmp_path / "m.pt"), np.arange(60, 200)
+    guess = 1 - np.abs(targets[60:] - targets[:60].mean()).mean()
+    assert evaluate(model, PoolImages(bank, features), rest, targets[60:].tolist(), []) > guess + 0.1
