@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from model.encoders.registry import NONE as NO_ENCODER
+from model.encoders.registry import encoder_info
 from model.errors import BadInput, UnknownName
 from model.lab.experiment import ExperimentConfig
 from model.networks.registry import INITS, NETWORK_NAMES
@@ -78,6 +80,8 @@ def check(config: ExperimentConfig, inits: Collection[str], device: str) -> None
     from model.networks.backbones import build_backbone, load_imagenet
 
     pick_device(device)
+    if config.encoder != NO_ENCODER:
+        encoder_info(config.encoder)
     for kind, name, choices in (
         ("network", config.network, NETWORK_NAMES),
         ("recipe", config.recipe, RECIPE_INFOS),

@@ -1,9 +1,12 @@
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from model.data.features import FeatureBank
 from model.errors import BadInput, UnknownName
 from model.lab.experiment import ExperimentConfig
 from model.lab.learning_curves import RoundRow
@@ -49,9 +52,42 @@ def test_parse_strategy_refuses_another_form():
             parse_strategy(name)
 
 
-@pytest.mark.parametrize("name", ["origami///", "/upward//", "//best/", "///best", "////best", "/////best"])
+@pytest.mark.parametrize(
+    "name", ["origami///", "/upward//", "//best/", "///best", "////best", "/////best", "//////best"]
+)
 def test_strategy_with_an_unknown_part_is_refused(name):
     with pytest.raises(UnknownName):
+        parse_strategy(name).query_settings(CONFIG, 10)
+
+
+def test_parse_strategy_reads_the_learner_as_a_seventh_part():
+    assert parse_strategy("//////linear") == Strategy("//////linear", learner="linear")
+    assert parse_strategy("/////scratch/own").learner == "own"
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "learner"),
+    [
+        ("default", {}, "auto"),
+        ("///margin", {}, "auto"),
+        ("default", {"learner": "linear"}, "linear"),
+        ("//////own", {"learner": "linear"}, "own"),
+        ("default", {"encoder": "none"}, "own"),
+        ("default", {"network": "compact"}, "own"),
+        ("default", {"recipe": "paper"}, "own"),
+        ("default", {"epochs": 3}, "own"),
+        ("/////scratch", {}, "own"),
+        ("////barlow_twins", {}, "own"),
+        ("///bald", {}, "own"),
+    ],
+)
+def test_auto_is_a_network_of_our_own_where_only_that_can_follow(name, changed, learner):
+    assert parse_strategy(name).learner_of(replace(CONFIG, **changed)) == learner
+
+
+@pytest.mark.parametrize("name", ["///bald///linear", "/////scratch/linear", "////barlow_twins//linear"])
+def test_a_linear_learner_refuses_what_it_cannot_follow(name):
+    with pytest.raises(BadInput, match="'linear' does not go with"):
         parse_strategy(name).query_settings(CONFIG, 10)
 
 
@@ -132,6 +168,8 @@ FAULTS = {
     "device": ["--device", "abacus"],
     "neither a folder": ["--mix", "nowhere:10"],
     "learns from colours": ["--strategies", "random,colorization///"],
+    "unknown encoder 'origami'": ["--encoder", "origami"],
+    "does not go with encoder 'none'": ["--encoder", "none", "--learner", "linear"],
     "of resnet18": ["--init", "pretrained", "--network", "compact"],
 }
 
@@ -205,6 +243,72 @@ def test_simulation_of_every_kind_of_need(tmp_path):
     arguments = "--data digits --pool 80 --test 40 --rounds 2 --k 10 --seeds 1 --epochs 1 --pretext-epochs 1"
     assert main([*arguments.split(), "--strategies", ",".join(names), "--json", str(path)]) == 0
     assert [row["strategy"] for row in json.loads(path.read_text())] == [name for name in names for _ in range(2)]
+
+
+# -- on the features of an encoder
+
+LINEAR = "--data digits --pool 120 --test 80 --rounds 3 --k 12 --seeds 1 --learner linear --threads 1"
+
+
+def run_linear(path, encoders, strategies, *more):
+    """Run strategies on an encoder that is prepared already."""
+    shutil.copytree(encoders, path.with_suffix(".work") / "encoders", dirs_exist_ok=True)
+    return main([*LINEAR.split(), "--strategies", strategies, "--json", str(path), *more])
+
+
+STRATEGIES = "random,/none/max_herding/uncertainty_herding"
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory, encoders):
+    path = tmp_path_factory.mktemp("linear") / "results.json"
+    assert run_linear(path, encoders, STRATEGIES) == 0
+    return path
+
+
+def test_simulation_of_a_linear_learner_needs_no_training_of_a_network(linear):
+    rows = json.loads(linear.read_text())
+    assert [(r["strategy"], r["labels"]) for r in rows] == [(s, n) for s in STRATEGIES.split(",") for n in (12, 24, 36)]
+    assert min(rows[2]["accuracy"], rows[5]["accuracy"]) > 0.4  # 36 labels of ten digits
+    assert rows[3]["asked"] != rows[0]["asked"]
+    weights = {path.name for path in linear.with_suffix(".work").rglob("*.pt")}
+    assert weights == {"model.pt"}  # no pretext network
+
+
+def test_simulation_of_a_linear_learner_goes_on_after_a_stop_to_the_same_figures(
+    linear, encoders, tmp_path, monkeypatch
+):
+    path = tmp_path / "results.json"
+    assert run_linear(path, encoders, STRATEGIES, "--stop-after", "1") == 0
+    assert [row["round"] for row in json.loads(path.read_text())] == [0, 0]
+    # Of the images nothing is embedded again.
+    monkeypatch.setattr("model.encoders.encoder.Encoder.embed", None)
+    assert run_linear(path, encoders, STRATEGIES) == 0
+    rows = sorted(json.loads(path.read_text()), key=lambda row: (row["strategy"], row["round"]))
+    assert rows == sorted(json.loads(linear.read_text()), key=lambda row: (row["strategy"], row["round"]))
+
+
+def test_simulation_embeds_the_images_of_another_set_as_well(tmp_path, encoders):
+    path = tmp_path / "r.json"
+    folder = _folder_of_noise(tmp_path / "noise", 40)
+    more = ["--mix", f"{folder}:20", "--pool", "40", "--test", "20", "--rounds", "2"]
+    assert run_linear(path, encoders, STRATEGIES, *more) == 0
+    for row in json.loads(path.read_text()):
+        assert row["foreign"] == pytest.approx(1 - sum(row["asked"]) / 12)
+    assert {row["round"] for row in json.loads(path.read_text())} == {0, 1}
+    features = FeatureBank.open(path.with_suffix(".work") / "seed-0" / "pool-features")
+    assert features.known.tolist() == [True] * 60
+    digits, noise = features.gather(np.arange(40)), features.gather(np.arange(40, 60))
+    assert np.linalg.norm(digits.mean(axis=0) - noise.mean(axis=0)) > 1  # each set has its own
+
+
+def test_simulation_says_which_weights_are_missing_before_any_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # where nothing listens
+    path = tmp_path / "r.json"
+    arguments = [*LINEAR.split(), "--encoder", "timm:test_resnet.r160_in1k", "--strategies", "default"]
+    assert main([*arguments, "--json", str(path)]) == 2
+    assert "put 'model.safetensors' of timm/test_resnet.r160_in1k at" in capsys.readouterr().err
+    assert not list(path.with_suffix(".work").rglob("*.pt"))
 
 
 def _folder_of_noise(folder, n):

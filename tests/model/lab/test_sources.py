@@ -5,7 +5,7 @@ from PIL import Image
 from model.errors import BadInput, ModelError
 from model.lab.arguments import check
 from model.lab.experiment import ExperimentConfig
-from model.lab.sources import load_source
+from model.lab.sources import FOREIGN, TEST, TRAIN, load_source
 
 
 def folder_of(root, *names, n=4):
@@ -62,3 +62,44 @@ def test_pretrained_weights_that_cannot_be_had_are_missed_at_once(monkeypatch):
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
     with pytest.raises(ModelError, match="could not be downloaded"):
         check(ExperimentConfig(data="digits", rounds=1, k=1), {"pretext", "pretrained"}, "cpu")
+
+
+class Shades:
+    """An encoder whose features are the mean shade of an image and its side."""
+
+    name, side, dim, last = "shades", 128, 2, 1
+
+    def __init__(self):
+        self.embedded = 0
+
+    def embed(self, images):
+        self.embedded += len(images)
+        assert images.shape[1:] == (self.side, self.side, 3)
+        return np.stack([images.mean(axis=(1, 2, 3)), np.full(len(images), self.side)], axis=1).astype(np.float16)
+
+
+def shaded(root, shades, size):
+    for number, shade in enumerate(shades):
+        (root / "a").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (shade,) * 3).save(root / "a" / f"{number}.png")
+    return str(root)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (300, 300)])  # scaled up from the bank's side, and decoded anew
+def test_features_are_those_of_the_images_of_the_pool_whatever_set_they_come_from(tmp_path, monkeypatch, size):
+    encoder = Shades()
+    monkeypatch.setattr("model.lab.sources.open_encoder", lambda *_: encoder)
+    data, other = shaded(tmp_path / "a", range(0, 40, 5), size), shaded(tmp_path / "b", range(100, 180, 10), (8, 8))
+    source = load_source(data, other, print)
+    own, foreign = source.images.train[:, 0, 0, 0].astype(float), source.foreign[:, 0, 0, 0].astype(float)
+    parts = {TRAIN: np.array([4, 1]), FOREIGN: np.array([0, 3, 5])}
+    files = {"cache": tmp_path / "cache", "device": "cpu"}
+    bank = source.features("shades", parts, folder=tmp_path / "pool", **files)
+    assert bank.gather(np.arange(5))[:, 0].tolist() == [*own[[4, 1]], *foreign[[0, 3, 5]]]
+    test = source.features("shades", {TEST: np.array([1])}, folder=tmp_path / "test", **files)
+    assert test.gather(np.array([0]))[0, 0] == source.images.test[1, 0, 0, 0]
+    assert encoder.embedded == 6
+    # Another seed's pool embeds only what no pool had.
+    source.features("shades", {TRAIN: np.array([1, 2])}, folder=tmp_path / "again", **files)
+    source.features("shades", parts, folder=tmp_path / "pool", **files)
+    assert encoder.embedded == 7
