@@ -63,12 +63,19 @@ def test_a_wrong_extra_param_is_refused_with_field_and_choices(given: object, wo
 
 
 @pytest.mark.parametrize(("pool", "expected"), [(1797, 36), (100, 10), (5000, 100), (50_000, 1000), (1_000_000, 1000)])
-def test_labels_of_a_round_are_a_fifth_of_a_batch_within_limits(pool: int, expected: int) -> None:
-    assert ProjectConfig().labels_of_round(pool) == expected
+def test_labels_of_a_round_of_an_own_network_are_a_fifth_of_a_batch_within_limits(pool: int, expected: int) -> None:
+    assert ProjectConfig(learner="own").labels_of_round(pool) == expected
+
+
+@pytest.mark.parametrize(("recent", "expected"), [(0, 12), (4, 12), (5, 15), (60, 180), (1000, 200)])
+def test_labels_of_a_round_of_a_linear_head_are_few_or_what_is_answered_in_half_a_minute(
+    recent: int, expected: int
+) -> None:
+    assert {ProjectConfig().labels_of_round(pool, recent) for pool in (100, 1_000_000)} == {expected}
 
 
 def test_labels_of_a_round_are_as_configured() -> None:
-    assert ProjectConfig(labels_per_round=7).labels_of_round(50_000) == 7
+    assert ProjectConfig(labels_per_round=7).labels_of_round(50_000, recent=60) == 7
 
 
 def test_holdout_of_a_round_is_a_tenth_on_top() -> None:
@@ -82,8 +89,10 @@ def test_every_strategy_of_the_method_is_offered() -> None:
         "badge", "uncertainty_herding", "class_balanced", "weibull", "learning_loss", "learning_loss_detached", "vaal",
     }  # fmt: skip
     assert set(CHOICES["first_query"]) == {
-        "even", "top", "random", "binned", "binned_2", "binned_10", "kmeans", "kmeans_proportional", "scan", "typical",
+        "auto", "even", "top", "random", "binned", "binned_2", "binned_10", "kmeans", "kmeans_proportional",
+        "max_herding", "scan", "typical",
     }  # fmt: skip
+    assert set(CHOICES["learner"]) == {"auto", "linear", "own"}
     assert set(CHOICES["joint"]) == {"none", "barlow_twins"}
 
 
@@ -97,10 +106,50 @@ def test_a_default_is_among_its_choices() -> None:
     assert all(getattr(ProjectConfig(), field) in choices for field, choices in CHOICES.items())
 
 
+@pytest.mark.parametrize(
+    ("given", "own"),
+    [
+        ({}, False),
+        ({"encoder": "timm:resnet18"}, False),
+        ({"learner": "linear"}, False),
+        ({"sampler": "badge", "pretext": "jigsaw", "image_size": 64}, False),
+        ({"preset": "paper"}, True),
+        ({"learner": "own"}, True),
+        ({"encoder": "none"}, True),
+        ({"network": "compact"}, True),
+        ({"init": "scratch"}, True),
+        ({"recipe": "paper"}, True),
+        ({"joint": "barlow_twins"}, True),
+        ({"sampler": "vaal"}, True),
+        ({"sampler": "bald"}, True),
+    ],
+)
+def test_a_setting_that_the_encoder_cannot_follow_calls_for_an_own_network(given: dict[str, object], own: bool) -> None:
+    config = ProjectConfig.from_extra_params(given)
+    assert config.own_network == own
+    if given.get("preset") != "paper":
+        assert config.chosen_first_query == ("typical" if own else "max_herding")
+
+
+@pytest.mark.parametrize(
+    "given", [{"encoder": "none"}, {"network": "resnet18"}, {"joint": "barlow_twins"}, {"sampler": "vaal"}]
+)
+def test_a_linear_head_and_what_it_cannot_follow_are_refused_together(given: dict[str, str]) -> None:
+    [(name, value)] = given.items()
+    with pytest.raises(ConfigError, match=f"'linear' does not go with {name}: '{value}'"):
+        ProjectConfig.from_extra_params({"learner": "linear", **given})
+
+
+def test_an_encoder_that_nobody_knows_is_refused_with_the_choices() -> None:
+    for name in ("resnet50", "timm:"):
+        with pytest.raises(ConfigError, match=r"encoder: .* auto, none, efficientnet_lite0, timm:<name>"):
+            ProjectConfig.from_extra_params({"encoder": name})
+
+
 def test_a_simulation_and_a_project_have_the_same_defaults() -> None:
-    simulated, project = QuerySettings(batches=10, k=1), ProjectConfig()
+    simulated, project = QuerySettings(batches=10, k=1), ProjectConfig(learner="own")
     assert (simulated.order, simulated.first_query, simulated.sampler) == (
-        project.batch_order, project.first_query, project.sampler,
+        project.batch_order, project.chosen_first_query, project.sampler,
     )  # fmt: skip
 
 

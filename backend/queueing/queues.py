@@ -217,10 +217,10 @@ class Queueing:
 class TimeSlice:
     """The time that a job may keep a worker while others wait; it then ends and is queued again behind them."""
 
-    def __init__(self, queueing: Queueing, queue: str, seconds: float = TIME_SLICE_S) -> None:
-        """Start the time now."""
+    def __init__(self, queueing: Queueing, queue: str, seconds: float | None = None) -> None:
+        """Start the time now. seconds: of it; None for TIME_SLICE_S."""
         self._queueing, self._queue = queueing, queue
-        self._until = time.monotonic() + seconds
+        self._until = time.monotonic() + (TIME_SLICE_S if seconds is None else seconds)
 
     def expired(self) -> bool:
         """Return whether the job should end now and be queued again."""

@@ -33,7 +33,10 @@ LIVE = Facts(
     split_images=100,
     split_current=True,
     extendable=True,
+    askable=80,
 )
+UNSCORED = replace(POOL, unscored=100)
+NEW = Facts(own_network=False, tasks=UNSCORED, features_current=True, askable=100)  # with an encoder
 
 
 def live(**asks: int) -> Facts:
@@ -51,8 +54,52 @@ ROWS = {
     "losses without batches": (Facts(tasks=replace(POOL, unsplit=100), pretext_current=True), Step.SPLIT),
     "batches of a split that was killed": (Facts(tasks=POOL, pretext_current=True, split_images=100), Step.SPLIT),
     "batches without a round": (
-        Facts(tasks=POOL, pretext_current=True, split_images=100, split_current=True),
+        Facts(tasks=POOL, askable=100, pretext_current=True, split_images=100, split_current=True),
         Step.PLAN,
+    ),
+    "features without a round": (NEW, Step.PLAN),
+    "features of a part, while images come in": (replace(NEW, tasks=replace(UNSCORED, new=50)), Step.SYNC),
+    "features of a part, while images come in and a job fetches them": (
+        replace(NEW, tasks=replace(UNSCORED, new=50), running=frozenset({JobKind.SYNC})),
+        Step.WAIT,
+    ),
+    "features of a part, after waiting for the others for long enough": (
+        replace(NEW, tasks=replace(UNSCORED, new=50), patient=False, running=frozenset({JobKind.SYNC})),
+        Step.PLAN,
+    ),
+    "features of one image, after waiting for others": (
+        replace(NEW, tasks=TaskCounts(tasks=9, ok=1, new=8, available=1), patient=False, running=frozenset(JobKind)),
+        Step.WAIT,
+    ),
+    "images without features": (replace(NEW, features_current=False), Step.EMBED),
+    "images without features, more to come": (
+        replace(NEW, features_current=False, tasks=replace(UNSCORED, new=3)),
+        Step.SYNC,
+    ),
+    "features and a round, no losses": (replace(NEW, live_round=0, served=True, collecting=True), Step.PRETEXT),
+    "features and a planned round, no losses": (
+        replace(NEW, planned=True, asked=10, asks=AskCounts(waiting=10)),
+        Step.SWITCH,
+    ),
+    "features, answers and no losses": (
+        replace(
+            NEW,
+            live_round=0,
+            collecting=True,
+            served=True,
+            asked=10,
+            asks=AskCounts(answered=10, waiting=30),
+            running=frozenset({JobKind.PRETEXT}),
+        ),
+        Step.RETRAIN,
+    ),
+    "features and a model, no losses": (
+        replace(NEW, live_round=0, served=True, asks=AskCounts(waiting=30), running=frozenset({JobKind.PRETEXT})),
+        Step.PLAN,
+    ),
+    "features of a later round lost": (
+        replace(LIVE, own_network=False, features_current=False, collecting=False),
+        Step.EMBED,
     ),
     "round in the store only": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(unposted=10)), Step.POST),
     "round half sent": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(unposted=4, waiting=6)), Step.POST),
@@ -188,7 +235,9 @@ def test_next_step_keeps_the_queue_filled_while_training() -> None:
 
 
 def test_next_step_asks_before_it_records() -> None:
-    facts = Facts(tasks=replace(POOL, unrecorded=100), pretext_current=True, split_images=100, split_current=True)
+    facts = Facts(
+        tasks=replace(POOL, unrecorded=100), askable=100, pretext_current=True, split_images=100, split_current=True
+    )
     assert next_step(facts) == Step.PLAN
 
 
@@ -234,6 +283,12 @@ STAGES = {
             split_images=100,
         ),
         Stage.PRETEXT,
+    ),
+    "images being embedded": (replace(NEW, features_current=False, running=running(JobKind.EMBED)), Stage.SYNCING),
+    "features without a round": (NEW, Stage.PRETEXT),
+    "losses on their way behind the first round": (
+        replace(FIRST, own_network=False, features_current=True, running=running(JobKind.PRETEXT)),
+        Stage.LABELING,
     ),
     "first losses being recorded": (replace(FIRST, running=running(JobKind.RECORD)), Stage.RECORDING),
     "first losses not recorded": (replace(FIRST, tasks=replace(FIRST.tasks, unrecorded=3)), Stage.RECORDING),

@@ -39,7 +39,8 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopProjec
 def run(loop: LoopProject, looks: int = 1000) -> list[float]:
     """Run the job; return the shares that it reported."""
     project, shares = open_project(loop.context, loop.id), list[float]()
-    sync(project.store, project.studio, project.files, project.config, Slice(looks), shares.append)  # type: ignore[arg-type]
+    parts = project.store, project.studio, project.files, project.config, project.encoders
+    sync(*parts, Slice(looks), shares.append)  # type: ignore[arg-type]
     return shares
 
 

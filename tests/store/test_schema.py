@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,18 @@ from backend.store.database import open_engine
 from backend.store.tables import AskRow, Base, RoundRow, TaskCountsRow, TaskRow
 from backend.store.tasks import TaskChange
 
-VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0006"]
+VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007"]
 LABELS = {1: "cat", 2: '"cat"', 3: "Käse 'süß' 🐈\\n", 4: ""}  # the JSON of the first is the text of the second
 PROJECT = {
     **{"id": 1, "studio_id": 7, "created_ts": "1", "server": "http://studio", "webhook_secret": "x"},
     **{"label_config": "<View/>", "extra_params": {"k": 20}, "active": True, "connected_at": 0.0},
     **{"pretext_images": 0, "training_requested": False, "tab_id": 5, "tab_version": "old"},
-    "cursor": "2026-01-01T00:00:00Z",
+    **{"cursor": "2026-01-01T00:00:00Z", "image_side": 32, "pretext_key": "abc", "split_key": "interleaved/10"},
 }
+PREDICTIONS = [  # task, label, confidence, quality
+    *((1, "cat", 0.75, 1.0), (2, "cat", 0.5, 0.0), (3, LABELS[3], 0.5, 1.0), (5, "dog", 0.5, None)),
+    (6, '"cat"', 0.5, None),
+]
 ROUND = {"project_id": 1, "model_version": "v", "state": "closed", "asked": 3, "cleaned": False, "seconds": {}}
 TALLY = {
     **{"project_id": 1, "tasks": 6, "new": 0, "ok": 6, "broken": 0, "answered": 5, "labeled": 4},
@@ -53,28 +58,36 @@ def fill(connection: Connection) -> None:
             known = {name: value for name, value in values.items() if name in tables.tables[table].columns}
             connection.execute(tables.tables[table].insert().values(**known))
 
+    def as_json(label: str | None) -> str | None:
+        return None if label is None else json.dumps(label, ensure_ascii=False)
+
     insert("project", **PROJECT)
     task = {"project_id": 1, "image": "x", "state": "ok", "attempts": 0, "retry_at": None}
     for number, label in LABELS.items():
-        insert("task", **task, task_id=number, pool_index=number, answer="labeled", label=label, holdout=number == 4)
-    insert("task", **task, task_id=5, pool_index=5, answer="none", label=None, holdout=False)
-    insert("task", **task, task_id=6, pool_index=6, answer="skipped", label=None, holdout=False)
+        texts = {"label": label, "target": as_json(label)}  # before 0007, and since
+        insert("task", **task, **texts, task_id=number, pool_index=number, answer="labeled", holdout=number == 4)
+    insert("task", **task, task_id=5, pool_index=5, answer="none", holdout=False)
+    insert("task", **task, task_id=6, pool_index=6, answer="skipped", holdout=False)
     measured = {"has_model": True, "classes": ["cat", "dog"], "labels": 3, "holdout_size": 10, "agreement": 0.5}
     insert("round", **ROUND, number=0, has_model=False)
-    insert("round", **ROUND, number=1, **measured, holdout_correct=8)
-    insert("round", **ROUND, number=2, **measured, holdout_correct=7, holdout_gained=1, holdout_lost=2)
+    sums = {"holdout_quality": 8.0, "holdout_squares": 8.0}
+    insert("round", **ROUND, number=1, **measured, **sums, holdout_correct=8)
+    sums = {"holdout_quality": 7.0, "holdout_squares": 7.0, "holdout_change": -1.0, "holdout_change_squares": 3.0}
+    insert("round", **ROUND, number=2, **measured, **sums, holdout_correct=7, holdout_gained=1, holdout_lost=2)
     ask = {"project_id": 1, "score": 0.5, "role": "query", "state": "posted"}
-    insert("ask", **ask, round=0, rank=0, task_id=1, label=None)
-    insert("ask", **ask, round=1, rank=0, task_id=1, label="cat", confidence=0.75)
-    insert("ask", **ask, round=1, rank=1, task_id=2, label="cat", confidence=0.5)
-    insert("ask", **ask, round=1, rank=2, task_id=3, label=LABELS[3], confidence=0.5)
-    insert("ask", **ask, round=1, rank=3, task_id=5, label="dog", confidence=0.5)
-    insert("ask", **ask, round=1, rank=4, task_id=6, label='"cat"', confidence=0.5)
+    insert("ask", **ask, round=0, rank=0, task_id=1)
+    for rank, (task_id, label, confidence, quality) in enumerate(PREDICTIONS):
+        texts = {"label": label, "prediction": as_json(label), "quality": quality}
+        insert("ask", **ask, **texts, round=1, rank=rank, task_id=task_id, confidence=confidence)
     job = {"project_id": 1, "token": "t", "state": "failed", "progress": 0.25, "queued_at": 1.0, "heartbeat_at": 2.0}
-    insert("job", **job, kind="final", failures=3, error="no room")
+    insert(
+        "job", **job, kind="autolabel" if "autolabel_order" in tables.tables else "final", failures=3, error="no room"
+    )
     insert("job", **job, kind="sync", failures=1, error="502")
-    insert("final", **ORDER)
-    insert("tally", **TALLY)
+    for name in ("final", "autolabel_order"):
+        insert(name, **ORDER)
+    for name in ("tally", "task_counts"):
+        insert(name, **TALLY)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -121,13 +134,16 @@ def check_rounds(store: Store, *, compared: bool) -> None:
     assert sums == [(None,) * 5, (10, 8.0, 8.0, None, None), (10, 7.0, 7.0, *changes)]
     assert {(row.problem, row.decoding) for row in store.of(1).rounds.all()} == {("single_label", None)}
     assert [row.classes for row in store.of(1).rounds.all()] == [None, ["cat", "dog"], ["cat", "dog"]]
+    assert [row.learner for row in store.of(1).rounds.all()] == [None] * 3
 
 
 def check_other_tables(store: Store, version: str) -> None:
     project = store.projects.find(7)
     assert project is not None
     assert (project.id, project.server, project.extra_params) == (1, "http://studio", {"k": 20})
-    assert project.cursor is None, "all answers are read again"
+    assert project.cursor == (None if version < "0007" else PROJECT["cursor"]), "all answers are read again"
+    assert (project.image_side, project.pretext_key, project.split_key) == (32, "abc", "interleaved/10")
+    assert (project.encoder_side, project.features_key, project.fetching_since) == (None, None, None)
     jobs = [(job.kind, job.state, job.failures, job.error) for job in store.of(1).jobs.all()]
     assert jobs == [("autolabel", "failed", 3, "no room"), ("sync", "failed", 1, "502")]
     order = store.of(1).autolabel.get()
@@ -168,9 +184,13 @@ def check_work_goes_on(store: Store) -> None:
     assert (order.round, order.written_at) == (2, None)
     project.jobs.retry_now()
     assert project.jobs.start("autolabel") is not None
-    project.rounds.set(2, decoding={"threshold": 0.5}, problem="multi_label")
+    project.rounds.set(2, decoding={"threshold": 0.5}, problem="multi_label", learner={"learner": "linear"})
     with store.read() as session:
         assert session.get_one(RoundRow, (1, 2)).decoding == {"threshold": 0.5}
+        assert session.get_one(RoundRow, (1, 2)).learner == {"learner": "linear"}
+    project.set(encoder_side=128, features_key="efficientnet_lite0-128", fetching_since=1.5)
+    row = project.row()
+    assert (row.encoder_side, row.features_key, row.fetching_since) == (128, "efficientnet_lite0-128", 1.5)
 
 
 def test_a_database_without_a_noted_version_is_of_the_first(url: str, tmp_path: Path) -> None:
