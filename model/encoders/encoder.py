@@ -132,23 +132,25 @@ def _on_processor(info: EncoderInfo, side: int, folder: Path, threads: int | Non
 def _onnx(module: "FeatureNetwork", side: int) -> bytes:
     import warnings
 
+    import onnx
     import torch
 
     dim, last = module.widths(side)
-    images = torch.zeros((2, side, side, 3), dtype=torch.uint8)
+    buffer: Any = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch's own exporter about itself
-        program: Any = torch.onnx.export(
+        # By tracing: 2 s, against 8 s of the exporter that is the default, for the same graph.
+        torch.onnx.export(
             module,
-            (images,),
-            dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("n", min=1, max=4096)},),
+            (torch.zeros((2, side, side, 3), dtype=torch.uint8),),
+            buffer,
+            dynamo=False,
             input_names=["images"],
             output_names=["features"],
-            verbose=False,
+            dynamic_axes={"images": {0: "n"}, "features": {0: "n"}},
         )
-    proto = program.model_proto
+    proto = onnx.load_model_from_string(buffer.getvalue())
     for name, value in (("dim", dim), ("last", last)):
         proto.metadata_props.add(key=name, value=str(value))
-    buffer = io.BytesIO(proto.SerializeToString())
-    return buffer.getvalue()
+    serialized: bytes = proto.SerializeToString()
+    return serialized
