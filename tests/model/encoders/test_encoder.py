@@ -91,7 +91,7 @@ def test_a_network_of_timm_is_given_pixels_as_it_was_trained(by_hand):
 
     module = load_feature_network(_info("test_resnet"), by_hand, 32)
     config = timm.get_pretrained_cfg("test_resnet")
-    normalized = module.normalized(torch.full((1, 32, 32, 3), 255, dtype=torch.uint8))[0, :, 0, 0]
+    normalized = module.normalized(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8))[0, :, 0, 0]
     expected = [(1 - mean) / std for mean, std in zip(config.mean, config.std, strict=True)]
     assert normalized.tolist() == pytest.approx(expected, rel=1e-5)
 

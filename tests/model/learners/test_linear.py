@@ -12,6 +12,7 @@ from model.learners.base import PoolImages, evaluate
 from model.learners.fitting import fit, load_model
 from model.learners.linear import LinearModel, fit_linear
 from model.learners.linear_head import LinearHead
+from model.learners.scaling import Scaling
 from model.learners.settings import FitSettings
 from model.problems import PROBLEMS
 from model.querying.samplers import SAMPLERS
@@ -98,10 +99,23 @@ def test_two_labels_are_enough(toy, tmp_path):
     pool, truth = toy
     two = [int(np.flatnonzero(truth == c)[0]) for c in (0, 1)]
     model, summary = learn(pool, two, truth[two], tmp_path / "m.pt")
-    assert (summary.likelihood, summary.features, model.temperature) == ({}, "last+mid", 1.0)
+    assert (summary.likelihood, summary.features, model.temperature) == ({}, "both", 1.0)
     probs = model.predict_pool(pool).probs
     assert np.isfinite(probs).all()
     assert probs[two].argmax(axis=1).tolist() == [0, 1]
+
+
+def test_the_default_is_the_mean_of_a_head_on_the_last_layer_and_one_on_everything(toy, tmp_path):
+    pool, truth = toy
+    labeled = np.array([int(np.flatnonzero(truth == c)[0]) for c in range(3)])  # too few to choose by
+    model, summary = learn(pool, labeled, truth[labeled], tmp_path / "m.pt")
+    rows, raw = pool.features.gather(np.arange(N)), []
+    for columns in (LAST, LAST + MID):
+        x = Scaling.of(pool.features, columns).apply(rows)
+        weight, bias = LinearHead(SINGLE, 3, linear.C).fit(x[labeled], truth[labeled])
+        raw.append(x @ weight + bias)
+    assert summary.features == "both"
+    np.testing.assert_allclose(model.predict_pool(pool).probs, softmax(np.mean(raw, axis=0)), atol=1e-4)
 
 
 @pytest.mark.parametrize("n", [1, 5, 40])
@@ -140,7 +154,7 @@ def test_cross_validation_picks_the_features_that_tell_the_classes(tmp_path, inf
     _, summary = learn(pool_of(tmp_path, features), range(60), truth[:60], tmp_path / "m.pt")
     assert summary.features == chosen
     assert summary.likelihood[chosen] == max(summary.likelihood.values())
-    assert set(summary.likelihood) == {"last", "last+mid"}
+    assert set(summary.likelihood) == {"both", "last", "last+mid"}
 
 
 def test_a_fit_is_deterministic_and_its_folds_follow_the_seed(toy, tmp_path):
