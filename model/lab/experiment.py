@@ -14,7 +14,7 @@ from model.data.atomic_files import save_array, write_atomically
 from model.data.bank import ImageBank
 from model.data.features import FeatureBank
 from model.encoders.registry import AUTO as AUTO_ENCODER
-from model.encoders.registry import NONE
+from model.encoders.registry import NONE, encoder_info
 from model.errors import BadInput, UnknownName
 from model.evaluation.metrics import class_histogram
 from model.lab.sources import FOREIGN, TEST, TRAIN, Source
@@ -38,8 +38,9 @@ class ExperimentConfig:
 
     pool, test: number of images; None for all of the set. k: images that a round asks. holdout: number of random images
     that a round asks besides, to measure with, as a share of k. imbalance: PT4AL's 1:10 ramp over the classes of the
-    pool. epochs, pretext_epochs: None for those of the recipe. mix: another set whose images are put into the pool,
-    ``name`` or ``name:N`` for N of them. encoder, learner: see ``model.encoders`` and ``model.learners``.
+    pool. batches: of the pool, None for as many as rounds. epochs, pretext_epochs: None for those of the recipe. mix:
+    another set whose images are put into the pool, ``name`` or ``name:N`` for N of them. encoder, learner: see
+    ``model.encoders`` and ``model.learners``.
     """
 
     data: str
@@ -55,6 +56,7 @@ class ExperimentConfig:
     pretext_epochs: int | None = None
     holdout: float = 0.0
     mix: str | None = None
+    batches: int | None = None
     encoder: str = AUTO_ENCODER
     learner: str = AUTO_LEARNER
 
@@ -139,6 +141,24 @@ class Experiment:
             )
             save_array(losses, extract_losses(self.bank, weights, device=self.device, seed=self.seed))
         return weights, np.load(losses)
+
+    def losses_on_encoder(self) -> FloatArray:
+        """Return the losses (N,) of rotation as a head on the encoder; compute them if that is not done yet."""
+        from model.encoders.encoder import open_encoder
+        from model.pretext.on_encoder import encoder_side, fit_rotation, rotation_losses
+
+        folder = self.folder / "pretext-on-encoder"
+        losses, weights, work = folder / "losses.npy", folder / "weights.pt", folder / "ways-up"
+        if not losses.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            side = encoder_side(self.bank.side)
+            encoder = open_encoder(
+                encoder_info(self.config.encoder).name, side, self.folder.parent / "encoders", self.device
+            )
+            fit_rotation(self.bank, encoder, out=weights, work=work, seed=self.seed)
+            everything = np.arange(len(self.bank))
+            save_array(losses, rotation_losses(self.bank, encoder, weights, everything, work=work))
+        return np.load(losses)  # type: ignore[no-any-return]
 
     def pretext_embeddings(self, name: str) -> FloatArray:
         """Return the features (N, D) of a pretext network; extract them if that is not done yet."""

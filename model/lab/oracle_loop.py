@@ -1,17 +1,21 @@
 """One strategy on one pool, round after round, with an oracle in place of the annotators."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from model.data.atomic_files import save_array
+from model.data.atomic_files import save_array, write_atomically
 from model.evaluation.metrics import class_histogram, cohen_kappa
-from model.lab.experiment import QUERY_STREAM, Experiment
+from model.lab.experiment import QUERY_STREAM, Experiment, pretext_of
 from model.lab.learning_curves import RoundRow
 from model.learners.base import Model, PoolImages, evaluate
-from model.learners.registry import OWN
+from model.learners.choice import choice_of
+from model.learners.registry import AUTO, OWN
 from model.learners.scaling import ScaledFeatures, Scaling
+from model.pretext.registry import pretext_info
 from model.problems import problem
 from model.querying.batches import split
 from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs
@@ -46,11 +50,14 @@ class OracleLoop:
         # First queries that read neither features nor chance go by the losses.
         by_losses = not settings.needs(0) and settings.first_query != "random"
         if settings.order != "none" or learner == OWN or by_losses:
-            self.weights, self.losses = experiment.pretext(pretext)
-            self.batch_of = split(self.losses, experiment.config.rounds, settings.order)
+            if learner != OWN and pretext_info(pretext_of(pretext)[0]).on_encoder:
+                self.losses = experiment.losses_on_encoder()
+            else:
+                self.weights, self.losses = experiment.pretext(pretext)
+            self.batch_of = split(self.losses, settings.batches, settings.order)
         self.asked = np.empty(0, np.int64)
         self.holdout = np.empty(0, np.int64)
-        self.model = self.folder / "model.pt"
+        self.model, self.refined = self.folder / "model.pt", self.folder / "refined.pt"
 
     @property
     def pool(self) -> PoolImages:
@@ -124,49 +131,61 @@ class OracleLoop:
             features = self._first_features()
         free = ~mask_of(np.concatenate([self.asked, self.holdout]), size)
         generator = np.random.default_rng([self.experiment.seed, QUERY_STREAM, number])
-        pool = Pool(self.losses, self.batch_of, free, labels, features, mask_of(self.asked, size))
+        # With an encoder, the first round does not wait for losses.
+        batch_of = self.batch_of if number > 0 or self.learner == OWN else None
+        pool = Pool(self.losses, batch_of, free, labels, features, mask_of(self.asked, size))
         plan = plan_round(number, pool, outputs, self.settings, generator)
         if self.settings.holdout:
             save_array(self.folder / f"holdout-{number:03d}.npy", plan.indices[plan.holdout])
         save_array(self._asked_in(number), plan.indices[~plan.holdout])
 
     def _train_and_measure(self, number: int) -> float:
-        from model.learners.fitting import fit
+        from model.learners.fitting import fit, load_model, refine
         from model.learners.settings import FitSettings
 
         experiment, config, labeled = self.experiment, self.experiment.config, self.labeled
         if not len(labeled):
             return 1 / experiment.classes  # without labels there is no model: the accuracy of a guess
-        fit(
-            self.pool,
-            labeled,
-            experiment.truth[labeled],
-            problem("single_label"),
-            experiment.class_names,
-            FitSettings(
-                learner=self.learner,
-                network=config.network,
-                init=self.init,
-                recipe=config.recipe,
-                joint=self.joint,
-                needs=self.settings.needs(number + 1),
-                epochs=config.epochs,
-                seed=experiment.seed,
-                device=experiment.device,
-            ),
-            out=self.model,
-            checkpoint=self.folder / f"checkpoint-{number:03d}.pt",
-            pretext_weights=self.weights,
+        settings = FitSettings(
+            learner=self.learner,
+            network=config.network,
+            init=self.init,
+            recipe=config.recipe,
+            joint=self.joint,
+            needs=self.settings.needs(number + 1),
+            epochs=config.epochs,
+            seed=experiment.seed,
+            device=experiment.device,
         )
-        targets = [experiment.class_names[label] for label in experiment.test_truth]
-        return evaluate(self._model(), self.test, np.arange(len(targets)), targets, experiment.class_names)
+        of, names = problem("single_label"), experiment.class_names
+        checkpoint = self.folder / f"checkpoint-{number:03d}.pt"
+        fit(
+            self.pool, labeled, experiment.truth[labeled], of, names, settings,
+            out=self.model, checkpoint=checkpoint, pretext_weights=self.weights,
+        )  # fmt: skip
+        best = self.model
+        if self.learner == AUTO and self.pool.features is not None:
+            # The next round is asked by the linear head, as in a project, where annotators do not wait for this.
+            known = choice_of(self._choice(number - 1))
+            own = [names[label] for label in experiment.truth[labeled]]
+            chosen = refine(
+                self.pool, labeled, own, of, names, settings, known, out=self.refined, checkpoint=checkpoint
+            )
+            best = self.refined if chosen.learner == OWN else self.model
+            write_atomically(self._choice(number), json.dumps(asdict(chosen)).encode())
+        targets = [names[label] for label in experiment.test_truth]
+        model = load_model(best, device=experiment.device)
+        return evaluate(model, self.test, np.arange(len(targets)), targets, names)
+
+    def _choice(self, number: int) -> Path:
+        return self.folder / f"choice-{number:03d}.json"
 
     def _first_features(self) -> FloatArray:
         """Return what the first query reads: the encoder's features, or those of the pretext network."""
         bank = self.pool.features
         if bank is None:
             return self.experiment.pretext_embeddings(self.task)
-        return cast("FloatArray", ScaledFeatures(bank, Scaling.of(bank, bank.dim), len(self.losses)))
+        return cast("FloatArray", ScaledFeatures(bank, Scaling.of(bank, bank.last), len(self.losses)))
 
     def _holdout_figures(self, number: int) -> RoundRow:
         """Return what a project would measure of this model on its holdout, and against the model before."""

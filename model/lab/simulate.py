@@ -41,7 +41,7 @@ class Strategy:
     name: str
     pretext: str = "rotation"
     order: str = QuerySettings.order
-    first_query: str = QuerySettings.first_query
+    first_query: str = "auto"
     sampler: str = QuerySettings.sampler
     joint: str = "none"
     init: str | None = None
@@ -54,12 +54,13 @@ class Strategy:
             raise UnknownName("joint training", self.joint, JOINTS)
         if self.init is not None and self.init not in INITS:
             raise UnknownName("init", self.init, INITS)
-        self.learner_of(config)
+        learner = self.learner_of(config)
+        best = "typical" if learner == OWN else "max_herding"
         return QuerySettings(
-            batches=config.rounds,
+            batches=config.batches or config.rounds,
             k=config.k,
             holdout=round(config.holdout * config.k),
-            first_query=self.first_query,
+            first_query=best if self.first_query == "auto" else self.first_query,
             sampler=self.sampler,
             order=self.order,
             classes=classes,
@@ -196,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--pool", type=positive, help="images in the pool, drawn anew for each seed (default: all)")
     add("--rounds", type=positive, required=True)
+    add("--batches", type=positive, help="batches of the pool (default: as many as rounds; a project has 10)")
     add("--stop-after", type=positive, help="rounds to run of these; a later call without it continues (default: all)")
     add("--k", type=positive, required=True, help="images asked per round")
     add(

@@ -1,18 +1,21 @@
 """Fit the learner that the settings name, and load what any learner has written."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.errors import BadInput, ModelError, UnknownName
 from model.learners import linear, own_network
 from model.learners.base import Model, PoolImages
+from model.learners.choice import Choice, choose, is_due
 from model.learners.registry import AUTO, LEARNER_NAMES, LINEAR, OWN
 from model.learners.settings import FitSettings
 from model.problems import Problem
-from model.problems.base import Encoded
+from model.problems.base import Encoded, Target
 from model.querying.outputs import IntArray
 from model.training.loop import Progress, ignore_progress, read_weights
+
+TRIAL_SHARE = 0.75  # of the progress of ``refine``
 
 _DEFAULT = FitSettings()
 
@@ -58,6 +61,38 @@ def fit(
         pool.features, indices, truth, problem, classes, out=out, seed=settings.seed, progress=progress
     )
     return Fitted(LINEAR, {"features": found.features, "likelihood": found.likelihood}, found.seconds)
+
+
+def refine(
+    pool: PoolImages,
+    indices: IntArray,
+    targets: Sequence[Target],
+    problem: Problem,
+    classes: Sequence[str],
+    settings: FitSettings,
+    known: Choice | None,
+    *,
+    out: Path,
+    checkpoint: Path,
+    progress: Progress = ignore_progress,
+) -> Choice:
+    """Choose the learner where that is due, and write its model to ``out`` where it is not the linear head.
+
+    It takes as long as several trainings of a network: ``fit`` gives a linear head meanwhile. known: the choice of an
+    earlier round.
+    """
+    choice = known
+    if is_due(known, len(indices)):
+        share: Progress = lambda done: progress(TRIAL_SHARE * done)  # noqa: E731
+        choice = choose(pool, indices, targets, problem, classes, settings, checkpoint=checkpoint, progress=share)
+    if choice is None:
+        return Choice(LINEAR, 0, {})
+    if choice.learner == OWN:
+        own_network.fit(
+            pool.bank, indices, problem.encode(targets, classes), problem, classes, replace(settings, learner=OWN),
+            out=out, checkpoint=checkpoint, progress=lambda done: progress(TRIAL_SHARE + (1 - TRIAL_SHARE) * done),
+        )  # fmt: skip
+    return choice
 
 
 def load_model(path: Path, device: str = "auto") -> Model:

@@ -78,9 +78,9 @@ def fit_linear(
     head, raw = LinearHead(of, len(classes), C), features.gather(indices)
     scalings = {columns: Scaling.of(features, columns) for columns in (features.last, features.dim)}
     x = {columns: scaling.apply(raw) for columns, scaling in scalings.items()}
-    trials = _cross_validate(head, kinds(features), x, truth, classes, seed, progress)
+    trials = _cross_validate(head, kinds(features), x, truth, classes, *_folds(truth, seed), progress)
     kind = max(trials, key=lambda name: trials[name].likelihood) if trials else next(iter(kinds(features)))
-    chosen = trials.get(kind, _Trial(0.0, 1.0, {}))
+    chosen = trials.get(kind, _Trial(0.0, 1.0, {}, np.empty((0, 0))))
     heads = []
     for columns in kinds(features)[kind]:
         weight, bias = head.fit(x[columns], truth)
@@ -99,6 +99,27 @@ def fit_linear(
     progress(1.0)
     likelihood = {name: round(trial.likelihood, 4) for name, trial in trials.items()}
     return LinearSummary(kind, likelihood, time.monotonic() - started)
+
+
+def out_of_fold(
+    features: FeatureBank,
+    indices: IntArray,
+    truth: Encoded,
+    of: Problem,
+    classes: Sequence[str],
+    folds: Sequence[IntArray],
+) -> Outputs:
+    """Return what models that were fitted to the other folds say of each labeled image, in their order.
+
+    The features are the kind that is best so: what is measured is what cross-validation would choose.
+    """
+    head, raw = LinearHead(of, len(classes), C), features.gather(indices)
+    columns_of = kinds(features)
+    x = {columns: Scaling.of(features, columns).apply(raw) for columns in {features.last, features.dim}}
+    rows = np.arange(len(truth))
+    trials = _cross_validate(head, columns_of, x, truth, classes, rows, folds, ignore_progress)
+    best = max(trials.values(), key=lambda trial: trial.likelihood)
+    return _outputs(of, torch.from_numpy(best.raw / best.temperature))
 
 
 class LinearModel:
@@ -170,11 +191,15 @@ class LinearModel:
 
 @dataclass(frozen=True)
 class _Trial:
-    """What a cross-validation says of a kind of features: mean log likelihood of a label, and what follows from it."""
+    """What a cross-validation says of a kind of features: mean log likelihood of a label, and what follows from it.
+
+    raw: (n, outputs) of the labels that were dealt out, before the temperature.
+    """
 
     likelihood: float
     temperature: float
     decoding: Decoding
+    raw: FloatArray
 
 
 def _cross_validate(
@@ -183,11 +208,11 @@ def _cross_validate(
     x: Mapping[int, FloatArray],
     truth: Encoded,
     classes: Sequence[str],
-    seed: int,
+    rows: IntArray,
+    folds: Sequence[IntArray],
     progress: Progress,
 ) -> dict[str, _Trial]:
     """Try each kind of features out of fold; empty where there are too few labels to tell."""
-    rows, folds = _folds(truth, seed)
     if not folds:
         return {}
     raw = {columns: np.empty((len(truth), head.outputs), np.float32) for columns in x}
@@ -208,7 +233,7 @@ def _trial(of: Problem, raw: FloatArray, truth: Encoded, classes: Sequence[str])
     temperature = fit_temperature(of, _outputs(of, torch.from_numpy(raw)), everything, truth).value
     outputs = _outputs(of, torch.from_numpy(raw / temperature))
     likelihood = float(of.log_likelihood(outputs, everything, truth, np.ones(1))[0]) / len(truth)
-    return _Trial(likelihood, temperature, of.tune(outputs, truth, classes) if of.folds else {})
+    return _Trial(likelihood, temperature, of.tune(outputs, truth, classes) if of.folds else {}, raw)
 
 
 def _folds(truth: Encoded, seed: int) -> tuple[IntArray, list[IntArray]]:

@@ -95,6 +95,31 @@ def fit(
     return LearnerSummary(start.network, start.init, recipe.plan.epochs, seconds, recipe.augmentation.flip)
 
 
+def out_of_fold(
+    bank: ImageBank,
+    indices: IntArray,
+    truth: Encoded,
+    problem: Problem,
+    classes: Sequence[str],
+    settings: FitSettings,
+    folds: Sequence[IntArray],
+    *,
+    checkpoint: Path,
+    progress: Progress = ignore_progress,
+) -> Outputs:
+    """Return what networks that were trained on the other folds say of each labeled image, in their order.
+
+    folds: rows of the labels, each in one of them. checkpoint: where a killed call goes on from; what it leaves beside
+    is removed at the end.
+    """
+    indices, truth = _checked(bank, indices, truth, problem, len(classes))
+    training = _Training.prepare(bank, indices, truth, problem, classes, settings, None)
+    outputs = training.out_of_fold(folds, checkpoint, settings.seed, progress)
+    for fold in range(len(folds)):
+        _of_fold(checkpoint, fold).unlink(missing_ok=True)
+    return outputs
+
+
 @dataclass(frozen=True)
 class _Training:
     """What the trainings of one fit share: images, targets, recipe. about: plain values that tell it from others."""
@@ -162,6 +187,10 @@ class _Training:
         """Return what the problem chooses from what models say of the fold that they were not trained on."""
         if not folds:
             return {}
+        return self.problem.tune(self.out_of_fold(folds, checkpoint, seed, progress), self.truth, self.classes)
+
+    def out_of_fold(self, folds: Sequence[IntArray], checkpoint: Path, seed: int, progress: Progress) -> Outputs:
+        """Return what models say of the fold that they were not trained on, for all labeled images."""
         arrays: dict[str, npt.NDArray[Any]] = {}
         for fold, held in enumerate(folds):
             rows = np.setdiff1d(np.arange(len(self.indices)), held)
@@ -169,7 +198,7 @@ class _Training:
             outputs = self._out_of_fold(rows, held, _of_fold(checkpoint, fold), seed + FOLD_STRIDE * (fold + 1), share)
             for name, values in outputs.items():
                 arrays.setdefault(name, np.empty((len(self.indices), *values.shape[1:]), values.dtype))[held] = values
-        return self.problem.tune(Outputs(**arrays), self.truth, self.classes)
+        return Outputs(**arrays)
 
     def _out_of_fold(
         self, rows: IntArray, held: IntArray, path: Path, seed: int, progress: Progress

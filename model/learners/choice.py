@@ -1,0 +1,103 @@
+"""Which learner suits a project: the linear head on the encoder, or a network of our own, by the labels alone.
+
+A network of our own is ahead where pictures are unlike those that the encoder was trained on, and far behind elsewhere.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model.errors import BadInput
+from model.learners import linear, own_network
+from model.learners.base import PoolImages
+from model.learners.registry import LINEAR, OWN
+from model.learners.settings import FitSettings
+from model.problems import Problem
+from model.problems.base import Encoded, Target
+from model.querying.outputs import FloatArray, IntArray, Outputs
+from model.training.loop import Progress, ignore_progress
+
+FEWEST = 24  # labels below which the difference of two learners is chance
+FOLDS = 3  # a network of our own is trained once for each
+GROWTH = 1.5  # after so many times the labels of the last trial, the next one
+GOOD = 0.97  # quality of the linear head out of fold from which no other is tried
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The learner that was chosen. labels: at the last trial. quality: of each learner out of fold, 0 to 1."""
+
+    learner: str
+    labels: int
+    quality: Mapping[str, float]
+
+
+def is_due(known: Choice | None, labels: int) -> bool:
+    """Tell whether the learners are to be compared (again) with so many labels."""
+    if labels < FEWEST:
+        return False
+    if known is None:
+        return True
+    return labels >= GROWTH * known.labels and known.quality.get(LINEAR, 0.0) < 1.0
+
+
+def choose(
+    pool: PoolImages,
+    indices: IntArray,
+    targets: Sequence[Target],
+    problem: Problem,
+    classes: Sequence[str],
+    settings: FitSettings,
+    *,
+    checkpoint: Path,
+    progress: Progress = ignore_progress,
+) -> Choice:
+    """Compare the learners by cross-validation on the labels; the linear head stays where the difference may be chance.
+
+    indices: (n,) pool indices of the labeled images. targets: theirs. checkpoint: where a killed trial goes on from.
+    """
+    truth = problem.encode(targets, classes)
+    folds = _folds(truth, settings.seed)
+    if pool.features is None:
+        raise BadInput("there are no features of an encoder to compare the learners on")
+    head = linear.out_of_fold(pool.features, indices, truth, problem, classes, folds)
+    quality = {LINEAR: _qualities(problem, head, targets, classes)}
+    if float(quality[LINEAR].mean()) < GOOD:
+        network = own_network.out_of_fold(
+            pool.bank, indices, truth, problem, classes, settings, folds, checkpoint=checkpoint, progress=progress
+        )
+        quality[OWN] = _qualities(problem, network, targets, classes)
+    means = {name: round(float(values.mean()), 4) for name, values in quality.items()}
+    return Choice(_better(quality), len(indices), means)
+
+
+def _better(quality: Mapping[str, FloatArray]) -> str:
+    if OWN not in quality:
+        return LINEAR
+    difference = quality[OWN] - quality[LINEAR]
+    error = difference.std(ddof=1) / np.sqrt(len(difference))
+    return OWN if difference.mean() > error else LINEAR
+
+
+def _qualities(problem: Problem, outputs: Outputs, targets: Sequence[Target], classes: Sequence[str]) -> FloatArray:
+    predictions = problem.decode(outputs, np.arange(len(targets)), classes, {})
+    return np.array([problem.quality(p, t) for p, t in zip(predictions, targets, strict=True)])
+
+
+def _folds(truth: Encoded, seed: int) -> list[IntArray]:
+    """Return the rows of each fold, those of a class dealt out one by one."""
+    rows = np.random.default_rng([seed, 1]).permutation(len(truth))
+    if truth.ndim == 1 and truth.dtype.kind == "i":
+        rows = rows[np.argsort(truth[rows], kind="stable")]
+    return [np.sort(rows[fold::FOLDS]) for fold in range(FOLDS)]
+
+
+def choice_of(path: Path) -> Choice | None:
+    """Read a choice that was kept as JSON; None where there is none."""
+    try:
+        return Choice(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
