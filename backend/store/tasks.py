@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import BigInteger, cast, func, or_, select, update
 
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT, scatter, unindexed
@@ -19,7 +19,7 @@ from model.problems.base import Target
 __all__ = ["Failure", "PoolView", "TaskChange", "Tasks", "Unrecorded"]
 
 LINES = 2000  # rows read at once
-_FACTOR, _PRIME = 48_271, 2_147_483_647  # of Park and Miller's generator
+_FACTOR, _PRIME = 1_327_217_885, 2_147_483_647  # the golden part of a prime: close numbers end far apart
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,9 @@ class Tasks(TaskLosses):
 
         drawn: they are spread over the whole pool, the same ones for the same tasks; else they are the first ones.
         """
-        # A multiplicative hash; its factor and modulus (a prime) keep the product within 64 bits.
-        order = (TaskRow.task_id * _FACTOR) % _PRIME if drawn else TaskRow.task_id
+        # A multiplicative hash, squared so that its picks are no regular pattern. Both products stay within 64 bits.
+        hashed = (cast(TaskRow.task_id, BigInteger) * _FACTOR) % _PRIME
+        order = (hashed * hashed) % _PRIME if drawn else TaskRow.task_id
         with self._read() as session:
             rows = session.execute(
                 select(TaskRow.task_id, TaskRow.image)

@@ -30,6 +30,7 @@ CHOICES = "".join(f'<Choice value="{name}"/>' for name in CLASSES)
 CONFIG = f'<View><Image name="i" value="$image"/><Choices name="c" toName="i">{CHOICES}</Choices></View>'
 URL = "http://backend:9090"
 PARAMS = {"rounds": 4, "labels_per_round": 4, "network": "compact"}
+WITH_ENCODER = {"network": "auto"}  # on top of these: the main model is a head on an encoder
 
 
 def answer_of(name: str) -> list[dict[str, Any]]:

@@ -96,7 +96,8 @@ def extend(store: ProjectStore, files: Files, config: ProjectConfig, labeling: L
 
 def _basis(store: ProjectStore, files: Files, config: ProjectConfig, labeling: Labeling, number: int) -> _Basis:
     view = store.tasks.pool(store.tasks.pool_size())
-    row, bank = _model_before(store, labeling, number), read_features(store, files)
+    row = _model_before(store, labeling, number)
+    bank = None if config.own_network else read_features(store, files)
     outputs = load_outputs(files, row, len(view.task_id), bank)
     classes = (row.classes if row else None) or labeling.classes  # a model keeps those that it was trained on
     features = None

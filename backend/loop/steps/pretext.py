@@ -63,7 +63,7 @@ def _pretext_on_encoder(
     if store.row().pretext_key != key:
         # Noted before all losses are there, so that a job that makes way goes on where it was.
         store.tasks.clear_losses()
-        store.set(pretext_key=key)
+        store.set(pretext_key=key, split_key=None)
     unscored = _unscored(store, bank, key)
     for start in range(0, len(unscored), SCORED):
         part = unscored[start : start + SCORED]

@@ -81,10 +81,15 @@ def is_first_awaited(store: ProjectStore) -> bool:
 def _features_to_fill(
     store: ProjectStore, files: Files, config: ProjectConfig, encoders: Encoders
 ) -> FeatureBank | None:
-    """Return the features of the configured encoder where all images have them; else the job EMBED sees to them."""
+    """Return the features of the configured encoder where all images have them; else the job EMBED sees to them.
+
+    Rows behind a gap would hide it: features are missing where there are fewer rows than images.
+    """
     row = store.row()
-    current = row.features_key is not None and row.features_key == features_key(config, row.encoder_side)
-    return open_features(store, files, config, encoders) if current else None
+    if row.features_key is None or row.features_key != features_key(config, row.encoder_side):
+        return None
+    features = open_features(store, files, config, encoders)
+    return features if features is not None and len(features) >= store.tasks.pool_size() else None
 
 
 def _bank_to_fill(store: ProjectStore, files: Files) -> ImageBank | None:
