@@ -79,12 +79,13 @@ def _from_storage(session: StudioSession, reference: str, task_id: int) -> bytes
 
 
 def _absolute(session: StudioSession, reference: str) -> str:
+    names = session.names
     if urlsplit(reference).netloc:
-        return join_url(session.base, reference)  # "//host/path" gets a scheme
+        return names.inward(join_url(names.public, reference))  # "//host/path" gets a scheme, as on the labeling page
     path = urlsplit(session.base).path
     if path and not f"{reference}/".startswith(f"{path}/"):
         reference = f"{path}/{reference.lstrip('/')}"
-    return join_url(session.base, reference if reference.startswith("/") else f"/{reference}")
+    return names.inward(join_url(session.base, reference if reference.startswith("/") else f"/{reference}"))
 
 
 def _download(session: StudioSession, url: str, *, trusted: bool) -> bytes:
@@ -101,7 +102,7 @@ def _onward(session: StudioSession, response: requests.Response, url: str) -> st
     target = response.headers["Location"]
     if urlsplit(urljoin(url, target)).scheme not in WEB:
         raise ImageError(f"{_host(session, url)} sends us on to an address that is not of the web")
-    return join_url(url, target)
+    return session.names.inward(join_url(url, target))
 
 
 def _open(session: StudioSession, url: str, *, trusted: bool = False) -> requests.Response:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -20,11 +19,12 @@ from urllib3.util import Retry
 from backend.addresses import ANYWHERE, AllowedAddresses
 from backend.errors import StudioRefused, StudioUnreachable
 from backend.studio.availability import availability
+from backend.studio.places import Names
 from backend.studio.responses import read_json, reason_of, unreachable
 from backend.studio.ssrf import GuardedAdapter, OriginAdapter
 from backend.studio.tokens import NoAuth, TokenRejected, TokenRing
 from backend.studio.types import Json, NamedToken
-from backend.studio.urls import Origin, origin_of, prepared, without_user
+from backend.studio.urls import origin_of, without_user
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +73,16 @@ class StudioSession:
         tokens: Sequence[NamedToken],
         allowed: AllowedAddresses = PUBLIC_ONLY,
         observe: Observer = unobserved,
+        public: str | None = None,
     ) -> None:
         """Take the server's address, which may have a path (``https://host/label-studio``).
 
-        ``allowed`` says where besides it files may come from; ``observe`` gets each call's name, seconds and success.
+        ``allowed`` says where besides it files may come from; ``observe`` gets each call's name, seconds and success;
+        ``public`` is the address that the server calls itself, which nothing is ever sent to.
         """
         self.base = without_user(server.rstrip("/"))
-        self._origin, self._path = _place(self.base)
+        self.names = Names(self.base, public)
+        self._origin = self.names.place.origin
         self._ring = TokenRing(tokens, self._exchange)
         self._http = _http(OriginAdapter(self._origin, pool_connections=POOL, pool_maxsize=POOL))
         self._elsewhere = _http(GuardedAdapter(allowed, pool_connections=POOL, pool_maxsize=POOL))
@@ -247,10 +250,7 @@ class StudioSession:
 
     def path_below(self, url: str) -> str | None:
         """Return the path of an address, as ``plain_url`` writes it, below that of Label Studio, or None."""
-        path = urlsplit(url).path
-        if not self.is_origin(url) or not f"{path}/".startswith(f"{self._path}/"):
-            return None
-        return path.removeprefix(self._path)
+        return self.names.place.below(url)
 
     def server_time(self, local: float) -> datetime:
         """Turn a local ``time.time()`` into the server's time, known from its answers to about a second."""
@@ -299,15 +299,6 @@ def _http(adapter: HTTPAdapter) -> requests.Session:
     http.mount("http://", adapter)
     http.mount("https://", adapter)
     return http
-
-
-def _place(base: str) -> tuple[Origin, str]:
-    """Read a server's origin and path; of an address that is none, which every call then says, one like no other."""
-    try:
-        written = prepared(base)
-        return origin_of(written), urlsplit(written).path.rstrip("/")
-    except ValueError:
-        return Origin("", "", None), ""
 
 
 def _pause(attempt: int, retry_after: str | None) -> float:
