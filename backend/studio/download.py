@@ -11,6 +11,7 @@ from requests.auth import AuthBase
 
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
 from backend.studio.availability import availability
+from backend.studio.proxies import through
 from backend.studio.responses import unreachable
 from backend.studio.session import GATEWAY, StudioSession
 from backend.studio.ssrf import ends_after
@@ -111,13 +112,8 @@ def _open(session: StudioSession, url: str, *, trusted: bool = False) -> request
     try:
         # 403 is the file's own answer here: no permission, or local files are not switched on.
         response = session.signed(lambda auth: _get(session, url, auth), refusing=frozenset({401}))
-    except requests.exceptions.InvalidURL:
-        raise
-    except requests.ReadTimeout as error:
-        session.get("/health")  # one file that its storage does not deliver is no reason to give up on all
-        raise ImageUnavailable(f"Label Studio did not send the file in {FILE_READ_S:g} s") from error
     except requests.RequestException as error:
-        raise unreachable(session.base, error) from error
+        raise _of_label_studio(session, error) from error
     if response.status_code in GATEWAY:
         response.close()
         _check_health(session, response.status_code)
@@ -125,12 +121,28 @@ def _open(session: StudioSession, url: str, *, trusted: bool = False) -> request
     return response
 
 
+def _of_label_studio(session: StudioSession, error: requests.RequestException) -> Exception:
+    """Return what a request for a file of Label Studio's failed with: the file's error, or the server's."""
+    if _is_about_address(error):
+        return error
+    if isinstance(error, requests.ReadTimeout):
+        session.get("/health")  # one file that its storage does not deliver is no reason to give up on all
+        return ImageUnavailable(f"Label Studio did not send the file in {FILE_READ_S:g} s")
+    return unreachable(session.base, error)
+
+
+def _is_about_address(error: requests.RequestException) -> bool:
+    wrong = isinstance(error, requests.exceptions.InvalidURL)
+    return wrong and not isinstance(error, requests.exceptions.InvalidProxyURL)
+
+
 def _check_health(session: StudioSession, status: int) -> None:
     """See whether a gateway's refusal is about one file or about the whole server."""
     try:
         session.get("/health")
     except StudioUnreachable as error:
-        raise StudioUnreachable(f"{session.base} cannot be reached through its proxy ({status})") from error
+        text = f"{session.base} cannot be reached through its proxy ({status}{through(session.base)})"
+        raise StudioUnreachable(text) from error
 
 
 def _open_elsewhere(session: StudioSession, url: str, *, trusted: bool) -> requests.Response:
@@ -141,10 +153,10 @@ def _open_elsewhere(session: StudioSession, url: str, *, trusted: bool) -> reque
     begun = time.monotonic()
     try:
         response = _get(session, url, None, trusted=trusted)
-    except requests.exceptions.InvalidURL:
-        raise
     except requests.RequestException as error:
-        reason = f"{_host(session, url)} did not answer ({type(error).__name__})"
+        if _is_about_address(error):
+            raise
+        reason = f"{_host(session, url)} did not answer ({type(error).__name__}{through(url)})"
         host.failed(reason, time.monotonic() - begun)
         raise ImageUnavailable(reason) from error
     host.answered()
@@ -176,7 +188,7 @@ def _takes_token(session: StudioSession, url: str) -> bool:
 def _body(session: StudioSession, response: requests.Response) -> bytes:
     host = _host(session, response.url)
     if not response.ok:
-        text = f"{host} answered {response.status_code} {response.reason or ''}".rstrip()
+        text = f"{host} answered {response.status_code} {response.reason or ''}".rstrip() + through(response.url)
         unsigned = _is_ours(session, response.url) and not _takes_token(session, response.url)
         if response.status_code in (401, 403) and unsigned:
             text += ": it was asked without our token, which goes with /data/, /storage-data/ and linked storages alone"

@@ -20,7 +20,8 @@ from backend.addresses import ANYWHERE, AllowedAddresses
 from backend.errors import StudioRefused, StudioUnreachable
 from backend.studio.availability import availability
 from backend.studio.places import Names
-from backend.studio.responses import read_json, reason_of, unreachable
+from backend.studio.proxies import ProxySession
+from backend.studio.responses import check_proxy, read_json, reason_of, unreachable
 from backend.studio.ssrf import GuardedAdapter, OriginAdapter
 from backend.studio.tokens import NoAuth, TokenRejected, TokenRing
 from backend.studio.types import Json, NamedToken
@@ -178,6 +179,7 @@ class StudioSession:
         Raises:
             requests.RequestException: as ``send`` does.
             StudioRefused: none is; the text names each one and says what to create.
+            StudioUnreachable: it is a proxy that refuses.
         """
         refusals = []
         for credential in self._ring:
@@ -191,6 +193,7 @@ class StudioSession:
             if response.status_code not in refusing:
                 self._ring.remember(credential)
                 return response
+            check_proxy(response, self.base)
             refusals.append(f"{credential.name} ({credential.kind}): {reason_of(response)}")
             response.close()
         raise StudioRefused(self._advice(refusals))
@@ -271,6 +274,7 @@ class StudioSession:
         response = self.repeat(send, repeatable=True)  # Label Studio does not rotate refresh tokens
         if response.status_code == 404:
             raise TokenRejected("this Label Studio does not know such tokens")
+        check_proxy(response, self.base)
         if response.status_code in (400, 401, 403):
             raise TokenRejected(reason_of(response))
         access = read_json(response, self.base, "POST /api/token/refresh/").get("access")
@@ -293,7 +297,7 @@ def _call_name(method: str, path: str) -> str:
 
 
 def _http(adapter: HTTPAdapter) -> requests.Session:
-    http = requests.Session()
+    http = ProxySession()
     # A session cookie would make Label Studio ask for a CSRF token besides ours.
     http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     http.mount("http://", adapter)
