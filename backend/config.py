@@ -3,12 +3,13 @@
 import json
 import os
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from backend.addresses import AllowedAddresses
+from backend.addresses import AllowedAddresses, Network
 from backend.errors import ConfigError
 from model.networks.registry import INITS, NETWORK_NAMES
 from model.pretext.registry import PRETEXT_TASKS
@@ -58,6 +59,7 @@ class Settings(BaseModel):
     log_format: LogFormat = "text"
     device: str = "auto"
     allowed_image_hosts: str = ""
+    trusted_proxies: str = "127.0.0.1, ::1"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -89,10 +91,16 @@ class Settings(BaseModel):
         AllowedAddresses.parse(value)
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _readable_networks(cls, value: str) -> str:
+        _networks(value)
+        return value
+
     @field_validator("label_studio_url", "dashboard_url")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
+        if value is not None and not value.lower().startswith(("http://", "https://")):
             raise ValueError(f"'{value}' must start with http:// or https://")
         return value.rstrip("/") if value else None
 
@@ -113,6 +121,11 @@ class Settings(BaseModel):
     def allowed_addresses(self) -> AllowedAddresses:
         """Where images may come from besides Label Studio and the public internet."""
         return AllowedAddresses.parse(self.allowed_image_hosts)
+
+    @property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        """Which machines' headers are believed as to the address that people see."""
+        return _networks(self.trusted_proxies)
 
     @property
     def database(self) -> str:
@@ -236,6 +249,22 @@ def as_mapping(extra_params: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ConfigError(f'extra params: {type(value).__name__} found; write an object such as {{"rounds": 10}}')
     return {str(key): item for key, item in value.items()}
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    """Read addresses and networks, separated by commas or spaces; ``none`` is none.
+
+    Raises:
+        ValueError: an entry is neither; the text says which.
+    """
+    entries = [] if text.strip().lower() == "none" else text.replace(",", " ").split()
+    networks = []
+    for entry in entries:
+        try:
+            networks.append(ip_network(entry.strip("[]"), strict=False))
+        except ValueError:
+            raise ValueError(f"'{entry}' is neither an address nor a network; 'none' trusts nobody") from None
+    return tuple(networks)
 
 
 def _sentence(error: ValidationError, name: Any, known: list[str] | None = None) -> str:
