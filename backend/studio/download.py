@@ -11,6 +11,7 @@ from requests.auth import AuthBase
 
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
 from backend.studio.availability import availability
+from backend.studio.no_addresses import NOT_THERE, no_storage, refuse_no_address
 from backend.studio.proxies import through
 from backend.studio.responses import unreachable
 from backend.studio.session import GATEWAY, StudioSession
@@ -38,6 +39,10 @@ HOST_FAILURES, HOST_PAUSE_S = 3, 15.0
 PASSING = frozenset({408, 424, 425, 429, 500, 502, 503, 504})
 
 
+class _NotThere(ImageError):  # noqa: N818 - the state, not the class of error, is the message
+    """A server has nothing at an address."""
+
+
 def fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
     """Read the file that ``reference`` in a task's data stands for.
 
@@ -56,12 +61,16 @@ def _fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
     scheme = urlsplit(reference).scheme.lower()
     if scheme == "data":
         return _inline(reference)
-    if scheme == "file":
-        raise ImageError("file:// addresses are not read: add the folder to Label Studio as local files storage")
+    refuse_no_address(reference)
     if scheme and scheme not in WEB:
         return _from_storage(session, reference, task_id)
     url = _absolute(session, reference)
-    return _download(session, url, trusted=session.is_neighbour(url))
+    try:
+        return _download(session, url, trusted=session.is_neighbour(url))
+    except _NotThere as error:
+        if urlsplit(reference).netloc or _takes_token(session, url):
+            raise
+        raise ImageError(NOT_THERE) from error
 
 
 def _from_storage(session: StudioSession, reference: str, task_id: int) -> bytes:
@@ -70,8 +79,7 @@ def _from_storage(session: StudioSession, reference: str, task_id: int) -> bytes
     url = plain_url(f"{session.base}/tasks/{task_id}/presign/?fileuri={encoded}")
     with _open(session, url) as response:
         if response.status_code == 404:
-            where = "://".join(urlsplit(reference)[:2])
-            raise ImageError(f"Label Studio has no cloud storage for {where}: connect it to the project")
+            raise no_storage(reference)
         if not response.is_redirect:
             return _body(session, response)
         target = _onward(session, response, url)
@@ -192,7 +200,9 @@ def _body(session: StudioSession, response: requests.Response) -> bytes:
         unsigned = _is_ours(session, response.url) and not _takes_token(session, response.url)
         if response.status_code in (401, 403) and unsigned:
             text += ": it was asked without our token, which goes with /data/, /storage-data/ and linked storages alone"
-        raise ImageUnavailable(text) if response.status_code in PASSING else ImageError(text)
+        if response.status_code in PASSING:
+            raise ImageUnavailable(text)
+        raise _NotThere(text) if response.status_code in (404, 410) else ImageError(text)
     too_large = ImageError(f"the file is larger than {FILE_BYTES / 2**20:g} MiB")
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > FILE_BYTES:
