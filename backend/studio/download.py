@@ -8,8 +8,10 @@ from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
 
 import requests
 from requests.auth import AuthBase
+from requests.cookies import RequestsCookieJar
 
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
+from backend.studio.as_browsers import HEADERS, redirect_target, settle_encoding
 from backend.studio.availability import availability
 from backend.studio.no_addresses import NOT_THERE, no_storage, refuse_no_address
 from backend.studio.proxies import through
@@ -25,7 +27,8 @@ FILE_READ_S = 30.0
 FILE_S = 120.0
 # Few, since whoever downloads many files comes back to those that failed.
 FILE_ATTEMPTS = 3
-REDIRECTS = 5
+# As many as browsers follow.
+REDIRECTS = 20
 CHUNK = 64 * 1024
 
 # What Label Studio 1.23.2 serves files under: uploads, local files and avatars; uploads in a cloud; linked storages.
@@ -98,25 +101,34 @@ def _absolute(session: StudioSession, reference: str) -> str:
 
 
 def _download(session: StudioSession, url: str, *, trusted: bool) -> bytes:
+    # Of this one file: some servers set a cookie and send us on to where they look for it.
+    cookies = RequestsCookieJar()
+    deadline = time.monotonic() + FILE_S
     for _ in range(REDIRECTS + 1):
-        with _open(session, url, trusted=trusted) as response:
+        with _open(session, url, trusted=trusted, cookies=cookies) as response:
+            if not session.is_origin(url):
+                cookies.update(response.cookies)
             if not response.is_redirect:
                 return _body(session, response)
             trusted = False  # where another server sends us on to has to be allowed by itself
             url = _onward(session, response, url)
+        if time.monotonic() > deadline:
+            raise ImageUnavailable(f"{_host(session, url)} was not reached in {FILE_S:g} s, after redirects")
     raise ImageError(f"{_host(session, url)} sends us on more than {REDIRECTS} times")
 
 
 def _onward(session: StudioSession, response: requests.Response, url: str) -> str:
-    target = response.headers["Location"]
+    target = redirect_target(response)
     if urlsplit(urljoin(url, target)).scheme not in WEB:
         raise ImageError(f"{_host(session, url)} sends us on to an address that is not of the web")
     return session.names.inward(join_url(url, target))
 
 
-def _open(session: StudioSession, url: str, *, trusted: bool = False) -> requests.Response:
+def _open(
+    session: StudioSession, url: str, *, trusted: bool = False, cookies: RequestsCookieJar | None = None
+) -> requests.Response:
     if not _takes_token(session, url):
-        return _open_elsewhere(session, url, trusted=trusted)
+        return _open_elsewhere(session, url, trusted=trusted, cookies=cookies)
     try:
         # 403 is the file's own answer here: no permission, or local files are not switched on.
         response = session.signed(lambda auth: _get(session, url, auth), refusing=frozenset({401}))
@@ -153,14 +165,16 @@ def _check_health(session: StudioSession, status: int) -> None:
         raise StudioUnreachable(text) from error
 
 
-def _open_elsewhere(session: StudioSession, url: str, *, trusted: bool) -> requests.Response:
+def _open_elsewhere(
+    session: StudioSession, url: str, *, trusted: bool, cookies: RequestsCookieJar | None
+) -> requests.Response:
     host = availability(urlsplit(url).netloc, HOST_FAILURES, HOST_PAUSE_S)
     failed = host.paused()
     if failed is not None:
         raise ImageUnavailable(failed)
     begun = time.monotonic()
     try:
-        response = _get(session, url, None, trusted=trusted)
+        response = _get(session, url, None, trusted=trusted, cookies=cookies)
     except requests.RequestException as error:
         if _is_about_address(error):
             raise
@@ -171,9 +185,16 @@ def _open_elsewhere(session: StudioSession, url: str, *, trusted: bool) -> reque
     return response
 
 
-def _get(session: StudioSession, url: str, auth: AuthBase | None, *, trusted: bool = False) -> requests.Response:
+def _get(
+    session: StudioSession,
+    url: str,
+    auth: AuthBase | None,
+    *,
+    trusted: bool = False,
+    cookies: RequestsCookieJar | None = None,
+) -> requests.Response:
     def send() -> requests.Response:
-        return session.stream(url, auth, FILE_READ_S, trusted=trusted)
+        return session.stream(url, auth, FILE_READ_S, trusted=trusted, headers=HEADERS, cookies=cookies)
 
     return session.repeat(send, repeatable=True, attempts=FILE_ATTEMPTS)
 
@@ -207,6 +228,7 @@ def _body(session: StudioSession, response: requests.Response) -> bytes:
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > FILE_BYTES:
         raise too_large
+    settle_encoding(response)
     body, error = bytearray(), None
     deadline = time.monotonic() + FILE_S
     with ends_after(FILE_S, response.raw.shutdown):

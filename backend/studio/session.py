@@ -13,6 +13,7 @@ from http.cookiejar import DefaultCookiePolicy
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from requests.cookies import RequestsCookieJar
 from urllib3.exceptions import ConnectTimeoutError, InvalidHeader, NewConnectionError, SSLError
 from urllib3.util import Retry
 
@@ -228,8 +229,19 @@ class StudioSession:
             time.sleep(_pause(attempt, asked))
             attempt += 1
 
-    def stream(self, url: str, auth: AuthBase | None, read_s: float, *, trusted: bool) -> requests.Response:
+    def stream(
+        self,
+        url: str,
+        auth: AuthBase | None,
+        read_s: float,
+        *,
+        trusted: bool,
+        headers: Mapping[str, str] | None = None,
+        cookies: RequestsCookieJar | None = None,
+    ) -> requests.Response:
         """GET any address without following redirects, the body unread; ``auth`` None sends no credentials.
+
+        ``cookies`` are those of others, and never go to Label Studio.
 
         Raises:
             ImageError: it is not ``trusted``, on another server than Label Studio's, and at an address that is not
@@ -237,7 +249,15 @@ class StudioSession:
         """
         ours = auth is not None or self.is_origin(url)
         http = self._http if ours else self._trusted if trusted else self._elsewhere
-        return http.get(url, auth=auth or NoAuth(), stream=True, timeout=(CONNECT_S, read_s), allow_redirects=False)
+        return http.get(
+            url,
+            auth=auth or NoAuth(),
+            stream=True,
+            timeout=(CONNECT_S, read_s),
+            allow_redirects=False,
+            headers=headers,
+            cookies=None if ours else cookies,
+        )
 
     def is_origin(self, url: str) -> bool:
         """Tell whether an address, as ``plain_url`` writes it, is on Label Studio's server: scheme, host and port."""

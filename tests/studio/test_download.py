@@ -188,7 +188,7 @@ def test_the_public_address_of_somebody_else_gets_no_token(ours, web: Web, other
 
 def test_fetch_gives_up_on_a_circle_of_redirects(ours: LabelStudio, web: Web):
     web.answer = lambda handler, _: reply(handler, 302, "", Location="/ls/again")
-    with pytest.raises(ImageError, match="more than 5 times"):
+    with pytest.raises(ImageError, match="more than 20 times"):
         ours.project(1).fetch("/again", 1)
     assert len(web.requests) == download.REDIRECTS + 1
 
