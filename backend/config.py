@@ -25,6 +25,9 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 SECRET_HEADER = "X-PT4AL-Secret"  # what Label Studio's webhook sends to show that it is ours
 MOST_UNSEEN = 64  # tasks of a request that are scored while somebody waits: trainings wait meanwhile
 
+QUOTES = "\"'`\u201c\u201d\u2018\u2019"
+PASSWORDS = frozenset({"basic_auth_user", "basic_auth_pass"})  # may begin with anything
+
 PRESETS: dict[str, dict[str, object]] = {
     # What docs/method.md's tables support: the defaults below, and those of QuerySettings.
     "measured": {},
@@ -70,10 +73,29 @@ class Settings(BaseModel):
         """
         env = os.environ if environ is None else environ
         given = {name: env[name.upper()] for name in cls.model_fields if env.get(name.upper(), "").strip()}
+        for name in given.keys() - PASSWORDS:
+            if given[name].strip()[0] in QUOTES:
+                raise ConfigError(
+                    f"{name.upper()}: the value has quotes around it, which belong to the value here: leave them out "
+                    "(docker's --env-file does not read its file as a shell does)"
+                )
         try:
             return cls.model_validate(given)
         except ValidationError as error:
             raise ConfigError(_sentence(error, str.upper)) from None
+
+    @field_validator("label_studio_api_key")
+    @classmethod
+    def _plain_token(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value().strip() if value else ""
+        # Each says what is wrong without the value, which is secret.
+        if set(text) & set(QUOTES):
+            raise ValueError("the token has quotes around it: leave them out")
+        if text.lower().startswith(("token ", "bearer ", "authorization:")):
+            raise ValueError("write the token alone, without 'Token' or 'Bearer' before it")
+        if len(text.split()) > 1 or not text.isascii() or not text.isprintable():
+            raise ValueError("a token has no spaces, line breaks or letters beyond ASCII: copy it once more")
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod
