@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.labelstudio import LabelStudioServer, free_port, start_label_studio
+from support.reverse_proxy import reverse_proxy
 from support.studio_fixtures import CONFIG
 from support.studio_web import Web, png
 
@@ -57,6 +58,13 @@ def test_every_address_that_label_studio_writes_is_fetched_at_ours(named: LabelS
     assert len(written) == 4
     for task, reference in written.items():
         assert studio.project(project).fetch(reference, abs(task)) == IMAGE, reference
+    # Through a proxy that gives it a path, whether or not it was told of that.
+    with reverse_proxy(named.url, "/studio", strips=True) as proxy:
+        through = LabelStudio(proxy.url, [NamedToken("token", named.token)], AllowedAddresses(), public=hostname)
+        assert through.project(project).settings().title == "two addresses"
+        for task, reference in written.items():
+            assert through.project(project).fetch(reference, abs(task)) == IMAGE, reference
+    assert proxy.outside == []
     # As scripts write it that make an upload's path absolute.
     (upload,) = {one for one in written.values() if "/upload/" in one}
     path = upload[upload.index("/data/upload/") :]
