@@ -74,6 +74,9 @@ class AllowedAddresses:
             )
 
 
+# "localhost" and what the hosts files of Linux distributions have beside it; RFC 6761 keeps all names below it here.
+LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost"})
+
 ANYWHERE = AllowedAddresses(networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
 
 
@@ -87,6 +90,15 @@ def literal_address(host: str) -> Address | None:
         return ip_address(socket.inet_aton(host))
     except (OSError, ValueError):
         return None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine by its own name for itself, which no proxy can know."""
+    name = _plain(host)
+    if name in LOOPBACK_NAMES or name.endswith(".localhost"):
+        return True
+    address = literal_address(name.strip("[]"))
+    return address is not None and (_embedded(address).is_loopback or address.is_unspecified)
 
 
 def _embedded(address: Address) -> Address:

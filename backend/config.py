@@ -3,12 +3,13 @@
 import json
 import os
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from backend.addresses import AllowedAddresses
+from backend.addresses import AllowedAddresses, Network
 from backend.errors import ConfigError
 from model.encoders.registry import AUTO as ENCODER_AUTO
 from model.encoders.registry import ENCODERS, is_encoder
@@ -30,6 +31,9 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 SECRET_HEADER = "X-PT4AL-Secret"  # what Label Studio's webhook sends to show that it is ours
 LABELS, MOST_LABELS = 12, 200  # images a round of a linear head, and at most
 MOST_UNSEEN = 64  # tasks of a request that are scored while somebody waits: trainings wait meanwhile
+
+QUOTES = "\"'`\u201c\u201d\u2018\u2019"
+PASSWORDS = frozenset({"basic_auth_user", "basic_auth_pass"})  # may begin with anything
 
 PRESETS: dict[str, dict[str, object]] = {
     # What docs/method.md's tables support: the defaults below, and those of QuerySettings.
@@ -67,6 +71,7 @@ class Settings(BaseModel):
     log_format: LogFormat = "text"
     device: str = "auto"
     allowed_image_hosts: str = ""
+    trusted_proxies: str = "127.0.0.1, ::1"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -77,10 +82,29 @@ class Settings(BaseModel):
         """
         env = os.environ if environ is None else environ
         given = {name: env[name.upper()] for name in cls.model_fields if env.get(name.upper(), "").strip()}
+        for name in given.keys() - PASSWORDS:
+            if given[name].strip()[0] in QUOTES:
+                raise ConfigError(
+                    f"{name.upper()}: the value has quotes around it, which belong to the value here: leave them out "
+                    "(docker's --env-file does not read its file as a shell does)"
+                )
         try:
             return cls.model_validate(given)
         except ValidationError as error:
             raise ConfigError(_sentence(error, str.upper)) from None
+
+    @field_validator("label_studio_api_key")
+    @classmethod
+    def _plain_token(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value().strip() if value else ""
+        # Each says what is wrong without the value, which is secret.
+        if set(text) & set(QUOTES):
+            raise ValueError("the token has quotes around it: leave them out")
+        if text.lower().startswith(("token ", "bearer ", "authorization:")):
+            raise ValueError("write the token alone, without 'Token' or 'Bearer' before it")
+        if len(text.split()) > 1 or not text.isascii() or not text.isprintable():
+            raise ValueError("a token has no spaces, line breaks or letters beyond ASCII: copy it once more")
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -98,10 +122,16 @@ class Settings(BaseModel):
         AllowedAddresses.parse(value)
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _readable_networks(cls, value: str) -> str:
+        _networks(value)
+        return value
+
     @field_validator("label_studio_url", "dashboard_url")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
+        if value is not None and not value.lower().startswith(("http://", "https://")):
             raise ValueError(f"'{value}' must start with http:// or https://")
         return value.rstrip("/") if value else None
 
@@ -122,6 +152,11 @@ class Settings(BaseModel):
     def allowed_addresses(self) -> AllowedAddresses:
         """Where images may come from besides Label Studio and the public internet."""
         return AllowedAddresses.parse(self.allowed_image_hosts)
+
+    @property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        """Which machines' headers are believed as to the address that people see."""
+        return _networks(self.trusted_proxies)
 
     @property
     def database(self) -> str:
@@ -294,6 +329,22 @@ def as_mapping(extra_params: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ConfigError(f'extra params: {type(value).__name__} found; write an object such as {{"rounds": 10}}')
     return {str(key): item for key, item in value.items()}
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    """Read addresses and networks, separated by commas or spaces; ``none`` is none.
+
+    Raises:
+        ValueError: an entry is neither; the text says which.
+    """
+    entries = [] if text.strip().lower() == "none" else text.replace(",", " ").split()
+    networks = []
+    for entry in entries:
+        try:
+            networks.append(ip_network(entry.strip("[]"), strict=False))
+        except ValueError:
+            raise ValueError(f"'{entry}' is neither an address nor a network; 'none' trusts nobody") from None
+    return tuple(networks)
 
 
 def _sentence(error: ValidationError, name: Any, known: list[str] | None = None) -> str:

@@ -2,16 +2,18 @@
 
 import http.server
 import io
+import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.error import HTTPError
 
-import requests
 from PIL import Image
 
 from backend.demo.annotator import Annotator
+from backend.server.own_processes import ask
 from backend.store import Store
 from benchmarks.images import colour_images
 from benchmarks.measure import Log, Measure, limit
@@ -116,8 +118,10 @@ def _wait(backend: str, project: int, test: Any) -> dict[str, Any]:
 
 
 def _status(backend: str, project: int) -> dict[str, Any]:
-    answer = requests.get(f"{backend}/api/projects/{project}", timeout=30)
-    return answer.json() if answer.ok else {}
+    try:
+        return json.loads(ask(f"{backend}/api/projects/{project}", 30))
+    except HTTPError:
+        return {}
 
 
 def _result(label: str) -> list[dict[str, Any]]:

@@ -1,12 +1,12 @@
 """The health check of the containers: ``python docker/healthcheck.py web | worker``."""
 
 import sys
-import urllib.request
 
 from backend.config import Settings
 from backend.errors import BackendError
 from backend.queueing.queues import QUEUES, Queueing
 from backend.queueing.worker import has_worker
+from backend.server.own_processes import ask
 
 TIMEOUT_S = 4.0
 
@@ -14,10 +14,10 @@ TIMEOUT_S = 4.0
 def web_problem(settings: Settings) -> str | None:
     """Return what is wrong with the web server, or None."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{settings.port}/health", timeout=TIMEOUT_S):
-            return None
+        ask(f"http://127.0.0.1:{settings.port}/health", TIMEOUT_S)
     except OSError as error:
         return f"no /health on port {settings.port}: {error}"
+    return None
 
 
 def worker_problem(settings: Settings) -> str | None:

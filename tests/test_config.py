@@ -179,3 +179,53 @@ def test_settings_do_not_print_secrets() -> None:
         {"LABEL_STUDIO_API_KEY": "s3cret", "REDIS_URL": "redis://:s3cret@x", "DATABASE_URL": "sqlite:///s3cret"}
     )
     assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize("quotes", ['""', "''", "``", "“”", '" '])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LABEL_STUDIO_API_KEY", "c0ffee" * 7),
+        ("LABEL_STUDIO_URL", "http://studio:8080"),
+        ("DASHBOARD_URL", "http://host/pt4al"),
+        ("DATA_DIR", "/data"),
+        ("REDIS_URL", "redis://redis"),
+        ("DATABASE_URL", "sqlite:///x"),
+        ("LOG_LEVEL", "INFO"),
+        ("PORT", "9090"),
+    ],
+)
+def test_quotes_around_a_setting_are_named(name: str, value: str, quotes: str) -> None:
+    assert Settings.from_env({name: value}) is not None
+    with pytest.raises(ConfigError, match=f"^{name}: the value has quotes around it.*leave them out") as error:
+        Settings.from_env({name: f"{quotes[0]}{value}{quotes[1]}"})
+    assert value not in str(error.value)
+
+
+def test_a_password_may_have_quotes() -> None:
+    settings = Settings.from_env({"BASIC_AUTH_USER": "'me'", "BASIC_AUTH_PASS": '"s3cret"'})
+    assert settings.basic_auth_pass.get_secret_value() == '"s3cret"'
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("Token c0ffee", "without 'Token' or 'Bearer'"),
+        ("bearer c0ffee", "without 'Token' or 'Bearer'"),
+        ("Authorization: Token c0ffee", "without 'Token' or 'Bearer'"),
+        ("c0f fee", "no spaces"),
+        ("c0f\nfee", "no spaces"),
+        ("c0f\x00fee", "no spaces"),
+        ("c0ff\u00e9e", "beyond ASCII"),
+        ('c0ffee"', "quotes"),
+    ],
+)
+def test_a_token_that_is_none_is_named_without_being_shown(value: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=f"LABEL_STUDIO_API_KEY: .*{says}") as error:
+        Settings.from_env({"LABEL_STUDIO_API_KEY": value})
+    assert "c0f" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["c0ffee" * 7, " c0ffee\n", "eyJ.eyJ-_.sig"])
+def test_a_token_is_taken_as_it_is(value: str) -> None:
+    assert Settings.from_env({"LABEL_STUDIO_API_KEY": value}).label_studio_api_key is not None

@@ -1,19 +1,21 @@
 """The simulated annotator, and what it sees of the loop from outside."""
 
+import json
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import requests
+from urllib.error import HTTPError
 
 from backend.demo.annotator import Annotator
 from backend.demo.sample_images import DemoImages
 from backend.errors import ProjectError
+from backend.server.own_processes import ask
 
 PATIENCE_S = 900.0  # for any one step; a digit takes seconds
 POLL_S = 0.2
+STATUS_S = 30.0
 COUNT_EVERY_S = 5.0  # counting costs Label Studio more than a second, which recording could use
 PAUSE_S = 3.0  # between answers while a model trains: the annotator is served from the reserve
 TASKS_A_PAGE = 500
@@ -47,8 +49,10 @@ class Labeling:
 
     def status(self) -> dict[str, Any]:
         """Return the project's status, as the backend says it; empty if it does not know the project yet."""
-        answer = requests.get(self._url, timeout=30)
-        status: dict[str, Any] = answer.json() if answer.ok else {}
+        try:
+            status: dict[str, Any] = json.loads(ask(self._url, STATUS_S))
+        except HTTPError:
+            return {}
         return status
 
     def live_version(self) -> str:

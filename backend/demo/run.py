@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from backend.config import Settings
@@ -21,6 +21,7 @@ from backend.demo.annotator import FILES, Annotator
 from backend.demo.labeling import Labeling, Round
 from backend.demo.sample_images import DemoImages, digits, folder_images
 from backend.demo.servers import EMAIL, PASSWORD, ROOT, Server, backend, label_studio
+from backend.demo.steps import show_steps
 from backend.errors import BackendError, ConfigError
 from backend.file_locks import try_lock
 from backend.server.preflight import check_port
@@ -222,8 +223,7 @@ class _Demo:
         return tick
 
     def _progress(self) -> Progress:
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-        return Progress(*columns, console=self.console)
+        return show_steps(self.console)
 
     def _print_end(self, project: int) -> None:
         if self.outcome.rounds:

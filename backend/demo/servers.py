@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import requests
-
 from backend.errors import ConfigError, ProjectError
+from backend.server.own_processes import ask
 from backend.server.supervisor import die_with_parent
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +20,7 @@ PASSWORD = "pt4al-demo"  # of a server of this demo alone
 START_S = 180.0  # Label Studio's first start builds its database
 STOP_S = 30.0
 POLL_S = 0.2
+HEALTH_S = 2.0
 # What the servers get of our environment: Label Studio takes even HOST, PORT and USERNAME for settings of its own.
 PASSED_ON = {
     "PATH",
@@ -79,9 +79,10 @@ class Server:
 
     def _healthy(self) -> bool:
         try:
-            return requests.get(f"{self.url}/health", timeout=2).ok
-        except requests.RequestException:
+            ask(f"{self.url}/health", HEALTH_S)
+        except OSError:
             return False
+        return True
 
     def _tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])

@@ -3,7 +3,6 @@
 import os
 import shutil
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from backend.doctor.finding import Finding
 from backend.errors import BackendError, ConfigError, QueueUnavailable
 from backend.queueing.queues import QUEUES, Queueing
 from backend.queueing.worker import has_worker
+from backend.server.own_processes import ask
 from backend.store import Store
 
 LOW_BYTES = 2 * 2**30  # with less, checkpoints and image bank of a large pool may not fit
@@ -94,11 +94,11 @@ def _workers(settings: Settings) -> Finding:
 def _web(settings: Settings) -> Finding:
     url = f"http://127.0.0.1:{settings.port}/health"
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_S):
-            return Finding("web", f"answers on port {settings.port}")
+        ask(url, ANSWER_S)
     except OSError as error:
         fix = f"{START}, or set PORT to where it listens. In another container than this, look there"
         return Finding("web", f"no answer at {url} ({error})", fix)
+    return Finding("web", f"answers on port {settings.port}")
 
 
 def _gpu(settings: Settings) -> Finding:

@@ -18,6 +18,7 @@ from backend.loop.steps.pull import fetch_settings
 from backend.queueing.queues import Queueing
 from backend.store import JobState, ProjectRow, Store
 from backend.studio.project import LabelStudio, StudioProject
+from backend.studio.proxies import through
 from backend.studio.types import MlBackend, NamedToken, ProjectInfo
 
 CONNECT = "connect this backend in the project's settings under Model"
@@ -43,11 +44,12 @@ def check_studio(settings: Settings) -> Iterator[Finding]:
         if settings.label_studio_api_key is not None:
             yield Finding("LABEL_STUDIO_API_KEY", str(error), "create a token in Label Studio and set it to that")
             return
-        yield Finding("LABEL_STUDIO_URL", f"{settings.label_studio_url} answers")
+        yield Finding("LABEL_STUDIO_URL", f"{settings.label_studio_url} answers{through(settings.label_studio_url)}")
     except BackendError as error:
         yield Finding("LABEL_STUDIO_URL", str(error), REACH)
     else:
-        yield Finding("LABEL_STUDIO_URL", f"{settings.label_studio_url} answers and takes LABEL_STUDIO_API_KEY")
+        how = through(settings.label_studio_url)
+        yield Finding("LABEL_STUDIO_URL", f"{settings.label_studio_url} answers and takes LABEL_STUDIO_API_KEY{how}")
 
 
 def check_projects(settings: Settings, store: Store, queueing: Queueing | None) -> Iterator[Finding]:
@@ -90,7 +92,7 @@ def _check_project(context: Context, project: ProjectRow) -> Iterator[Finding]:
     except BackendError as error:
         yield Finding("Label Studio", str(error), "see Label Studio's log")
         return
-    yield Finding("Label Studio", f"{studio.base} answers and takes our token")
+    yield Finding("Label Studio", f"{studio.base} answers and takes our token{through(studio.base)}")
     entries = own_entries(backends, project)
     if not entries:
         yield Finding("connection", "this backend is not among the project's models any more", CONNECT)
@@ -113,7 +115,7 @@ def _reached(entry: MlBackend) -> Finding:
         f"{PRIVATE}; and see that {entry.url} answers from there"
         if private
         else f"see that {entry.url} answers from there"
-    )
+    ) + ". A proxy in Label Studio's environment needs the host in its no_proxy"
     return Finding("connection", f"Label Studio does not reach {entry.url} (state '{entry.state}')", fix)
 
 

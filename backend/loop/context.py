@@ -85,7 +85,8 @@ def studio_of(context: Context, project: ProjectRow) -> StudioProject:
     token = context.store.projects.token(project)
     api_key = key.get_secret_value() if key else None
     server = context.settings.label_studio_url or project.server
-    studio = _label_studio(server, token, api_key, context.settings.allowed_addresses, context.queueing.meters)
+    allowed, meters = context.settings.allowed_addresses, context.queueing.meters
+    studio = _label_studio(server, token, api_key, allowed, meters, project.hostname)
     return studio.project(project.studio_project_id)
 
 
@@ -109,8 +110,13 @@ def _may_have_key(settings: Settings, project: ProjectRow) -> bool:
 
 @lru_cache(maxsize=64)  # tokens come and go
 def _label_studio(
-    server: str, token: str | None, api_key: str | None, allowed: AllowedAddresses, meters: Meters
+    server: str,
+    token: str | None,
+    api_key: str | None,
+    allowed: AllowedAddresses,
+    meters: Meters,
+    hostname: str | None,
 ) -> LabelStudio:
     tokens = (("the token that Label Studio sent to /setup", token), ("LABEL_STUDIO_API_KEY", api_key))
     named = [NamedToken(name, value) for name, value in tokens if value]
-    return LabelStudio(server, named, allowed, partial(meters.note, STUDIO_METER))
+    return LabelStudio(server, named, allowed, partial(meters.note, STUDIO_METER), hostname)

@@ -1,6 +1,7 @@
 """When a process last did for a project what is due now and then."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ class Timetable:
     They are lost with the process on purpose: what is due is then done once more.
     """
 
+    tried: Counter[tuple[str, int]] = field(default_factory=Counter)  # tries in vain, by task and project
     _due: dict[Hashable, tuple[Hashable, float]] = field(default_factory=dict)
     _kept: dict[Hashable, tuple[Hashable, Any]] = field(default_factory=dict)
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from backend.config import Settings
 from backend.errors import ConfigError
 from backend.file_locks import try_lock
 from backend.queueing.queues import QUEUES, TRAIN
+from backend.server.own_processes import ask
 from backend.server.preflight import check_addresses, check_packages, check_port
 from backend.server.progress import bars
 from backend.server.redis_server import PrivateRedis
@@ -98,10 +98,10 @@ def _command(*arguments: str) -> list[str]:
 def _healthy(host: str, port: int) -> bool:
     address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     try:
-        with urllib.request.urlopen(f"http://{address}:{port}/health", timeout=HEALTH_S) as answer:
-            return bool(answer.status == 200)
+        ask(f"http://{address}:{port}/health", HEALTH_S)
     except OSError:
         return False
+    return True
 
 
 @contextmanager

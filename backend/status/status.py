@@ -13,7 +13,7 @@ from backend.loop.facts import Facts, JobKind, gather
 from backend.project_files import Files, full_disk
 from backend.status.forecast_text import NextRound, forecast_of, next_round_text
 from backend.status.measured import Measured, Metric, measured, metric_of
-from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
+from backend.store import JobRow, JobState, ProjectRow, ProjectStore, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive
 from backend.store.rounds import AskCounts
 from backend.store.task_counts import TaskCounts
@@ -44,6 +44,7 @@ class Status:
     facts: Facts
     first_broken: str | None = None  # why the first of the quarantined images is there
     full_disk: str | None = None  # where nothing could be noted
+    two_targets: bool = True  # whether the newest model has learned to tell anything apart
 
     @property
     def current(self) -> RoundRow | None:
@@ -156,6 +157,8 @@ class Status:
     @cached_property
     def forecast(self) -> GainForecast | None:
         """What another round as large as the configured ones would add; None while nothing can be said."""
+        if not self.two_targets:
+            return None  # a model that knows one answer is right as long as nobody gives another one
         labels = min(self.config.labels_of_round(self.tasks.ok), self.tasks.available)
         return forecast_of(self.models, labels)
 
@@ -215,4 +218,14 @@ def read_status(store: Store, project: ProjectRow) -> Status:
         facts=gather(store.of(project.id), Files.of(store.data_dir, project.id), config),
         first_broken=next((reason for _, reason in store.of(project.id).tasks.broken(1)), None),
         full_disk=full_disk(store.data_dir),
+        two_targets=_two_targets(store.of(project.id), rounds),
     )
+
+
+def _two_targets(store: ProjectStore, rounds: list[RoundRow]) -> bool:
+    """Return whether the labels of the newest model differ, those before the round that it has planned."""
+    newest = max((row.number for row in rounds if row.has_model), default=None)
+    if newest is None:
+        return True
+    later = [row.live_at for row in rounds if row.number > newest and row.live_at is not None]
+    return store.dashboard.has_two_targets(min(later, default=time.time() + 1))

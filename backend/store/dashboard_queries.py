@@ -250,6 +250,15 @@ class DashboardQueries(Repository):
         with self._read() as session:
             return [(index, target) for index, target in session.execute(query.order_by(unindexed(TaskRow.pool_index)))]
 
+    def has_two_targets(self, before: float) -> bool:
+        """Return whether the labels that were there at a time differ; with two classes the first few tell."""
+        query = _labeled(self.project_id, TaskRow.target).where(
+            TaskRow.target.is_not(None), func.coalesce(unindexed(TaskRow.answered_at), 0.0) < before
+        )
+        with self._read() as session:
+            first = session.scalar(query.limit(1))
+            return first is not None and session.scalar(query.where(TaskRow.target != first).limit(1)) is not None
+
     def task_ids(self, pool_indices: Sequence[int]) -> dict[int, int]:
         """Return the task id by pool index, for those that have one."""
         task_ids: dict[int, int] = {}

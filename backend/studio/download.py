@@ -8,9 +8,13 @@ from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
 
 import requests
 from requests.auth import AuthBase
+from requests.cookies import RequestsCookieJar
 
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
+from backend.studio.as_browsers import HEADERS, redirect_target, settle_encoding
 from backend.studio.availability import availability
+from backend.studio.no_addresses import NOT_THERE, no_storage, refuse_no_address
+from backend.studio.proxies import through
 from backend.studio.responses import unreachable
 from backend.studio.session import GATEWAY, StudioSession
 from backend.studio.ssrf import ends_after
@@ -23,7 +27,8 @@ FILE_READ_S = 30.0
 FILE_S = 120.0
 # Few, since whoever downloads many files comes back to those that failed.
 FILE_ATTEMPTS = 3
-REDIRECTS = 5
+# As many as browsers follow.
+REDIRECTS = 20
 CHUNK = 64 * 1024
 
 # What Label Studio 1.23.2 serves files under: uploads, local files and avatars; uploads in a cloud; linked storages.
@@ -35,6 +40,10 @@ HOST_FAILURES, HOST_PAUSE_S = 3, 15.0
 
 # Answers after which another try makes sense; 424 is Label Studio's for a storage that failed.
 PASSING = frozenset({408, 424, 425, 429, 500, 502, 503, 504})
+
+
+class _NotThere(ImageError):  # noqa: N818 - the state, not the class of error, is the message
+    """A server has nothing at an address."""
 
 
 def fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
@@ -55,12 +64,16 @@ def _fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
     scheme = urlsplit(reference).scheme.lower()
     if scheme == "data":
         return _inline(reference)
-    if scheme == "file":
-        raise ImageError("file:// addresses are not read: add the folder to Label Studio as local files storage")
+    refuse_no_address(reference)
     if scheme and scheme not in WEB:
         return _from_storage(session, reference, task_id)
     url = _absolute(session, reference)
-    return _download(session, url, trusted=session.is_neighbour(url))
+    try:
+        return _download(session, url, trusted=session.is_neighbour(url))
+    except _NotThere as error:
+        if urlsplit(reference).netloc or _takes_token(session, url):
+            raise
+        raise ImageError(NOT_THERE) from error
 
 
 def _from_storage(session: StudioSession, reference: str, task_id: int) -> bytes:
@@ -69,8 +82,7 @@ def _from_storage(session: StudioSession, reference: str, task_id: int) -> bytes
     url = plain_url(f"{session.base}/tasks/{task_id}/presign/?fileuri={encoded}")
     with _open(session, url) as response:
         if response.status_code == 404:
-            where = "://".join(urlsplit(reference)[:2])
-            raise ImageError(f"Label Studio has no cloud storage for {where}: connect it to the project")
+            raise no_storage(reference)
         if not response.is_redirect:
             return _body(session, response)
         target = _onward(session, response, url)
@@ -79,44 +91,49 @@ def _from_storage(session: StudioSession, reference: str, task_id: int) -> bytes
 
 
 def _absolute(session: StudioSession, reference: str) -> str:
+    names = session.names
     if urlsplit(reference).netloc:
-        return join_url(session.base, reference)  # "//host/path" gets a scheme
+        return names.inward(join_url(names.public, reference))  # "//host/path" gets a scheme, as on the labeling page
     path = urlsplit(session.base).path
     if path and not f"{reference}/".startswith(f"{path}/"):
         reference = f"{path}/{reference.lstrip('/')}"
-    return join_url(session.base, reference if reference.startswith("/") else f"/{reference}")
+    return names.inward(join_url(session.base, reference if reference.startswith("/") else f"/{reference}"))
 
 
 def _download(session: StudioSession, url: str, *, trusted: bool) -> bytes:
+    # Of this one file: some servers set a cookie and send us on to where they look for it.
+    cookies = RequestsCookieJar()
+    deadline = time.monotonic() + FILE_S
     for _ in range(REDIRECTS + 1):
-        with _open(session, url, trusted=trusted) as response:
+        with _open(session, url, trusted=trusted, cookies=cookies) as response:
+            if not session.is_origin(url):
+                cookies.update(response.cookies)
             if not response.is_redirect:
                 return _body(session, response)
             trusted = False  # where another server sends us on to has to be allowed by itself
             url = _onward(session, response, url)
+        if time.monotonic() > deadline:
+            raise ImageUnavailable(f"{_host(session, url)} was not reached in {FILE_S:g} s, after redirects")
     raise ImageError(f"{_host(session, url)} sends us on more than {REDIRECTS} times")
 
 
 def _onward(session: StudioSession, response: requests.Response, url: str) -> str:
-    target = response.headers["Location"]
+    target = redirect_target(response)
     if urlsplit(urljoin(url, target)).scheme not in WEB:
         raise ImageError(f"{_host(session, url)} sends us on to an address that is not of the web")
-    return join_url(url, target)
+    return session.names.inward(join_url(url, target))
 
 
-def _open(session: StudioSession, url: str, *, trusted: bool = False) -> requests.Response:
+def _open(
+    session: StudioSession, url: str, *, trusted: bool = False, cookies: RequestsCookieJar | None = None
+) -> requests.Response:
     if not _takes_token(session, url):
-        return _open_elsewhere(session, url, trusted=trusted)
+        return _open_elsewhere(session, url, trusted=trusted, cookies=cookies)
     try:
         # 403 is the file's own answer here: no permission, or local files are not switched on.
         response = session.signed(lambda auth: _get(session, url, auth), refusing=frozenset({401}))
-    except requests.exceptions.InvalidURL:
-        raise
-    except requests.ReadTimeout as error:
-        session.get("/health")  # one file that its storage does not deliver is no reason to give up on all
-        raise ImageUnavailable(f"Label Studio did not send the file in {FILE_READ_S:g} s") from error
     except requests.RequestException as error:
-        raise unreachable(session.base, error) from error
+        raise _of_label_studio(session, error) from error
     if response.status_code in GATEWAY:
         response.close()
         _check_health(session, response.status_code)
@@ -124,35 +141,60 @@ def _open(session: StudioSession, url: str, *, trusted: bool = False) -> request
     return response
 
 
+def _of_label_studio(session: StudioSession, error: requests.RequestException) -> Exception:
+    """Return what a request for a file of Label Studio's failed with: the file's error, or the server's."""
+    if _is_about_address(error):
+        return error
+    if isinstance(error, requests.ReadTimeout):
+        session.get("/health")  # one file that its storage does not deliver is no reason to give up on all
+        return ImageUnavailable(f"Label Studio did not send the file in {FILE_READ_S:g} s")
+    return unreachable(session.base, error)
+
+
+def _is_about_address(error: requests.RequestException) -> bool:
+    wrong = isinstance(error, requests.exceptions.InvalidURL)
+    return wrong and not isinstance(error, requests.exceptions.InvalidProxyURL)
+
+
 def _check_health(session: StudioSession, status: int) -> None:
     """See whether a gateway's refusal is about one file or about the whole server."""
     try:
         session.get("/health")
     except StudioUnreachable as error:
-        raise StudioUnreachable(f"{session.base} cannot be reached through its proxy ({status})") from error
+        text = f"{session.base} cannot be reached through its proxy ({status}{through(session.base)})"
+        raise StudioUnreachable(text) from error
 
 
-def _open_elsewhere(session: StudioSession, url: str, *, trusted: bool) -> requests.Response:
+def _open_elsewhere(
+    session: StudioSession, url: str, *, trusted: bool, cookies: RequestsCookieJar | None
+) -> requests.Response:
     host = availability(urlsplit(url).netloc, HOST_FAILURES, HOST_PAUSE_S)
     failed = host.paused()
     if failed is not None:
         raise ImageUnavailable(failed)
     begun = time.monotonic()
     try:
-        response = _get(session, url, None, trusted=trusted)
-    except requests.exceptions.InvalidURL:
-        raise
+        response = _get(session, url, None, trusted=trusted, cookies=cookies)
     except requests.RequestException as error:
-        reason = f"{_host(session, url)} did not answer ({type(error).__name__})"
+        if _is_about_address(error):
+            raise
+        reason = f"{_host(session, url)} did not answer ({type(error).__name__}{through(url)})"
         host.failed(reason, time.monotonic() - begun)
         raise ImageUnavailable(reason) from error
     host.answered()
     return response
 
 
-def _get(session: StudioSession, url: str, auth: AuthBase | None, *, trusted: bool = False) -> requests.Response:
+def _get(
+    session: StudioSession,
+    url: str,
+    auth: AuthBase | None,
+    *,
+    trusted: bool = False,
+    cookies: RequestsCookieJar | None = None,
+) -> requests.Response:
     def send() -> requests.Response:
-        return session.stream(url, auth, FILE_READ_S, trusted=trusted)
+        return session.stream(url, auth, FILE_READ_S, trusted=trusted, headers=HEADERS, cookies=cookies)
 
     return session.repeat(send, repeatable=True, attempts=FILE_ATTEMPTS)
 
@@ -175,15 +217,18 @@ def _takes_token(session: StudioSession, url: str) -> bool:
 def _body(session: StudioSession, response: requests.Response) -> bytes:
     host = _host(session, response.url)
     if not response.ok:
-        text = f"{host} answered {response.status_code} {response.reason or ''}".rstrip()
+        text = f"{host} answered {response.status_code} {response.reason or ''}".rstrip() + through(response.url)
         unsigned = _is_ours(session, response.url) and not _takes_token(session, response.url)
         if response.status_code in (401, 403) and unsigned:
             text += ": it was asked without our token, which goes with /data/, /storage-data/ and linked storages alone"
-        raise ImageUnavailable(text) if response.status_code in PASSING else ImageError(text)
+        if response.status_code in PASSING:
+            raise ImageUnavailable(text)
+        raise _NotThere(text) if response.status_code in (404, 410) else ImageError(text)
     too_large = ImageError(f"the file is larger than {FILE_BYTES / 2**20:g} MiB")
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > FILE_BYTES:
         raise too_large
+    settle_encoding(response)
     body, error = bytearray(), None
     deadline = time.monotonic() + FILE_S
     with ends_after(FILE_S, response.raw.shutdown):

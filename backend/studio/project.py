@@ -27,12 +27,14 @@ class LabelStudio:
         tokens: Sequence[NamedToken],
         allowed: AllowedAddresses = PUBLIC_ONLY,
         observe: Observer = unobserved,
+        public: str | None = None,
     ) -> None:
         """Take the server's address (a path is kept), the tokens in the order to be tried, and where images may be.
 
-        ``observe`` gets each call's name, seconds and success.
+        ``observe`` gets each call's name, seconds and success. ``public`` is what Label Studio calls itself: addresses
+        under it, which task data may hold, are asked for at ``server``.
         """
-        self.session = StudioSession(server, tokens, allowed, observe)
+        self.session = StudioSession(server, tokens, allowed, observe, public)
 
     def __repr__(self) -> str:
         return f"LabelStudio({self.session.base!r})"

@@ -6,7 +6,11 @@ from urllib.parse import urlsplit
 import requests
 
 from backend.errors import StudioError, StudioMissing, StudioUnreachable
+from backend.studio.proxies import proxy_of, through
 from backend.studio.types import Json
+
+# Refusals that proxies and gatekeepers give as well as Label Studio, and one that is a proxy's alone.
+GATEKEEPERS = frozenset({401, 403, 407})
 
 
 def read_json(response: requests.Response, base: str, what: str) -> Json:
@@ -22,10 +26,14 @@ def read_json(response: requests.Response, base: str, what: str) -> Json:
         target = urlsplit(response.headers.get("Location", ""))
         where = f"{target.scheme}://{target.netloc}{target.path}" if target.netloc else target.path
         raise StudioUnreachable(
-            f"{base} sends us on to {where} ({status}): set LABEL_STUDIO_URL to the address that answers itself"
+            f"{base} sends us on to {where} ({status}{through(base)}): set LABEL_STUDIO_URL to the address that "
+            "answers itself"
         )
+    check_proxy(response, base)
     if status >= 500:
-        raise StudioUnreachable(f"{base} failed at {what} ({status}: {reason_of(response)}): see its log")
+        raise StudioUnreachable(
+            f"{base} failed at {what} ({status}: {reason_of(response)}{through(base)}): see its log"
+        )
     if status == 429:
         raise StudioUnreachable(f"{base} is asked too often and puts us off ({status}: {reason_of(response)})")
     if response.ok and not response.content:
@@ -50,10 +58,45 @@ def read_json(response: requests.Response, base: str, what: str) -> Json:
         raise StudioUnreachable(f"{base} answered {what} with damaged JSON ({error})") from error
 
 
+def check_proxy(response: requests.Response, base: str) -> None:
+    """See whether a refusal is that of a proxy, or of another program before Label Studio, and not about our token.
+
+    Raises:
+        StudioUnreachable: it is.
+    """
+    status = response.status_code
+    if status not in GATEKEEPERS or _is_label_studios(response):
+        return
+    found = f"{status}: {reason_of(response)}"
+    proxy = proxy_of(base)
+    if status == 407:
+        who = f"the proxy {proxy}" if proxy else "a proxy"
+        raise StudioUnreachable(
+            f"{who} asks for a user and a password before it lets us reach {base} ({found}): write them into "
+            "http_proxy or https_proxy, or add the host to no_proxy"
+        )
+    if proxy is not None:
+        raise StudioUnreachable(
+            f"{base} was not reached: the proxy {proxy} answered ({found}). Have it let us through, or add the host to "
+            "no_proxy"
+        )
+    if not _is_json(response):
+        raise StudioUnreachable(
+            f"{base} answered with a page that is not Label Studio's ({found}): what stands before it has to let us "
+            "through, or LABEL_STUDIO_URL has to be the address behind it"
+        )
+
+
 def unreachable(base: str, error: requests.RequestException) -> StudioUnreachable:
     """Say in a sentence why there was no answer."""
-    if isinstance(error, requests.exceptions.SSLError):
-        text = f"the certificate of {base} is not accepted: {_inner(error)}"
+    proxy = proxy_of(base)
+    if proxy is not None and not isinstance(error, requests.exceptions.SSLError):
+        text = (
+            f"{base} cannot be reached through the proxy {proxy} ({_inner(error)}): is that right, and does it let us "
+            "through? Add the host to no_proxy to go without it"
+        )
+    elif isinstance(error, requests.exceptions.SSLError):
+        text = f"the certificate of {base} is not accepted{through(base)}: {_inner(error)}"
     elif isinstance(error, requests.Timeout):
         text = f"{base} did not answer in time: is Label Studio up?"
     elif isinstance(error, requests.ConnectionError):

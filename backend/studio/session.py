@@ -9,22 +9,24 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from requests.cookies import RequestsCookieJar
 from urllib3.exceptions import ConnectTimeoutError, InvalidHeader, NewConnectionError, SSLError
 from urllib3.util import Retry
 
 from backend.addresses import ANYWHERE, AllowedAddresses
 from backend.errors import StudioRefused, StudioUnreachable
 from backend.studio.availability import availability
-from backend.studio.responses import read_json, reason_of, unreachable
+from backend.studio.places import Names
+from backend.studio.proxies import ProxySession
+from backend.studio.responses import check_proxy, read_json, reason_of, unreachable
 from backend.studio.ssrf import GuardedAdapter, OriginAdapter
 from backend.studio.tokens import NoAuth, TokenRejected, TokenRing
 from backend.studio.types import Json, NamedToken
-from backend.studio.urls import Origin, origin_of, prepared, without_user
+from backend.studio.urls import origin_of, without_user
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +75,16 @@ class StudioSession:
         tokens: Sequence[NamedToken],
         allowed: AllowedAddresses = PUBLIC_ONLY,
         observe: Observer = unobserved,
+        public: str | None = None,
     ) -> None:
         """Take the server's address, which may have a path (``https://host/label-studio``).
 
-        ``allowed`` says where besides it files may come from; ``observe`` gets each call's name, seconds and success.
+        ``allowed`` says where besides it files may come from; ``observe`` gets each call's name, seconds and success;
+        ``public`` is the address that the server calls itself, which nothing is ever sent to.
         """
         self.base = without_user(server.rstrip("/"))
-        self._origin, self._path = _place(self.base)
+        self.names = Names(self.base, public)
+        self._origin = self.names.place.origin
         self._ring = TokenRing(tokens, self._exchange)
         self._http = _http(OriginAdapter(self._origin, pool_connections=POOL, pool_maxsize=POOL))
         self._elsewhere = _http(GuardedAdapter(allowed, pool_connections=POOL, pool_maxsize=POOL))
@@ -175,6 +180,7 @@ class StudioSession:
         Raises:
             requests.RequestException: as ``send`` does.
             StudioRefused: none is; the text names each one and says what to create.
+            StudioUnreachable: it is a proxy that refuses.
         """
         refusals = []
         for credential in self._ring:
@@ -188,6 +194,7 @@ class StudioSession:
             if response.status_code not in refusing:
                 self._ring.remember(credential)
                 return response
+            check_proxy(response, self.base)
             refusals.append(f"{credential.name} ({credential.kind}): {reason_of(response)}")
             response.close()
         raise StudioRefused(self._advice(refusals))
@@ -222,8 +229,19 @@ class StudioSession:
             time.sleep(_pause(attempt, asked))
             attempt += 1
 
-    def stream(self, url: str, auth: AuthBase | None, read_s: float, *, trusted: bool) -> requests.Response:
+    def stream(
+        self,
+        url: str,
+        auth: AuthBase | None,
+        read_s: float,
+        *,
+        trusted: bool,
+        headers: Mapping[str, str] | None = None,
+        cookies: RequestsCookieJar | None = None,
+    ) -> requests.Response:
         """GET any address without following redirects, the body unread; ``auth`` None sends no credentials.
+
+        ``cookies`` are those of others, and never go to Label Studio.
 
         Raises:
             ImageError: it is not ``trusted``, on another server than Label Studio's, and at an address that is not
@@ -231,7 +249,15 @@ class StudioSession:
         """
         ours = auth is not None or self.is_origin(url)
         http = self._http if ours else self._trusted if trusted else self._elsewhere
-        return http.get(url, auth=auth or NoAuth(), stream=True, timeout=(CONNECT_S, read_s), allow_redirects=False)
+        return http.get(
+            url,
+            auth=auth or NoAuth(),
+            stream=True,
+            timeout=(CONNECT_S, read_s),
+            allow_redirects=False,
+            headers=headers,
+            cookies=None if ours else cookies,
+        )
 
     def is_origin(self, url: str) -> bool:
         """Tell whether an address, as ``plain_url`` writes it, is on Label Studio's server: scheme, host and port."""
@@ -247,10 +273,7 @@ class StudioSession:
 
     def path_below(self, url: str) -> str | None:
         """Return the path of an address, as ``plain_url`` writes it, below that of Label Studio, or None."""
-        path = urlsplit(url).path
-        if not self.is_origin(url) or not f"{path}/".startswith(f"{self._path}/"):
-            return None
-        return path.removeprefix(self._path)
+        return self.names.place.below(url)
 
     def server_time(self, local: float) -> datetime:
         """Turn a local ``time.time()`` into the server's time, known from its answers to about a second."""
@@ -271,6 +294,7 @@ class StudioSession:
         response = self.repeat(send, repeatable=True)  # Label Studio does not rotate refresh tokens
         if response.status_code == 404:
             raise TokenRejected("this Label Studio does not know such tokens")
+        check_proxy(response, self.base)
         if response.status_code in (400, 401, 403):
             raise TokenRejected(reason_of(response))
         access = read_json(response, self.base, "POST /api/token/refresh/").get("access")
@@ -293,21 +317,12 @@ def _call_name(method: str, path: str) -> str:
 
 
 def _http(adapter: HTTPAdapter) -> requests.Session:
-    http = requests.Session()
+    http = ProxySession()
     # A session cookie would make Label Studio ask for a CSRF token besides ours.
     http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     http.mount("http://", adapter)
     http.mount("https://", adapter)
     return http
-
-
-def _place(base: str) -> tuple[Origin, str]:
-    """Read a server's origin and path; of an address that is none, which every call then says, one like no other."""
-    try:
-        written = prepared(base)
-        return origin_of(written), urlsplit(written).path.rstrip("/")
-    except ValueError:
-        return Origin("", "", None), ""
 
 
 def _pause(attempt: int, retry_after: str | None) -> float:

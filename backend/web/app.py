@@ -13,6 +13,7 @@ from backend.errors import ConfigError, QueueUnavailable, StoreUnavailable
 from backend.queueing.queues import Queueing
 from backend.store import Store
 from backend.web import metrics, mlbackend
+from backend.web.reverse_proxy import ReverseProxy
 from backend.web.routes import downloads, project_status
 from backend.web.security import auth, csrf, request_limits, response_limits
 from backend.web.services import Services
@@ -40,6 +41,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     dashboard.register(app)
     _add_checks(app)
     _add_error_handlers(app)
+    proxy = ReverseProxy(app, settings.dashboard_url, settings.trusted_networks)
+    app.wsgi_app = proxy  # type: ignore[method-assign] # as Flask documents it
     return app
 
 

@@ -24,6 +24,7 @@ from backend.labeling.project import check_config
 from backend.labeling.reader import read_labeling
 from backend.store import ProjectRow
 from backend.web.predict import predict_tasks, served_version
+from backend.web.reverse_proxy import called_by
 from backend.web.services import Services, services
 
 
@@ -93,7 +94,7 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
             server=_server(current, given.get("hostname")),
             hostname=_address(given.get("hostname")),
             token=_text(given.get("access_token")),
-            backend_url=request.url_root.rstrip("/"),
+            backend_url=called_by(),
             label_config=_text(label_config) or "",
             extra_params=as_mapping(extra_params),
         )

@@ -58,7 +58,7 @@ def test_a_pool_with_one_broken_image_in_twenty_is_completed_and_mended(
     assert len(listed) == BROKEN
     assert all(row["reason"] for row in listed)
     reasons = " ".join({row["reason"] for row in listed})
-    for words in ("404", "web page", "empty", "more than 5 times"):
+    for words in ("404", "web page", "empty", "more than 20 times"):
         assert words in reasons
     mended = True
     requests.post(f"{backend.url}/api/projects/{project.id}/advance", timeout=10)

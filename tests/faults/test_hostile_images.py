@@ -84,7 +84,7 @@ REFUSED: dict[str, tuple[Serve, str]] = {
     "403": (plain(b"", status=403), "403"),
     "500": (plain(b"", status=500), "500"),
     "timeout": (hang, "did not answer"),
-    "redirect-loop": (plain(b"", status=302, Location="/redirect-loop"), "more than 5 times"),
+    "redirect-loop": (plain(b"", status=302, Location="/redirect-loop"), "more than 20 times"),
     "redirect-file": (plain(b"", status=302, Location="file:///etc/passwd"), "not of the web"),
     "redirect-metadata": (plain(b"", status=302, Location="http://169.254.169.254/latest/"), "private or local"),
     "redirect-nonsense": (plain(b"", status=302, Location="http://[::"), "not valid"),

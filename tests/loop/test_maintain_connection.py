@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from support.loop_project import URL, LoopProject
 
 from backend.config import SECRET_HEADER
-from backend.errors import Disconnected
+from backend.errors import Disconnected, StudioError, StudioRefused, StudioUnreachable
 from backend.loop import model_description
 from backend.loop.model_description import TWICE, write_model_description
 from backend.loop.steps.maintain_connection import TAB_TITLE, connection_state, maintain_connection, own_entries
@@ -152,3 +153,49 @@ def test_while_answers_wait_the_description_waits_but_not_for_ever(
     write_model_description(loop.context, loop.id, busy=True)
     assert loop.requests("PATCH /api/ml") == 2
     assert "trouble" in loop.studio.ml_backends()[0].description
+
+
+@pytest.mark.parametrize(
+    ("error", "pauses"),
+    [
+        (StudioError("Label Studio refused PATCH /api/ml/1 (400: no valid URL)"), model_description.REFUSED_S),
+        (StudioRefused("no token is accepted"), model_description.REFUSED_S),
+        (StudioUnreachable("it failed at PATCH /api/ml/1 (500)"), model_description.FAILED_S),
+    ],
+)
+def test_a_description_that_label_studio_does_not_take_is_tried_less_and_less_often(
+    loop: LoopProject, monkeypatch: pytest.MonkeyPatch, error: StudioError, pauses: tuple[float, ...]
+) -> None:
+    clock, tried = [1000.0], list[float]()
+    monkeypatch.setattr("backend.loop.timetable.time.monotonic", lambda: clock[0])
+
+    def refuse(*_: object) -> bool:
+        tried.append(clock[0])
+        raise error
+
+    monkeypatch.setattr(model_description, "_describe", refuse)
+    for number in range(1500):  # as a worker comes by every ten seconds, for four hours, with another text each time
+        loop.store.projects.set(loop.id, error=f"trouble {number}")
+        write_model_description(loop.context, loop.id)
+        clock[0] += 10.0
+    waited = [later - sooner for sooner, later in pairwise(tried)]
+    assert waited[: len(pauses)] == list(pauses)
+    assert set(waited[len(pauses) :]) == {pauses[-1]}
+
+
+def test_a_changed_entry_is_tried_at_once(loop: LoopProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    def describe(*given: object) -> bool:
+        told.append(given[-1])
+        if len(told) < 3:
+            raise StudioError("no valid URL")
+        return True
+
+    monkeypatch.setattr(model_description, "_describe", describe)
+    for change in ({}, {}, {"backend_url": "http://mended:9090"}, {}, {"extra_params": {"rounds": 3}}):
+        loop.store.projects.set(loop.id, **change, error=f"trouble {len(told)}")
+        write_model_description(loop.context, loop.id)
+    assert len(told) == 3
+    assert loop.row.card == told[-1]
+    assert loop.context.timetable.tried.total() == 0

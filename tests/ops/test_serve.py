@@ -85,6 +85,16 @@ def test_serve_survives_a_kill_and_ends_cleanly_on_ctrl_c(tmp_path: Path) -> Non
     assert "Traceback" not in backend.log.read_text()
 
 
+def test_serve_starts_where_the_environment_names_a_proxy_that_nobody_can_reach(tmp_path: Path) -> None:
+    proxy = f"http://127.0.0.1:{free_port()}"
+    backend = Backend(tmp_path / "data", free_port(), http_proxy=proxy, HTTPS_PROXY=proxy, all_proxy=proxy)
+    try:
+        backend.start()
+        assert backend.stop() == 0
+    finally:
+        backend.end()
+
+
 def test_what_serve_keeps_is_for_its_user_alone(backend: Backend) -> None:
     kept = [backend.data_dir, *backend.data_dir.rglob("*")]
     assert {"pt4al.sqlite3", "redis", "workers"} <= {path.name for path in kept}

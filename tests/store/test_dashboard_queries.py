@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,25 @@ def test_pool_of_a_project_without_images_is_empty(store: Store) -> None:
 
 def test_task_ids_are_given_for_known_indices_only(queries, project: ProjectRow) -> None:
     assert queries.task_ids([0, 5, 77]) == {0: 1, 5: 6}
+
+
+@pytest.mark.parametrize(
+    ("labels", "differ"),
+    [
+        ({}, False),
+        ({1: "cat"}, False),
+        ({1: "cat", 2: "cat", 3: "cat"}, False),
+        ({1: "cat", 2: "cat", 3: "dog"}, True),
+        ({1: [], 2: []}, False),
+        ({1: ["cat", "dog"], 2: ["dog", "cat"]}, True),  # targets of sets come sorted
+        ({1: 0.5, 2: 0.5}, False),
+        ({1: 0.5, 2: 0.25}, True),
+    ],
+)
+def test_two_targets_are_seen(store: Store, project: ProjectRow, labels: dict, differ: bool) -> None:
+    key = project.id
+    store.of(key).tasks.apply([TaskChange(i, "x", None, Answer.NONE, None) for i in range(1, 5)])
+    store.of(key).tasks.images_fetched({i: i - 1 for i in range(1, 5)})
+    answer(store, key, labels)
+    assert store.of(key).dashboard.has_two_targets(time.time() + 1) == differ
+    assert not store.of(key).dashboard.has_two_targets(time.time() - 60)  # nothing was there

@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import socket
 import time
 from pathlib import Path
@@ -114,9 +115,80 @@ def test_fetch_sends_the_token_below_the_servers_path_alone(ours, web: Web, refe
     assert ("Authorization" in web.requests[0][2]) == signed
 
 
+# The name that Label Studio calls itself
+
+
+@pytest.fixture
+def renamed(web: Web) -> LabelStudio:
+    """A client of `web` that has heard Label Studio call itself by a name that leads nowhere, under another path."""
+    web.answer = lambda handler, _: reply(handler, 200, IMAGE, "image/png")
+    named = "https://Labels.Example.invalid:443/studio/"
+    return LabelStudio(f"{web.url}/ls", [NamedToken("token", TOKEN)], AllowedAddresses.parse("localhost"), public=named)
+
+
+@pytest.mark.parametrize(
+    ("reference", "path", "signed"),
+    [
+        ("https://labels.example.invalid/studio/data/local-files/?d=1/a.png", "/ls/data/local-files/?d=1/a.png", True),
+        ("https://labels.example.invalid:443/studio/data/upload/1/a.png", "/ls/data/upload/1/a.png", True),
+        ("HTTPS://LABELS.example.invalid./studio/data/upload/1/a.png", "/ls/data/upload/1/a.png", True),
+        ("//labels.example.invalid/studio/data/upload/1/a.png", "/ls/data/upload/1/a.png", True),
+        ("https://labels.example.invalid/studio/tasks/1/resolve/?fileuri=c", "/ls/tasks/1/resolve/?fileuri=c", True),
+        ("/studio/data/upload/1/a.png", "/ls/data/upload/1/a.png", True),
+        ("/ls/data/upload/1/a.png", "/ls/data/upload/1/a.png", True),
+        ("/data/upload/1/a.png", "/ls/data/upload/1/a.png", True),
+        # The rules for Label Studio's own paths hold under its other name as well.
+        ("https://labels.example.invalid/studio/api/projects/1/next", "/ls/api/projects/1/next", False),
+        ("https://labels.example.invalid/studio/static/sample.jpg", "/ls/static/sample.jpg", False),
+    ],
+)  # fmt: skip
+def test_fetch_asks_for_the_public_address_at_ours(renamed, web: Web, reference, path, signed):
+    assert renamed.project(1).fetch(reference, 1) == IMAGE
+    assert web.requests[0][1] == path
+    assert ("Authorization" in web.requests[0][2]) == signed
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "https://labels.example.invalid/data/upload/1/a.png",  # not under its path
+        "http://labels.example.invalid/studio/data/upload/1/a.png",
+        "https://labels.example.invalid:8443/studio/data/upload/1/a.png",
+        "https://labels.example.invalid/studio/%252e%252e/data/upload/1/a.png",
+    ],
+)
+def test_fetch_sends_no_token_for_what_is_not_under_the_public_address(renamed, web: Web, reference):
+    with contextlib.suppress(ImageError):
+        renamed.project(1).fetch(reference, 1)
+    assert all("Authorization" not in headers for _, _, headers in web.requests)
+
+
+def test_fetch_follows_label_studio_to_its_public_address(renamed, web: Web):
+    def answer(handler, number):
+        if number == 1:
+            reply(handler, 302, "", Location="https://labels.example.invalid/studio/data/local-files/?d=1/a.png")
+        elif number == 2:
+            reply(handler, 301, "", Location="/ls/studio/data/upload/1/b.png")
+        else:
+            reply(handler, 200, IMAGE, "image/png")
+
+    web.answer = answer
+    assert renamed.project(1).fetch("/data/local-files?d=1/a.png", 1) == IMAGE
+    assert [path for _, path, _ in web.requests[1:]] == ["/ls/data/local-files/?d=1/a.png", "/ls/data/upload/1/b.png"]
+
+
+def test_the_public_address_of_somebody_else_gets_no_token(ours, web: Web, other: Web):
+    """Whoever calls /setup may name any address there: it is read as ours, and nothing is sent to it."""
+    web.answer = lambda handler, _: reply(handler, 404, "<html>")
+    forged = LabelStudio(ours.session.base, [NamedToken("token", TOKEN)], AllowedAddresses(), public=other.url)
+    with pytest.raises(ImageError):
+        forged.project(1).fetch(f"{other.url}/data/a.png", 1)
+    assert other.requests == []
+
+
 def test_fetch_gives_up_on_a_circle_of_redirects(ours: LabelStudio, web: Web):
     web.answer = lambda handler, _: reply(handler, 302, "", Location="/ls/again")
-    with pytest.raises(ImageError, match="more than 5 times"):
+    with pytest.raises(ImageError, match="more than 20 times"):
         ours.project(1).fetch("/again", 1)
     assert len(web.requests) == download.REDIRECTS + 1
 
@@ -138,7 +210,7 @@ def test_fetch_tells_what_may_pass_from_what_stays(ours: LabelStudio, other: Web
     other.answer = lambda handler, _: reply(handler, status, "<html>")
     with pytest.raises(ImageError, match=f"127.0.0.1 answered {status}") as caught:
         ours.project(1).fetch(f"{other.url}/a.png?secret=1", 1)
-    assert type(caught.value) is kind
+    assert isinstance(caught.value, ImageUnavailable) == (kind is ImageUnavailable)
     assert "secret" not in str(caught.value)
 
 
@@ -267,8 +339,8 @@ def test_fetch_reads_what_stands_in_the_address_itself(ours: LabelStudio):
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
-        ("file:///etc/passwd", "add the folder to Label Studio"),
-        ("FILE:///etc/passwd", "add the folder to Label Studio"),
+        ("file:///etc/passwd", "a path on somebody's disk"),
+        ("FILE:///etc/passwd", "a path on somebody's disk"),
         ("http://[bad", "not valid"),
         ("http://host:99999/a.png", "not valid"),
         ("http://host:port/a.png", "not valid"),

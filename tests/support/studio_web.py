@@ -33,7 +33,7 @@ class Web:
                 web.requests.append((self.command, self.path, dict(self.headers.items())))
                 web.answer(self, len(web.requests))
 
-            do_GET = do_POST = do_PATCH = do_DELETE = do_HEAD = do_PUT = _handle  # noqa: N815 - the base class's
+            do_GET = do_POST = do_PATCH = do_DELETE = do_HEAD = do_PUT = do_CONNECT = _handle  # noqa: N815 - the base class's
 
             def log_message(self, *args: object) -> None:
                 pass

@@ -42,11 +42,15 @@ def refuse_other_sites() -> None:
         return
     own = _from_own_page()
     if own is False:
-        raise Forbidden("this comes from the page of another site, which may not change anything here")
-    if own and not services().settings.basic_auth_user and not _is_own_name(request.host):
+        raise Forbidden(
+            "this comes from the page of another site, which may not change anything here; where it is ours behind a "
+            "proxy, set DASHBOARD_URL to the address that it is opened at"
+        )
+    named = _is_dashboard(request.headers.get("Origin")) or _is_own_name(request.host)
+    if own and not services().settings.basic_auth_user and not named:
         raise Forbidden(
             f"buttons do not work under the name '{request.host}', which anyone may have given to this machine: "
-            f"set DASHBOARD_URL={request.scheme}://{request.host}, or BASIC_AUTH_USER and BASIC_AUTH_PASS"
+            f"set DASHBOARD_URL={request.url_root.rstrip('/')}, or BASIC_AUTH_USER and BASIC_AUTH_PASS"
         )
 
 
@@ -65,12 +69,25 @@ def check_same_origin(for_scripts: str) -> None:
 def _from_own_page() -> bool | None:
     """Return whether one of our pages sent the request; None if it has no origin, and so is of no current browser.
 
-    Browsers send the origin of a POST in ``Sec-Fetch-Site`` or ``Origin``, and pages cannot forge either.
+    Browsers send the origin of a POST in ``Sec-Fetch-Site`` or ``Origin``, and pages cannot forge either. A proxy may
+    have passed the request on under another host than the one of the page, which DASHBOARD_URL then names.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
         return site == "same-origin"
-    return None if origin is None else origin.partition("://")[2] == request.host
+    if origin is None:
+        return None
+    return origin.partition("://")[2] == request.host or _is_dashboard(origin)
+
+
+def _is_dashboard(origin: str | None) -> bool:
+    """Return whether an origin is the one that the operator has named."""
+    parts = urlsplit(services().settings.dashboard_url or "")
+    if origin is None or not parts.hostname:
+        return False
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = f":{parts.port}" if parts.port not in (None, {"http": 80, "https": 443}.get(parts.scheme)) else ""
+    return origin == f"{parts.scheme}://{host}{port}"
 
 
 def _is_own_name(host: str) -> bool:
