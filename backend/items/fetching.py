@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from backend.errors import ImageError, ImageUnavailable
 from backend.studio.project import StudioProject
-from model.data.decoding import decode, measure
+from model.data.decoding import decode_with_depth, measure
+from model.data.ranges import Depth, Ranges
 from model.errors import BadImage
 
 WORKERS = 8
@@ -53,27 +54,35 @@ _budget = PixelBudget(PIXELS_AT_ONCE)
 class FetchedImage:
     """An image as it goes into the bank, or the reason why it does not.
 
-    size: (width, height) as it came. transient: the error may pass, so that another try later is worth it.
+    size: (width, height) as it came. depth: the range of its values, where they have more than 8 bits. transient: the
+    error may pass, so that another try later is worth it.
     """
 
     task_id: int
     pixels: NDArray[np.uint8] | None = None
     size: tuple[int, int] | None = None
+    depth: Depth | None = None
     error: str | None = None
     transient: bool = False
 
 
 def download_images(
-    project: StudioProject, refs: Iterable[tuple[int, str]], side: int, *, workers: int = WORKERS
+    project: StudioProject,
+    refs: Iterable[tuple[int, str]],
+    side: int,
+    *,
+    ranges: Ranges | None = None,
+    workers: int = WORKERS,
 ) -> Iterator[FetchedImage]:
     """Yield every image of ``refs`` (task id, reference), scaled to ``side``, in their order.
 
-    At most ``workers * AHEAD`` images are in memory.
+    ranges: what becomes black and white in images of more than 8 bits. At most ``workers * AHEAD`` images are in
+    memory.
 
     Raises:
         StudioUnreachable, StudioRefused: Label Studio as a whole fails, not a single image.
     """
-    window = _Window(project, side, workers)
+    window = _Window(project, side, ranges, workers)
     remaining = iter(refs)
     try:
         for task_id, reference in islice(remaining, workers * AHEAD):
@@ -90,15 +99,16 @@ def download_images(
 class _Window:
     """Downloads in flight, in order; tasks with the same reference share one while it is in the window."""
 
-    def __init__(self, project: StudioProject, side: int, workers: int) -> None:
+    def __init__(self, project: StudioProject, side: int, ranges: Ranges | None, workers: int) -> None:
         self.waiting: deque[tuple[int, str]] = deque()
-        self._project, self._side = project, side
+        self._project, self._side, self._ranges = project, side, ranges
         self._shared: dict[str, Future[FetchedImage]] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
 
     def ask(self, task_id: int, reference: str) -> None:
         if reference not in self._shared:
-            self._shared[reference] = self._pool.submit(_fetch, self._project, task_id, reference, self._side)
+            given = (self._project, task_id, reference, self._side, self._ranges)
+            self._shared[reference] = self._pool.submit(_fetch, *given)
         self.waiting.append((task_id, reference))
 
     def take(self) -> FetchedImage:
@@ -112,12 +122,13 @@ class _Window:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _fetch(project: StudioProject, task_id: int, reference: str, side: int) -> FetchedImage:
+def _fetch(project: StudioProject, task_id: int, reference: str, side: int, ranges: Ranges | None) -> FetchedImage:
     try:
         body = project.fetch(reference, task_id)
         size = measure(body)
         with _budget.of(size[0] * size[1]):
-            return FetchedImage(task_id, pixels=decode(body, side), size=size)
+            image = decode_with_depth(body, side, ranges)
+        return FetchedImage(task_id, pixels=image.pixels, size=size, depth=image.depth)
     except ImageUnavailable as error:
         return FetchedImage(task_id, error=str(error), transient=True)
     except (ImageError, BadImage) as error:

@@ -10,13 +10,16 @@ from backend.labeling.base import Labeling
 from backend.labeling.project import labeling_of
 from backend.loop.decide import MIN_IMAGES, Stage, stage
 from backend.loop.facts import Facts, JobKind, gather
+from backend.loop.steps.bank import bank_ranges
 from backend.project_files import Files, full_disk
 from backend.status.forecast_text import NextRound, forecast_of, next_round_text
+from backend.status.image_ranges import ranges_text
 from backend.status.measured import Measured, Metric, measured, metric_of
 from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive
 from backend.store.rounds import AskCounts
 from backend.store.task_counts import TaskCounts
+from model.data.ranges import Ranges
 from model.evaluation.forecast import GainForecast
 from model.problems.single_label import SingleLabel
 
@@ -44,6 +47,7 @@ class Status:
     facts: Facts
     first_broken: str | None = None  # why the first of the quarantined images is there
     full_disk: str | None = None  # where nothing could be noted
+    ranges: Ranges | None = None  # what is black and white in pictures of more than 8 bits
 
     @property
     def current(self) -> RoundRow | None:
@@ -83,7 +87,8 @@ class Status:
     def notice(self) -> str | None:
         """What people should know, although nothing is wrong."""
         broken = f"{self.tasks.broken} image(s) could not be used and are set aside." if self.tasks.broken else None
-        return " ".join(filter(None, (self.project.notice, self.project.put_back, broken))) or None
+        parts = (self.project.notice, self.project.put_back, broken, ranges_text(self.ranges or {}))
+        return " ".join(filter(None, parts)) or None
 
     @property
     def round_of(self) -> str | None:
@@ -204,6 +209,7 @@ def read_status(store: Store, project: ProjectRow) -> Status:
     rounds = store.of(project.id).rounds.all()
     served = [row for row in rounds if row.live_at is not None]
     live = served[-1] if served else None
+    files = Files.of(store.data_dir, project.id)
     return Status(
         project=project,
         config=config,
@@ -212,7 +218,8 @@ def read_status(store: Store, project: ProjectRow) -> Status:
         asks=store.of(project.id).rounds.counts(live.number) if live else AskCounts(),
         task_ids=[ask.task_id for ask in store.of(project.id).rounds.queue(live.number)] if live else [],
         jobs=store.of(project.id).jobs.all(),
-        facts=gather(store.of(project.id), Files.of(store.data_dir, project.id), config),
+        facts=gather(store.of(project.id), files, config),
         first_broken=next((reason for _, reason in store.of(project.id).tasks.broken(1)), None),
         full_disk=full_disk(store.data_dir),
+        ranges=bank_ranges(store.of(project.id), files),
     )

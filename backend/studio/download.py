@@ -1,16 +1,16 @@
 """Downloading the files that tasks name, with our token for Label Studio and for nobody else."""
 
 import base64
-import binascii
 import re
 import time
-from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 from requests.auth import AuthBase
 
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
 from backend.studio.availability import availability
+from backend.studio.data_urls import is_data_url, read_data_url
 from backend.studio.responses import unreachable
 from backend.studio.session import GATEWAY, StudioSession
 from backend.studio.ssrf import ends_after
@@ -52,9 +52,9 @@ def fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
 
 
 def _fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
+    if is_data_url(reference):
+        return read_data_url(reference, FILE_BYTES)
     scheme = urlsplit(reference).scheme.lower()
-    if scheme == "data":
-        return _inline(reference)
     if scheme == "file":
         raise ImageError("file:// addresses are not read: add the folder to Label Studio as local files storage")
     if scheme and scheme not in WEB:
@@ -180,7 +180,7 @@ def _body(session: StudioSession, response: requests.Response) -> bytes:
         if response.status_code in (401, 403) and unsigned:
             text += ": it was asked without our token, which goes with /data/, /storage-data/ and linked storages alone"
         raise ImageUnavailable(text) if response.status_code in PASSING else ImageError(text)
-    too_large = ImageError(f"the file is larger than {FILE_BYTES / 2**20:g} MiB")
+    too_large = ImageError(f"the file is larger than {FILE_BYTES / 2**20:g} MiB: make it smaller")
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > FILE_BYTES:
         raise too_large
@@ -201,16 +201,6 @@ def _body(session: StudioSession, response: requests.Response) -> bytes:
     if error is not None:
         raise ImageUnavailable(f"{host} broke off ({type(error).__name__})") from error
     return bytes(body)
-
-
-def _inline(reference: str) -> bytes:
-    head, comma, body = reference.partition(",")
-    if not comma or len(body) > FILE_BYTES:
-        raise ImageError("a data: address that is cut off or too large")
-    try:
-        return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
-    except binascii.Error as error:
-        raise ImageError(f"a data: address with damaged base64 ({error})") from error
 
 
 def _host(session: StudioSession, url: str) -> str:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from model.data.bank import ImageBank
-from model.data.depth import COLOUR, Depth, Ranges, Scale, depth_of, kind_of, scale_of
+from model.data.depth import Scale, depth_of, kind_of, scale_of
+from model.data.ranges import COLOUR, Depth, Ranges
 from model.data.signatures import CONVERT, description
 from model.errors import BadImage, BadInput
 

@@ -12,12 +12,13 @@ from backend.errors import ImageError
 from backend.items.fetching import FetchedImage, download_images
 from backend.items.reference import image_ref
 from backend.labeling.base import Labeling
-from backend.loop.steps.bank import bank_side
+from backend.loop.steps.bank import bank_ranges, bank_side
 from backend.project_files import Files
 from backend.status.predictions import ModelOutputs
 from backend.store import ProjectStore
 from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
+from model.data.ranges import Ranges
 from model.problems.base import Prediction
 
 
@@ -40,7 +41,7 @@ def score_tasks(
     if model is None or not files.model(model.number).exists():
         return {}
     side = bank_side(store)
-    good = _fetch_images(studio, labeling, side, task_ids[:MOST_UNSEEN], until)
+    good = _fetch_images(studio, labeling, side, bank_ranges(store, files), task_ids[:MOST_UNSEEN], until)
     if not good:
         return {}
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +54,12 @@ def score_tasks(
 
 
 def _fetch_images(
-    studio: StudioProject, labeling: Labeling, side: int, task_ids: Sequence[int], until: float
+    studio: StudioProject,
+    labeling: Labeling,
+    side: int,
+    ranges: Ranges | None,
+    task_ids: Sequence[int],
+    until: float,
 ) -> list[FetchedImage]:
     """Return the tasks' images, without those that cannot be used; none once it is too late."""
     if time.time() > until:
@@ -65,7 +71,7 @@ def _fetch_images(
         except ImageError:
             continue
     good = []
-    for image in download_images(studio, refs, side):
+    for image in download_images(studio, refs, side, ranges=ranges):
         if time.time() > until:
             return []
         if image.pixels is not None:

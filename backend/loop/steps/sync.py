@@ -1,5 +1,6 @@
 """The sync job: all changes, then all images, into the bank."""
 
+import logging
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -19,7 +20,10 @@ from backend.store.tasks import Failure
 from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
 from model.data.decoding import auto_side
+from model.data.ranges import ranges_of, widened
 from model.errors import BankError
+
+logger = logging.getLogger(__name__)
 
 COMMIT_IMAGES = 256  # images per append to the bank and note in the store
 FETCH_IMAGES = 4096  # images per look into the store
@@ -49,8 +53,11 @@ def sync(
         bank = _bank_to_fill(store, files)
         counts = store.tasks.counts(time.time())
         total = max(total, counts.ok + counts.new)
-        fetched = download_images(studio, refs, bank.side if bank is not None else SAMPLE_SIDE)
+        side, ranges = (SAMPLE_SIDE, None) if bank is None else (bank.side, bank.ranges)
+        fetched = download_images(studio, refs, side, ranges=ranges)
         while part := list(islice(fetched, COMMIT_IMAGES)):
+            if bank is not None and _widen_ranges(store, files, bank, part):
+                break  # the images are fetched again, and read by the wider ranges
             _commit(store, bank, part, dict(refs))
             done += len(part)
             progress(min(done / max(total, 1), 1.0))
@@ -73,26 +80,56 @@ def _bank_to_fill(store: ProjectStore, files: Files) -> ImageBank | None:
         return ImageBank.open(files.bank(side))
     except BankError:
         set_aside(files.bank(side))
-        return ImageBank.create(files.bank(side), side)
+        return ImageBank.create(files.bank(side), side, {})
 
 
 def _choose_side(
     store: ProjectStore, studio: StudioProject, files: Files, config: ProjectConfig, refs: ImageRefs
 ) -> None:
-    """Fix the side of the bank, as configured or as the first images have it; not while none can be read."""
-    side = configured_side(config) or _side_of(studio, refs)
+    """Fix the side of the bank, as configured or as the first images have it; not while none can be read.
+
+    What is black and white in pictures of more than 8 bits follows from the same images.
+    """
+    sample = _sample(studio, refs)
+    sizes = [image.size for image in sample if image.size is not None]
+    side = configured_side(config) or (auto_side(sizes) if sizes else None)
     if side is not None:
         files.drop_banks()  # of a former side, whose images are all fetched again
+        ImageBank.create(files.bank(side), side, ranges_of(image.depth for image in sample))
         store.set(image_side=side)
 
 
-def _side_of(studio: StudioProject, refs: ImageRefs) -> int | None:
+def _sample(studio: StudioProject, refs: ImageRefs) -> list[FetchedImage]:
+    """Return some images that can be used."""
     # Spread over the pool: uploads often come sorted by source, and sources differ in size.
     step = max(len(refs) // SAMPLE_IMAGES, 1)
     spread = [ref for offset in range(step) for ref in refs[offset::step]]
-    usable = (image.size for image in download_images(studio, spread, SAMPLE_SIDE) if image.size is not None)
-    sizes = list(islice(usable, SAMPLE_IMAGES))
-    return auto_side(sizes) if sizes else None
+    usable = (image for image in download_images(studio, spread, SAMPLE_SIDE) if image.size is not None)
+    return list(islice(usable, SAMPLE_IMAGES))
+
+
+def _widen_ranges(store: ProjectStore, files: Files, bank: ImageBank, part: list[FetchedImage]) -> bool:
+    """Take up what these images have beyond the bank's ranges; tell whether images have to be fetched again for it.
+
+    A range that images in the bank were read by is not changed once a model has begun to learn from them: later images
+    are cut off at it, as a camera does. So are those of a bank of an earlier release.
+    """
+    if bank.ranges is None:
+        return False
+    in_use = store.row().pretext_images > 0
+    wider = widened(bank.ranges, (image.depth for image in part))
+    wider = {kind: bank.ranges[kind] if in_use and kind in bank.ranges else ends for kind, ends in wider.items()}
+    if wider == bank.ranges:
+        return False
+    logger.info("pictures of more than 8 bits are read by %s", wider)
+    if all(wider[kind] == ends for kind, ends in bank.ranges.items()):
+        bank.note_ranges(wider)
+        return True
+    # The tasks first: a kill in between must not leave them with the pool indices of a bank that is gone.
+    store.tasks.refetch_all()
+    files.drop_banks()
+    ImageBank.create(files.bank(bank.side), bank.side, wider)
+    return True
 
 
 def _commit(store: ProjectStore, bank: ImageBank | None, part: list[FetchedImage], refs: dict[int, str]) -> None:

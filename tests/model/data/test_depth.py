@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from model.data.decoding import decode, decode_with_depth
-from model.data.depth import Depth, ranges_of, widened
+from model.data.ranges import Depth, ranges_of, widened
 
 
 def encode(image, kind="PNG", **options):
@@ -50,7 +50,8 @@ def test_the_range_is_the_pools_and_not_the_pictures_own():
 
 def test_what_lies_outside_the_range_is_black_or_white():
     values = np.array([[0, 1000], [3000, 60000]], np.uint16)
-    assert decode(encode(Image.fromarray(values)), 2, {"integer": (1000, 3000)})[..., 0].tolist() == [[0, 0], [255, 255]]
+    grey = decode(encode(Image.fromarray(values)), 2, {"integer": (1000, 3000)})[..., 0]
+    assert grey.tolist() == [[0, 0], [255, 255]]
 
 
 @pytest.mark.parametrize(
