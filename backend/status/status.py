@@ -1,23 +1,26 @@
 """A project's condition, read from the store alone."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from backend.config import ProjectConfig
 from backend.errors import ConfigError, ProjectError
 from backend.labeling.base import Labeling
 from backend.labeling.project import labeling_of
-from backend.loop.decide import MIN_IMAGES, Stage, stage
+from backend.loop.decide import MIN_IMAGES, Stage, is_stuck, stage
 from backend.loop.facts import Facts, JobKind, gather
 from backend.loop.steps.bank import bank_ranges
 from backend.project_files import Files, full_disk
 from backend.status.forecast_text import NextRound, forecast_of, next_round_text
 from backend.status.image_ranges import ranges_text
+from backend.status.left_out import left_out
 from backend.status.measured import Measured, Metric, measured, metric_of
 from backend.store import JobRow, JobState, ProjectRow, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive
 from backend.store.rounds import AskCounts
+from backend.store.task_answers import Reason
 from backend.store.task_counts import TaskCounts
 from model.data.ranges import Ranges
 from model.evaluation.forecast import GainForecast
@@ -47,6 +50,7 @@ class Status:
     facts: Facts
     first_broken: str | None = None  # why the first of the quarantined images is there
     full_disk: str | None = None  # where nothing could be noted
+    useless: Mapping[Reason, int] = field(default_factory=dict)  # the answers of a round that none can be learned of
     ranges: Ranges | None = None  # what is black and white in pictures of more than 8 bits
 
     @property
@@ -81,7 +85,18 @@ class Status:
                 f"Of {self.tasks.tasks} task(s) {self.tasks.ok} have a usable image, and at least {MIN_IMAGES} are "
                 f"needed. The first one without: {self.first_broken or 'its image is still being tried'}."
             )
-        return None
+        return self._stuck
+
+    @property
+    def _stuck(self) -> str | None:
+        """Why no model is trained although the round is answered; None where one is, or people still answer."""
+        if self.live is None or not self.useless:
+            return None
+        question = f"'{self.labeling.control}'" if self.labeling is not None else "the question"
+        return (
+            f"Round {self.live.number + 1} is answered, and no answer to {question} can be learned: "
+            f"{left_out(self.useless)}. The next round begins with the first answer that can."
+        )
 
     @property
     def notice(self) -> str | None:
@@ -210,6 +225,7 @@ def read_status(store: Store, project: ProjectRow) -> Status:
     served = [row for row in rounds if row.live_at is not None]
     live = served[-1] if served else None
     files = Files.of(store.data_dir, project.id)
+    facts = gather(store.of(project.id), files, config)
     return Status(
         project=project,
         config=config,
@@ -218,8 +234,9 @@ def read_status(store: Store, project: ProjectRow) -> Status:
         asks=store.of(project.id).rounds.counts(live.number) if live else AskCounts(),
         task_ids=[ask.task_id for ask in store.of(project.id).rounds.queue(live.number)] if live else [],
         jobs=store.of(project.id).jobs.all(),
-        facts=gather(store.of(project.id), files, config),
+        facts=facts,
         first_broken=next((reason for _, reason in store.of(project.id).tasks.broken(1)), None),
+        useless=store.of(project.id).rounds.answers(live.number) if live and is_stuck(facts) else {},
         full_disk=full_disk(store.data_dir),
         ranges=bank_ranges(store.of(project.id), files),
     )
