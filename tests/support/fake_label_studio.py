@@ -333,7 +333,7 @@ def one_annotation(request: Request) -> Any:
 
 
 def act(request: Request) -> Any:
-    """Run a Data Manager action. Only deleting answers moves the tasks' ``updated_at``, all to one moment."""
+    """Run a Data Manager action. Those on answers move the tasks' ``updated_at``, all to one moment."""
     name, tasks = request.params["id"], list(_selected(request.project, request.body["selectedItems"]))
     stamp = request.server.clock.stamp()
     for task in tasks:
@@ -344,6 +344,12 @@ def act(request: Request) -> Any:
         elif name == "delete_tasks_annotations":
             task.annotations.clear()
             task.updated_at = stamp
+        elif name == "predictions_to_annotations":
+            for one in task.predictions:
+                if one.model_version == request.body["model_version"]:
+                    made = Annotation(next(request.server.ids), request.user, one.result, parent_prediction=one.id)
+                    task.annotations.append(made)
+                    task.updated_at = stamp
         elif name == "delete_tasks":
             del request.project.tasks[task.id]
         else:
