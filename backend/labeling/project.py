@@ -18,7 +18,7 @@ def labeling_of(project: ProjectRow) -> Labeling:
         ConfigError: the extra params, which may name the control tag, cannot be read.
     """
     named = ProjectConfig.from_extra_params(project.extra_params).control
-    return read_labeling(project.label_config, named, learned=project.control)
+    return read_labeling(project.label_config, named, learned=project.control or None)
 
 
 def check_config(config: ProjectConfig, labeling: Labeling) -> None:

@@ -149,7 +149,8 @@ class ProjectRow(Base):
     )  # the settings that were changed by hand and that this backend restored
     cursor: Mapped[str | None] = mapped_column(String(64))  # updated_at of the last task change that was read
     image_side: Mapped[int | None]
-    control: Mapped[str | None] = mapped_column(Text)  # the control tag that the labels, or the newest model, are of
+    # The control tag that the labels, or the newest model, are of; empty after an upgrade, until all answers are read.
+    control: Mapped[str | None] = mapped_column(Text)
     pretext_key: Mapped[str | None] = mapped_column(String(64))  # the configuration that the losses belong to
     split_key: Mapped[str | None] = mapped_column(String(64))  # the order and number of the batches
     pretext_images: Mapped[int] = mapped_column(default=0)  # size of the pool that the pretext model was trained on

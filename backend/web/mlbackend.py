@@ -86,8 +86,9 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
         studio_project_id, created_ts = _project_uid(project)
         extra_params = _body().get("extra_params")
         current = services()
+        # Before anything is written.
         known = current.store.projects.find(studio_project_id, created_ts)
-        _check_extra_params(extra_params, label_config, known.control if known else None)  # before anything is written
+        _check_extra_params(extra_params, label_config, known.control if known else None)
         row, changed = current.store.projects.connect(
             studio_project_id=studio_project_id,
             created_ts=created_ts,
@@ -220,7 +221,7 @@ def _check_extra_params(extra_params: Any, label_config: Any, learned: str | Non
     """
     config = ProjectConfig.from_extra_params(extra_params)
     try:
-        labeling = read_labeling(_text(label_config) or "", config.control, learned)
+        labeling = read_labeling(_text(label_config) or "", config.control, learned or None)
     except ProjectError:
         return
     check_config(config, labeling)

@@ -220,3 +220,21 @@ def test_the_control_of_the_extra_params_comes_before_what_was_learned(loop: Loo
     loop.run()
     assert status(loop).labeling.control == "other"  # type: ignore[union-attr]
     assert "goes on" not in (status(loop).notice or "")
+
+
+def test_after_an_upgrade_all_answers_are_read_once_more(loop: LoopProject) -> None:
+    first, second, *_ = loop.queue()
+    loop.person.annotate(first, [region("left", "right")])
+    loop.label([second])
+    loop.run()
+    assert loop.row.control == "c"
+    store = loop.store.of(loop.id)
+    loop.server.clock.advance(100)
+    loop.run()
+    store.tasks._set([first], refusal=None)
+    loop.run()
+    assert answered(loop) == {Refused.UNUSABLE: 1, Answer.LABELED: 1}, "only what changes is read"
+    store.set(control="")
+    loop.run()
+    assert answered(loop) == {Refused.SEVERAL: 1, Answer.LABELED: 1}
+    assert loop.row.control == "c"

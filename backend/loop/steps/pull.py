@@ -56,7 +56,11 @@ def note_control(store: ProjectStore) -> None:
     A model that is trained notes its own: what was answered by mistake, while the question was away, changes nothing.
     """
     row = store.row()
-    if row.control is None and store.tasks.counts(0).labeled:
+    if row.control:
+        return
+    if row.control is not None:
+        store.set(control=None, cursor=None)
+    if store.tasks.counts(0).labeled:
         try:
             store.set(control=labeling_of(row).control)
         except (ProjectError, ConfigError):

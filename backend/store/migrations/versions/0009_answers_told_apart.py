@@ -14,5 +14,5 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("accepted", sa.Boolean(), nullable=False, server_default=sa.false()))
     with op.batch_alter_table("project", schema=None) as batch_op:
         batch_op.add_column(sa.Column("control", sa.Text(), nullable=True))
-    # All answers are read once more: only Label Studio knows why one cannot be learned.
-    op.execute("UPDATE project SET cursor = NULL")
+    # Empty: of an earlier release. The answers are read once more, because only Label Studio knows their causes.
+    op.execute("UPDATE project SET control = ''")
