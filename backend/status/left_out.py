@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from backend.store.tables import Answer, Refused
 from backend.store.task_answers import Reason
 
-# In the order in which people should read them; each goes on with what to do.
+# In the order in which they are said; those that are a mistake of somebody's go on with what to do.
 _WHY: dict[Reason, str] = {
+    Answer.SKIPPED: "skipped",
+    Answer.TIE: "with a tie between annotators",
     Refused.UNKNOWN: "with a class that the labeling interface does not have (put it back there, or answer again)",
     Refused.SEVERAL: (
         "with several answers, of which one can be learned (correct them, or let people choose several: "
@@ -15,8 +17,6 @@ _WHY: dict[Reason, str] = {
     Refused.OTHER: 'with answers to other questions alone ("control" in the extra params names the question to learn)',
     Refused.EMPTY: 'without an answer to the question (answer it; with required="true" nobody leaves it out)',
     Refused.UNUSABLE: "in a form that is not Label Studio's own (look at how they were imported)",
-    Answer.TIE: "with a tie between annotators (let one more decide)",
-    Answer.SKIPPED: "skipped",
     Answer.MODEL: "made from predictions by Label Studio, which no person has answered",
 }
 
