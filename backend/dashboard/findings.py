@@ -7,20 +7,15 @@ from typing import Literal
 from backend.dashboard.project_page import Entry, ProjectPage
 from backend.dashboard.text import count, of_target, percent
 from backend.status.forecast_text import query_verdict
+from backend.status.left_out import left_out
 from backend.status.measured import Metric
 from backend.status.query_error_rate import ErrorRateDifference, error_rate_difference
 from backend.status.status import Status
-from backend.store import Answer
 from backend.store.dashboard_queries import AskedTarget
+from backend.store.task_answers import Reason
 
 WIDE = 0.15  # width of the interval of a mean quality above which it says little
 AGREE = 0.9  # kappa above which successive models say nearly the same
-
-LEFT_OUT = {
-    Answer.SKIPPED: "skipped",
-    Answer.TIE: "with a tie between annotators",
-    Answer.UNUSABLE: "with an answer that the labeling interface does not have",
-}
 
 Tone = Literal["good", "plain", "warning"]
 
@@ -46,6 +41,7 @@ def findings(page: ProjectPage) -> list[Finding]:
         *_error_rates(error_rate_difference(page.asked_in_full), status.metric, bool(page.history)),
         *_agreement([entry.row.agreement for entry in page.history]),
         *_left_out(answers),
+        *_accepted(page.services.store.of(page.project.id).dashboard.accepted(), status.tasks.labeled),
     ]
 
 
@@ -159,7 +155,14 @@ def _agreement(agreements: Iterable[float | None]) -> Iterable[Finding]:
     )
 
 
-def _left_out(answers: Mapping[Answer, int]) -> Iterable[Finding]:
-    parts = [f"{answers[kind]:,} {reason}" for kind, reason in LEFT_OUT.items() if answers.get(kind)]
-    if parts:
-        yield Finding("plain", f"Answered but not trained on: {', '.join(parts)}.")
+def _left_out(answers: Mapping[Reason, int]) -> Iterable[Finding]:
+    text = left_out(answers)
+    if text is not None:
+        yield Finding("plain", f"Answered but not trained on: {text}.")
+
+
+def _accepted(accepted: int, labeled: int) -> Iterable[Finding]:
+    if accepted:
+        are = "is a prediction" if accepted == 1 else "are predictions"
+        text = f"Of {count(labeled, 'label')}, {accepted:,} {are} that a person took over unchanged: they are answers."
+        yield Finding("plain", text)

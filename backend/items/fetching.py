@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from backend.errors import ImageError, ImageUnavailable
 from backend.studio.project import StudioProject
-from model.data.decoding import decode_all, measure
+from model.data.decoding import decode_with_depth, measure
+from model.data.ranges import Depth, Ranges
 from model.errors import BadImage
 
 WORKERS = 8
@@ -55,13 +56,15 @@ class FetchedImage:
     """An image as it goes into the bank, or the reason why it does not.
 
     pixels: at the side of the bank. large: at the side of the encoder, if there is one. size: (width, height) as it
-    came. transient: the error may pass, so that another try later is worth it.
+    came. depth: the range of its values, where they have more than 8 bits. transient: the error may pass, so that
+    another try later is worth it.
     """
 
     task_id: int
     pixels: NDArray[np.uint8] | None = None
     large: NDArray[np.uint8] | None = None
     size: tuple[int, int] | None = None
+    depth: Depth | None = None
     error: str | None = None
     transient: bool = False
 
@@ -72,16 +75,18 @@ def download_images(
     side: int,
     encoder_side: int | None = None,
     *,
+    ranges: Ranges | None = None,
     workers: int = WORKERS,
 ) -> Iterator[FetchedImage]:
     """Yield every image of ``refs`` (task id, reference), scaled to ``side`` and to ``encoder_side``, in their order.
 
-    At most ``workers * AHEAD`` images are in memory.
+    ranges: what becomes black and white in images of more than 8 bits. At most ``workers * AHEAD`` images are in
+    memory.
 
     Raises:
         StudioUnreachable, StudioRefused: Label Studio as a whole fails, not a single image.
     """
-    window = _Window(project, (side,) if encoder_side is None else (side, encoder_side), workers)
+    window = _Window(project, (side, encoder_side), ranges, workers)
     remaining = iter(refs)
     try:
         for task_id, reference in islice(remaining, workers * AHEAD):
@@ -95,27 +100,30 @@ def download_images(
         window.close()
 
 
-def sample_sizes(project: StudioProject, refs: Sequence[tuple[int, str]]) -> list[tuple[int, int]]:
-    """Return width and height, in pixels, of SAMPLE_IMAGES that can be read; none where none can."""
+def sample_images(project: StudioProject, refs: Sequence[tuple[int, str]]) -> list[FetchedImage]:
+    """Return SAMPLE_IMAGES that can be used, scaled to SAMPLE_SIDE; none where none can."""
     # Spread over the pool: uploads often come sorted by source, and sources differ in size.
     step = max(len(refs) // SAMPLE_IMAGES, 1)
     spread = [ref for offset in range(step) for ref in refs[offset::step]]
-    usable = (image.size for image in download_images(project, spread, SAMPLE_SIDE) if image.size is not None)
+    usable = (image for image in download_images(project, spread, SAMPLE_SIDE) if image.size is not None)
     return list(islice(usable, SAMPLE_IMAGES))
 
 
 class _Window:
     """Downloads in flight, in order; tasks with the same reference share one while it is in the window."""
 
-    def __init__(self, project: StudioProject, sides: tuple[int, ...], workers: int) -> None:
+    def __init__(
+        self, project: StudioProject, sides: tuple[int, int | None], ranges: Ranges | None, workers: int
+    ) -> None:
         self.waiting: deque[tuple[int, str]] = deque()
-        self._project, self._sides = project, sides
+        self._project, self._sides, self._ranges = project, sides, ranges
         self._shared: dict[str, Future[FetchedImage]] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
 
     def ask(self, task_id: int, reference: str) -> None:
         if reference not in self._shared:
-            self._shared[reference] = self._pool.submit(_fetch, self._project, task_id, reference, self._sides)
+            given = (self._project, task_id, reference, self._sides, self._ranges)
+            self._shared[reference] = self._pool.submit(_fetch, *given)
         self.waiting.append((task_id, reference))
 
     def take(self) -> FetchedImage:
@@ -129,13 +137,15 @@ class _Window:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _fetch(project: StudioProject, task_id: int, reference: str, sides: tuple[int, ...]) -> FetchedImage:
+def _fetch(
+    project: StudioProject, task_id: int, reference: str, sides: tuple[int, int | None], ranges: Ranges | None
+) -> FetchedImage:
     try:
         body = project.fetch(reference, task_id)
         size = measure(body)
         with _budget.of(size[0] * size[1]):
-            pixels, *large = decode_all(body, sides)
-        return FetchedImage(task_id, pixels, large[0] if large else None, size)
+            image = decode_with_depth(body, sides[0], ranges, large=sides[1])
+        return FetchedImage(task_id, image.pixels, image.large, size, image.depth)
     except ImageUnavailable as error:
         return FetchedImage(task_id, error=str(error), transient=True)
     except (ImageError, BadImage) as error:

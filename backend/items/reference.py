@@ -34,6 +34,8 @@ def image_ref(data: Json, data_key: str) -> str:
     value: Json = data.get(data_key)
     if value is None:
         value = _walk(data, data_key)
+    if isinstance(value, (list, tuple)) and len(value) == 1:  # Label Studio shows it as it shows a single address
+        value = value[0]
     value = value.strip() if isinstance(value, str) else value
     if isinstance(value, str) and value:
         return value

@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from xml.etree.ElementTree import Element
 
 from model.problems.base import Prediction, Target
 
 Region = dict[str, Any]  # one entry of an annotation's or a prediction's "result"
+
+# Why an annotation cannot be learned. ``empty``: it has no answer. ``other``: it only answers other control tags.
+# ``several``: it has several answers, where one can be learned. ``unknown``: its class is not in the configuration.
+# ``unusable``: its regions have another form than Label Studio's own.
+Refusal = Literal["empty", "other", "several", "unknown", "unusable"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,10 @@ class Labeling(Protocol):
         """Return what an annotation's regions say; None where they say nothing that can be learned."""
         ...
 
+    def refusal(self, result: Sequence[Mapping[str, Any]]) -> Refusal:
+        """Return why an annotation's regions, of which ``target`` makes none, cannot be learned."""
+        ...
+
     def result(self, prediction: Prediction, item: Item) -> list[Region]:
         """Return a prediction as the regions that Label Studio shows; none where its classes have gone."""
         ...
@@ -46,7 +55,7 @@ class Control:
     """A control tag with the image that it is about.
 
     tag: the element. name, object_name: of control and image, as regions name them. data_key: see ``Labeling``.
-    conditional: Label Studio shows it for some images only (``visibleWhen`` of the tag or of a tag around it).
+    conditional: Label Studio shows it for some images only (``visibleWhen`` and the like, of the tag or around it).
     """
 
     tag: Element
@@ -88,6 +97,15 @@ class Control:
                 return None
             answers.append(value[self.kind])
         return answers
+
+    def refusal(self, result: Sequence[Any]) -> Refusal:
+        """Return why regions cannot be learned, as far as that does not depend on what the answers are."""
+        answers = self.answers(result)
+        if answers is None:
+            return "unusable"
+        if not answers:
+            return "other" if result else "empty"
+        return "several" if len(answers) > 1 else "unknown"
 
     def region(self, value: Mapping[str, Any]) -> Region:
         """Return a region of the tag with that value."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from backend.errors import ProjectError
-from backend.labeling.base import Control, Item, Region
+from backend.labeling.base import Control, Item, Refusal, Region
 from model.problems.base import Prediction, Target
 
 
@@ -37,14 +37,27 @@ class Classification(ABC):
         """Return what an annotation's regions say; None where they say nothing that can be learned.
 
         For several classes, an answer without any is the empty list; where the control tag is shown for some images
-        only, no answer is no target.
+        only, or Label Studio asks for an answer (``required``), no answer is no target.
         """
         names = self._chosen(result)
         if names is None or not self._known.issuperset(names):
             return None
         if self.problem == "single_label":
-            return names[0] if len(names) == 1 else None
+            return next(iter(names)) if len(names) == 1 else None
+        if not names and self._control.is_set("required"):
+            return None
         return [name for name in self.classes if name in names]
+
+    def refusal(self, result: Sequence[Mapping[str, Any]]) -> Refusal:
+        """Return why an annotation's regions cannot be learned."""
+        if not self._control.answers(result):
+            return self._control.refusal(result)
+        names = self._chosen(result)
+        if names is None:
+            return "unusable"
+        if not self._known.issuperset(names):
+            return "unknown"
+        return "several" if names else "empty"
 
     def result(self, prediction: Prediction, item: Item) -> list[Region]:
         """Return a prediction as a region; none where one of its classes has left the configuration."""
@@ -67,17 +80,20 @@ class Classification(ABC):
     def write(self, names: Sequence[str]) -> dict[str, Any] | None:
         """Return the value of a region that names these classes; None where Label Studio would not show it."""
 
-    def _chosen(self, result: Sequence[Any]) -> list[str] | None:
-        """Return the classes that an annotation names; None where it has another form or may not have been asked."""
+    def _chosen(self, result: Sequence[Any]) -> dict[str, None] | None:
+        """Return the classes that an annotation names, in their order and each once.
+
+        None where the annotation has another form, or may not have been asked.
+        """
         answers = self._control.answers(result)
         if answers is None or (self._control.conditional and not answers):
             return None
-        names: list[str] = []
+        names: dict[str, None] = {}  # once: two <Choice> tags of one name are chosen together
         for answer in answers:
             part = self.read(answer)
             if part is None:
                 return None
-            names += part
+            names |= dict.fromkeys(part)
         return names
 
     def _is_class(self, name: Any) -> bool:

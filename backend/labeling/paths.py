@@ -4,7 +4,7 @@ import re
 from xml.etree.ElementTree import Element
 
 from backend.errors import ProjectError
-from backend.labeling.base import attribute, tags
+from backend.labeling.base import Control, attribute, tags
 
 Path = tuple[str, ...]  # from the topmost choice down to the chosen one
 
@@ -51,6 +51,39 @@ def choice_paths(root: Element) -> list[tuple[Path, bool]]:
     ordered = list(paths)
     following = [*ordered[1:], ()]
     return [(path, len(after) <= len(path)) for path, after in zip(ordered, following, strict=True)]
+
+
+def check_choices(control: Control) -> None:
+    """See that answers hold what a control tag's choices say.
+
+    Raises:
+        ProjectError: a choice has an empty alias, or a text of its own, which answers hold instead of its value.
+    """
+    for tag in tags(control.tag, "choice"):
+        name = attribute(tag, "value")
+        if any(key.lower() == "alias" and not value for key, value in tag.attrib.items()):
+            raise ProjectError(f"{control} has a choice '{name:.40}' with an empty alias: give it a text or remove it")
+        text = (tag.text or "").strip()
+        if text and not len(tag) and text != name:
+            raise ProjectError(
+                f"{control} has a choice '{name:.40}' with the text '{text:.40}', which Label Studio saves in place of "
+                "the value: write the text as its value alone"
+            )
+
+
+def read_only_paths(root: Element) -> set[Path]:
+    """Return the paths of the choices that nobody can choose (``readonly``), with all below them."""
+    locked: set[Path] = set()
+    stack: list[tuple[Element, Path, bool]] = [(child, (), False) for child in root]
+    while stack:
+        tag, above, is_locked = stack.pop()
+        if isinstance(tag.tag, str) and tag.tag.lower() == "choice":
+            above = (*above, _name(tag))[: MAX_DEPTH + 1]
+            is_locked = is_locked or attribute(tag, "readonly") == "true"
+            if is_locked:
+                locked.add(above)
+        stack += [(child, above, is_locked) for child in tag]
+    return locked
 
 
 def is_nested(root: Element) -> bool:

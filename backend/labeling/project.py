@@ -17,7 +17,8 @@ def labeling_of(project: ProjectRow) -> Labeling:
         ProjectError: the label configuration cannot be worked on.
         ConfigError: the extra params, which may name the control tag, cannot be read.
     """
-    return read_labeling(project.label_config, ProjectConfig.from_extra_params(project.extra_params).control)
+    named = ProjectConfig.from_extra_params(project.extra_params).control
+    return read_labeling(project.label_config, named, learned=project.control or None)
 
 
 def check_config(config: ProjectConfig, labeling: Labeling) -> None:

@@ -1,5 +1,6 @@
 """From a label configuration (XML) to the labeling that is learned."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, ParseError
@@ -18,15 +19,23 @@ EXAMPLE = (
 )
 LEARNABLE_TAGS = ", ".join(f"<{info.tag}>" for info in LABELINGS.values())
 HIDING = frozenset({"region-selected", "choice-selected", "choice-unselected"})  # values of visibleWhen
+# The tags that heed it, among those that matter here (1.23.2); a <Rating> does not.
+HIDEABLE = frozenset({"view", "choices", "taxonomy"})
+NOT_DISPLAYED = re.compile(r"(?:^|;)\s*display\s*:\s*none", re.IGNORECASE)  # in the style of a <View>
 MENTIONED = 5  # control tags that a message names: it is one sentence
 
 
 @dataclass(frozen=True)
 class _Tag:
-    """A control tag of the configuration; conditional: shown for some images only."""
+    """A control tag of the configuration.
+
+    conditional: shown for some images only. repeated: within a ``<Repeater>``, which shows it once for each element of
+    a list in the task's data.
+    """
 
     element: Element
     conditional: bool
+    repeated: bool = False
 
     @property
     def name(self) -> str:
@@ -40,11 +49,13 @@ class _Tag:
         return f"'{self.name}' (<{self.element.tag}>)"
 
 
-def read_labeling(config: str, control: str | None = None) -> Labeling:
-    """Return the labeling of the named control tag, or of the first one that can be learned.
+def read_labeling(config: str, control: str | None = None, learned: str | None = None) -> Labeling:
+    """Return the labeling of the named control tag, of the learned one, or of the first one that can be learned.
 
-    Single ``<Choices>`` come first, then those with ``choice="multiple"``, then the others; control tags that are shown
-    for some images only come last. Those of one kind keep the order of the configuration.
+    control: a name that a person has chosen. learned: the name of what the project has learned so far, which it stays
+    with while that is there. Else single ``<Choices>`` come first, then those with ``choice="multiple"``, then the
+    others; control tags that are shown for some images only come last. Those of one kind keep the order of the
+    configuration.
 
     Raises:
         ProjectError: there is none; the text says what to add.
@@ -63,13 +74,14 @@ def read_labeling(config: str, control: str | None = None) -> Labeling:
             f"add one, as in {EXAMPLE}"
         )
     problems = []
-    for candidate in _ordered(candidates):
+    for candidate in _ordered(candidates, learned):
         try:
             labeling = _labeling(candidate, images)
         except ProjectError as error:
             problems.append(str(error))
             continue
-        labeling.notice = _notice(candidate, controls, images)
+        notices = (_gone(learned, controls), _notice(candidate, controls, images, learned), labeling.notice)
+        labeling.notice = " ".join(filter(None, notices)) or None
         return labeling
     text = "; ".join(problems[:MENTIONED])
     raise ProjectError(f"the labeling interface has no control tag that we can learn: {text}")
@@ -89,23 +101,34 @@ def _parse(config: str) -> Element:
 
 def _controls(root: Element) -> Iterator[_Tag]:
     """Yield the control tags, which are those with a name and a toName, in the order of the configuration."""
-    stack = [(root, False)]
+    stack = [(root, False, False)]
     while stack:
-        element, conditional = stack.pop()
-        conditional = conditional or attribute(element, "visibleWhen").lower() in HIDING
-        if isinstance(element.tag, str) and attribute(element, "name") and attribute(element, "toName"):
-            yield _Tag(element, conditional)
-        stack += [(child, conditional) for child in reversed(element)]
+        element, conditional, repeated = stack.pop()
+        kind = element.tag.lower() if isinstance(element.tag, str) else ""
+        conditional = conditional or (kind in HIDEABLE and _may_hide(element))
+        repeated = repeated or kind == "repeater"
+        if kind and attribute(element, "name") and attribute(element, "toName"):
+            yield _Tag(element, conditional, repeated)
+        stack += [(child, conditional, repeated) for child in reversed(element)]
 
 
-def _ordered(candidates: Sequence[_Tag]) -> list[_Tag]:
+def _may_hide(element: Element) -> bool:
+    """Tell whether Label Studio hides a tag, and what is in it, for some images or for all."""
+    when = attribute(element, "visibleWhen")
+    if when in HIDING or (not when and attribute(element, "whenChoiceValue")):
+        return True
+    return NOT_DISPLAYED.search(attribute(element, "style")) is not None
+
+
+def _ordered(candidates: Sequence[_Tag], learned: str | None) -> list[_Tag]:
     """Return control tags in the order in which they are tried.
 
     Earlier releases learned ``<Choices>`` alone: a project must not change what it learns when the backend is upgraded.
     """
 
-    def rank(tag: _Tag) -> tuple[bool, bool, bool]:
-        return tag.conditional, tag.kind != "choices", attribute(tag.element, "choice").lower() == "multiple"
+    def rank(tag: _Tag) -> tuple[bool, bool, bool, bool]:
+        several = attribute(tag.element, "choice") == "multiple"
+        return tag.name != learned, tag.conditional, tag.kind != "choices", several
 
     return sorted(candidates, key=rank)
 
@@ -116,7 +139,17 @@ def _labeling(tag: _Tag, images: Mapping[str, Element]) -> Labeling:
     if image is None:
         to_name = attribute(tag.element, "toName")
         raise ProjectError(f"<{tag.element.tag}> '{tag.name}' is not about an <Image> (toName=\"{to_name}\")")
+    if tag.repeated:
+        raise ProjectError(
+            f"<{tag.element.tag}> '{tag.name}' is repeated for each element of a list (<Repeater>), so that an image "
+            "has no answer of its own: write it once, outside of the <Repeater>"
+        )
     name, data_key = attribute(image, "name"), data_key_of(attribute(image, "value"))
+    if attribute(image, "valueList"):
+        raise ProjectError(
+            f"<Image> '{name}' shows several images of each task (valueList), and an answer is for all of them "
+            'together: give it value="$image", and each image a task of its own'
+        )
     if not data_key:
         raise ProjectError(f"<Image> '{name}' does not say where the image is: give it value=\"$image\"")
     return LABELINGS[tag.kind].make(Control(tag.element, tag.name, name, data_key, tag.conditional))
@@ -139,13 +172,24 @@ def _named(name: str, controls: Sequence[_Tag], images: Mapping[str, Element]) -
     )
 
 
-def _notice(learned: _Tag, controls: Sequence[_Tag], images: Mapping[str, Element]) -> str | None:
+def _gone(learned: str | None, controls: Sequence[_Tag]) -> str | None:
+    """Return what a person should know where the question that was learned is not there any more."""
+    if learned is None or any(tag.name == learned for tag in controls):
+        return None
+    return f"'{learned}', which was learned so far, is not in the labeling interface: its labels rest until it is back."
+
+
+def _notice(
+    chosen: _Tag, controls: Sequence[_Tag], images: Mapping[str, Element], learned: str | None = None
+) -> str | None:
     """Return what a person should know about the parts that are left aside, None where there are none."""
-    aside = [tag for tag in controls if tag is not learned]
+    aside = [tag for tag in controls if tag is not chosen]
     if not aside and len(images) == 1:
         return None
-    image = _image_of(learned, images)
-    text = f"PT4AL learns '{learned.name}' on '{attribute(image, 'name') if image is not None else ''}'"
+    image = _image_of(chosen, images)
+    goes_on = learned == chosen.name and any(not tag.conditional for tag in controls[: controls.index(chosen)])
+    verb = "goes on learning" if goes_on else "learns"
+    text = f"PT4AL {verb} '{chosen.name}' on '{attribute(image, 'name') if image is not None else ''}'"
     if aside:
         text += f" and leaves aside {_list(aside)}"
     elif len(images) > 1:

@@ -1,12 +1,13 @@
 """``<Taxonomy>``: a path of nested choices is a class."""
 
 from collections.abc import Sequence
+from math import inf, isnan
 from typing import Any
 
 from backend.errors import ProjectError
 from backend.labeling.base import Control
 from backend.labeling.classification import Classification
-from backend.labeling.paths import choice_paths, path_name, path_of
+from backend.labeling.paths import check_choices, choice_paths, path_name, path_of
 
 
 class Taxonomy(Classification):
@@ -26,10 +27,10 @@ class Taxonomy(Classification):
             raise ProjectError(f"{control} takes its choices from each task: write them as <Choice> tags")
         if control.is_set("labeling"):
             raise ProjectError(f'{control} labels regions (labeling="true"), not the image')
+        check_choices(control)
         leaves_only = control.is_set("leafsOnly")
         paths = [path for path, is_leaf in choice_paths(control.tag) if is_leaf or not leaves_only]
-        single = control.attribute("maxUsages").strip() == "1"
-        super().__init__(control, [path_name(path) for path in paths], single=single)
+        super().__init__(control, [path_name(path) for path in paths], single=_most_usages(control) < 2)
         if len(self.classes) < 2:
             raise ProjectError(f"{control} needs at least two <Choice> tags that can be chosen")
 
@@ -42,6 +43,18 @@ class Taxonomy(Classification):
     def write(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the paths."""
         return {"taxonomy": [list(path_of(name)) for name in names]}
+
+
+def _most_usages(control: Control) -> float:
+    """Return how many nodes may be chosen; as Label Studio reads it, what is no number is no limit."""
+    text = control.attribute("maxUsages").strip()
+    try:
+        most = float(text) if text else inf
+    except ValueError:
+        return inf
+    if most < 1:
+        raise ProjectError(f'{control} has maxUsages="{text:.20}", so that nothing can be chosen: write 1 or more')
+    return inf if isnan(most) else most
 
 
 def _is_path(value: Any) -> bool:

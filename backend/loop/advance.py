@@ -72,6 +72,7 @@ def _run_steps(context: Context, project_id: int) -> Exception | None:
     store = project.store
     observed = read_changes(store, project.studio)
     store.jobs.drop_lost(context.queueing.is_queued)
+    project = open_project(context, project_id)  # the labels may be others now
     if project.row.notice != project.labeling.notice:
         store.set(notice=project.labeling.notice)
     deadline = time.monotonic() + ADVANCE_S

@@ -132,6 +132,18 @@ def is_complete(facts: Facts) -> bool:
     return facts.asks.answered >= facts.asked or exhausted
 
 
+def is_stuck(facts: Facts) -> bool:
+    """Tell whether a round is answered without one answer that can be learned: another like it would be no better.
+
+    It goes on with the first such answer, and reserve is served meanwhile. Where nothing is left to ask, the round may
+    close, if a model can be trained on earlier answers.
+    """
+    asks = facts.asks
+    if not is_complete(facts) or asks.useless < asks.answered or asks.useless + asks.by_model == 0:
+        return False
+    return facts.tasks.available > 0 or facts.tasks.trainable == 0
+
+
 def is_dry(facts: Facts) -> bool:
     """Tell whether annotators are about to run out of served images."""
     few = facts.asks.waiting <= low_water(facts.asked, facts.tasks.recent)
@@ -188,7 +200,9 @@ def _all_fetched(facts: Facts) -> bool:
 def _wants_retrain(facts: Facts) -> bool:
     if not facts.collecting or facts.asks.answered == 0:
         return False
-    return is_complete(facts) or (facts.training_requested and facts.tasks.trainable > 0)
+    if facts.training_requested and facts.tasks.trainable > 0:
+        return True
+    return is_complete(facts) and not is_stuck(facts)
 
 
 class Row(NamedTuple):

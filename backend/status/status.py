@@ -1,22 +1,28 @@
 """A project's condition, read from the store alone."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from backend.config import ProjectConfig
 from backend.errors import ConfigError, ProjectError
 from backend.labeling.base import Labeling
 from backend.labeling.project import labeling_of
-from backend.loop.decide import MIN_IMAGES, Stage, stage
+from backend.loop.decide import MIN_IMAGES, Stage, is_stuck, stage
 from backend.loop.facts import Facts, JobKind, gather
+from backend.loop.steps.bank import bank_ranges
 from backend.project_files import Files, full_disk
 from backend.status.forecast_text import NextRound, forecast_of, next_round_text
+from backend.status.image_ranges import ranges_text
+from backend.status.left_out import left_out
 from backend.status.measured import Measured, Metric, measured, metric_of
 from backend.store import JobRow, JobState, ProjectRow, ProjectStore, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive
 from backend.store.rounds import AskCounts
+from backend.store.task_answers import Reason
 from backend.store.task_counts import TaskCounts
+from model.data.ranges import Ranges
 from model.evaluation.forecast import GainForecast
 from model.problems.single_label import SingleLabel
 
@@ -45,6 +51,8 @@ class Status:
     first_broken: str | None = None  # why the first of the quarantined images is there
     full_disk: str | None = None  # where nothing could be noted
     two_targets: bool = True  # whether the newest model has learned to tell anything apart
+    useless: Mapping[Reason, int] = field(default_factory=dict)  # the answers of a round that none can be learned of
+    ranges: Ranges | None = None  # what is black and white in pictures of more than 8 bits
 
     @property
     def current(self) -> RoundRow | None:
@@ -78,13 +86,25 @@ class Status:
                 f"Of {self.tasks.tasks} task(s) {self.tasks.ok} have a usable image, and at least {MIN_IMAGES} are "
                 f"needed. The first one without: {self.first_broken or 'its image is still being tried'}."
             )
-        return None
+        return self._stuck
+
+    @property
+    def _stuck(self) -> str | None:
+        """Why no model is trained although the round is answered; None where one is, or people still answer."""
+        if self.live is None or not self.useless:
+            return None
+        question = f"'{self.labeling.control}'" if self.labeling is not None else "the question"
+        return (
+            f"Round {self.live.number + 1} is answered, and no answer to {question} can be learned: "
+            f"{left_out(self.useless)}. The next round begins with the first answer that can."
+        )
 
     @property
     def notice(self) -> str | None:
         """What people should know, although nothing is wrong."""
         broken = f"{self.tasks.broken} image(s) could not be used and are set aside." if self.tasks.broken else None
-        return " ".join(filter(None, (self.project.notice, self.project.put_back, broken))) or None
+        parts = (self.project.notice, self.project.put_back, broken, ranges_text(self.ranges or {}))
+        return " ".join(filter(None, parts)) or None
 
     @property
     def round_of(self) -> str | None:
@@ -207,6 +227,8 @@ def read_status(store: Store, project: ProjectRow) -> Status:
     rounds = store.of(project.id).rounds.all()
     served = [row for row in rounds if row.live_at is not None]
     live = served[-1] if served else None
+    files = Files.of(store.data_dir, project.id)
+    facts = gather(store.of(project.id), files, config)
     return Status(
         project=project,
         config=config,
@@ -215,10 +237,12 @@ def read_status(store: Store, project: ProjectRow) -> Status:
         asks=store.of(project.id).rounds.counts(live.number) if live else AskCounts(),
         task_ids=[ask.task_id for ask in store.of(project.id).rounds.queue(live.number)] if live else [],
         jobs=store.of(project.id).jobs.all(),
-        facts=gather(store.of(project.id), Files.of(store.data_dir, project.id), config),
+        facts=facts,
         first_broken=next((reason for _, reason in store.of(project.id).tasks.broken(1)), None),
+        useless=store.of(project.id).rounds.answers(live.number) if live and is_stuck(facts) else {},
         full_disk=full_disk(store.data_dir),
         two_targets=_two_targets(store.of(project.id), rounds),
+        ranges=bank_ranges(store.of(project.id), files),
     )
 
 

@@ -1,5 +1,6 @@
 """Reads for the dashboard, the exports and the metrics."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from sqlalchemy import func, select
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT, Repository, scatter, unindexed
 from backend.store.tables import Answer, AskRole, AskRow, AskState, ImageState, TaskRow, same_task
+from backend.store.task_answers import Reason, reasons
 from model.problems.base import Prediction, Target
 
 LINES = 2000  # rows read at once
@@ -137,15 +139,25 @@ class DashboardQueries(Repository):
             .order_by(*groups)
         )
 
-    def answers(self) -> dict[Answer, int]:
+    def answers(self) -> Counter[Reason]:
         """Return the number of tasks by kind of answer; deleted tasks have none."""
         query = (
-            select(TaskRow.answer, func.count())
+            select(TaskRow.answer, TaskRow.refusal, func.count())
             .where(TaskRow.project_id == self.project_id, TaskRow.answer.in_(GIVEN))
-            .group_by(TaskRow.answer)
+            .group_by(TaskRow.answer, TaskRow.refusal)
         )
         with self._read() as session:
-            return {Answer(answer): images for answer, images in session.execute(query)}
+            return reasons(session.execute(query).all())
+
+    def accepted(self) -> int:
+        """Return the number of labeled tasks whose answer is a prediction that a person took over as it was."""
+        query = (
+            select(func.count())
+            .select_from(TaskRow)
+            .where(TaskRow.project_id == self.project_id, TaskRow.answer == Answer.LABELED, TaskRow.accepted)
+        )
+        with self._read() as session:
+            return int(session.scalar(query) or 0)
 
     def queue(self, number: int, limit: int) -> list[QueuedImage]:
         """Return the first images of a round's queue, in serving order."""

@@ -1,6 +1,7 @@
 """Rounds and the images that they ask for."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from backend.store.tables import (
     TaskRow,
     same_task,
 )
+from backend.store.task_answers import Reason, reasons
 from backend.store.task_changes import Quality, exact_match, write_qualities
 from backend.store.task_counts import updating_counts
 from model.problems.base import Prediction, Target
@@ -43,7 +45,9 @@ class AskCounts:
 
     unposted: int = 0  # of the queue, not or perhaps not in Label Studio
     waiting: int = 0  # posted and unanswered
-    answered: int = 0  # posted and answered
+    answered: int = 0  # posted and answered by a person
+    useless: int = 0  # of these, with an answer that cannot be learned
+    by_model: int = 0  # posted, with an annotation that was made from a prediction
     reserve: int = 0  # unanswered, not posted
     doubtful: int = 0  # sent, but not confirmed
 
@@ -192,10 +196,13 @@ class Rounds(Repository):
         reserve = AskRow.role == AskRole.RESERVE
         alive = TaskRow.state == ImageState.OK
         unanswered = TaskRow.answer == Answer.NONE
+        by_model = TaskRow.answer == Answer.MODEL
         conditions = {
             "unposted": alive & ~posted & ~reserve,
             "waiting": alive & posted & unanswered,
-            "answered": posted & ~unanswered,
+            "answered": posted & ~unanswered & ~by_model,
+            "useless": posted & ~unanswered & ~by_model & (TaskRow.answer != Answer.LABELED),
+            "by_model": posted & by_model,
             "reserve": alive & reserve & unanswered & (AskRow.state == AskState.PLANNED),
             "doubtful": alive & (AskRow.state == AskState.POSTING),
         }
@@ -208,6 +215,18 @@ class Rounds(Repository):
                 .where(AskRow.project_id == self.project_id, AskRow.round == number)
             ).one()
         return AskCounts(**{name: int(value) for name, value in zip(conditions, row, strict=True)})
+
+    def answers(self, number: int) -> Counter[Reason]:
+        """Return how many of a round's posted asks have each kind of answer; of those of no use, the reason."""
+        query = (
+            select(TaskRow.answer, TaskRow.refusal, func.count())
+            .select_from(AskRow)
+            .join(TaskRow, same_task())
+            .where(AskRow.project_id == self.project_id, AskRow.round == number, AskRow.state == AskState.POSTED)
+            .group_by(TaskRow.answer, TaskRow.refusal)
+        )
+        with self._read() as session:
+            return reasons(session.execute(query).all())
 
     def mark_unconfirmed(self, number: int) -> None:
         """Note that the unanswered posted asks may not be in Label Studio any more."""

@@ -15,7 +15,7 @@ from backend.store.tables import Base
 logger = logging.getLogger(__name__)
 
 FIRST = "0001"  # of databases without a version table
-NEWEST = "0008"
+NEWEST = "0009"
 _VERSION_TABLE = "alembic_version"
 
 

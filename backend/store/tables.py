@@ -77,7 +77,18 @@ class Answer(StrEnum):
     LABELED = "labeled"
     SKIPPED = "skipped"
     TIE = "tie"  # several annotators, no majority
-    UNUSABLE = "unusable"  # a label that the configuration does not have, or an empty annotation
+    UNUSABLE = "unusable"  # nothing that can be learned, see ``Refused``
+    MODEL = "model"  # made from predictions, not by a person: done, but neither trained on nor measured with
+
+
+class Refused(StrEnum):
+    """Why an answer cannot be learned."""
+
+    EMPTY = "empty"  # no answer to the question
+    OTHER = "other"  # answers to other questions alone
+    SEVERAL = "several"  # several answers, where one can be learned
+    UNKNOWN = "unknown"  # a class that the configuration does not have
+    UNUSABLE = "unusable"  # of another form than Label Studio's own
 
 
 class RoundState(StrEnum):
@@ -141,6 +152,8 @@ class ProjectRow(Base):
     encoder_side: Mapped[int | None]  # of the images that the encoder is given, in pixels
     features_key: Mapped[str | None] = mapped_column(String(128))  # the encoder whose features every image has
     fetching_since: Mapped[float | None] = mapped_column(Float)  # when the first image of the pool was there
+    # The control tag that the labels, or the newest model, are of; empty after an upgrade, until all answers are read.
+    control: Mapped[str | None] = mapped_column(Text)
     pretext_key: Mapped[str | None] = mapped_column(String(64))  # the configuration that the losses belong to
     split_key: Mapped[str | None] = mapped_column(String(64))  # the order and number of the batches
     pretext_images: Mapped[int] = mapped_column(default=0)  # size of the pool that the pretext model was trained on
@@ -180,6 +193,8 @@ class TaskRow(Base):
     pool_index: Mapped[int | None]
     answer: Mapped[str] = mapped_column(String(8), default=Answer.NONE)
     target: Mapped[Target | None] = mapped_column(JsonText)  # the agreed answer; None unless ``answer`` is LABELED
+    refusal: Mapped[str | None] = mapped_column(String(8))  # ``Refused``; None unless ``answer`` is UNUSABLE
+    accepted: Mapped[bool] = mapped_column(default=False)  # a person took a prediction over as it was
     answered_at: Mapped[float | None] = mapped_column(Float)  # when the first answer was read; None: with the task
     holdout: Mapped[bool] = mapped_column(default=False)
     loss: Mapped[float | None] = mapped_column(Float)

@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT
-from backend.store.tables import Answer, AskRow, ImageState, TaskRow
+from backend.store.tables import Answer, AskRow, ImageState, Refused, TaskRow
 from backend.store.task_counts import updating_counts
 from model.problems.base import Prediction, Target
 
+_UNGIVEN = (Answer.NONE, Answer.MODEL)  # by a person, whose pace is measured
 Quality = Callable[[Prediction, Target], float]
 
 
@@ -21,6 +22,8 @@ class TaskChange:
     """What a synchronisation has read of one task.
 
     image: its reference; None with the ``reason`` why there is none. target: None unless ``answer`` is LABELED.
+    refusal: None unless ``answer`` is UNUSABLE. accepted: a person took a prediction over as it was. orphaned: nothing
+    tells any more whether the answer is a person's; what was known of it before holds.
     """
 
     task_id: int
@@ -28,6 +31,9 @@ class TaskChange:
     reason: str | None
     answer: Answer
     target: Target | None
+    refusal: Refused | None = None
+    accepted: bool = False
+    orphaned: bool = False
 
 
 def exact_match(prediction: Prediction, target: Target) -> float:
@@ -84,7 +90,8 @@ def _target(row: TaskRow) -> Target | None:
 
 
 def _new_row(project_id: int, change: TaskChange) -> TaskRow:
-    row = TaskRow(project_id=project_id, task_id=change.task_id, answer=change.answer, target=change.target)
+    row = TaskRow(project_id=project_id, task_id=change.task_id)
+    _set_answer(row, change)
     _set_image(row, change)
     return row
 
@@ -92,9 +99,16 @@ def _new_row(project_id: int, change: TaskChange) -> TaskRow:
 def _apply(row: TaskRow, change: TaskChange) -> None:
     if row.image != change.image or row.state == ImageState.GONE:
         _set_image(row, change)
-    if row.answer == Answer.NONE and change.answer != Answer.NONE:
+    if row.answer == Answer.MODEL and change.orphaned:
+        return  # Label Studio forgets where an annotation comes from when the prediction is deleted
+    if row.answer in _UNGIVEN and change.answer not in _UNGIVEN:
         row.answered_at = time.time()
+    _set_answer(row, change)
+
+
+def _set_answer(row: TaskRow, change: TaskChange) -> None:
     row.answer, row.target = change.answer, change.target
+    row.refusal, row.accepted = change.refusal, change.accepted
 
 
 def _set_image(row: TaskRow, change: TaskChange) -> None:

@@ -1,10 +1,9 @@
 """Downloading the files that tasks name, with our token for Label Studio and for nobody else."""
 
 import base64
-import binascii
 import re
 import time
-from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 from requests.auth import AuthBase
@@ -13,6 +12,7 @@ from requests.cookies import RequestsCookieJar
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
 from backend.studio.as_browsers import HEADERS, redirect_target, settle_encoding
 from backend.studio.availability import availability
+from backend.studio.data_urls import is_data_url, read_data_url
 from backend.studio.no_addresses import NOT_THERE, no_storage, refuse_no_address
 from backend.studio.proxies import through
 from backend.studio.responses import unreachable
@@ -61,9 +61,9 @@ def fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
 
 
 def _fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
+    if is_data_url(reference):
+        return read_data_url(reference, FILE_BYTES)
     scheme = urlsplit(reference).scheme.lower()
-    if scheme == "data":
-        return _inline(reference)
     refuse_no_address(reference)
     if scheme and scheme not in WEB:
         return _from_storage(session, reference, task_id)
@@ -224,7 +224,7 @@ def _body(session: StudioSession, response: requests.Response) -> bytes:
         if response.status_code in PASSING:
             raise ImageUnavailable(text)
         raise _NotThere(text) if response.status_code in (404, 410) else ImageError(text)
-    too_large = ImageError(f"the file is larger than {FILE_BYTES / 2**20:g} MiB")
+    too_large = ImageError(f"the file is larger than {FILE_BYTES / 2**20:g} MiB: make it smaller")
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > FILE_BYTES:
         raise too_large
@@ -246,16 +246,6 @@ def _body(session: StudioSession, response: requests.Response) -> bytes:
     if error is not None:
         raise ImageUnavailable(f"{host} broke off ({type(error).__name__})") from error
     return bytes(body)
-
-
-def _inline(reference: str) -> bytes:
-    head, comma, body = reference.partition(",")
-    if not comma or len(body) > FILE_BYTES:
-        raise ImageError("a data: address that is cut off or too large")
-    try:
-        return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
-    except binascii.Error as error:
-        raise ImageError(f"a data: address with damaged base64 ({error})") from error
 
 
 def _host(session: StudioSession, url: str) -> str:

@@ -31,7 +31,9 @@ TICK = timedelta(microseconds=1)
 OVERLAP = timedelta(seconds=15)
 
 # "include" picks fields, of the tasks and of the annotations in them alike: 3 times faster than all fields.
-WITH_ANNOTATIONS = "id,data,updated_at,annotations,result,completed_by,was_cancelled,created_at"
+WITH_ANNOTATIONS = (
+    "id,data,updated_at,annotations,result,completed_by,was_cancelled,created_at,lead_time,parent_prediction"
+)
 WITH_PREDICTIONS = "id,predictions"
 
 

@@ -50,11 +50,17 @@ class ProjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationRecord:
-    """One saved annotation of a task; ``skipped`` where the annotator passed the task on."""
+    """One saved annotation of a task.
+
+    skipped: the annotator passed the task on. timed: Label Studio's interface saved it, which notes how long the person
+    took. by_model: the action "Create Annotations From Predictions" made it, and nobody has saved it since.
+    """
 
     id: int
     result: tuple[Mapping[str, Json], ...]
     skipped: bool
+    timed: bool = False
+    by_model: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,11 @@ def task_record(raw: Mapping[str, Json]) -> TaskRecord:
 
 def annotation_record(raw: Mapping[str, Json]) -> AnnotationRecord:
     """Build an annotation from its JSON."""
+    timed = raw.get("lead_time") is not None
     return AnnotationRecord(
-        id=int(raw["id"]), result=tuple(raw.get("result") or ()), skipped=bool(raw.get("was_cancelled"))
+        id=int(raw["id"]),
+        result=tuple(raw.get("result") or ()),
+        skipped=bool(raw.get("was_cancelled")),
+        timed=timed,
+        by_model=raw.get("parent_prediction") is not None and not timed,
     )

@@ -86,8 +86,10 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
         """Answer ``/setup``: store how to reach the project, and wake it if something changed."""
         studio_project_id, created_ts = _project_uid(project)
         extra_params = _body().get("extra_params")
-        _check_extra_params(extra_params, label_config)  # before anything is written
         current = services()
+        # Before anything is written.
+        known = current.store.projects.find(studio_project_id, created_ts)
+        _check_extra_params(extra_params, label_config, known.control if known else None)
         row, changed = current.store.projects.connect(
             studio_project_id=studio_project_id,
             created_ts=created_ts,
@@ -210,7 +212,7 @@ def _body() -> dict[str, Any]:
     return body
 
 
-def _check_extra_params(extra_params: Any, label_config: Any) -> None:
+def _check_extra_params(extra_params: Any, label_config: Any, learned: str | None) -> None:
     """Refuse extra params that are wrong, or that do not fit the labels of the project.
 
     A label configuration that cannot be worked on is no reason to refuse: the status says what is wrong with it.
@@ -220,7 +222,7 @@ def _check_extra_params(extra_params: Any, label_config: Any) -> None:
     """
     config = ProjectConfig.from_extra_params(extra_params)
     try:
-        labeling = read_labeling(_text(label_config) or "", config.control)
+        labeling = read_labeling(_text(label_config) or "", config.control, learned or None)
     except ProjectError:
         return
     check_config(config, labeling)

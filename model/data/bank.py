@@ -3,11 +3,13 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.data.atomic_files import sync_folder, write_atomically
+from model.data.ranges import Ranges
 from model.errors import BadInput, BankError
 from model.querying.outputs import IntArray
 
@@ -24,16 +26,20 @@ class ImageBank:
     number is renamed into place, after the pixels are on the disk. A killed append leaves bytes beyond the last image;
     readers ignore them and the next append overwrites them. An open bank is a snapshot: it sees its own appends, but
     those of other processes only when it is opened again. One process at a time may append; any number may read.
+
+    ranges: what is black and white in it of pictures of more than 8 bits; None where each was read by the range of its
+    format, as earlier releases did.
     """
 
-    def __init__(self, folder: Path, side: int, count: int) -> None:
+    def __init__(self, folder: Path, side: int, count: int, ranges: Ranges | None = None) -> None:
         """Not to be called: use ``create`` or ``open``."""
         self.folder = folder
         self.side = side
+        self.ranges = ranges
         self._count = count
 
     @classmethod
-    def create(cls, folder: Path, side: int) -> "ImageBank":
+    def create(cls, folder: Path, side: int, ranges: Ranges | None = None) -> "ImageBank":
         """Create an empty bank for images of ``side`` pixels; raise BankError if the folder has a bank already."""
         if side < 1:
             raise BadInput(f"an image side has to be at least 1 pixel, found {side}")
@@ -41,7 +47,7 @@ class ImageBank:
             raise BankError(f"there is an image bank in {folder} already")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _PIXELS).write_bytes(b"")
-        bank = cls(folder, side, 0)
+        bank = cls(folder, side, 0, ranges)
         bank._commit(0)
         return bank
 
@@ -52,11 +58,11 @@ class ImageBank:
             header = json.loads((folder / _HEADER).read_text())
             if header["format"] != _FORMAT or header["channels"] != CHANNELS:
                 raise BankError(f"the image bank in {folder} has a format that this version does not read: {header}")
-            bank = cls(folder, int(header["side"]), int(header["count"]))
+            bank = cls(folder, int(header["side"]), int(header["count"]), _ranges(header.get("ranges")))
             size = (folder / _PIXELS).stat().st_size
         except FileNotFoundError as error:
             raise BankError(f"there is no image bank in {folder}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BankError(f"the header of the image bank in {folder} is damaged: {error!r}") from error
         if size < bank._count * bank._stride:
             raise BankError(f"the image bank in {folder} should hold {bank._count} images, found {size} bytes of them")
@@ -100,12 +106,25 @@ class ImageBank:
         self._commit(first + len(images))
         return first
 
+    def note_ranges(self, ranges: Ranges) -> None:
+        """Note the ranges by which the next images are read."""
+        self.ranges = ranges
+        self._commit(self._count)
+
     @property
     def _stride(self) -> int:
         return self.side * self.side * CHANNELS  # bytes an image
 
     def _commit(self, count: int) -> None:
-        header = {"format": _FORMAT, "side": self.side, "channels": CHANNELS, "count": count}
+        header: dict[str, object] = {"format": _FORMAT, "side": self.side, "channels": CHANNELS, "count": count}
+        if self.ranges is not None:
+            header["ranges"] = {kind: list(ends) for kind, ends in self.ranges.items()}
         sync_folder(self.folder)
         write_atomically(self.folder / _HEADER, json.dumps(header).encode())
         self._count = count
+
+
+def _ranges(stored: Any) -> Ranges | None:
+    if stored is None:
+        return None
+    return {str(kind): (float(low), float(high)) for kind, (low, high) in stored.items()}

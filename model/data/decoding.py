@@ -4,6 +4,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -11,9 +12,12 @@ import numpy.typing as npt
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from model.data.bank import ImageBank
+from model.data.depth import Scale, depth_of, kind_of, scale_of
+from model.data.ranges import COLOUR, Depth, Ranges
+from model.data.signatures import CONVERT, description
 from model.errors import BadImage, BadInput
 
-__all__ = ["ImageBank", "auto_side", "decode", "measure"]
+__all__ = ["Decoded", "ImageBank", "auto_side", "decode", "decode_with_depth", "measure"]
 
 MAX_PIXELS = 89_000_000  # pixels; the default of Pillow, which takes twice as many with a warning
 SIDES = (16, 32, 64, 96)  # pixels
@@ -49,37 +53,85 @@ _ICON, _JPEG = b"\0\0\1\0", b"\xff\xd8\xff"
 # The byte after FF is a marker unless it is 00 (a stuffed byte), FF (fill) or a restart within a scan (D0 to D7).
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-_MARKUP = (b"<svg", b"<?xml", b"<!doctype", b"<html", b"<head", b"<body")
+_IMAGE_END = bytes((0xFF, _END_OF_IMAGE))
+# What stands in for the bytes that a JPEG lacks: two patterns, since only rows that come out alike are the image's own.
+_PATCHES = (_IMAGE_END, bytes.fromhex("5aa53cc3") * 64 + _IMAGE_END)
+_INTACT_ROWS = 1 / 2  # of a JPEG that breaks off; a browser shows it too, with grey below
+_SAME = 24  # levels of 255: a later scan of a progressive JPEG changes a row by less
+# Tags of a TIFF that raw files of cameras have: they hold a small picture first, and the real one elsewhere.
+_NEW_SUBFILE, _SUB_IFDS, _DNG_VERSION, _REDUCED = 254, 330, 50706, 1
 
 
-def decode(data: bytes, side: int) -> npt.NDArray[np.uint8]:
-    """Decode an image file into (side, side, 3) uint8 RGB: ``decode_all`` of one side."""
-    return decode_all(data, (side,))[0]
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """An image as it goes into a bank, and the range of its values where these have more than 8 bits.
+
+    large: the same at another side, where that was asked for.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    depth: Depth | None = None
+    large: npt.NDArray[np.uint8] | None = None
 
 
-def decode_all(data: bytes, sides: Sequence[int]) -> list[npt.NDArray[np.uint8]]:
-    """Decode an image file into one square a side, (side, side, 3) uint8 RGB, upright, transparency over white.
+def decode(data: bytes, side: int, ranges: Ranges | None = None) -> npt.NDArray[np.uint8]:
+    """Decode an image file into (side, side, 3) uint8 RGB, upright, transparency over white.
 
     The whole image is squeezed into the square, as PT4AL does with Caltech-101: a crop could lose an object near the
     edge of a wide photo, and padding would show how an image was rotated. An animation gives its first frame. Colour
-    profiles are ignored.
+    profiles are ignored. ranges: what becomes black and white in images of more than 8 bits.
 
     Raises:
         BadImage: with the reason in one line.
     """
-    if min(sides) < 1:
-        raise BadInput(f"an image side has to be at least 1 pixel, found {min(sides)}")
+    return decode_with_depth(data, side, ranges).pixels
+
+
+def decode_with_depth(data: bytes, side: int, ranges: Ranges | None = None, *, large: int | None = None) -> Decoded:
+    """Decode as ``decode`` does, to a second side as well, and return the range of the values too."""
+    if side < 1:
+        raise BadInput(f"an image side has to be at least 1 pixel, found {side}")
+    sides = (side,) if large is None else (side, large)
+    try:
+        return _decode(data, sides, ranges)
+    except _Damaged as error:
+        if not data.startswith(_JPEG):
+            raise
+        return _without_last_bytes(data, sides, error)
+
+
+def _decode(data: bytes, sides: tuple[int, ...], ranges: Ranges | None) -> Decoded:
     with _open(data) as image:
         try:
+            kind = kind_of(image)
             # JPEG decodes at 1/2, 1/4 or 1/8 for a fraction of the time and memory.
             image.draft(None, (2 * max(sides), 2 * max(sides)))
             image.load()
             turn = _TURNS.get(_orientation(image))
-            squares = [_squeezed(image, side) for side in sides]
-            upright = squares if turn is None else [square.transpose(turn) for square in squares]
+            depth = None if kind is None else depth_of(image, kind, (tile for _, _, tile in _tiles(image)))
+            scale = None if depth is None else scale_of(image, depth, ranges)
+            squares = [_squeezed(image, side, scale) for side in sides]
+            upright = [np.array(square if turn is None else square.transpose(turn), np.uint8) for square in squares]
         except Exception as error:  # decoders raise many types on a damaged file
-            raise BadImage(f"the {image.format} image is truncated or damaged: {_one_line(error)}") from error
-        return [np.array(square, dtype=np.uint8) for square in upright]
+            raise _Damaged(f"the {image.format} image is truncated or damaged: {_one_line(error)}") from error
+        return Decoded(upright[0], depth, upright[1] if len(upright) > 1 else None)
+
+
+class _Damaged(BadImage):
+    """The image can be opened, but not decoded to its end."""
+
+
+def _without_last_bytes(data: bytes, sides: tuple[int, ...], error: _Damaged) -> Decoded:
+    """Return a JPEG whose last bytes are missing, as browsers show it; raise ``error`` where much is missing."""
+    try:
+        first, second = (_decode(data.rstrip(b"\xff") + patch, sides, None) for patch in _PATCHES)
+    except BadImage:
+        raise error from None
+    apart = np.abs(first.pixels.astype(np.int16) - second.pixels).max(axis=(1, 2)) > _SAME
+    intact = int(apart.argmax()) if apart.any() else sides[0]
+    if intact < _INTACT_ROWS * sides[0]:
+        raise error
+    return first
 
 
 def measure(data: bytes) -> tuple[int, int]:
@@ -112,29 +164,41 @@ def _orientation(image: Image.Image) -> int:
 def _open(data: bytes) -> Image.Image:
     """Open an image without decoding it; raise BadImage for a file that is no image, empty, or too large to decode."""
     if not data:
-        raise BadImage("the file is empty")
+        raise BadImage("the file is empty: upload it again")
     if data.startswith(_ICON):
-        raise BadImage("the file is an icon (ICO), not an image: convert it to PNG")
+        raise BadImage(description(data))
     scans = _count_scans(data) if data.startswith(_JPEG) else 1
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         tile = _tile_pixels(image)
     except Image.DecompressionBombError as error:
-        raise BadImage(f"the image has more than {MAX_PIXELS / 1e6:.0f} megapixels") from error
+        raise BadImage(f"the image has more than {MAX_PIXELS / 1e6:.0f} megapixels: make it smaller") from error
     except UnidentifiedImageError as error:
-        raise BadImage(_description(data)) from error
+        raise BadImage(description(data)) from error
     except Exception as error:  # decoders raise many types on a damaged header
         raise BadImage(f"the image's header is damaged: {_one_line(error)}") from error
     width, height = image.size
     if width < 1 or height < 1:
         raise BadImage(f"the image is {width} x {height} pixels")
     if width * height > MAX_PIXELS:
-        raise BadImage(f"the image has {width * height / 1e6:.0f} megapixels, more than {MAX_PIXELS / 1e6:.0f}")
+        found, most = width * height / 1e6, MAX_PIXELS / 1e6
+        raise BadImage(f"the image has {found:.0f} megapixels, more than {most:.0f}: make it smaller")
     if scans * width * height > MAX_SCANNED_PIXELS:
         raise BadImage(f"the JPEG image has {scans} scans, which would take too long to decode at its size")
     if tile > max(width * height, MAX_TILE_PIXELS):
         raise BadImage(f"the image of {width} x {height} pixels is stored as tiles of {tile / 1e6:.0f} megapixels")
+    if _is_raw(image):
+        raise BadImage(f"the file is a raw file of a camera, which browsers do not show: {CONVERT}")
     return image
+
+
+def _is_raw(image: Image.Image) -> bool:
+    """Tell whether a TIFF is a camera's raw file, of which Pillow would read the small picture that goes first."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    tags = image.tag_v2
+    reduced = int(tags.get(_NEW_SUBFILE, 0)) & _REDUCED
+    return _DNG_VERSION in tags or bool(reduced and _SUB_IFDS in tags)
 
 
 def _tile_pixels(image: Image.Image) -> int:
@@ -165,24 +229,12 @@ def _count_scans(data: bytes) -> int:
     raise BadImage(f"the JPEG image has more than {MAX_SEGMENTS} segments, which would take too long to read")
 
 
-def _description(data: bytes) -> str:
-    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if b"<svg" in start:
-        return "the file is an SVG drawing, not a pixel image"
-    if start.startswith(_MARKUP):
-        return "the file is a web page, not an image (a login or error page of the image's server?)"
-    if start.startswith(b"%pdf"):
-        return "the file is a PDF document, not an image"
-    return "the file is not an image in a known format"
-
-
-def _squeezed(image: Image.Image, side: int) -> Image.Image:
+def _squeezed(image: Image.Image, side: int, scale: Scale | None = None) -> Image.Image:
     """Return a square of RGB: equal to ``resize(..., reducing_gap=GAP)`` of the whole image, but tile by tile."""
     across, down = (max(int(length / side / GAP), 1) for length in image.size)
-    span = _range(image)
     small = Image.new("RGB", (-(-image.width // across), -(-image.height // down)))
     for left, top, tile in _tiles(image, across, down):
-        small.paste(_to_rgb(tile, span).reduce((across, down)), (left // across, top // down))
+        small.paste(_to_rgb(tile, scale).reduce((across, down)), (left // across, top // down))
     box = (0.0, 0.0, image.width / across, image.height / down)
     return small.resize((side, side), Image.Resampling.BICUBIC, box=box)
 
@@ -194,32 +246,17 @@ def _tiles(image: Image.Image, across: int = 1, down: int = 1) -> Iterator[tuple
         yield left, top, image.crop((left, top, min(left + wide, image.width), min(top + high, image.height)))
 
 
-def _range(image: Image.Image) -> tuple[float, float]:
-    """Return the values that become black and white in an image of more than 8 bits per channel."""
-    if image.mode not in ("I", "F"):
-        return 0.0, 65535.0
-    # These modes have no agreed range: take that of the image.
-    ends = [(values.min(), values.max()) for values in (_values(tile) for _, _, tile in _tiles(image))]
-    return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
+def _to_rgb(image: Image.Image, scale: Scale | None) -> Image.Image:
+    if scale is None:
+        return _over_white(image)
+    return scale.to_rgb(_over_white(image) if scale.kind == COLOUR else image)
 
 
-def _values(image: Image.Image) -> npt.NDArray[np.float64]:
-    return np.nan_to_num(np.asarray(image, np.float64))
-
-
-def _to_rgb(image: Image.Image, span: tuple[float, float]) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return Image.fromarray(_scaled(_values(image), *span)).convert("RGB")
+def _over_white(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return image.convert("RGB")
-
-
-def _scaled(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.uint8]:
-    """Map [low, high] to 0..255, rounding to the nearest."""
-    unit = (values - low) / max(high - low, 1e-12)
-    return np.rint(unit * 255).astype(np.uint8)
 
 
 def _one_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from backend.items.fetching import AHEAD, PixelBudget, download_images
 from backend.studio import session as session_module
 from backend.studio.project import LabelStudio
 from backend.studio.types import NamedToken
+from model.data.decoding import Decoded
 
 
 @pytest.fixture(autouse=True)
@@ -99,16 +100,16 @@ def test_download_images_asks_once_for_a_file_that_a_thousand_tasks_name(ours: L
 def test_download_images_decodes_so_many_pixels_at_once(ours: LabelStudio, web: Web, monkeypatch, budget, together):
     at_once, most, lock = [], [], threading.Lock()
 
-    def decode_all(body, sides):
+    def decode(body, side, ranges, *, large):
         with lock:
             at_once.append(1)
             most.append(len(at_once))
         time.sleep(0.05)
         with lock:
             at_once.pop()
-        return [np.zeros((side, side, 3), np.uint8) for side in sides]
+        return Decoded(np.zeros((side, side, 3), np.uint8))
 
-    monkeypatch.setattr(fetching, "decode_all", decode_all)
+    monkeypatch.setattr(fetching, "decode_with_depth", decode)
     monkeypatch.setattr(fetching, "_budget", PixelBudget(budget))
     web.answer = lambda handler, _: reply(handler, 200, png(), "image/png")  # 8 x 6 pixels
     assert len(list(download_images(ours.project(1), [(task, f"/data/{task}.png") for task in range(12)], 4))) == 12

@@ -8,6 +8,8 @@ from backend.items.reference import data_key_of, image_ref
     ("data", "key", "expected"),
     [
         ({"image": " /data/upload/1/a.png "}, "image", "/data/upload/1/a.png"),
+        ({"image": ["a.png"]}, "image", "a.png"),
+        ({"a": {"b": [" a.png "]}}, "a.b", "a.png"),
         ({"a.b": "flat"}, "a.b", "flat"),
         ({"a": {"b": ["x", "y"]}}, "a.b[1]", "y"),
         ({"host": "h", "file": "a b.png"}, "https://$host/img?f=$file", "https://h/img?f=a b.png"),
@@ -24,6 +26,8 @@ def test_image_ref_finds_the_address(data, key, expected):
         ({"image": None}, "without an image"),
         ({"image": "  "}, "without an image"),
         ({"image": ["a", "b"]}, "list of 2 images"),
+        ({"image": []}, "list of 0 images"),
+        ({"image": [["a"]]}, "list of 1 images"),
         ({"image": {"url": "a"}}, "not an address but a dict"),
     ],
 )

@@ -1,16 +1,19 @@
 """The sync job, against a fake Label Studio: images into the bank, and what to do with those that fail."""
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.loop_project import SIDE, LoopProject
 
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
 from backend.loop.context import open_project
 from backend.loop.steps import sync as sync_module
 from backend.loop.steps.sync import sync
+from backend.status.status import read_status
 from backend.store import ImageState
 from model.data.bank import ImageBank
 from model.data.decoding import decode
@@ -135,3 +138,71 @@ def test_sync_finds_deleted_tasks(loop: LoopProject) -> None:
     loop.person.delete_task(gone)
     run(loop)
     assert loop.store.of(loop.id).tasks.known() == set(loop.truth) - {gone}
+
+
+def deep(high: int, low: int = 0) -> bytes:
+    """Return a 16-bit PNG whose values go from low to high."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.linspace(low, high, SIDE * SIDE).reshape(SIDE, SIDE).astype(np.uint16)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def bank_of(loop: LoopProject) -> ImageBank:
+    return ImageBank.open(open_project(loop.context, loop.id).files.bank(SIDE))
+
+
+def brightest(loop: LoopProject, task: int) -> int:
+    index = loop.store.of(loop.id).tasks.pool_indices([task])[task]
+    return int(bank_of(loop).array[index].max())
+
+
+def make_deep(loop: LoopProject, highs: Sequence[int]) -> list[int]:
+    tasks = sorted(loop.truth)[: len(highs)]
+    for task, high in zip(tasks, highs, strict=True):
+        loop.server.files[reference(loop, task)] = deep(high)
+    return tasks
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_pictures_of_so_many_bits_have_the_range_of_the_pool(loop: LoopProject, bits: int) -> None:
+    full = 2**bits - 1
+    dim, bright, *_ = make_deep(loop, [full // 3, full, full, full, full, full])
+    run(loop)
+    assert bank_of(loop).ranges == {"integer": (0, full)}
+    assert (brightest(loop, dim), brightest(loop, bright)) == (85, 255)
+    said = read_status(loop.store, loop.row).notice or ""
+    assert f"black to white as 0 to {full:,} in pictures of 16 or 32 bits" in said
+
+
+def test_a_range_widens_before_a_model_has_learned(loop: LoopProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_module, "SAMPLE_IMAGES", 2)
+    monkeypatch.setattr(sync_module, "COMMIT_IMAGES", 2)
+    first, *_, last = make_deep(loop, [1000, 1000, 1000, 1000, 1000, 4000])
+    run(loop)
+    assert bank_of(loop).ranges == {"integer": (0, 4000)}
+    assert (brightest(loop, first), brightest(loop, last)) == (64, 255)
+    assert loop.store.of(loop.id).tasks.counts(0).ok == 6
+    assert len(bank_of(loop)) == 6
+
+
+def test_a_range_stays_once_a_model_learns_from_it(loop: LoopProject) -> None:
+    first, *_ = make_deep(loop, [1000] * 6)
+    run(loop)
+    loop.store.of(loop.id).set(pretext_images=6)
+    (more,) = loop.add(1)
+    loop.server.files[reference(loop, more)] = deep(4000)
+    run(loop)
+    assert bank_of(loop).ranges == {"integer": (0, 1000)}
+    assert (brightest(loop, first), brightest(loop, more)) == (255, 255)
+
+
+def test_the_first_deep_picture_of_a_pool_in_use_gets_a_range(loop: LoopProject) -> None:
+    run(loop)
+    loop.store.of(loop.id).set(pretext_images=6)
+    before = bank_of(loop).array[:].copy()
+    (more,) = loop.add(1)
+    loop.server.files[reference(loop, more)] = deep(4000)
+    run(loop)
+    assert bank_of(loop).ranges == {"integer": (0, 4000)}
+    assert brightest(loop, more) == 255
+    np.testing.assert_array_equal(bank_of(loop).array[:6], before)

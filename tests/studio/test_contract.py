@@ -205,6 +205,29 @@ def test_a_bulk_action_gives_all_tasks_one_time(place: Place) -> None:
     assert parse_time(stamps[ids[1]]) > parse_time(stamps[ids[0]])
 
 
+def test_annotations_made_from_predictions_are_told_from_a_persons(place: Place) -> None:
+    made, empty, changed, person, script = place.tasks(5)
+    place.predict({made: 0.1, changed: 0.2})
+    place.project.predictions.write([Prediction(empty, 0.3, "v1", ())])
+    place.person.annotate(person, CAT)
+    place.person.call("POST", f"/api/tasks/{script}/annotations/", {"result": CAT})
+    place.person.act(place.id, "predictions_to_annotations", [made, empty, changed], model_version="v1")
+
+    def of(task: int) -> tuple[list[dict[str, Any]], bool, bool]:
+        ((one,),) = (record.annotations for record in place.project.tasks.by_id([task]))
+        return list(one.result), one.by_model, one.timed
+
+    assert of(made) == (CAT, True, False)
+    assert of(empty) == ([], True, False)
+    assert of(person) == (CAT, False, True)
+    assert of(script) == (CAT, False, False)
+    ((given,),) = (record.annotations for record in place.project.tasks.by_id([changed]))
+    place.person.change_annotation(given.id, result=CAT, lead_time=2.0)  # as the interface saves it
+    assert of(changed) == (CAT, False, True)
+    place.project.predictions.delete_version("v1")
+    assert of(made) == (CAT, False, False)  # Label Studio forgets where it comes from
+
+
 def test_a_field_is_a_number_beside_the_data_that_is_there(place: Place) -> None:
     first, second = place.tasks(2)
     place.project.tasks.set_field([first], "pretext_loss", 9.5e-05)

@@ -260,7 +260,14 @@ def _task_json(task: Task) -> dict[str, Any]:
         "data": task.data,
         "updated_at": format_time(task.updated_at),
         "annotations": [
-            {"id": one.id, "result": one.result, "was_cancelled": one.was_cancelled, "completed_by": one.user}
+            {
+                "id": one.id,
+                "result": one.result,
+                "was_cancelled": one.was_cancelled,
+                "completed_by": one.user,
+                "lead_time": one.lead_time,
+                "parent_prediction": _kept(task, one.parent_prediction),
+            }
             for one in task.annotations
         ],
         "predictions": [
@@ -275,6 +282,11 @@ def _task_json(task: Task) -> dict[str, Any]:
         ],
         "queue": "",
     }
+
+
+def _kept(task: Task, prediction: int | None) -> int | None:
+    """Return the id of a prediction that is still there: an annotation outlives it and forgets it."""
+    return prediction if any(one.id == prediction for one in task.predictions) else None
 
 
 def one_task(request: Request) -> Any:
@@ -292,7 +304,12 @@ def annotate(request: Request) -> Any:
     """Take an answer or a skip, and the user's lock off the task."""
     _, task = request.server.task(request.number)
     made = Annotation(
-        next(request.server.ids), request.user, request.body["result"], request.body.get("was_cancelled", False)
+        next(request.server.ids),
+        request.user,
+        request.body["result"],
+        request.body.get("was_cancelled", False),
+        request.body.get("lead_time"),
+        request.body.get("parent_prediction"),
     )
     task.annotations.append(made)
     task.locks.pop(request.user, None)
@@ -316,7 +333,7 @@ def one_annotation(request: Request) -> Any:
 
 
 def act(request: Request) -> Any:
-    """Run a Data Manager action. Only deleting answers moves the tasks' ``updated_at``, all to one moment."""
+    """Run a Data Manager action. Those on answers move the tasks' ``updated_at``, all to one moment."""
     name, tasks = request.params["id"], list(_selected(request.project, request.body["selectedItems"]))
     stamp = request.server.clock.stamp()
     for task in tasks:
@@ -327,6 +344,12 @@ def act(request: Request) -> Any:
         elif name == "delete_tasks_annotations":
             task.annotations.clear()
             task.updated_at = stamp
+        elif name == "predictions_to_annotations":
+            for one in task.predictions:
+                if one.model_version == request.body["model_version"]:
+                    made = Annotation(next(request.server.ids), request.user, one.result, parent_prediction=one.id)
+                    task.annotations.append(made)
+                    task.updated_at = stamp
         elif name == "delete_tasks":
             del request.project.tasks[task.id]
         else:

@@ -34,6 +34,8 @@ class Annotation:
     user: str
     result: list[dict[str, Any]]
     was_cancelled: bool = False
+    lead_time: float | None = None
+    parent_prediction: int | None = None
 
 
 @dataclass

@@ -37,9 +37,9 @@ class Person(Annotator):
         """Delete an answer."""
         self.call("DELETE", f"/api/annotations/{annotation}/")
 
-    def act(self, project: int, action: str, tasks: Sequence[int]) -> None:
+    def act(self, project: int, action: str, tasks: Sequence[int], **fields: Any) -> None:
         """Run a Data Manager action on these tasks."""
-        body = {"selectedItems": {"all": False, "included": list(tasks)}, "project": str(project)}
+        body = {"selectedItems": {"all": False, "included": list(tasks)}, "project": str(project), **fields}
         self.call("POST", "/api/dm/actions/", body, id=action, project=project)
 
     def delete_version(self, project: int, version: str) -> None:

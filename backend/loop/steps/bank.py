@@ -8,6 +8,7 @@ from backend.errors import Superseded
 from backend.project_files import Files
 from backend.store import ProjectStore
 from model.data.bank import ImageBank
+from model.data.ranges import Ranges
 from model.errors import BankError
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,17 @@ def bank_side(store: ProjectStore) -> int:
     if side is None:
         raise Superseded(f"project {store.project_id} has no image bank any more")
     return side
+
+
+def bank_ranges(store: ProjectStore, files: Files) -> Ranges | None:
+    """Return what is black and white in the bank of pictures of more than 8 bits; None where nothing is noted."""
+    side = store.row().image_side
+    if side is None:
+        return None
+    try:
+        return ImageBank.open(files.bank(side)).ranges
+    except BankError:
+        return None
 
 
 def open_bank(store: ProjectStore, files: Files) -> ImageBank:

@@ -12,7 +12,7 @@ from PIL import Image
 from backend.chunks import chunks
 from backend.config import ProjectConfig
 from backend.errors import Superseded
-from backend.items.fetching import download_images, sample_sizes
+from backend.items.fetching import download_images, sample_images
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import features_key
 from backend.loop.steps.bank import open_bank, set_aside
@@ -94,7 +94,8 @@ def embed(
     view = store.tasks.pool(store.tasks.pool_size())
     indices = np.flatnonzero(view.task_id >= 0)
     if store.row().encoder_side is None:
-        sizes = sample_sizes(studio, store.tasks.references(view.task_id[indices][:SAMPLED].tolist()))
+        sample = sample_images(studio, store.tasks.references(view.task_id[indices][:SAMPLED].tolist()))
+        sizes = [image.size for image in sample if image.size is not None]
         store.set(encoder_side=auto_side(sizes) if sizes else SIDES[0])
     features = open_features(store, files, config, encoders)
     if features is None:
@@ -117,7 +118,7 @@ def _pixels(
     store: ProjectStore, studio: StudioProject, bank: ImageBank, task_ids: IntArray, places: IntArray, side: int
 ) -> NDArray[np.uint8]:
     """Return these images at the encoder's side, (n, side, side, 3)."""
-    images = download_images(studio, store.tasks.references(task_ids.tolist()), bank.side, side)
+    images = download_images(studio, store.tasks.references(task_ids.tolist()), bank.side, side, ranges=bank.ranges)
     fetched, small = {image.task_id: image.large for image in images}, bank.gather(places)
     pixels = []
     for task_id, own in zip(task_ids.tolist(), small, strict=True):

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from backend.errors import ImageError, ProjectGone, StudioMissing
+from backend.errors import ConfigError, ImageError, ProjectError, ProjectGone, StudioMissing
 from backend.items.reference import image_ref
-from backend.labeling.answers import summarize
+from backend.labeling.answers import details_of, summarize
 from backend.labeling.base import Labeling
 from backend.labeling.project import labeling_of
 from backend.loop.facts import Observation
 from backend.store import ProjectRow, ProjectStore
-from backend.store.tables import Answer
+from backend.store.tables import Answer, Refused
 from backend.store.task_changes import TaskChange
 from backend.studio.project import StudioProject
 from backend.studio.types import ProjectInfo, TaskRecord
@@ -28,6 +28,7 @@ def read_changes(store: ProjectStore, studio: StudioProject) -> Observation:
     row = store.row()
     info = fetch_settings(studio, row)
     store.deactivate_replaced()
+    note_control(store)  # before other labels are set up
     if info.title != row.title:
         store.set(title=info.title)
     if info.label_config != row.label_config:
@@ -38,6 +39,7 @@ def read_changes(store: ProjectStore, studio: StudioProject) -> Observation:
         # Perhaps tasks came between the two requests: only a difference that stays means deletions.
         info = fetch_settings(studio, row)
         complete = pull_changes(store, studio, INLINE_PAGES)
+    note_control(store)
     return Observation(
         model_version=info.model_version,
         sampling=info.sampling,
@@ -46,6 +48,23 @@ def read_changes(store: ProjectStore, studio: StudioProject) -> Observation:
         count_differs=complete and info.task_number != store.tasks.counts(0).tasks,
         training_requested=row.training_requested,
     )
+
+
+def note_control(store: ProjectStore) -> None:
+    """Note the control tag that a project learns once it has labels, so that it stays with that one.
+
+    A model that is trained notes its own: what was answered by mistake, while the question was away, changes nothing.
+    """
+    row = store.row()
+    if row.control:
+        return
+    if row.control is not None:
+        store.set(control=None, cursor=None)
+    if store.tasks.counts(0).labeled:
+        try:
+            store.set(control=labeling_of(row).control)
+        except (ProjectError, ConfigError):
+            return  # the labels are those of a configuration that cannot be read any more
 
 
 def fetch_settings(studio: StudioProject, project: ProjectRow) -> ProjectInfo:
@@ -103,4 +122,14 @@ def _change(task: TaskRecord, labeling: Labeling) -> TaskChange:
         image = image_ref(task.data, labeling.data_key)
     except ImageError as error:
         reason = str(error)
-    return TaskChange(task.id, image, reason, Answer(given.kind), given.target)
+    details = details_of(task.annotations, labeling)
+    return TaskChange(
+        task_id=task.id,
+        image=image,
+        reason=reason,
+        answer=Answer(given.kind),
+        target=given.target,
+        refusal=Refused(details.refusal) if given.kind == "unusable" and details.refusal else None,
+        accepted=given.kind == "labeled" and details.accepted,
+        orphaned=details.orphaned,
+    )

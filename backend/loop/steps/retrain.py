@@ -199,6 +199,7 @@ def _note_result(training: Training, current: RoundRow, labels: LabelSet, output
     # Two models are compared only where both have seen every image: the former knows nothing of what came later.
     comparable = before is not None and bool((labels.holdout < before.size).all())
     change = quality - before.qualities(labels.holdout, labels.targets) if before is not None and comparable else None
+    training.store.set(control=training.labeling.control)  # which the project stays with from now on
     training.store.rounds.set(
         current.number,
         has_model=True,

@@ -12,7 +12,7 @@ from backend.errors import ImageError
 from backend.items.fetching import FetchedImage, download_images
 from backend.items.reference import image_ref
 from backend.labeling.base import Labeling
-from backend.loop.steps.bank import bank_side
+from backend.loop.steps.bank import bank_ranges, bank_side
 from backend.loop.steps.features import Encoders, read_features
 from backend.project_files import Files
 from backend.status.predictions import ModelOutputs
@@ -20,6 +20,7 @@ from backend.store import ProjectStore
 from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
 from model.data.features import FeatureBank
+from model.data.ranges import Ranges
 from model.learners.base import PoolImages
 from model.problems.base import Prediction
 
@@ -44,8 +45,8 @@ def score_tasks(
         return {}
     side = bank_side(store)
     known = read_features(store, files)
-    large = known.side if known is not None else None
-    good = _fetch_images(studio, labeling, side, large, task_ids[:MOST_UNSEEN], until)
+    sides = side, known.side if known is not None else None
+    good = _fetch_images(studio, labeling, sides, bank_ranges(store, files), task_ids[:MOST_UNSEEN], until)
     if not good:
         return {}
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +65,12 @@ def score_tasks(
 
 
 def _fetch_images(
-    studio: StudioProject, labeling: Labeling, side: int, large: int | None, task_ids: Sequence[int], until: float
+    studio: StudioProject,
+    labeling: Labeling,
+    sides: tuple[int, int | None],
+    ranges: Ranges | None,
+    task_ids: Sequence[int],
+    until: float,
 ) -> list[FetchedImage]:
     """Return the tasks' images, without those that cannot be used; none once it is too late."""
     if time.time() > until:
@@ -76,7 +82,7 @@ def _fetch_images(
         except ImageError:
             continue
     good = []
-    for image in download_images(studio, refs, side, large):
+    for image in download_images(studio, refs, *sides, ranges=ranges):
         if time.time() > until:
             return []
         if image.pixels is not None:

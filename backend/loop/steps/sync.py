@@ -1,5 +1,6 @@
 """The sync job: all changes, then all images, into the bank."""
 
+import logging
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -7,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from backend.config import ProjectConfig
-from backend.items.fetching import SAMPLE_SIDE, FetchedImage, download_images, sample_sizes
+from backend.items.fetching import SAMPLE_SIDE, FetchedImage, download_images, sample_images
 from backend.loop.facts import PATIENCE_S
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import configured_side, features_key
@@ -22,9 +23,12 @@ from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
 from model.data.decoding import auto_side
 from model.data.features import FeatureBank
+from model.data.ranges import ranges_of, widened
 from model.encoders.registry import SIDES
 from model.encoders.registry import auto_side as encoder_side
 from model.errors import BankError
+
+logger = logging.getLogger(__name__)
 
 COMMIT_IMAGES = 256  # images per append to the bank and note in the store
 FETCH_IMAGES = 4096  # images per look into the store
@@ -56,9 +60,12 @@ def sync(
         features = _features_to_fill(store, files, config, encoders) if bank is not None else None
         counts = store.tasks.counts(time.time())
         total = max(total, counts.ok + counts.new)
-        encoder_side = features.side if features is not None else None
-        fetched = download_images(studio, refs, bank.side if bank is not None else SAMPLE_SIDE, encoder_side)
+        side, ranges = (SAMPLE_SIDE, None) if bank is None else (bank.side, bank.ranges)
+        large = features.side if features is not None else None
+        fetched = download_images(studio, refs, side, large, ranges=ranges)
         while part := list(islice(fetched, COMMIT_IMAGES)):
+            if bank is not None and _widen_ranges(store, files, bank, part):
+                break  # the images are fetched again, and read by the wider ranges
             _commit(store, bank, features, encoders, part, dict(refs))
             done += len(part)
             progress(min(done / max(total, 1), 1.0))
@@ -107,7 +114,7 @@ def _bank_to_fill(store: ProjectStore, files: Files) -> ImageBank | None:
         return ImageBank.open(files.bank(side))
     except BankError:
         set_aside(files.bank(side))
-        return ImageBank.create(files.bank(side), side)
+        return ImageBank.create(files.bank(side), side, {})
 
 
 def _choose_sides(
@@ -115,20 +122,43 @@ def _choose_sides(
 ) -> None:
     """Fix the sides of the bank, as configured or as the first images have it, and of the encoder's images.
 
-    Not while no image can be read.
+    What is black and white in pictures of more than 8 bits follows from the same images. Not while none can be read.
     """
-    side = configured_side(config)
-    sizes = sample_sizes(studio, refs) if side is None or not config.own_network else []
-    if sizes or side is not None:
+    sample = sample_images(studio, refs)
+    sizes = [image.size for image in sample if image.size is not None]
+    side = configured_side(config) or (auto_side(sizes) if sizes else None)
+    if side is not None:
         files.drop_banks()  # of a former side, whose images are all fetched again
         files.drop_features()
+        ImageBank.create(files.bank(side), side, ranges_of(image.depth for image in sample))
         large = encoder_side(sizes) if sizes else SIDES[0]
-        store.set(
-            image_side=side or auto_side(sizes),
-            encoder_side=large,
-            features_key=features_key(config, large),
-            fetching_since=time.time(),
-        )
+        key = features_key(config, large)
+        store.set(image_side=side, encoder_side=large, features_key=key, fetching_since=time.time())
+
+
+def _widen_ranges(store: ProjectStore, files: Files, bank: ImageBank, part: list[FetchedImage]) -> bool:
+    """Take up what these images have beyond the bank's ranges; tell whether images have to be fetched again for it.
+
+    A range that images in the bank were read by is not changed once a model has begun to learn from them: later images
+    are cut off at it, as a camera does. So are those of a bank of an earlier release.
+    """
+    if bank.ranges is None:
+        return False
+    in_use = store.row().pretext_images > 0 or store.rounds.current() is not None
+    wider = widened(bank.ranges, (image.depth for image in part))
+    wider = {kind: bank.ranges[kind] if in_use and kind in bank.ranges else ends for kind, ends in wider.items()}
+    if wider == bank.ranges:
+        return False
+    logger.info("pictures of more than 8 bits are read by %s", wider)
+    if all(wider[kind] == ends for kind, ends in bank.ranges.items()):
+        bank.note_ranges(wider)
+        return True
+    # The tasks first: a kill in between must not leave them with the pool indices of a bank that is gone.
+    store.tasks.refetch_all()
+    files.drop_banks()
+    files.drop_features()
+    ImageBank.create(files.bank(bank.side), bank.side, wider)
+    return True
 
 
 def _commit(

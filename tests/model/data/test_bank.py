@@ -136,3 +136,25 @@ def test_bank_is_offered_beside_the_decoding():
 def test_bank_and_images_load_no_torch():
     code = "import sys, model.data.decoding, model.data.bank; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_bank_keeps_what_is_black_and_white_in_it(tmp_path):
+    bank = ImageBank.create(tmp_path, 4, {})
+    assert ImageBank.open(tmp_path).ranges == {}
+    bank.note_ranges({"integer": (0, 4095), "float": (-0.5, 1.5)})
+    bank.append(noise(2))
+    again = ImageBank.open(tmp_path)
+    assert (again.ranges, len(again)) == ({"integer": (0, 4095), "float": (-0.5, 1.5)}, 2)
+
+
+def test_a_bank_of_an_earlier_release_has_no_ranges(tmp_path):
+    ImageBank.create(tmp_path, 4).append(noise(1))
+    assert ImageBank.open(tmp_path).ranges is None
+
+
+def test_damaged_ranges_are_a_damaged_header(tmp_path):
+    ImageBank.create(tmp_path, 4, {"integer": (0, 1)})
+    header = tmp_path / "bank.json"
+    header.write_text(header.read_text().replace("[0, 1]", "[0]"))
+    with pytest.raises(BankError, match="header"):
+        ImageBank.open(tmp_path)

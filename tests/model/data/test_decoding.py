@@ -1,4 +1,5 @@
 import io
+import math
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from PIL import Image
 
 from model.data import decoding
 from model.data.decoding import MAX_PIXELS, auto_side, decode, measure
+from model.data.depth import depth_of, kind_of, scale_of
 from model.errors import BadImage, BadInput
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -156,7 +158,7 @@ def test_decode_takes_a_large_jpeg_at_an_eighth_of_its_side(monkeypatch):
     data = encode(Image.new("RGB", (4000, 2000), "red"), "JPEG")
     sizes = []
     to_rgb = decoding._to_rgb
-    monkeypatch.setattr(decoding, "_to_rgb", lambda image, span: sizes.append(image.size) or to_rgb(image, span))
+    monkeypatch.setattr(decoding, "_to_rgb", lambda image, scale: sizes.append(image.size) or to_rgb(image, scale))
     assert near(decode(data, 32)[0, 0], RED)
     assert sizes == [(500, 250)]
 
@@ -184,11 +186,13 @@ def odd(mode, size):
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "I;16", "I", "F"])
 def test_squeezed_is_what_pillow_makes_of_the_whole(mode, size, monkeypatch):
     image = odd(mode, size)
-    whole = decoding._to_rgb(image, decoding._range(image))
+    kind = kind_of(image)
+    scale = scale_of(image, depth_of(image, kind, [image]), None) if kind else None
+    whole = decoding._to_rgb(image, scale)
     expected = np.asarray(whole.resize((5, 5), Image.Resampling.BICUBIC, reducing_gap=decoding.GAP))
     for tile in (1024, 32, 1):
         monkeypatch.setattr(decoding, "TILE", tile)
-        np.testing.assert_array_equal(np.asarray(decoding._squeezed(image, 5)), expected)
+        np.testing.assert_array_equal(np.asarray(decoding._squeezed(image, 5, scale)), expected)
 
 
 def test_pillow_itself_stops_above_our_limit_and_says_nothing_below():
@@ -377,3 +381,28 @@ def test_auto_side_follows_the_median_shorter_side(sizes, side):
 def test_auto_side_refuses_an_empty_sample():
     with pytest.raises(BadInput):
         auto_side([])
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 95}, {"subsampling": 0}])
+@pytest.mark.parametrize("missing", [1, 2, 3, 40, 0.05, 0.2])
+def test_decode_takes_a_jpeg_short_of_its_last_bytes(options, missing):
+    gradient = np.add.outer(np.arange(64), np.arange(96)).astype(np.uint8)
+    image = Image.fromarray(np.stack([gradient, gradient[::-1], 255 - gradient], axis=2))
+    data = encode(Image.blend(image, noise(96, 64), 0.2), "JPEG", **options)
+    cut = missing if isinstance(missing, int) else int(missing * len(data))
+    short, whole = decode(data[:-cut], 32).astype(int), decode(data, 32).astype(int)
+    # Four rows of blocks; resampling reaches two pixels further.
+    lost = math.ceil(4 * cut / (len(data) - data.index(b"\xff\xda")))
+    assert np.abs(short - whole)[: 30 - 8 * lost].max() <= (32 if options.get("progressive") else 0)
+
+
+@pytest.mark.parametrize("left", [0.3, 0.5])
+def test_decode_refuses_a_jpeg_of_which_much_is_missing(left):
+    data = encode(noise(128, 128), "JPEG")
+    with pytest.raises(BadImage, match="truncated"):
+        decode(data[: int(left * len(data))], 32)
+
+
+def test_decode_refuses_a_jpeg_that_ends_in_its_header():
+    with pytest.raises(BadImage):
+        decode(encode(noise(64, 64), "JPEG")[:300], 32)
