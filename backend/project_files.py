@@ -74,6 +74,10 @@ class Files:
         """Return the weights of the model trained after round ``number``."""
         return self.folder / f"round-{number:03d}.pt"
 
+    def refined(self, number: int) -> Path:
+        """Return where a better model than the linear head is written before it takes the head's place."""
+        return self.folder / f"round-{number:03d}-refined.pt"
+
     def trained(self, number: int) -> Path:
         """Return the note of what the weights of a round were trained on, which exists only while they are finished."""
         return self.folder / f"round-{number:03d}.trained"

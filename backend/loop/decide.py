@@ -33,6 +33,7 @@ class Step(StrEnum):
     SPLIT_LARGE = "split_large"
     PLAN = "plan"
     RETRAIN = "retrain"
+    REFINE = "refine"
     RECORD = "record"
     AUTOLABEL = "autolabel"  # label the rest
     EXPORT = "export"  # write the newest model for other programs
@@ -60,6 +61,7 @@ JOB_OF_STEP = {
     Step.PRETEXT: JobKind.PRETEXT,
     Step.SPLIT_LARGE: JobKind.SPLIT,
     Step.RETRAIN: JobKind.RETRAIN,
+    Step.REFINE: JobKind.REFINE,
     Step.RECORD: JobKind.RECORD,
     Step.AUTOLABEL: JobKind.AUTOLABEL,
     Step.EXPORT: JobKind.EXPORT,
@@ -69,7 +71,7 @@ JOB_OF_STEP = {
 FOLLOW_UP = {JobKind.RETRAIN: Step.PLAN}
 OBSERVED_AGAIN = frozenset({Step.SWITCH, Step.RECONCILE})  # they change what Label Studio was seen to have
 REPEATED = frozenset({Step.CLEAN})  # each time does a part of the work, which the facts do not show
-READS_BANK = frozenset({JobKind.SYNC, JobKind.EMBED, JobKind.PRETEXT, JobKind.RETRAIN, JobKind.EXPORT})
+READS_BANK = frozenset({JobKind.SYNC, JobKind.EMBED, JobKind.PRETEXT, JobKind.RETRAIN, JobKind.REFINE, JobKind.EXPORT})
 
 
 def next_step(facts: Facts, passing: Collection[Step] = ()) -> Step:
@@ -236,6 +238,8 @@ ROWS = (
     ),
     Row(Step.PLAN, _wants_plan, Stage.PRETEXT),
     Row(Step.RETRAIN, _wants_retrain, Stage.TRAINING),
+    # Behind what annotators wait for, and behind the losses, which are known sooner.
+    Row(Step.REFINE, lambda f: f.unrefined and not _wants_retrain(f) and not _wants_pretext(f)),
     # Batches that are not whole yet are no business of Label Studio's.
     Row(Step.RECORD, lambda f: f.tasks.unrecorded > 0 and f.split_current, Stage.RECORDING),
     Row(Step.AUTOLABEL, lambda f: f.autolabel_ordered),

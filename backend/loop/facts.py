@@ -1,6 +1,7 @@
 """The inputs of ``decide.next_step``: what is known of a project at one moment."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -14,7 +15,10 @@ from backend.store.task_counts import TaskCounts
 from model.data.bank import ImageBank
 from model.data.features import FeatureBank
 from model.errors import BankError
+from model.learners.registry import AUTO
+from model.learners.trials import Choice, is_wanted
 
+CHOSEN = "chosen"  # in a round's learner: the choice that was made after its training
 UNCERTAINTY_SAMPLING = "Uncertainty sampling"  # Label Studio's name
 PATIENCE_S = 30.0  # for which a first queue waits for the images of a large pool
 OUTGROWN = 1.5  # a pool so many times larger than the one the pretext model saw deserves a new model
@@ -28,6 +32,7 @@ class JobKind(StrEnum):
     PRETEXT = "pretext"
     SPLIT = "split"  # of a large pool; a small one is split inside ``advance``
     RETRAIN = "retrain"
+    REFINE = "refine"  # compares learners, and trains the chosen one
     RECORD = "record"
     AUTOLABEL = "autolabel"
     EXPORT = "export"
@@ -91,6 +96,7 @@ class Facts:
     split_current: bool = False  # batches belong to the present configuration, and to a split that was finished
     training_requested: bool = False
     autolabel_ordered: bool = False  # predictions for all that nobody labels are to be written
+    unrefined: bool = False  # the learner of the newest model may be compared with others
     unexported: bool = False  # the newest model is not written for other programs yet
     running: frozenset[JobKind] = frozenset()  # or queued
     resting: frozenset[JobKind] = frozenset()  # failed, and waiting for the next try
@@ -158,6 +164,7 @@ def gather(
         split_images=tasks.ok - tasks.unscored - tasks.unsplit,
         training_requested=row.training_requested and (observed is None or seen.training_requested),
         autolabel_ordered=order is not None and order.written_at is None,
+        unrefined=_is_unrefined(store, config, newest),
         unexported=newest is not None and not newest.exported,
         running=frozenset(JobKind(job.kind) for job in jobs if is_alive(job, now)),
         resting=frozenset(JobKind(job.kind) for job in jobs if job.state == JobState.FAILED and is_waiting(job, now)),
@@ -183,6 +190,19 @@ def _is_bank_lost(store: ProjectStore, files: Files, row: ProjectRow) -> bool:
         return len(ImageBank.open(files.bank(row.image_side))) < expected
     except BankError:
         return True
+
+
+def _is_unrefined(store: ProjectStore, config: ProjectConfig, newest: RoundRow | None) -> bool:
+    if config.own_network or config.learner != AUTO or newest is None or newest.learner is None:
+        return False
+    return CHOSEN not in newest.learner and is_wanted(last_choice(store.rounds.all()), newest.labels or 0)
+
+
+def last_choice(rounds: Sequence[RoundRow]) -> Choice | None:
+    """Return the choice of a learner that was made after the newest of these rounds that has one."""
+    known = (row.learner[CHOSEN] for row in reversed(rounds) if row.learner is not None and CHOSEN in row.learner)
+    found = next(known, None)
+    return Choice(**found) if found is not None else None
 
 
 def _are_features_current(store: ProjectStore, files: Files, config: ProjectConfig, row: ProjectRow) -> bool:

@@ -16,6 +16,7 @@ from backend.loop.steps.maintain_connection import MAINTENANCE_S, connection_sta
 from backend.loop.steps.plan import extend, plan
 from backend.loop.steps.pull import reconcile
 from backend.loop.steps.record import record
+from backend.loop.steps.refine import refine
 from backend.loop.steps.retrain import retrain
 from backend.loop.steps.split import split_pool
 from backend.loop.steps.sync import sync
@@ -64,6 +65,11 @@ def _split(context: Context, project: OpenProject, progress: Progress) -> None:
     split_pool(project.store, project.config, progress, TimeSlice(context.queueing, IO).expired)
 
 
+def _refine(context: Context, project: OpenProject, progress: Progress) -> None:
+    expired = TimeSlice(context.queueing, TRAIN, seconds=0.0).expired
+    refine(project.store, project.files, project.config, project.labeling, project.device, expired, progress)
+
+
 STEPS: dict[Step, StepCall] = {
     Step.MAINTAIN: _maintain,
     Step.RECONCILE: lambda c, p, f: reconcile(p.store, p.studio),
@@ -86,6 +92,7 @@ JOBS: dict[JobKind, Job] = {
     JobKind.SPLIT: Job(IO, _split),
     JobKind.EMBED: Job(IO, _embed),
     JobKind.PRETEXT: Job(TRAIN, _pretext),
+    JobKind.REFINE: Job(TRAIN, _refine),
     JobKind.RETRAIN: Job(TRAIN, lambda c, p, done: retrain(p.store, p.files, p.config, p.labeling, p.device, done)),
     JobKind.EXPORT: Job(IO, lambda c, p, done: export(p.store, p.files, p.encoders.folder, done)),
 }

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from backend.config import ProjectConfig
+from backend.loop.facts import CHOSEN
 from model.encoders.registry import encoder_info
-from model.learners.registry import LEARNERS, OWN
+from model.learners.registry import LEARNERS, LINEAR, OWN
 
 FEATURES = {
     "both": "its last layer, and its last layer with the means of its stages, whose answers are averaged",
@@ -26,12 +27,22 @@ def learner_text(config: ProjectConfig, learner: Mapping[str, Any] | None) -> st
     info = LEARNERS.get(learner.get("learner", OWN))
     if info is None:
         return None
+    compared = _comparison((learner.get(CHOSEN) or {}).get("quality") or {})
     if info.name == OWN:
-        return f"The model: {info.learns} ({learner.get('network')})."
+        return f"The model: {info.learns}.{compared}"
     text = f"The model: {info.learns} {encoder_of(config) or ''}".rstrip()
     text += f", of {FEATURES.get(str(learner.get('features')), 'its features')}"
     likelihood = learner.get("likelihood") or {}
     if len(likelihood) > 1:
         best, *others = sorted(likelihood.values(), reverse=True)
         text += f"; cross-validation on the labels chose it by {best - others[0]:.3f} nats a label"
-    return f"{text}."
+    return f"{text}.{compared}"
+
+
+def _comparison(quality: Mapping[str, float]) -> str:
+    """Return a sentence that says how good each learner was on labels that it had not seen."""
+    if len(quality) < 2:
+        return ""
+    names = {LINEAR: "the linear head", OWN: "a network of our own"}
+    said = " and ".join(f"{names.get(name, name)} {value:.0%}" for name, value in quality.items())
+    return f" On labels that they had not seen, {said} were right."

@@ -12,9 +12,9 @@ from model.evaluation.metrics import class_histogram, cohen_kappa
 from model.lab.experiment import QUERY_STREAM, Experiment, pretext_of
 from model.lab.learning_curves import RoundRow
 from model.learners.base import Model, PoolImages, evaluate
-from model.learners.choice import choice_of
 from model.learners.registry import AUTO, OWN
 from model.learners.scaling import ScaledFeatures, Scaling
+from model.learners.trials import choice_of
 from model.pretext.registry import pretext_info
 from model.problems import problem
 from model.querying.batches import split

@@ -3,9 +3,7 @@
 A network of our own is ahead where pictures are unlike those that the encoder was trained on, and far behind elsewhere.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,33 +13,14 @@ from model.learners import linear, own_network
 from model.learners.base import PoolImages
 from model.learners.registry import LINEAR, OWN
 from model.learners.settings import FitSettings
+from model.learners.trials import Choice
 from model.problems import Problem
 from model.problems.base import Encoded, Target
 from model.querying.outputs import FloatArray, IntArray, Outputs
 from model.training.loop import Progress, ignore_progress
 
-FEWEST = 24  # labels below which the difference of two learners is chance
 FOLDS = 3  # a network of our own is trained once for each
-GROWTH = 1.5  # after so many times the labels of the last trial, the next one
 GOOD = 0.97  # quality of the linear head out of fold from which no other is tried
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The learner that was chosen. labels: at the last trial. quality: of each learner out of fold, 0 to 1."""
-
-    learner: str
-    labels: int
-    quality: Mapping[str, float]
-
-
-def is_due(known: Choice | None, labels: int) -> bool:
-    """Tell whether the learners are to be compared (again) with so many labels."""
-    if labels < FEWEST:
-        return False
-    if known is None:
-        return True
-    return labels >= GROWTH * known.labels and known.quality.get(LINEAR, 0.0) < 1.0
 
 
 def choose(
@@ -93,11 +72,3 @@ def _folds(truth: Encoded, seed: int) -> list[IntArray]:
     if truth.ndim == 1 and truth.dtype.kind == "i":
         rows = rows[np.argsort(truth[rows], kind="stable")]
     return [np.sort(rows[fold::FOLDS]) for fold in range(FOLDS)]
-
-
-def choice_of(path: Path) -> Choice | None:
-    """Read a choice that was kept as JSON; None where there is none."""
-    try:
-        return Choice(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None

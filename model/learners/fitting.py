@@ -7,9 +7,10 @@ from pathlib import Path
 from model.errors import BadInput, ModelError, UnknownName
 from model.learners import linear, own_network
 from model.learners.base import Model, PoolImages
-from model.learners.choice import Choice, choose, is_due
+from model.learners.choice import choose
 from model.learners.registry import AUTO, LEARNER_NAMES, LINEAR, OWN
 from model.learners.settings import FitSettings
+from model.learners.trials import Choice, is_due
 from model.problems import Problem
 from model.problems.base import Encoded, Target
 from model.querying.outputs import IntArray
@@ -86,7 +87,7 @@ def refine(
         share: Progress = lambda done: progress(TRIAL_SHARE * done)  # noqa: E731
         choice = choose(pool, indices, targets, problem, classes, settings, checkpoint=checkpoint, progress=share)
     if choice is None:
-        return Choice(LINEAR, 0, {})
+        return Choice()
     if choice.learner == OWN:
         own_network.fit(
             pool.bank, indices, problem.encode(targets, classes), problem, classes, replace(settings, learner=OWN),

@@ -7,7 +7,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from model.problems.base import Decoding, Encoded, Problem, Target
 from model.querying.outputs import IntArray, Outputs
 from model.querying.samplers import sampler
 
+if TYPE_CHECKING:
+    from model.learners.settings import FitSettings
+
 logger = logging.getLogger(__name__)
 
 TRAIN_SHARE = 0.9  # of the progress bar
@@ -39,9 +42,10 @@ KEEP_MODELS = 2  # newest rounds whose weights and posteriors stay on disk
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Targets by pool index: those to train on, encoded, and those to measure with."""
+    """Targets by pool index: those to train on, as they are and encoded, and those to measure with."""
 
     train: IntArray
+    learned: list[Target]
     truth: Encoded
     holdout: IntArray
     targets: list[Target]
@@ -63,6 +67,31 @@ class Training:
         """What is learned."""
         return problem(self.labeling.problem)
 
+    @classmethod
+    def open(
+        cls, store: ProjectStore, files: Files, config: ProjectConfig, labeling: Labeling, device: str
+    ) -> "Training":
+        """Open the bank and the features of a project; raise Superseded where they are not there."""
+        features = read_features(store, files) if not config.own_network else None
+        return cls(store, files, config, labeling, device, PoolImages(open_bank(store, files), features))
+
+    @property
+    def settings(self) -> "FitSettings":
+        """How the configuration has a model fitted."""
+        from model.learners.settings import FitSettings
+
+        config = self.config
+        return FitSettings(
+            learner=OWN if config.own_network else config.learner,
+            network=config.network,
+            init=config.init,
+            recipe=config.recipe,
+            joint=config.joint,
+            needs=self.needs,
+            seed=config.seed,
+            device=self.device,
+        )
+
     @property
     def needs(self) -> frozenset[str]:
         """The outputs that the configured sampler reads."""
@@ -81,9 +110,8 @@ def retrain(
     current = store.rounds.current()
     if current is None or current.state != RoundState.LIVE:
         return
-    pool = PoolImages(open_bank(store, files), read_features(store, files) if not config.own_network else None)
-    training = Training(store, files, config, labeling, device, pool)
-    labels = _labels(training)
+    training = Training.open(store, files, config, labeling, device)
+    labels = labels_of(training)
     if len(labels.train):
         _train_and_score(training, current, labels, progress)
     store.rounds.set(current.number, state=RoundState.CLOSED, closed_at=time.time())
@@ -110,7 +138,7 @@ def _train_and_score(training: Training, current: RoundRow, labels: LabelSet, pr
         files.trained(number).unlink(missing_ok=True)
         raise
     save_outputs(files, number, outputs)
-    _note_result(training, current, labels, outputs, model.decoding)
+    note_result(training, current, labels, outputs, model.decoding)
     training.store.rounds.set(number, learner={"learner": fitted["learner"], **fitted["about"]})
     training.store.rounds.add_seconds(number, retrain=fitted["seconds"], score=time.monotonic() - trained)
 
@@ -122,7 +150,6 @@ def _train(training: Training, number: int, labels: LabelSet, progress: Progress
     these labels and this configuration.
     """
     from model.learners.fitting import fit
-    from model.learners.settings import FitSettings
 
     files, config = training.files, training.config
     weights = files.pretext(pretext_key(config, training.pool.bank.side))
@@ -141,16 +168,7 @@ def _train(training: Training, number: int, labels: LabelSet, progress: Progress
         labels.truth,
         training.problem,
         training.labeling.classes,
-        FitSettings(
-            learner=OWN if config.own_network else config.learner,
-            network=config.network,
-            init=config.init,
-            recipe=config.recipe,
-            joint=config.joint,
-            needs=training.needs,
-            seed=config.seed,
-            device=training.device,
-        ),
+        training.settings,
         out=out,
         checkpoint=checkpoint,
         pretext_weights=weights if config.own_network and weights.exists() else None,
@@ -185,7 +203,7 @@ def _read_note(path: Path) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
-def _note_result(training: Training, current: RoundRow, labels: LabelSet, outputs: Outputs, decoding: Decoding) -> None:
+def note_result(training: Training, current: RoundRow, labels: LabelSet, outputs: Outputs, decoding: Decoding) -> None:
     """Note what the model can do: its quality on the holdout, and how it compares with the model before."""
     row = RoundRow(
         number=current.number,
@@ -237,13 +255,15 @@ def _agreement(training: Training, before: ModelOutputs, model: ModelOutputs) ->
     return None if agreement is None else round(agreement, 4)
 
 
-def _labels(training: Training) -> LabelSet:
+def labels_of(training: Training) -> LabelSet:
+    """Return the labels that fit what is learned now, by pool index."""
     of, classes = training.problem, training.labeling.classes
     rows = [row for row in training.store.tasks.targets() if of.fits(row[1], classes)]
     train = [(index, target) for index, target, holdout in rows if not holdout]
     held = [(index, target) for index, target, holdout in rows if holdout]
     return LabelSet(
         train=np.array([index for index, _ in train], np.int64),
+        learned=[target for _, target in train],
         truth=of.encode([target for _, target in train], classes),
         holdout=np.array([index for index, _ in held], np.int64),
         targets=[target for _, target in held],

@@ -1,0 +1,38 @@
+"""When the learners of a project are compared, and what came out. It loads no torch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model.learners.registry import LINEAR, OWN
+
+FEWEST = 24  # labels below which the difference of two learners is chance
+GROWTH = 1.5  # after so many times the labels of the last trial, the next one
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The learner that was chosen. labels: at the last trial. quality: of each learner out of fold, 0 to 1."""
+
+    learner: str = LINEAR
+    labels: int = 0
+    quality: Mapping[str, float] = field(default_factory=dict)
+
+
+def is_due(known: Choice | None, labels: int) -> bool:
+    """Tell whether the learners are to be compared (again) with so many labels. known: the last choice."""
+    return labels >= FEWEST and (known is None or labels >= GROWTH * known.labels)
+
+
+def is_wanted(known: Choice | None, labels: int) -> bool:
+    """Tell whether there is anything to do beside the linear head: a comparison, or the network that was chosen."""
+    return is_due(known, labels) or (known is not None and known.learner == OWN)
+
+
+def choice_of(path: Path) -> Choice | None:
+    """Read a choice that was kept as JSON; None where there is none."""
+    try:
+        return Choice(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
