@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from backend.config import Settings
+from backend.doctor.encoders import check_encoders
 from backend.doctor.finding import Finding
 from backend.doctor.machine import check_machine, open_queueing, open_store
 from backend.doctor.studio import check_projects, check_studio
@@ -21,6 +22,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     store, finding = open_store(settings)
     yield finding
     yield from check_machine(settings)
+    yield from check_encoders(settings, store)
     yield from check_studio(settings)
     if store is None:
         return
