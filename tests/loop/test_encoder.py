@@ -44,12 +44,29 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[tuple[str
     made.store.close()
 
 
+@pytest.fixture(scope="module")
+def first_round(tmp_path_factory: pytest.TempPathFactory) -> LoopProject:
+    """A project whose first round is served, and whose losses are recorded, to be copied."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_fake_encoders(patch)
+        made = LoopProject(tmp_path_factory.mktemp("served"), patch)
+        made.add(IMAGES)
+        made.connect(**WITH_ENCODER)
+        made.run()
+        made.store.close()
+        return made
+
+
 @pytest.fixture
-def serving(loop: LoopProject) -> LoopProject:
-    """A project whose first round is served, and whose losses are recorded."""
-    loop.connect(**WITH_ENCODER)
-    loop.run()
-    return loop
+def serving(
+    first_round: LoopProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[tuple[str, int]]
+) -> Iterator[LoopProject]:
+    """A project of its own whose first round is served, and whose losses are recorded; nothing is exported."""
+    shorten_training(monkeypatch)
+    monkeypatch.setattr("model.export.export", lambda *_, **__: None)
+    made = first_round.copied(tmp_path / "project", monkeypatch)
+    yield made
+    made.store.close()
 
 
 def project_of(loop: LoopProject) -> OpenProject:
