@@ -173,8 +173,8 @@ def _wants_embed(facts: Facts) -> bool:
 
 
 def _wants_pretext(facts: Facts) -> bool:
-    if not facts.own_network and facts.live_round is None:
-        return False  # annotators do not wait for losses
+    if not facts.own_network and facts.live_round is None and (facts.askable > 0 or not facts.features_current):
+        return False  # annotators, if there is anything left for them, do not wait for losses
     fetched = not _is_unread(facts) and facts.tasks.new == 0
     enough = facts.tasks.ok >= MIN_IMAGES
     return enough and ((fetched and not facts.pretext_current) or (facts.pretext_current and facts.tasks.unscored > 0))

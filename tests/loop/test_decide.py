@@ -77,6 +77,10 @@ ROWS = {
         Step.SYNC,
     ),
     "features and a round, no losses": (replace(NEW, live_round=0, served=True, collecting=True), Step.PRETEXT),
+    "features of images that were all answered before, no losses": (
+        replace(NEW, askable=0, tasks=replace(UNSCORED, available=0, answered=100)),
+        Step.PRETEXT,
+    ),
     "features and a planned round, no losses": (
         replace(NEW, planned=True, asked=10, asks=AskCounts(waiting=10)),
         Step.SWITCH,

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
+from safetensors.torch import save
 from support.fake_encoder import OTHER, FakeEncoder, use_fake_encoders
 from support.loop_project import SIDE, WITH_ENCODER, LoopProject, shorten_training
 
@@ -44,12 +47,29 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[tuple[str
     made.store.close()
 
 
+@pytest.fixture(scope="module")
+def first_round(tmp_path_factory: pytest.TempPathFactory) -> LoopProject:
+    """A project whose first round is served, and whose losses are recorded, to be copied."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_fake_encoders(patch)
+        made = LoopProject(tmp_path_factory.mktemp("served"), patch)
+        made.add(IMAGES)
+        made.connect(**WITH_ENCODER)
+        made.run()
+        made.store.close()
+        return made
+
+
 @pytest.fixture
-def serving(loop: LoopProject) -> LoopProject:
-    """A project whose first round is served, and whose losses are recorded."""
-    loop.connect(**WITH_ENCODER)
-    loop.run()
-    return loop
+def serving(
+    first_round: LoopProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[tuple[str, int]]
+) -> Iterator[LoopProject]:
+    """A project of its own whose first round is served, and whose losses are recorded; nothing is exported."""
+    shorten_training(monkeypatch)
+    monkeypatch.setattr("model.export.export", lambda *_, **__: None)
+    made = first_round.copied(tmp_path / "project", monkeypatch)
+    yield made
+    made.store.close()
 
 
 def project_of(loop: LoopProject) -> OpenProject:
@@ -366,6 +386,34 @@ def test_missing_weights_are_said_before_anything_is_trained(
     loop.run()
     assert (loop.round.state, loop.row.error) == (RoundState.LIVE, None)
     check_features(loop, OTHER, 2.0)
+
+
+@pytest.mark.slow
+def test_weights_that_were_put_into_the_folder_by_hand_embed_and_damaged_ones_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "test_efficientnet"
+    monkeypatch.setattr("model.export.export", lambda *_, **__: None)
+    loop = LoopProject(tmp_path, monkeypatch)
+    loop.add(IMAGES)
+    (tmp_path / "encoders").mkdir()
+    path = tmp_path / "encoders" / f"{name}.safetensors"
+    path.write_bytes(b"half of a download")
+    loop.connect(**WITH_ENCODER, encoder=f"timm:{name}")
+    loop.run()
+    said = read_status(loop.store, loop.row).error
+    assert f"{path} does not hold the weights of {name}" in said
+    assert "\n" not in said
+    torch.manual_seed(0)
+    path.write_bytes(save(timm.create_model(name, pretrained=False).state_dict()))
+    loop.store.of(loop.id).jobs.retry_now()
+    loop.run()
+    assert loop.row.features_key == f"timm-{name}-{LARGE}"
+    loop.answer(ASKED)
+    loop.run()
+    assert (loop.round.number, loop.round.state, loop.row.error) == (1, RoundState.LIVE, None)
+    check_losses(loop)
+    loop.store.close()
 
 
 def test_missing_weights_of_another_encoder_stop_neither_the_queue_nor_lose_anything(

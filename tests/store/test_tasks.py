@@ -221,3 +221,29 @@ def test_a_target_of_any_form_is_kept_as_canonical_text(store: Store, tasks, tar
 
 def test_canonical_json_is_one_text_for_equal_values() -> None:
     assert canonical_json({"b": 1, "a": ["ü"]}) == canonical_json({"a": ["ü"], "b": 1}) == '{"a":["ü"],"b":1}'
+
+
+def test_drawn_images_are_spread_over_tasks_of_any_size_and_always_the_same(store: Store, project: ProjectRow) -> None:
+    tasks = store.of(project.id).tasks
+    for first in (1, 2**31 - 1000):  # the last ids that a column takes
+        ids = range(first, first + 1000)
+        tasks.apply([TaskChange(task, f"{task}.png", None, Answer.NONE, None) for task in ids])
+        assert tasks.to_fetch(0.0, 3) == [(task, f"{task}.png") for task in ids[:3]]
+        drawn = [task for task, _ in tasks.to_fetch(0.0, 100, drawn=True)]
+        assert drawn == [task for task, _ in tasks.to_fetch(0.0, 200, drawn=True)][:100]
+        assert len(set(drawn)) == 100
+        shares = np.histogram(np.array(drawn) - first, bins=4, range=(0, 1000))[0]
+        assert shares.min() >= 12, "25 are expected in each quarter"
+        assert len({task % 10 for task in drawn}) == 10, "no regular pattern"
+        tasks.mark_gone(list(ids))
+
+
+def test_references_are_those_of_the_tasks_that_have_one(store: Store, project: ProjectRow) -> None:
+    tasks = store.of(project.id).tasks
+    tasks.apply([
+        TaskChange(1, "a.png", None, Answer.NONE, None),
+        TaskChange(2, None, "no image", Answer.NONE, None),
+        TaskChange(3, "c.png", None, Answer.NONE, None),
+    ])  # fmt: skip
+    assert sorted(tasks.references([3, 1, 2, 9])) == [(1, "a.png"), (3, "c.png")]
+    assert tasks.references([]) == []

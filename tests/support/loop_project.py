@@ -1,10 +1,12 @@
 """A project in the loop, in this process: a fake Label Studio, the real store and steps, a queue that runs here."""
 
+import shutil
 from collections.abc import Callable, Sequence
+from copy import copy, deepcopy
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -53,17 +55,29 @@ class LoopProject:
     """One project with its server, store and queue; ``truth`` is the class by task id."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, config: str = CONFIG) -> None:
-        self.server, self.queueing = FakeLabelStudio(), FakeQueueing()
-        self.store = Store(f"sqlite:///{folder / 'loop.sqlite3'}", folder)
-        self.context = Context(Settings(data_dir=folder, device="cpu"), self.store, self.queueing)  # type: ignore[arg-type]
-        monkeypatch.setattr(jobs, "context", lambda: self.context)
-        monkeypatch.setattr(context_module, "LabelStudio", lambda server, *_: self.server)
+        self.folder, self.server, self.queueing = folder, FakeLabelStudio(), FakeQueueing()
+        self._open(monkeypatch)
         self.person = self.server.person()
         self.truth: dict[int, str] = {}
         self.generator = np.random.default_rng(0)
         self.studio: FakeProject = self.server.project(self.person.create_project("loop", config))
         self.id = 0
         self.entry = 0
+
+    def _open(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.store = Store(f"sqlite:///{self.folder / 'loop.sqlite3'}", self.folder)
+        self.context = Context(Settings(data_dir=self.folder, device="cpu"), self.store, self.queueing)  # type: ignore[arg-type]
+        monkeypatch.setattr(jobs, "context", lambda: self.context)
+        monkeypatch.setattr(context_module, "LabelStudio", lambda server, *_: self.server)
+
+    def copied(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Self:
+        """Return a copy of its own of the project, whose store is closed, in a folder that is not there yet."""
+        made = copy(self)
+        made.folder = shutil.copytree(self.folder, folder)
+        parts = self.server, self.person, self.studio, self.queueing, self.generator, self.truth
+        made.server, made.person, made.studio, made.queueing, made.generator, made.truth = deepcopy(parts)
+        made._open(monkeypatch)
+        return made
 
     def add(self, number: int) -> list[int]:
         """Import this many images; return their tasks."""
