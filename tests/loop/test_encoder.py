@@ -151,8 +151,8 @@ def test_two_rounds_learn_a_head_on_the_features_and_note_it(serving: LoopProjec
     rounds = serving.store.of(serving.id).rounds.all()
     assert [row.labels for row in rounds] == [4, 8, None]
     assert [row.learner and row.learner["learner"] for row in rounds] == ["linear", "linear", None]
-    assert rounds[1].learner["features"] in {"last", "last+mid"}
-    assert set(rounds[1].learner["likelihood"]) == {"last", "last+mid"}
+    assert rounds[1].learner["features"] in {"both", "last", "last+mid"}
+    assert set(rounds[1].learner["likelihood"]) == {"both", "last", "last+mid"}
     view = serving.store.of(serving.id).tasks.pool(IMAGES)
     batch_of = dict(zip(view.task_id.tolist(), view.batch.tolist(), strict=True))
     assert {number: {batch_of[task] for task in queue} for number, queue in batches.items()} == {1: {1}, 2: {2}}

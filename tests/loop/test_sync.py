@@ -10,6 +10,7 @@ from PIL import Image
 from support.loop_project import SIDE, LoopProject
 
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
+from backend.items import fetching
 from backend.loop.context import open_project
 from backend.loop.steps import sync as sync_module
 from backend.loop.steps.sync import sync
@@ -175,7 +176,7 @@ def test_pictures_of_so_many_bits_have_the_range_of_the_pool(loop: LoopProject, 
 
 
 def test_a_range_widens_before_a_model_has_learned(loop: LoopProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync_module, "SAMPLE_IMAGES", 2)
+    monkeypatch.setattr(fetching, "SAMPLE_IMAGES", 2)
     monkeypatch.setattr(sync_module, "COMMIT_IMAGES", 2)
     first, *_, last = make_deep(loop, [1000, 1000, 1000, 1000, 1000, 4000])
     run(loop)

@@ -1,5 +1,7 @@
 """Reading what has changed in Label Studio: project settings, tasks, answers, deletions."""
 
+import math
+import time
 from collections.abc import Iterable
 
 from backend.errors import ConfigError, ImageError, ProjectError, ProjectGone, StudioMissing
@@ -82,11 +84,14 @@ def fetch_settings(studio: StudioProject, project: ProjectRow) -> ProjectInfo:
     return info
 
 
-def pull_changes(store: ProjectStore, studio: StudioProject, max_pages: int | None = None) -> bool:
+def pull_changes(
+    store: ProjectStore, studio: StudioProject, max_pages: int | None = None, seconds: float = math.inf
+) -> bool:
     """Read tasks that changed since the cursor into the store; return False if there may be more to read.
 
-    That is so after ``max_pages``, and when the labels were changed meanwhile.
+    That is so after ``max_pages``, after some seconds, and when the labels were changed meanwhile.
     """
+    until = time.monotonic() + seconds
     row = store.row()
     labeling = labeling_of(row)
     quality = problem(labeling.problem).quality
@@ -94,7 +99,7 @@ def pull_changes(store: ProjectStore, studio: StudioProject, max_pages: int | No
         if max_pages is not None and number >= max_pages:
             return False
         store.tasks.apply(_changes(page.tasks, labeling), quality)
-        if not store.read_to(page.cursor, row):
+        if not store.read_to(page.cursor, row) or time.monotonic() > until:
             return False
     return True
 

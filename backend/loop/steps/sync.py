@@ -1,6 +1,7 @@
 """The sync job: all changes, then all images, into the bank."""
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 COMMIT_IMAGES = 256  # images per append to the bank and note in the store
 FETCH_IMAGES = 4096  # images per look into the store
+FIRST_READ_S = 15.0  # for which tasks are read before the images of a first queue are fetched
 TRIES = 4  # of an image whose source fails in a way that may pass, before it is listed as broken
 FIRST_RETRY_S, LAST_RETRY_S = 20.0, 3600.0
 
@@ -48,11 +50,11 @@ def sync(
     progress: Progress,
 ) -> None:
     """Bring the store, the bank and the features up to date with Label Studio."""
-    pull_changes(store, studio)
-    if fetch_settings(studio, store.row()).task_number != store.tasks.counts(0).tasks:
+    waits = is_first_awaited(store)
+    complete = pull_changes(store, studio, seconds=FIRST_READ_S if waits else math.inf)
+    if complete and fetch_settings(studio, store.row()).task_number != store.tasks.counts(0).tasks:
         reconcile(store, studio)
     total = done = store.tasks.counts(time.time()).ok
-    waits = is_first_awaited(store)
     while refs := _to_fetch(store):
         if store.row().image_side is None:
             _choose_sides(store, studio, files, config, refs)
