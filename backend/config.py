@@ -30,6 +30,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 SECRET_HEADER = "X-PT4AL-Secret"  # what Label Studio's webhook sends to show that it is ours
 LABELS, MOST_LABELS = 12, 200  # images a round of a linear head, and at most
+SPAN = 50  # rounds' worth of images in a batch, at least, of a linear head
 MOST_UNSEEN = 64  # tasks of a request that are scored while somebody waits: trainings wait meanwhile
 
 QUOTES = "\"'`\u201c\u201d\u2018\u2019"
@@ -280,6 +281,21 @@ class ProjectConfig(BaseModel):
         if self.first_query != "auto":
             return self.first_query
         return "typical" if self.own_network else "max_herding"
+
+    @property
+    def batches_by_pool(self) -> bool:
+        """Whether the number of batches follows from the pool, instead of from ``rounds``."""
+        return not self.own_network and "rounds" not in self.model_fields_set
+
+    def batches_of(self, pool: int) -> int:
+        """Return the number of batches of a pool of ``pool`` images.
+
+        With a linear head, which asks few images a round, a batch has SPAN rounds' worth of images at least: smaller
+        ones cost labels in the first rounds (docs/method.md).
+        """
+        if not self.batches_by_pool:
+            return self.rounds
+        return min(self.rounds, max(1, pool // (SPAN * self.labels_of_round(pool))))
 
     def labels_of_round(self, pool: int, recent: int = 0) -> int:
         """Return K for a pool of ``pool`` images, as configured, else as many as suit the learner.

@@ -229,3 +229,11 @@ def test_a_token_that_is_none_is_named_without_being_shown(value: str, says: str
 @pytest.mark.parametrize("value", ["c0ffee" * 7, " c0ffee\n", "eyJ.eyJ-_.sig"])
 def test_a_token_is_taken_as_it_is(value: str) -> None:
     assert Settings.from_env({"LABEL_STUDIO_API_KEY": value}).label_studio_api_key is not None
+
+
+def test_batches_of_a_linear_head_hold_fifty_rounds_unless_rounds_are_set() -> None:
+    head = ProjectConfig()
+    assert [head.batches_of(pool) for pool in (30, 1304, 2000, 5000, 50_000)] == [1, 2, 3, 8, 10]
+    assert ProjectConfig(labels_per_round=100).batches_of(20_000) == 4
+    assert ProjectConfig(rounds=10).batches_of(1304) == 10
+    assert ProjectConfig(learner="own").batches_of(30) == 10

@@ -32,7 +32,7 @@ def pretext_key(config: ProjectConfig, side: int | None) -> str:
 
 def split_key(config: ProjectConfig) -> str:
     """Return a key of the settings that the batches depend on."""
-    return f"{config.batch_order}/{config.rounds}"
+    return f"{config.batch_order}/{'auto' if config.batches_by_pool else config.rounds}"
 
 
 def configured_side(config: ProjectConfig) -> int | None:

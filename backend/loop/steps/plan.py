@@ -112,7 +112,7 @@ def _basis(store: ProjectStore, files: Files, config: ProjectConfig, labeling: L
     pool = Pool(view.loss, batches, available, class_ids, features, answered)
     k = config.labels_of_round(int((view.task_id >= 0).sum()), store.tasks.counts(time.time()).recent)
     settings = QuerySettings(
-        batches=config.rounds,
+        batches=config.rounds if batches is None or config.own_network else int(batches.max(initial=0)) + 1,
         k=k,
         holdout=config.holdout_of_round(k),
         reserve=max(2 * k, MIN_RESERVE),

@@ -36,7 +36,7 @@ def split_pool(
     if len(old):
         batches = place(pool.loss[new], pool.loss[old], pool.batch[old], config.batch_order)
     else:
-        batches = split(pool.loss[new], config.rounds, config.batch_order)
+        batches = split(pool.loss[new], config.batches_of(len(new)), config.batch_order)
     wrong = np.flatnonzero(pool.batch[new] != batches)
     for start in range(0, len(wrong), PART):
         if start and expired():
