@@ -81,7 +81,7 @@ def test_the_loop_from_connecting_to_the_second_round(make_project, backend, stu
     from model.pretext.run import extract_losses
 
     # The paper's way of asking, which can be worked out anew from what Label Studio was told.
-    paper = {"batch_order": "high_first", "first_query": "even", "sampler": "least_confidence"}
+    paper = {"batch_order": "high_first", "first_query": "even", "sampler": "least_confidence", "encoder": "none"}
     project = make_project(IMAGES, rounds=ROUNDS, labels_per_round=K, **paper)
     backend.wait_round(project.id, 0)
     status = backend.wait(project.id, "recording", lambda s: s["stage"] == "labeling")

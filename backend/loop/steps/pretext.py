@@ -157,7 +157,8 @@ def restart(store: ProjectStore, files: Files, config: ProjectConfig, reason: St
     """
     # What tells that there is something to forget goes last: a kill in between has it all done again.
     current = store.rounds.current()
-    if current is not None and current.number == 0 and store.rounds.counts(0).answered == 0:
+    follows = config.own_network or reason == StaleReason.IMAGE_SIZE  # a first round by features does not
+    if follows and current is not None and current.number == 0 and store.rounds.counts(0).answered == 0:
         store.rounds.forget()
     side = store.row().image_side
     if reason == StaleReason.IMAGE_SIZE:
