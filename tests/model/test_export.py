@@ -12,9 +12,12 @@ from PIL import Image
 from safetensors import safe_open
 
 from model.data.bank import ImageBank
-from model.data.decoding import decode
+from model.data.decoding import decode, decode_with_depth
+from model.data.features import FeatureBank
 from model.errors import BadInput
 from model.export import export
+from model.learners.base import PoolImages
+from model.learners.linear import LinearModel, fit_linear
 from model.learners.own_network import FitSettings, Learner, fit
 from model.problems import problem
 from model.problems.single_label import calibrate
@@ -86,3 +89,55 @@ def test_the_script_of_the_guide_labels_a_folder(exported: Path, tmp_path: Path)
 def test_names_that_do_not_fit_the_model_are_refused(exported: Path) -> None:
     with pytest.raises(BadInput, match="2 classes, 3 names"):
         export(exported / "m.pt", ["a", "b", "c"], 1.0, onnx=exported / "x", safetensors=exported / "y")
+
+
+@pytest.fixture(scope="module")
+def exported_head(tmp_path_factory, encoder, encoders) -> Path:
+    """A folder with a linear model, its exports at temperature 2, and pictures of several sizes."""
+    folder = tmp_path_factory.mktemp("head")
+    (folder / "images").mkdir()
+    generator = np.random.default_rng(1)
+    bank = ImageBank.create(folder / "bank", SIDE)
+    features = FeatureBank.create(folder / "features", encoder.name, encoder.side, encoder.dim, encoder.last)
+    for number in range(12):
+        height, width = generator.integers(140, 260, 2)
+        pixels = generator.integers(0, 90, (height, width, 3), dtype=np.uint8)
+        half = slice(0, width // 2) if number % 2 == 0 else slice(width // 2, width)
+        pixels[:, half] += 150
+        path = folder / "images" / f"{number:02d}.png"
+        Image.fromarray(pixels).save(path)
+        image = decode_with_depth(path.read_bytes(), SIDE, large=encoder.side)
+        assert image.large is not None
+        bank.append(image.pixels[None])
+        features.write(np.array([number]), encoder.embed(image.large[None]))
+    fit_linear(features, np.arange(12), np.arange(12) % 2, problem("single_label"), CLASSES, out=folder / "m.pt")
+    export(
+        folder / "m.pt", CLASSES, 2.0, onnx=folder / "m.onnx", safetensors=folder / "m.safetensors", encoders=encoders
+    )
+    return folder
+
+
+def test_a_linear_model_is_exported_with_its_encoder_inside(exported_head: Path) -> None:
+    import onnxruntime
+
+    pool = PoolImages(ImageBank.open(exported_head / "bank"), FeatureBank.open(exported_head / "features"))
+    probs = LinearModel.load(exported_head / "m.pt").predict_pool(pool).probs
+    assert probs is not None
+    model = onnxruntime.InferenceSession(exported_head / "m.onnx")
+    for number, expected in enumerate(calibrate(probs, 2.0)):
+        pixels = np.asarray(Image.open(exported_head / "images" / f"{number:02d}.png"))
+        (found,) = model.run(None, {"image": pixels})
+        np.testing.assert_allclose(found, expected, atol=0.02)  # two ways to shrink a picture
+    about = model.get_modelmeta().custom_metadata_map
+    assert json.loads(about["classes"]) == CLASSES
+    assert (about["network"], about["side"]) == ("efficientnet_lite0", "128")
+    with safe_open(exported_head / "m.safetensors", "pt") as file:
+        assert {"heads.0.weight", "heads.0.bias", "heads.0.mean"} <= set(file.keys())
+
+
+def test_the_script_of_the_guide_labels_a_folder_by_a_linear_model_too(exported_head: Path, tmp_path: Path) -> None:
+    (script,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    (tmp_path / "label_folder.py").write_text(script)
+    command = [sys.executable, "label_folder.py", str(exported_head / "m.onnx"), str(exported_head / "images")]
+    lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.split("\t")[1] for line in lines] == [CLASSES[number % 2] for number in range(12)]
