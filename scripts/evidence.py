@@ -1,4 +1,4 @@
-"""Write the tables of docs/method.md from the rows in docs/evidence: ``python scripts/evidence.py``.
+"""Write the tables of the pages in PAGES from the rows in docs/evidence: ``python scripts/evidence.py``.
 
 A table is between two marks. The first names its strategies, one on each line, with the words that the page has for
 them::
@@ -9,14 +9,17 @@ them::
     -->
     <!-- end of table -->
 
+Numbers behind the name of the file choose the columns by their labels. ``needed`` in place of ``table`` writes how many
+labels random images need for the accuracy that a strategy has reached.
+
 An overview has the mean over all rounds instead, with a column for each file that its mark names.
 """
 
 import json
 import re
 import sys
-from collections.abc import Iterable
-from math import sqrt
+from collections.abc import Callable, Iterable
+from math import isinf, sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -25,9 +28,11 @@ sys.path.insert(0, str(ROOT))
 
 from model.lab.learning_curves import CONTROL, Point, RoundRow, summarize  # noqa: E402 - the sources are no installed package
 
-PAGE, EVIDENCE = ROOT / "docs" / "method.md", ROOT / "docs" / "evidence"
+PAGES = [ROOT / "docs" / name for name in ("method.md", "method-own-network.md")]
+EVIDENCE = ROOT / "docs" / "evidence"
 MARK = re.compile(
-    r"(<!-- (?P<kind>table|overview) (?P<names>[^\n]+)\n(?P<lines>.*?)-->\n).*?(<!-- end of table -->)", re.DOTALL
+    r"(<!-- (?P<kind>table|overview|needed) (?P<names>[^\n]+)\n(?P<lines>.*?)-->\n).*?(<!-- end of table -->)",
+    re.DOTALL,
 )
 
 
@@ -38,7 +43,10 @@ def page(text: str) -> str:
 
 def _written(kind: str, names: str, lines: str) -> str:
     wanted = dict(_strategy(line) for line in lines.splitlines())
-    return _overview(names.split(), wanted) if kind == "overview" else _table(names, wanted)
+    if kind == "overview":
+        return _overview(names.split(), wanted)
+    name, *labels = names.split()
+    return _table(name, {int(number) for number in labels}, wanted, _needed if kind == "needed" else _cell)
 
 
 def _overview(names: list[str], wanted: dict[str, str]) -> str:
@@ -71,15 +79,17 @@ def _rows(name: str, wanted: Iterable[str]) -> list[RoundRow]:
     return rows
 
 
-def _table(name: str, wanted: dict[str, str]) -> str:
+def _table(name: str, shown: set[int], wanted: dict[str, str], cell: Callable[[Point], str]) -> str:
     rows = _rows(name, wanted)
+    # Labels are saved against all rounds of random, whichever are shown.
     points = summarize([row for row in rows if row["strategy"] in wanted.keys() | {CONTROL}])
+    points = [point for point in points if not shown or point.labels in shown]
     rounds = sorted({point.round for point in points})
     labels = [f"{next(point for point in points if point.round == number).labels:.0f}" for number in rounds]
     lines = [f"| strategy | {' | '.join([f'{labels[0]} labels', *labels[1:]])} |", "| --- |" + " --- |" * len(rounds)]
     for strategy, words in wanted.items():
         by_round = {point.round: point for point in points if point.strategy == strategy}
-        cells = [_cell(by_round[number]) if number in by_round else "" for number in rounds]
+        cells = [cell(by_round[number]) if number in by_round else "" for number in rounds]
         lines.append(f"| `{strategy}`{f' ({words})' if words else ''} | {' | '.join(cells)} |")
     seeds = sorted({row["seed"] for row in rows if row["strategy"] in wanted})
     fewest = min(point.seeds for point in points if point.strategy in wanted)
@@ -102,5 +112,16 @@ def _cell(point: Point) -> str:
     return f"{reached} ({100 * point.difference:+.1f}{spread}){foreign}"
 
 
+def _needed(point: Point) -> str:
+    """Return the labels that random needs for this accuracy; a bound where its curve does not show them."""
+    if point.reach is None:
+        return ""
+    first, last = point.reach
+    if point.saved is None:
+        return f"< {first:.0f}"
+    return f"> {last:.0f}" if isinf(point.saved) else f"{point.labels + point.saved:.0f}"
+
+
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text()))
+    for path in PAGES:
+        path.write_text(page(path.read_text()))

@@ -1,4 +1,4 @@
-"""The tables of docs/method.md are those of the rows in docs/evidence."""
+"""The tables of the pages on the method are those of the rows in docs/evidence."""
 
 import json
 
@@ -21,8 +21,9 @@ def rows(tmp_path, monkeypatch):
     monkeypatch.setattr(evidence, "EVIDENCE", tmp_path)
 
 
-def test_the_page_has_the_tables_of_the_rows_behind_it():
-    text = evidence.PAGE.read_text()
+@pytest.mark.parametrize("path", evidence.PAGES, ids=lambda path: path.name)
+def test_a_page_has_the_tables_of_the_rows_behind_it(path):
+    text = path.read_text()
     assert "<!-- table " in text
     assert evidence.page(text) == text, "run python scripts/evidence.py"
 
@@ -41,6 +42,30 @@ def test_a_table_has_mean_paired_difference_and_the_words_of_its_mark(rows):
         "<!-- end of table -->\nafter"
     )
     assert evidence.page(drawn) == drawn
+
+
+def test_a_table_shows_the_rounds_of_the_labels_that_its_mark_names(rows):
+    mark = "<!-- table some 20\nrandom\n-->\n"
+    assert evidence.page(f"{mark}<!-- end of table -->") == (
+        f"{mark}| strategy | 20 labels |\n| --- | --- |\n| `random` | 60.0 |\n\n"
+        "Seeds 0 to 1; at least 1 of them in each cell.\n<!-- end of table -->"
+    )
+
+
+def test_labels_that_random_needs_are_read_off_its_whole_curve(tmp_path, monkeypatch):
+    curve = [(0, 10, 0.5), (1, 20, 0.6), (2, 30, 0.7)]
+    rows = [
+        {"strategy": name, "seed": 0, "round": number, "labels": labels, "accuracy": accuracy + more}
+        for name, more in (("random", 0.0), ("/a/b/c", 0.15))
+        for number, labels, accuracy in curve
+    ]
+    (tmp_path / "some.json").write_text(json.dumps(rows))
+    monkeypatch.setattr(evidence, "EVIDENCE", tmp_path)
+    mark = "<!-- needed some 10 30\n/a/b/c\n-->\n"
+    assert evidence.page(f"{mark}<!-- end of table -->") == (
+        f"{mark}| strategy | 10 labels | 30 |\n| --- | --- | --- |\n| `/a/b/c` | 25 | > 30 |\n\n"
+        "Seeds 0 to 0.\n<!-- end of table -->"
+    )
 
 
 def test_a_strategy_without_rows_is_named(rows):
