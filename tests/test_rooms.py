@@ -1,4 +1,6 @@
-"""The import rules of pyproject.toml name every package: a new one may not escape them."""
+"""The import subprocess
+import sys
+import rules of pyproject.toml name every package: a new one may not escape them."""
 
 import tomllib
 from pathlib import Path
@@ -35,3 +37,11 @@ def test_the_laboratory_is_closed_to_every_package_but_the_shims() -> None:
     assert shims == {"model.simulate", "model.h1", "model.report", "model.stopping"}
     named = contracts()["the product never imports the laboratory; the command-line shims alone do"]
     assert named == (rooms("model") - shims - {"model.lab"}) | {"backend"}
+
+
+def test_a_worker_loads_torch_only_for_the_jobs_that_need_it() -> None:
+    """The workers that advance projects and fetch images start in a second, and stay small."""
+    code = (
+        "import sys, backend.loop.jobs; sys.exit(any(name in sys.modules for name in ('torch', 'timm', 'onnxruntime')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from model.training.loop import Progress
+from model.progress import Progress
 
 LOG_EVERY_S = 30.0  # seconds between two lines where stderr is no terminal
 

@@ -11,8 +11,8 @@ from model.data.features import FeatureBank
 from model.errors import BadInput
 from model.problems import Problem
 from model.problems.base import Decoding, Target
+from model.progress import Progress, ignore_progress
 from model.querying.outputs import IntArray, Outputs
-from model.training.loop import Progress, ignore_progress
 
 NO_NEEDS: frozenset[str] = frozenset()
 

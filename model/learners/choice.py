@@ -16,8 +16,8 @@ from model.learners.settings import FitSettings
 from model.learners.trials import Choice
 from model.problems import Problem
 from model.problems.base import Encoded, Target
+from model.progress import Progress, ignore_progress
 from model.querying.outputs import FloatArray, IntArray, Outputs
-from model.training.loop import Progress, ignore_progress
 
 FOLDS = 3  # a network of our own is trained once for each
 CLEAR = 0.5  # standard errors that the network has to be ahead: trained on part of the labels, it is underrated

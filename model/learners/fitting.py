@@ -13,8 +13,9 @@ from model.learners.settings import FitSettings
 from model.learners.trials import Choice, is_due
 from model.problems import Problem
 from model.problems.base import Encoded, Target
+from model.progress import Progress, ignore_progress
 from model.querying.outputs import IntArray
-from model.training.loop import Progress, ignore_progress, read_weights
+from model.training.loop import read_weights
 
 TRIAL_SHARE = 0.75  # of the progress of ``refine``
 

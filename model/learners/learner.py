@@ -18,8 +18,9 @@ from model.networks.backbones import build_backbone
 from model.networks.main import MainNetwork, Parts
 from model.problems import Problem, problem
 from model.problems.base import Decoding, Target
+from model.progress import Progress, ignore_progress
 from model.querying.outputs import FEATURES, OUTPUTS, FloatArray, IntArray, Outputs, as_features, pool_axis
-from model.training.loop import Images, Progress, ignore_progress, read_weights
+from model.training.loop import Images, read_weights
 
 CHUNK = 256  # images of a scoring minibatch
 PASSES = 20  # with dropout

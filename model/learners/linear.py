@@ -19,8 +19,9 @@ from model.learners.registry import LEARNERS, LINEAR
 from model.learners.scaling import ScaledFeatures, Scaling, as_rows
 from model.problems import Problem, problem
 from model.problems.base import Decoding, Encoded
+from model.progress import Progress, ignore_progress
 from model.querying.outputs import OUTPUTS, FloatArray, IntArray, Outputs
-from model.training.loop import Progress, ignore_progress, read_weights, write_weights
+from model.training.loop import read_weights, write_weights
 
 FORMAT = 1  # of the file that ``fit_linear`` writes
 C = 64.0  # weight of the summed loss against half the squared weights: level between 16 and 256 on eight sets

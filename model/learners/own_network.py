@@ -21,8 +21,9 @@ from model.networks.initialization import Start, choose_start
 from model.networks.main import MainNetwork, Parts
 from model.problems import Problem
 from model.problems.base import Decoding, Encoded
+from model.progress import Progress, ignore_progress
 from model.querying.outputs import IntArray, Outputs
-from model.training.loop import Images, Progress, ignore_progress, read_weights, recalibrate, train, write_weights
+from model.training.loop import Images, read_weights, recalibrate, train, write_weights
 from model.training.objectives import LabelObjective
 from model.training.recipes import RECIPES, Recipe, adapted, sample
 from model.training.registry import JOINTS

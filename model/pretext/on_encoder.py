@@ -15,8 +15,9 @@ from model.errors import BadInput, ModelError
 from model.learners.linear_head import LinearHead
 from model.learners.scaling import Scaling
 from model.problems import problem
+from model.progress import Progress, ignore_progress
 from model.querying.outputs import FloatArray, IntArray
-from model.training.loop import Progress, ignore_progress, read_weights, write_weights
+from model.training.loop import read_weights, write_weights
 
 WAYS_UP = 4
 SAMPLE = 1000  # images that the heads are fitted to; of more, drawn ones

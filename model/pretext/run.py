@@ -19,8 +19,9 @@ from model.errors import BadInput, ModelError, UnknownName
 from model.networks.backbones import build_backbone, network_of, resolve, seeded
 from model.pretext.base import PretextTask
 from model.pretext.registry import pretext_task
+from model.progress import Progress, ignore_progress
 from model.querying.outputs import FEATURES, FloatArray, as_features
-from model.training.loop import Images, Plan, Progress, ignore_progress, read_weights, train, write_weights
+from model.training.loop import Images, Plan, read_weights, train, write_weights
 
 CHUNK = 64  # images of a minibatch of the extraction; fixed, so that a loss does not depend on what is extracted
 EMBED_CHUNK = 256  # images of a minibatch of the feature extraction

@@ -21,18 +21,13 @@ from model.data.atomic_files import write_atomically
 from model.data.bank import ImageBank
 from model.device import training_precision
 from model.errors import BadInput, ModelError
+from model.progress import Progress, ignore_progress
 from model.querying.outputs import IntArray
-
-Progress = Callable[[float], None]
 
 REPORT_EVERY_S = 0.25  # seconds between two calls of a progress callback
 _DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError)  # what an unpickler meets
 
 BYTES_ON_DEVICE = 0.25  # share of an accelerator's free memory that images may stay in
-
-
-def ignore_progress(share: float) -> None:
-    """Take a share of the work done, and do nothing with it."""
 
 
 @dataclass(frozen=True)
