@@ -1,7 +1,7 @@
-"""The import subprocess
-import sys
-import rules of pyproject.toml name every package: a new one may not escape them."""
+"""The import rules of pyproject.toml name every package: a new one may not escape them."""
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
