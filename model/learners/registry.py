@@ -36,7 +36,7 @@ LEARNERS: dict[str, LearnerInfo] = {
         ),
         LearnerInfo(
             name=OWN,
-            learns="all weights of a small network, from those of the pretext network",
+            learns="all weights of a small network of our own",
             seconds=10.0,
             needs_encoder=False,
         ),
