@@ -18,7 +18,7 @@ from flask import Flask, request
 from backend.addresses import Network
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 # Of which links are made, so that it must not lead to another host.
 PREFIX = re.compile(r"(?:/[A-Za-z0-9_~@-][A-Za-z0-9_~@.-]*)+")

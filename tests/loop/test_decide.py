@@ -175,6 +175,7 @@ ROWS = {
         Step.IGNORE_REQUEST,
     ),
     "predictions for the rest ordered": (replace(LIVE, autolabel_ordered=True), Step.AUTOLABEL),
+    "learners not compared": (replace(LIVE, unrefined=True), Step.REFINE),
     "newest model not exported": (replace(LIVE, unexported=True), Step.EXPORT),
     "predictions of unknown fate": (live(doubtful=3), Step.POST),
     "connection not looked at for a while": (replace(LIVE, maintenance_due=True, unread=True), Step.MAINTAIN),
@@ -324,3 +325,8 @@ def test_every_step_of_the_table_can_be_taken() -> None:
 def test_a_step_may_be_missing_whatever_else_is() -> None:
     assert is_missing(Step.RECORD, replace(LIVE, unread=True, tasks=replace(LIVE.tasks, unrecorded=5)))
     assert not is_missing(Step.RECORD, LIVE)
+
+
+def test_learners_are_compared_behind_a_training() -> None:
+    assert is_missing(Step.REFINE, replace(LIVE, unrefined=True))
+    assert not is_missing(Step.REFINE, replace(live(waiting=5, answered=50, reserve=0), unrefined=True))
