@@ -37,7 +37,7 @@ doctor: $(RUNTIME)  ## find what is wrong in this installation, and how to fix i
 	@$(BIN)/python -m backend doctor
 
 test: $(DEV) $(SERVER)/.installed  ## run all tests [ARGS="-k name"]
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 faults: $(DEV) $(SERVER)/.installed  ## run the long fault tests: kills, outages, a long run (an hour) [FAULTS_TIMES=4 ARGS="-k kills"]
 	$(BIN)/python -m pytest tests/faults -m faults $(ARGS)

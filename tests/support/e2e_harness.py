@@ -45,6 +45,7 @@ class Backend:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        self._share_encoders()
         clean = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "DATABASE_URL"}}
         before = self._times_ready()
         with self.log.open("ab") as log:
@@ -61,6 +62,14 @@ class Backend:
             )
         wait_for("the backend to say that it is ready", lambda: self._times_ready() > before)
         wait_for("the backend's /health", self.healthy)
+
+    def _share_encoders(self) -> None:
+        """Have the networks of encoders prepared once for all tests, which takes seconds each."""
+        shared, own = REPOSITORY / ".pytest_cache" / "encoders", self.data_dir / "encoders"
+        if not own.exists():
+            shared.mkdir(parents=True, exist_ok=True)
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            own.symlink_to(shared)
 
     def _times_ready(self) -> int:
         said = self.log.read_text(errors="replace") if self.log.exists() else ""
