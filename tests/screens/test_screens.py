@@ -189,7 +189,7 @@ def test_the_engineer_repairs_an_image_and_disconnects(
     broken.write_text("this is no image")
     project.annotator.upload_images(project.id, [broken])
     browser.open(f"{backend.url}/projects/{project.id}")
-    browser.see("The file is not an image in a known format", patience_s=60)
+    browser.see("The file is a text, not an image", patience_s=60)
     assert status_of(backend)["pt4al"] == 0
     browser.click("button", "Fetch them again")
     browser.wait("the page after the button", "() => document.readyState === 'complete'")

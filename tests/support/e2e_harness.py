@@ -67,8 +67,8 @@ class Backend:
         """Have the networks of encoders prepared once for all tests, which takes seconds each."""
         shared, own = REPOSITORY / ".pytest_cache" / "encoders", self.data_dir / "encoders"
         if not own.exists():
-            shared.mkdir(parents=True, exist_ok=True)
-            self.data_dir.mkdir(parents=True, exist_ok=True)
+            for folder in (shared, self.data_dir):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             own.symlink_to(shared)
 
     def _times_ready(self) -> int:

@@ -64,7 +64,9 @@ def test_everything_stays_below_the_path(tmp_path: Path, browser: Chromium, sett
         browser.wait("the project's page", "() => location.pathname === '/pt4al/projects/3'")
         browser.wait("six figures", "() => document.querySelectorAll('.js-plotly-plot .main-svg').length >= 6")
         assert browser.run("() => getComputedStyle(document.body).margin") == "0px"  # our stylesheet is there
-        pictures = "() => [...document.images].every((i) => i.complete && i.naturalWidth > 0) && document.images.length"
+        # The map's preview has no picture before one of its points is pointed at.
+        shown = "[...document.images].filter((i) => i.getAttribute('src'))"
+        pictures = f"() => {shown}.every((i) => i.complete && i.naturalWidth > 0) && {shown}.length"
         assert browser.wait("the queue's pictures", pictures) >= 2
         # A download, as the link has it.
         saved = "() => fetch([...document.links].find((a) => a.href.includes('losses.csv')).href).then((r) => r.text())"

@@ -24,7 +24,7 @@ def test_images_that_cannot_be_decoded_are_named_and_the_rest_counted(tmp_path):
     said = []
     source = load_source(data, None, said.append)
     assert len(source.images.train) + len(source.images.test) == 8
-    assert said[0].startswith("left out cat/broken-00.png: the file is not an image")
+    assert said[0].startswith("left out cat/broken-00.png: the file is a text, not an image")
     assert len(said) == 11
     assert said[-1].startswith("left out 2 more images")
 
