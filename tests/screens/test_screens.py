@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 from rich.console import Console
-from support.e2e_harness import CONFIG, Backend, LabelingProject
+from support.e2e_harness import CONFIG, Backend, LabelingProject, wait_for
 from support.labelstudio import LabelStudioServer
 
 from backend.config import Settings
@@ -114,6 +114,11 @@ def test_the_next_round_comes_pre_annotated(browser: Chromium, page, project: La
 
 
 def test_the_data_manager_shows_the_queue_with_numbers_that_sort(browser: Chromium, page, backend, project) -> None:
+    def read_tasks() -> list[dict[str, Any]]:
+        return project.annotator.call("GET", "/api/tasks/", project=project.id, fields="all", page_size=IMAGES)["tasks"]
+
+    # The losses come behind the queue.
+    wait_for("the losses on record", lambda: all("pretext_loss" in task["data"] for task in read_tasks()))
     page("data")
     browser.click("[class*=tabs] *", TAB)
     browser.see("Prediction score")
@@ -128,7 +133,7 @@ def test_the_data_manager_shows_the_queue_with_numbers_that_sort(browser: Chromi
     assert len(scores) > 5
     assert scores == sorted(scores)
     # What is shown is rounded: the order is compared by the losses themselves.
-    tasks = project.annotator.call("GET", "/api/tasks/", project=project.id, fields="all", page_size=IMAGES)["tasks"]
+    tasks = read_tasks()
     losses = {task["inner_id"]: task["data"]["pretext_loss"] for task in tasks}
     browser.click("button", "Prediction score")
     browser.click("[class*=menu] *", "pretext_loss")
