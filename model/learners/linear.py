@@ -231,7 +231,13 @@ def _cross_validate(
 
 def _trial(of: Problem, raw: FloatArray, truth: Encoded, classes: Sequence[str]) -> _Trial:
     everything = np.arange(len(truth))
-    temperature = fit_temperature(of, _outputs(of, torch.from_numpy(raw)), everything, truth).value
+    # The only label of a class is unknown to the model that is asked for it, which says nothing of its confidences.
+    fair = everything
+    if truth.ndim == 1 and truth.dtype.kind == "i":
+        fair = np.flatnonzero(np.bincount(truth)[truth] > 1)
+    temperature = fit_temperature(
+        of, _outputs(of, torch.from_numpy(raw[fair])), np.arange(len(fair)), truth[fair]
+    ).value
     outputs = _outputs(of, torch.from_numpy(raw / temperature))
     likelihood = float(of.log_likelihood(outputs, everything, truth, np.ones(1))[0]) / len(truth)
     return _Trial(likelihood, temperature, of.tune(outputs, truth, classes) if of.folds else {}, raw)
