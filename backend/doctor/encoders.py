@@ -17,8 +17,9 @@ def check_encoders(settings: Settings, store: Store | None) -> Iterator[Finding]
     """Yield a finding about each encoder: whether its weights are there."""
     for name in sorted({DEFAULT, *(_configured(store) if store is not None else ())}):
         try:
-            path = check_weights(encoder_info(name), settings.data_dir / "encoders")
-            yield Finding("encoder", f"{name}, weights in {path}")
+            info = encoder_info(name)
+            path = check_weights(info, settings.data_dir / "encoders")
+            yield Finding("encoder", f"{name} ({info.source}; licence: {info.license}), weights in {path}")
         except (ModelError, OSError) as error:
             yield Finding("encoder", str(error), FIX)
 

@@ -129,7 +129,8 @@ def gather(
     newest, order = store.rounds.newest_model(), store.autolabel.get()
     split_current = row.split_key == split_key(config)
     pretext_current = row.pretext_key == pretext_key(config, row.image_side)
-    features_current = _are_features_current(store, files, config, row)
+    images = store.tasks.pool_size()
+    features_current = _are_features_current(files, config, row, images)
     askable = tasks.askable if config.own_network else tasks.available
     ready = split_current if config.own_network else features_current
     waited = row.fetching_since is not None and now - row.fetching_since >= PATIENCE_S
@@ -155,7 +156,7 @@ def gather(
         studio_tasks=seen.tasks,
         unread=seen.unread,
         count_differs=seen.count_differs,
-        bank_lost=_is_bank_lost(store, files, row),
+        bank_lost=_is_bank_lost(files, row, images),
         pretext_current=pretext_current,
         stale=_stale_reason(row, config, tasks, current, asks, pretext_current),
         split_current=split_current,
@@ -182,8 +183,7 @@ def _is_finished(current: RoundRow, config: ProjectConfig, tasks: TaskCounts) ->
     return current.number >= config.rounds or (current.state == RoundState.CLOSED and tasks.available == 0)
 
 
-def _is_bank_lost(store: ProjectStore, files: Files, row: ProjectRow) -> bool:
-    expected = store.tasks.pool_size() if row.image_side is not None else 0
+def _is_bank_lost(files: Files, row: ProjectRow, expected: int) -> bool:
     if row.image_side is None or not expected:
         return False
     try:
@@ -205,11 +205,10 @@ def last_choice(rounds: Sequence[RoundRow]) -> Choice | None:
     return Choice(**found) if found is not None else None
 
 
-def _are_features_current(store: ProjectStore, files: Files, config: ProjectConfig, row: ProjectRow) -> bool:
+def _are_features_current(files: Files, config: ProjectConfig, row: ProjectRow, expected: int) -> bool:
     key = features_key(config, row.encoder_side)
     if key is None or row.features_key != key:
         return False
-    expected = store.tasks.pool_size()
     try:
         return len(FeatureBank.open(files.features(key))) >= expected
     except BankError:

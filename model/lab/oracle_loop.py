@@ -13,7 +13,7 @@ from model.lab.experiment import QUERY_STREAM, Experiment, pretext_of
 from model.lab.learning_curves import RoundRow
 from model.learners.base import Model, PoolImages, evaluate
 from model.learners.registry import AUTO, OWN
-from model.learners.scaling import ScaledFeatures, Scaling
+from model.learners.scaling import query_features
 from model.learners.trials import choice_of
 from model.pretext.registry import pretext_info
 from model.problems import problem
@@ -185,7 +185,7 @@ class OracleLoop:
         bank = self.pool.features
         if bank is None:
             return self.experiment.pretext_embeddings(self.task)
-        return cast("FloatArray", ScaledFeatures(bank, Scaling.of(bank, bank.last), len(self.losses)))
+        return query_features(bank, len(self.losses))
 
     def _holdout_figures(self, number: int) -> RoundRow:
         """Return what a project would measure of this model on its holdout, and against the model before."""

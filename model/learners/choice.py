@@ -11,11 +11,12 @@ import numpy as np
 from model.errors import BadInput
 from model.learners import linear, own_network
 from model.learners.base import PoolImages
+from model.learners.folds import deal
 from model.learners.registry import LINEAR, OWN
 from model.learners.settings import FitSettings
 from model.learners.trials import Choice
 from model.problems import Problem
-from model.problems.base import Encoded, Target
+from model.problems.base import Target
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import FloatArray, IntArray, Outputs
 
@@ -40,7 +41,7 @@ def choose(
     indices: (n,) pool indices of the labeled images. targets: theirs. checkpoint: where a killed trial goes on from.
     """
     truth = problem.encode(targets, classes)
-    folds = _folds(truth, settings.seed)
+    _, folds = deal(truth, FOLDS, settings.seed)
     if pool.features is None:
         raise BadInput("there are no features of an encoder to compare the learners on")
     head = linear.out_of_fold(pool.features, indices, truth, problem, classes, folds)
@@ -65,11 +66,3 @@ def _better(quality: Mapping[str, FloatArray]) -> str:
 def _qualities(problem: Problem, outputs: Outputs, targets: Sequence[Target], classes: Sequence[str]) -> FloatArray:
     predictions = problem.decode(outputs, np.arange(len(targets)), classes, {})
     return np.array([problem.quality(p, t) for p, t in zip(predictions, targets, strict=True)])
-
-
-def _folds(truth: Encoded, seed: int) -> list[IntArray]:
-    """Return the rows of each fold, those of a class dealt out one by one."""
-    rows = np.random.default_rng([seed, 1]).permutation(len(truth))
-    if truth.ndim == 1 and truth.dtype.kind == "i":
-        rows = rows[np.argsort(truth[rows], kind="stable")]
-    return [np.sort(rows[fold::FOLDS]) for fold in range(FOLDS)]

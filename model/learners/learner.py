@@ -12,7 +12,7 @@ from torch import Tensor
 from model.data.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, ModelError
-from model.learners.base import NO_NEEDS, PoolImages
+from model.learners.base import NO_NEEDS, PoolImages, evaluate
 from model.learners.vaal import labeled_probability
 from model.networks.backbones import build_backbone
 from model.networks.main import MainNetwork, Parts
@@ -128,11 +128,7 @@ class Learner:
 
     def evaluate(self, bank: ImageBank, indices: IntArray, targets: Sequence[Target], classes: Sequence[str]) -> float:
         """Return the mean quality of the predictions for these images: the problem's metric."""
-        if not len(indices):
-            raise BadInput("there are no images to measure the model on")
-        outputs = self.predict(bank, indices)
-        predictions = self.problem.decode(outputs, np.arange(len(indices)), classes, self.decoding)
-        return float(np.mean([self.problem.quality(p, t) for p, t in zip(predictions, targets, strict=True)]))
+        return evaluate(self, PoolImages(bank), indices, targets, classes)
 
     def _wanted(self, needs: frozenset[str], *, whole: bool) -> frozenset[str]:
         """Return the outputs to compute; raise BadInput for those that this model has no part for."""

@@ -14,9 +14,10 @@ from model.data.features import FeatureBank
 from model.errors import BadInput, ModelError
 from model.evaluation.calibration import fit_temperature
 from model.learners.base import NO_NEEDS, PoolImages
+from model.learners.folds import deal
 from model.learners.linear_head import LinearHead
 from model.learners.registry import LEARNERS, LINEAR
-from model.learners.scaling import ScaledFeatures, Scaling, as_rows
+from model.learners.scaling import Scaling, query_features
 from model.problems import Problem, problem
 from model.problems.base import Decoding, Encoded
 from model.progress import Progress, ignore_progress
@@ -79,7 +80,8 @@ def fit_linear(
     head, raw = LinearHead(of, len(classes), C), features.gather(indices)
     scalings = {columns: Scaling.of(features, columns) for columns in (features.last, features.dim)}
     x = {columns: scaling.apply(raw) for columns, scaling in scalings.items()}
-    trials = _cross_validate(head, kinds(features), x, truth, classes, *_folds(truth, seed), progress)
+    dealt = deal(truth, FOLDS, seed, MOST_FOLDED)
+    trials = _cross_validate(head, kinds(features), x, truth, classes, *dealt, progress)
     kind = max(trials, key=lambda name: trials[name].likelihood) if trials else next(iter(kinds(features)))
     chosen = trials.get(kind, _Trial(0.0, 1.0, {}, np.empty((0, 0))))
     heads = []
@@ -180,8 +182,8 @@ class LinearModel:
             absent = np.setdiff1d(np.arange(len(indices)), known)
             array[absent] = OUTPUTS[name].neutral(array[known]) if len(known) or array.ndim > 1 else 0.0
         if "embeddings" in needs:
-            scaled = ScaledFeatures(bank, Scaling.of(bank, bank.last), len(pool.bank))
-            arrays["embeddings"] = as_rows(scaled) if whole else scaled[indices]
+            features = query_features(bank, len(pool.bank))
+            arrays["embeddings"] = features if whole else features[indices]
         return Outputs(**arrays)
 
     def _raw(self, features: FloatArray) -> Tensor:
@@ -241,15 +243,6 @@ def _trial(of: Problem, raw: FloatArray, truth: Encoded, classes: Sequence[str])
     outputs = _outputs(of, torch.from_numpy(raw / temperature))
     likelihood = float(of.log_likelihood(outputs, everything, truth, np.ones(1))[0]) / len(truth)
     return _Trial(likelihood, temperature, of.tune(outputs, truth, classes) if of.folds else {}, raw)
-
-
-def _folds(truth: Encoded, seed: int) -> tuple[IntArray, list[IntArray]]:
-    """Return the rows of the labels that are dealt out, those of a class one by one, and the rows of each fold."""
-    rows = np.random.default_rng([seed, 0]).permutation(len(truth))[:MOST_FOLDED]
-    if truth.ndim == 1 and truth.dtype.kind == "i":
-        rows = rows[np.argsort(truth[rows], kind="stable")]
-    count = min(FOLDS, len(rows) // 2)
-    return np.sort(rows), [np.sort(rows[fold::count]) for fold in range(count)] if count > 1 else []
 
 
 def _outputs(of: Problem, raw: Tensor) -> Outputs:

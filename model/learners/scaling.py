@@ -64,9 +64,12 @@ class ScaledFeatures:
         return rows
 
 
-def as_rows(features: ScaledFeatures) -> FloatArray:
-    """Return the same object as the type of an array, of which ``Outputs`` uses shape, dtype and rows by index."""
-    return cast("FloatArray", features)
+def query_features(bank: FeatureBank, size: int) -> FloatArray:
+    """Return what query strategies compare images by: the scaled last layer of a pool of ``size`` images.
+
+    It is a ScaledFeatures, of which ``Outputs`` uses shape, dtype and rows by index, as of an array.
+    """
+    return cast("FloatArray", ScaledFeatures(bank, Scaling.of(bank, bank.last), size))
 
 
 def _rooted(features: FloatArray, columns: int) -> FloatArray:

@@ -312,7 +312,10 @@ def test_the_weights_of_every_encoder_are_looked_at(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, device="cpu")
     finding = found(settings, "encoder")
     assert finding.ok
-    assert "efficientnet_lite0, weights in " in str(finding)
+    assert (
+        "efficientnet_lite0 (EfficientNet-lite0 (Tan and Le 2019), ImageNet-1k; licence: Apache-2.0), weights in "
+        in str(finding)
+    )
 
 
 def test_weights_that_are_missing_are_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

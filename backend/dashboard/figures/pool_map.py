@@ -8,7 +8,7 @@ import numpy as np
 from backend.dashboard.figures.base import Figure, figure
 from backend.dashboard.project_page import MIN_MAPPED, ProjectPage
 from backend.dashboard.text import of_target
-from model.learners.scaling import ScaledFeatures, Scaling
+from model.learners.scaling import query_features
 from model.querying.outputs import FloatArray, IntArray
 
 MAX_REST, MAX_LABELED, MAX_QUEUED = 2000, 500, 500  # points of each kind
@@ -112,8 +112,9 @@ def _layers(page: ProjectPage, sample: IntArray, size: int) -> dict[str, IntArra
 def _features(page: ProjectPage) -> Features | None:
     encoded = page.features()
     if encoded is not None and len(encoded):
-        scaled = ScaledFeatures(encoded, Scaling.of(encoded, encoded.last), len(encoded))
-        return Features("features", scaled)
+        # The mean of the pool is behind them, which takes a while to read.
+        version = page.project.features_key, page.pool_version
+        return Features("features", page.keep("map features", version, lambda: query_features(encoded, len(encoded))))
     if page.model is not None:
         path = page.files.embeddings(page.model.number)
         if path.exists():

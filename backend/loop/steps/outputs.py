@@ -9,7 +9,7 @@ from backend.project_files import Files
 from backend.store import RoundRow
 from model.data.atomic_files import save_array
 from model.data.features import FeatureBank
-from model.learners.scaling import ScaledFeatures, Scaling, as_rows
+from model.learners.scaling import ScaledFeatures, query_features
 from model.problems import problem
 from model.querying.outputs import OUTPUTS, FloatArray, Outputs, extended
 
@@ -45,7 +45,7 @@ def load_outputs(
         return None
     arrays = {name: _load(files.output(model.number, name), name, size) for name in OUTPUTS}
     if arrays["embeddings"] is None and features is not None:
-        arrays["embeddings"] = as_rows(ScaledFeatures(features, Scaling.of(features, features.last), size))
+        arrays["embeddings"] = query_features(features, size)
     missing = any(arrays[name] is None for name in problem(model.problem).base_outputs)
     return None if missing else Outputs(**arrays)
 

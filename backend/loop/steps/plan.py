@@ -19,7 +19,7 @@ from backend.store import AskRole, AskState, ProjectStore, RoundRow, RoundState
 from backend.store.rounds import Ask
 from backend.store.tasks import PoolView
 from model.data.features import FeatureBank
-from model.learners.scaling import ScaledFeatures, Scaling, as_rows
+from model.learners.scaling import query_features
 from model.problems import problem
 from model.problems.base import Prediction, Problem
 from model.querying.first_queries import first_query
@@ -138,7 +138,7 @@ def _first_features(
     """Return what a first query reads: the encoder's features (size, D), or those of the pretext network."""
     if bank is None:
         return load_pretext_embeddings(files, pretext_key(config, store.row().image_side), size)
-    return as_rows(ScaledFeatures(bank, Scaling.of(bank, bank.last), size))
+    return query_features(bank, size)
 
 
 def _model_before(store: ProjectStore, labeling: Labeling, number: int) -> RoundRow | None:
