@@ -27,6 +27,15 @@ CLASSES = ["left", "right <ä>"]
 GUIDE = Path(__file__).parents[2] / "docs" / "leads.md"
 
 
+def draw(path: Path, number: int, size: tuple[int, int], generator: np.random.Generator) -> None:
+    """Write a noisy picture of (height, width) pixels whose left half is bright where its number is even."""
+    height, width = size
+    pixels = generator.integers(0, 90, (height, width, 3), dtype=np.uint8)
+    half = slice(0, width // 2) if number % 2 == 0 else slice(width // 2, width)
+    pixels[:, half] += 150
+    Image.fromarray(pixels).save(path)
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Path:
     """A folder with weights, their exports at temperature 2, and pictures of several sizes."""
@@ -35,12 +44,8 @@ def exported(tmp_path_factory) -> Path:
     generator = np.random.default_rng(0)
     bank = ImageBank.create(folder / "bank", SIDE)
     for number in range(24):
-        height, width = generator.integers(12, 60, 2)
-        pixels = generator.integers(0, 90, (height, width, 3), dtype=np.uint8)
-        half = slice(0, width // 2) if number % 2 == 0 else slice(width // 2, width)
-        pixels[:, half] += 150
         path = folder / "images" / f"{number:02d}.png"
-        Image.fromarray(pixels).save(path)
+        draw(path, number, generator.integers(12, 60, 2), generator)
         bank.append(decode(path.read_bytes(), SIDE)[None])
     labels = np.arange(24) % 2
     settings, files = FitSettings(epochs=3, device="cpu"), {"out": folder / "m.pt", "checkpoint": folder / "c.pt"}
@@ -100,12 +105,8 @@ def exported_head(tmp_path_factory, encoder, encoders) -> Path:
     bank = ImageBank.create(folder / "bank", SIDE)
     features = FeatureBank.create(folder / "features", encoder.name, encoder.side, encoder.dim, encoder.last)
     for number in range(12):
-        height, width = generator.integers(140, 260, 2)
-        pixels = generator.integers(0, 90, (height, width, 3), dtype=np.uint8)
-        half = slice(0, width // 2) if number % 2 == 0 else slice(width // 2, width)
-        pixels[:, half] += 150
         path = folder / "images" / f"{number:02d}.png"
-        Image.fromarray(pixels).save(path)
+        draw(path, number, generator.integers(140, 260, 2), generator)
         image = decode_with_depth(path.read_bytes(), SIDE, large=encoder.side)
         assert image.large is not None
         bank.append(image.pixels[None])
