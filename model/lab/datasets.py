@@ -1,8 +1,9 @@
 """Image sets by name, for benchmarks, simulations and command lines: arrays, labels and a test split.
 
-``digits`` is part of scikit-learn; ``fashion-mnist``, ``cifar10``, ``photos`` and
-``objects`` are in the folder that the environment
-variable PT4AL_DATA names; any other name is a folder of images in which each subfolder is a class.
+``digits`` is part of scikit-learn; ``fashion-mnist``, ``cifar10``, ``photos``, ``objects``, ``blood-cells`` and
+``camvid`` are in the folder that the environment variable PT4AL_DATA names; any other name is a folder of images in
+which each subfolder is a class. ``blood-cells:kinds`` are crops of microscope images with the kinds of cell in each of
+them (several an image), ``camvid:patches`` patches of street scenes with what fills them.
 """
 
 import csv
@@ -10,20 +11,25 @@ import gzip
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from model.data.decoding import auto_side, decode, measure
 from model.errors import BadImage, BadInput
+from model.problems.base import Target
 from model.querying.outputs import IntArray
 
 DATA_FOLDER = "PT4AL_DATA"
 DEFAULT_FOLDER = Path("../shared/data")
 SIZE_SAMPLE = 200  # images whose sizes choose the side
+CROP = 160  # pixels: side of the crops of microscope images; one has ten cells or so
+PATCH, FILLED = 48, 0.75  # pixels: side of a patch of a street scene, and the share of it that one class has to fill
+CAMVID_CLASSES = 11  # the class behind them is what nobody labeled
 SUFFIXES = frozenset(
     f".{end}" for end in ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif", "jp2", "ppm")
 )
@@ -33,9 +39,10 @@ SUFFIXES = frozenset(
 class ImageSet:
     """Images as arrays: a pool (``train``) and a test split, which is for measuring only.
 
-    train, test: (N, side, side, 3). train_labels, test_labels: (N,) class ids, -1 for an image without a class. paths:
+    train, test: (N, side, side, 3). train_labels, test_labels: (N,) class ids, -1 for an image without a label. paths:
     origin of each image of the pool. broken: path and reason of each image that could not be decoded. size_of_files:
-    the median width and height of the images as they came, in pixels.
+    the median width and height of the images as they came, in pixels. problem: what there is to predict.
+    train_targets, test_targets: the targets of the problem; None where they are the names of the classes.
     """
 
     name: str
@@ -47,6 +54,16 @@ class ImageSet:
     paths: tuple[str, ...]
     broken: tuple[tuple[str, str], ...] = ()
     size_of_files: tuple[int, int] = (0, 0)
+    problem: str = "single_label"
+    train_targets: tuple[Target | None, ...] | None = None
+    test_targets: tuple[Target | None, ...] | None = None
+
+    def targets(self, *, test: bool) -> list[Target | None]:
+        """Return the target of each image of the pool, or of the test split; None for one without a label."""
+        labels, targets = (self.test_labels, self.test_targets) if test else (self.train_labels, self.train_targets)
+        if targets is not None:
+            return list(targets)
+        return [self.classes[label] if label >= 0 else None for label in labels]
 
 
 def load_images(data: str, *, side: int | None = None, test_share: float = 0.25) -> ImageSet:
@@ -64,6 +81,8 @@ def load_images(data: str, *, side: int | None = None, test_share: float = 0.25)
         "cifar10": _cifar10,
         "photos": _photos,
         "objects": _objects,
+        "blood-cells:kinds": _blood_cell_kinds,
+        "camvid:patches": _camvid_patches,
     }
     if not 0 <= test_share < 1:
         raise BadInput(f"the test split has to be a share in [0, 1), found {test_share}")
@@ -79,12 +98,13 @@ def load_images(data: str, *, side: int | None = None, test_share: float = 0.25)
 
 @dataclass(frozen=True)
 class _Item:
-    """An image file that is not decoded yet."""
+    """An image file that is not decoded yet. target: where it is not the name of the class."""
 
     path: str
     data: bytes
     label: int
     test: bool
+    target: Target | None = None
 
 
 def _digits(side: int | None, test_share: float) -> ImageSet:
@@ -142,6 +162,62 @@ def _listed(name: str, side: int | None) -> ImageSet:
     return _from_files(name, (folder / "classes.txt").read_text().splitlines(), items, side)
 
 
+def _blood_cell_kinds(side: int | None, test_share: float) -> ImageSet:
+    """Load crops of CROP pixels of the microscope images; a crop has the kinds whose boxes have their centre in it."""
+    folder = _set_folder("blood-cells")
+    classes = (folder / "classes.txt").read_text().splitlines()
+    boxes: dict[str, list[dict[str, str]]] = {}
+    for row in _rows(folder / "boxes.csv"):
+        boxes.setdefault(row["path"], []).append(row)
+    items = []
+    for path, content in _tar(folder / "blood-cells.tar"):
+        rows = boxes.get(path, [])
+        for (left, top), crop in _crops(content) if rows else ():
+            kinds = {row["class"] for row in rows if _centre_in(row, left, top)}
+            target = [name for name in classes if name in kinds]
+            items.append(_Item(f"{path}-{left}-{top}", crop, 0, rows[0]["split"] == "test", target))
+    return _from_files("blood-cells:kinds", classes, items, side, "multi_label")
+
+
+def _crops(content: bytes) -> Iterable[tuple[tuple[int, int], bytes]]:
+    """Yield the crops of an image with their corners, side by side, as files."""
+    with Image.open(io.BytesIO(content)) as image:
+        for top in range(0, image.height - CROP + 1, CROP):
+            for left in range(0, image.width - CROP + 1, CROP):
+                yield (left, top), _as_file(image.crop((left, top, left + CROP, top + CROP)))
+
+
+def _centre_in(row: Mapping[str, str], left: int, top: int) -> bool:
+    x, y = ((int(row[f"{axis}1"]) + int(row[f"{axis}2"])) / 2 for axis in "xy")
+    return left <= x < left + CROP and top <= y < top + CROP
+
+
+def _camvid_patches(side: int | None, test_share: float) -> ImageSet:
+    """Load patches of PATCH pixels of which one class fills FILLED; every fourth scene is for testing."""
+    folder = _set_folder("camvid")
+    classes = (folder / "classes.txt").read_text().splitlines()[:CAMVID_CLASSES]
+    files = dict(_tar(folder / "camvid.tar"))
+    items = []
+    for number, row in enumerate(_rows(folder / "files.csv")):
+        with Image.open(io.BytesIO(files[row["image"]])) as scene, Image.open(io.BytesIO(files[row["mask"]])) as drawn:
+            mask = np.asarray(drawn)
+            for top in range(0, mask.shape[0] - PATCH + 1, PATCH):
+                for left in range(0, mask.shape[1] - PATCH + 1, PATCH):
+                    counts = np.bincount(mask[top : top + PATCH, left : left + PATCH].ravel(), minlength=CAMVID_CLASSES)
+                    label = int(counts[:CAMVID_CLASSES].argmax())
+                    if counts[label] < FILLED * PATCH**2:
+                        continue
+                    patch = _as_file(scene.crop((left, top, left + PATCH, top + PATCH)))
+                    items.append(_Item(f"{row['image']}-{left}-{top}", patch, label, number % 4 == 0))
+    return _from_files("camvid:patches", classes, items, side)
+
+
+def _as_file(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "PNG")
+    return file.getvalue()
+
+
 def _folder(folder: Path, side: int | None, test_share: float) -> ImageSet:
     """Load every image below a folder. The first subfolder of its path is its class; without one it has no class."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES)
@@ -161,7 +237,9 @@ def _folder(folder: Path, side: int | None, test_share: float) -> ImageSet:
 # -- from files and arrays to an ImageSet -------------------------------------------------------------------------
 
 
-def _from_files(name: str, classes: Sequence[str], items: list[_Item], side: int | None) -> ImageSet:
+def _from_files(
+    name: str, classes: Sequence[str], items: list[_Item], side: int | None, problem: str = "single_label"
+) -> ImageSet:
     side = side or _side_of(items)
     images, kept, broken = [], [], []
     for item in items:
@@ -175,7 +253,11 @@ def _from_files(name: str, classes: Sequence[str], items: list[_Item], side: int
     labels = np.array([item.label for item in kept], np.int64)
     test = np.array([item.test for item in kept])
     paths, size = [item.path for item in kept], _median_size(kept)
-    return _split(name, classes, np.stack(images), labels, test, paths, size, tuple(broken))
+    split = _split(name, classes, np.stack(images), labels, test, paths, size, tuple(broken))
+    if problem == split.problem:
+        return split
+    train, tested = (tuple(item.target for item in kept if item.test == part) for part in (False, True))
+    return replace(split, problem=problem, train_targets=train, test_targets=tested)
 
 
 def _from_grey(
@@ -188,8 +270,6 @@ def _from_grey(
     side: int | None,
 ) -> ImageSet:
     """Resize grey images (N, H, W) as ``decode`` resizes an image file."""
-    from PIL import Image
-
     side = side or auto_side([grey.shape[2:0:-1]])
     small = [Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC) for picture in grey]
     images = np.repeat(np.stack([np.asarray(picture) for picture in small])[..., None], 3, axis=3)

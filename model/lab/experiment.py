@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,11 +17,12 @@ from model.data.features import FeatureBank
 from model.encoders.registry import AUTO as AUTO_ENCODER
 from model.encoders.registry import NONE, encoder_info
 from model.errors import BadInput, UnknownName
-from model.evaluation.metrics import class_histogram
 from model.lab.sources import FOREIGN, TEST, TRAIN, Source
 from model.learners.base import PoolImages
 from model.learners.registry import AUTO as AUTO_LEARNER
 from model.pretext.registry import pretext_info, pretext_task
+from model.problems import problem
+from model.problems.base import Problem, Target
 from model.querying.outputs import FloatArray, IntArray
 from model.training.registry import RECIPE_INFOS
 
@@ -62,7 +64,11 @@ class ExperimentConfig:
 
 
 class Experiment:
-    """The pool of one seed with its true labels, the test set, and the pretext networks; all kept in a folder."""
+    """The pool of one seed with its true labels, the test set, and the pretext networks; all kept in a folder.
+
+    truth: (N,) class ids by pool index, -1 where an image has no label; 0 where the problem has not one class an image.
+    targets: by pool index, None without a label. test_truth, test_targets: of the test images.
+    """
 
     def __init__(self, folder: Path, source: Source, config: ExperimentConfig, seed: int, device: str) -> None:
         self.folder, self.config, self.seed, self.device = folder, config, seed, device
@@ -73,6 +79,11 @@ class Experiment:
         # The test set is the same for all seeds: only the pool and the training differ.
         tested = np.random.default_rng([0, TEST_STREAM]).permutation(tested)[: config.test]
         self.test_truth = images.test_labels[tested]
+        drawn, foreign = chosen_of(source, config, seed), foreign_of(source, seed)
+        of_pool, of_test = images.targets(test=False), images.targets(test=True)
+        self.problem: Problem = problem(images.problem)
+        self.targets: list[Target | None] = [of_pool[row] for row in drawn] + [None] * len(foreign)
+        self.test_targets: list[Target] = [of_test[row] for row in tested]
         self.bank = _bank(folder / "pool", pool)
         self.test_bank = _bank(folder / "test", images.test[tested])
         self.class_names = images.classes
@@ -105,8 +116,8 @@ class Experiment:
 
     def __str__(self) -> str:
         """Return how many images of each class the pool has; it may be smaller than the configuration asks for."""
-        counts = class_histogram(self.truth, self.classes)
-        labeled, wanted = int(counts.sum()), self.config.pool
+        counts = np.array(self.histogram(np.arange(len(self.truth))))
+        labeled, wanted = int((self.truth >= 0).sum()), self.config.pool
         short = f" (of {wanted} asked for)" if wanted is not None and labeled < wanted else ""
         foreign = len(self.truth) - labeled
         more = f" and {foreign} of {self.config.mix}" if foreign else ""
@@ -114,7 +125,13 @@ class Experiment:
             spread = f"{counts.min()} to {counts.max()} of each of {self.classes} classes"
         else:
             spread = ", ".join(f"{name} {count}" for name, count in zip(self.class_names, counts, strict=True))
-        return f"pool of {labeled} images{short}{more}: {spread}; {len(self.test_truth)} test images"
+        return f"pool of {labeled} images{short}{more}: {spread}; {len(self.test_targets)} test images"
+
+    def histogram(self, indices: IntArray) -> list[int]:
+        """Return for each class how many of these images have it."""
+        targets = (self.targets[index] for index in indices)
+        counts = Counter(name for target in targets if target is not None for name in self.problem.classes_of(target))
+        return [counts[name] for name in self.class_names]
 
     def pretext(self, name: str) -> tuple[Path, FloatArray]:
         """Return the weights of a pretext network and its losses (N,) of the pool; train it if that is not done yet.

@@ -67,6 +67,8 @@ def measure(
     if not to_do:
         return
     source = load_source(config.data, config.mix, log)
+    if source.images.problem != "single_label":
+        raise BadInput(f"'{config.data}' has not one class an image: this study needs the loss of its main task")
     for seed, missing in to_do.items():
         truth = pool_of(source, config, seed)[1]
         if len(truth) <= config.k:

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 
 from model.data.atomic_files import save_array, write_atomically
-from model.evaluation.metrics import class_histogram, cohen_kappa
+from model.evaluation.metrics import cohen_kappa
 from model.lab.experiment import QUERY_STREAM, Experiment, pretext_of
 from model.lab.learning_curves import RoundRow
 from model.learners.base import Model, PoolImages, evaluate
@@ -16,7 +16,6 @@ from model.learners.registry import AUTO, OWN
 from model.learners.scaling import query_features
 from model.learners.trials import choice_of
 from model.pretext.registry import pretext_info
-from model.problems import problem
 from model.querying.batches import split
 from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs
 from model.querying.plan import Pool, QuerySettings, plan_round
@@ -24,7 +23,7 @@ from model.querying.selection import mask_of
 
 
 class OracleLoop:
-    """Ask, label by the true classes, train on these labels, measure, score.
+    """Ask, label by the true targets, train on these labels, measure, score.
 
     It asks with ``plan_round`` and trains with ``fit``, as the backend does. What was asked is saved in the folder of
     the strategy, so that a stopped run continues.
@@ -101,7 +100,7 @@ class OracleLoop:
             round=number,
             labels=len(self.asked),
             accuracy=self._train_and_measure(number),
-            asked=class_histogram(self.experiment.truth[asked], self.experiment.classes).tolist(),
+            asked=self.experiment.histogram(asked),
         )
         if self.experiment.config.mix:
             row["foreign"] = float((self.experiment.truth[asked] < 0).mean()) if len(asked) else 0.0
@@ -121,8 +120,10 @@ class OracleLoop:
 
     def _ask(self, number: int) -> None:
         size, labeled = len(self.losses), self.labeled
-        labels = np.full(size, -1, np.int64)
-        labels[labeled] = self.experiment.truth[labeled]
+        labels = None
+        if "labels" in self.experiment.problem.outputs:
+            labels = np.full(size, -1, np.int64)
+            labels[labeled] = self.experiment.truth[labeled]
         outputs: Outputs | None = None
         if number > 0 and len(labeled):
             outputs = self._model().predict_pool(self.pool, needs=self.settings.needs(number))
@@ -157,24 +158,24 @@ class OracleLoop:
             seed=experiment.seed,
             device=experiment.device,
         )
-        of, names = problem("single_label"), experiment.class_names
+        of, names = experiment.problem, experiment.class_names
+        own = [experiment.targets[index] for index in labeled]
         checkpoint = self.folder / f"checkpoint-{number:03d}.pt"
         fit(
-            self.pool, labeled, experiment.truth[labeled], of, names, settings,
+            self.pool, labeled, of.encode(own, names), of, names, settings,
             out=self.model, checkpoint=checkpoint, pretext_weights=self.weights,
         )  # fmt: skip
         best = self.model
         if self.learner == AUTO and self.pool.features is not None:
             # The next round is asked by the linear head, as in a project, where annotators do not wait for this.
             known = choice_of(self._choice(number - 1))
-            own = [names[label] for label in experiment.truth[labeled]]
             chosen = refine(
                 self.pool, labeled, own, of, names, settings, known, out=self.refined, checkpoint=checkpoint
             )
             best = self.refined if chosen.learner == OWN else self.model
             write_atomically(self._choice(number), json.dumps(asdict(chosen)).encode())
-        targets = [names[label] for label in experiment.test_truth]
         model = load_model(best, device=experiment.device)
+        targets = experiment.test_targets
         return evaluate(model, self.test, np.arange(len(targets)), targets, names)
 
     def _choice(self, number: int) -> Path:

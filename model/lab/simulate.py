@@ -47,8 +47,8 @@ class Strategy:
     init: str | None = None
     learner: str | None = None
 
-    def query_settings(self, config: ExperimentConfig, classes: int) -> QuerySettings:
-        """Return the query settings of this strategy; raise UnknownName for a part that is in no registry."""
+    def query_settings(self, config: ExperimentConfig, classes: int, of: str = QuerySettings.problem) -> QuerySettings:
+        """Return the query settings of this strategy for a problem; raise UnknownName for a part in no registry."""
         pretext_of(self.pretext)
         if self.joint not in JOINTS:
             raise UnknownName("joint training", self.joint, JOINTS)
@@ -64,6 +64,7 @@ class Strategy:
             sampler=self.sampler,
             order=self.order,
             classes=classes,
+            problem=of,
         )
 
     def learner_of(self, config: ExperimentConfig) -> str:
@@ -119,8 +120,10 @@ def simulate(
     rounds = min(config.rounds, stop_after or config.rounds)
     check(config, {strategy.init or config.init for strategy in strategies}, device)
     source = load_source(config.data, config.mix, log)
+    if source.images.problem != QuerySettings.problem and (config.holdout or config.imbalance):
+        raise BadInput(f"'{config.data}' has not one class an image: leave out --holdout and --imbalance")
     for strategy in strategies:
-        strategy.query_settings(config, len(source.images.classes))
+        strategy.query_settings(config, len(source.images.classes), source.images.problem)
     if any(strategy.learner_of(config) != OWN for strategy in strategies):
         source.encoder(config.encoder, cache=results.work, device=device)
     missing = [
@@ -142,7 +145,7 @@ def _run(experiment: Experiment, strategy: Strategy, rounds: int, results: Resul
     done = _done(results.rows, strategy.name, seed)
     if done >= rounds:
         return
-    settings = strategy.query_settings(config, experiment.classes)
+    settings = strategy.query_settings(config, experiment.classes, experiment.problem.name)
     loop = OracleLoop(experiment, strategy.name, settings, strategy.pretext, strategy.joint, strategy.init,
                       strategy.learner_of(config))  # fmt: skip
     for number in range(loop.resume(done), rounds):

@@ -141,3 +141,39 @@ def test_set_that_is_not_there_says_where_it_was_sought(data):
         load_images("cifar10")
     with pytest.raises(BadInput, match="neither a folder nor one of the sets"):
         load_images("imagenet-22k")
+
+
+def test_crops_of_blood_cells_have_the_kinds_whose_centre_is_in_them(data):
+    folder = data / "blood-cells"
+    folder.mkdir()
+    (folder / "classes.txt").write_text("Platelets\nRBC\nWBC\n")
+    archive(folder / "blood-cells.tar", {"a.jpg": picture(99, (320, 160)), "b.jpg": picture(99, (320, 160))}, "w")
+    boxes = [("WBC", 10, 10, 50, 50), ("RBC", 20, 20, 40, 40), ("Platelets", 150, 0, 175, 20)]
+    rows = [("a.jpg", 320, 160, *box, "train") for box in boxes]
+    rows += [("b.jpg", 320, 160, "RBC", 300, 100, 319, 120, "test")]
+    table(folder / "boxes.csv", ["path", "width", "height", "class", "x1", "y1", "x2", "y2", "split"], rows)
+    kinds = load_images("blood-cells:kinds")
+    assert kinds.problem == "multi_label"
+    assert kinds.targets(test=False) == [["RBC", "WBC"], ["Platelets"]]
+    assert kinds.targets(test=True) == [[], ["RBC"]]
+    assert kinds.train.shape[0] == kinds.test.shape[0] == 2
+
+
+def test_patches_of_streets_are_those_that_one_class_fills(data):
+    folder = data / "camvid"
+    folder.mkdir()
+    (folder / "classes.txt").write_text("".join(f"class {number}\n" for number in range(12)))
+    mask = np.zeros((96, 96), np.uint8)
+    mask[:48, 48:] = 3
+    mask[48:, :24] = 7  # half of its patch: no class fills it
+    mask[48:, 48:] = 11  # nobody labeled it
+    drawn = io.BytesIO()
+    Image.fromarray(mask).save(drawn, "PNG")
+    files = {}
+    for number in range(2):
+        files |= {f"{number}.png": picture(50, (96, 96)), f"{number}-mask.png": drawn.getvalue()}
+    archive(folder / "camvid.tar", files, "w")
+    table(folder / "files.csv", ["split", "image", "mask"], [("train", f"{n}.png", f"{n}-mask.png") for n in range(2)])
+    patches = load_images("camvid:patches")
+    assert patches.targets(test=True) == patches.targets(test=False) == ["class 0", "class 3"]
+    assert patches.size_of_files == (48, 48)
