@@ -161,7 +161,11 @@ def _wants_reconcile(facts: Facts) -> bool:
 
 
 def _wants_sync(facts: Facts) -> bool:
-    return facts.unread or facts.tasks.new > 0 or (facts.count_differs and facts.studio_tasks > INLINE_IDS)
+    return (
+        facts.unread
+        or facts.tasks.new + facts.tasks.renewed > 0
+        or (facts.count_differs and facts.studio_tasks > INLINE_IDS)
+    )
 
 
 def _wants_post(facts: Facts) -> bool:

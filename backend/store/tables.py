@@ -189,8 +189,9 @@ class TaskRow(Base):
     state: Mapped[str] = mapped_column(String(8), default=ImageState.NEW)
     reason: Mapped[str | None] = mapped_column(Text)
     attempts: Mapped[int] = mapped_column(default=0)
+    # When the image is to be fetched; of one in the bank, when it is fetched again because its reference has changed.
     retry_at: Mapped[float | None] = mapped_column(Float)
-    pool_index: Mapped[int | None]
+    pool_index: Mapped[int | None]  # kept while the image is fetched again, since it may be the same
     answer: Mapped[str] = mapped_column(String(8), default=Answer.NONE)
     target: Mapped[Target | None] = mapped_column(JsonText)  # the agreed answer; None unless ``answer`` is LABELED
     refusal: Mapped[str | None] = mapped_column(String(8))  # ``Refused``; None unless ``answer`` is UNUSABLE

@@ -14,6 +14,7 @@ from backend.store.task_counts import updating_counts
 from model.problems.base import Prediction, Target
 
 _UNGIVEN = (Answer.NONE, Answer.MODEL)  # by a person, whose pace is measured
+NOW = 0.0  # a time that has come
 Quality = Callable[[Prediction, Target], float]
 
 
@@ -23,7 +24,8 @@ class TaskChange:
 
     image: its reference; None with the ``reason`` why there is none. target: None unless ``answer`` is LABELED.
     refusal: None unless ``answer`` is UNUSABLE. accepted: a person took a prediction over as it was. orphaned: nothing
-    tells any more whether the answer is a person's; what was known of it before holds.
+    tells any more whether the answer is a person's; what was known of it before holds. bare: its data have no loss and
+    batch in Label Studio, as after somebody has replaced them.
     """
 
     task_id: int
@@ -34,6 +36,7 @@ class TaskChange:
     refusal: Refused | None = None
     accepted: bool = False
     orphaned: bool = False
+    bare: bool = False
 
 
 def exact_match(prediction: Prediction, target: Target) -> float:
@@ -97,8 +100,14 @@ def _new_row(project_id: int, change: TaskChange) -> TaskRow:
 
 
 def _apply(row: TaskRow, change: TaskChange) -> None:
-    if row.image != change.image or row.state == ImageState.GONE:
+    if row.image is not None and change.image is not None and row.state == ImageState.OK:
+        if row.image != change.image:
+            # Most often the same picture at a renewed address: it stays in use until it is fetched, and found another.
+            row.image, row.attempts, row.retry_at = change.image, 0, NOW
+    elif row.image != change.image or row.state == ImageState.GONE:
         _set_image(row, change)
+    if change.bare:
+        row.recorded_loss = row.recorded_batch = None
     if row.answer == Answer.MODEL and change.orphaned:
         return  # Label Studio forgets where an annotation comes from when the prediction is deleted
     if row.answer in _UNGIVEN and change.answer not in _UNGIVEN:
@@ -112,7 +121,7 @@ def _set_answer(row: TaskRow, change: TaskChange) -> None:
 
 
 def _set_image(row: TaskRow, change: TaskChange) -> None:
+    """Note another reference. The place in the bank stays: the picture that is fetched may be the same."""
     row.image, row.reason = change.image, change.reason
     row.state = ImageState.BROKEN if change.image is None else ImageState.NEW
-    row.pool_index, row.loss, row.batch = None, None, None
     row.attempts, row.retry_at = 0, None

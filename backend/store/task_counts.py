@@ -35,6 +35,7 @@ class TaskCounts:
     unscored: int = 0  # in the bank, without a loss
     unsplit: int = 0  # with a loss, without a batch
     unrecorded: int = 0  # loss and batch are not recorded in Label Studio
+    renewed: int = 0  # in the bank, and to be fetched again now, because their reference has changed
     recent: int = 0  # answered within the last RECENT_S seconds
 
 
@@ -56,14 +57,20 @@ def unrecorded() -> Any:
     )
 
 
+def renewed() -> Any:
+    """Return the condition that an image is in use, and its reference has changed since it was fetched."""
+    return (TaskRow.state == ImageState.OK) & TaskRow.retry_at.is_not(None)
+
+
 def read_counts(session: Session, project_id: int, now: float) -> TaskCounts:
     """Return the counts at ``now``: images that wait for a retry do not count as new."""
     row = session.get(TaskCountsRow, project_id)
     totals = _count(session, project_id) if row is None else {name: getattr(row, name) for name in _conditions()}
     if totals["new"]:
         totals["new"] -= _number(session, project_id, TaskRow.state == ImageState.NEW, TaskRow.retry_at > now)
+    again = _number(session, project_id, renewed(), TaskRow.retry_at <= now)
     recent = _number(session, project_id, TaskRow.answered_at > now - RECENT_S)
-    return TaskCounts(**totals, recent=recent)
+    return TaskCounts(**totals, renewed=again, recent=recent)
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, or_, update
 from sqlalchemy.orm import Session
 
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT, Repository
 from backend.store.tables import ImageState, TaskRow
-from backend.store.task_counts import updating_counts
+from backend.store.task_counts import renewed, updating_counts
 
 
 class TaskWrites(Repository):
@@ -21,16 +21,20 @@ class TaskWrites(Repository):
             set_columns(session, self.project_id, task_ids, values)
 
     def _update(self, rows: list[dict[str, Any]], refs: Mapping[int, str] | None = None, **more: Any) -> None:
-        """Set columns by task id ("t"); with ``refs`` only where the image is still to be fetched from there."""
+        """Set columns by task id ("t"); with ``refs`` only where the image is still to be fetched from there.
+
+        more: columns that are computed in the database; they may read keys of the rows that are no columns.
+        """
         if not rows:
             return
         statement = (
             update(TaskRow.__table__)  # type: ignore[arg-type]
             .where(TaskRow.project_id == self.project_id, TaskRow.task_id == bindparam("t"))
-            .values({name: bindparam(name) for name in rows[0] if name != "t"} | more)
+            .values({name: bindparam(name) for name in rows[0] if name in TaskRow.__table__.columns} | more)
         )
         if refs is not None:
-            statement = statement.where(TaskRow.state == ImageState.NEW, TaskRow.image == bindparam("r"))
+            awaited = or_(TaskRow.state == ImageState.NEW, renewed())
+            statement = statement.where(awaited, TaskRow.image == bindparam("r"))
             rows = [{**row, "r": refs[row["t"]]} for row in rows]
         with self._write() as session, updating_counts(session, self.project_id, [row["t"] for row in rows]):
             session.connection().execute(statement, rows)

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, cast, func, or_, select, update
+from sqlalchemy import BigInteger, Boolean, bindparam, case, cast, func, or_, select, update
 
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT, scatter, unindexed
@@ -103,45 +104,54 @@ class Tasks(TaskLosses):
         # A multiplicative hash, squared so that its picks are no regular pattern. Both products stay within 64 bits.
         hashed = (cast(TaskRow.task_id, BigInteger) * _FACTOR) % _PRIME
         order = (hashed * hashed) % _PRIME if drawn else TaskRow.task_id
+        due = or_(TaskRow.retry_at.is_(None), TaskRow.retry_at <= now)
+        return self._references(ImageState.NEW, due, order, limit)
+
+    def renewed(self, now: float, limit: int) -> list[tuple[int, str]]:
+        """Return (task_id, image reference) of images in use whose reference has changed since they were fetched."""
+        return self._references(ImageState.OK, TaskRow.retry_at <= now, TaskRow.retry_at, limit)
+
+    def _references(self, state: ImageState, due: Any, order: Any, limit: int) -> list[tuple[int, str]]:
+        query = (
+            select(TaskRow.task_id, TaskRow.image)
+            .where(TaskRow.project_id == self.project_id, TaskRow.state == state, due)
+            .order_by(order, TaskRow.task_id)
+            .limit(limit)
+        )
         with self._read() as session:
-            rows = session.execute(
-                select(TaskRow.task_id, TaskRow.image)
-                .where(
-                    TaskRow.project_id == self.project_id,
-                    TaskRow.state == ImageState.NEW,
-                    or_(TaskRow.retry_at.is_(None), TaskRow.retry_at <= now),
-                )
-                .order_by(order, TaskRow.task_id)
-                .limit(limit)
-            )
-            return [(task_id, image or "") for task_id, image in rows]
+            return [(task_id, image or "") for task_id, image in session.execute(query)]
 
     def images_fetched(self, pool_indices: Mapping[int, int], refs: Mapping[int, str] | None = None) -> None:
         """Note that images are in the bank: ``pool_indices`` by task id, fetched from ``refs``.
 
-        A task that was deleted, or whose image reference changed meanwhile, stays as it is.
+        A task that was deleted, or whose image reference changed meanwhile, stays as it is. Loss and batch stay where
+        the place in the bank does.
         """
+        same = TaskRow.pool_index == bindparam("pool_index")
         self._update(
             [
                 {"t": task_id, "pool_index": index, "state": ImageState.OK, "reason": None, "retry_at": None}
                 for task_id, index in pool_indices.items()
             ],
             refs,
+            loss=case((same, TaskRow.loss)),
+            batch=case((same, TaskRow.batch)),
         )
 
     def images_failed(self, failures: Mapping[int, Failure], refs: Mapping[int, str] | None = None) -> None:
-        """Note failures by task id; ``refs`` as above."""
+        """Note failures by task id; ``refs`` as above. An image in use stays so until it is quarantined."""
         self._update(
             [
                 {
                     "t": task_id,
-                    "state": ImageState.BROKEN if failure.quarantined else ImageState.NEW,
+                    "quarantined": failure.quarantined,
                     "reason": failure.reason,
                     "retry_at": failure.retry_at,
                 }
                 for task_id, failure in failures.items()
             ],
             refs,
+            state=case((bindparam("quarantined", type_=Boolean()), ImageState.BROKEN), else_=TaskRow.state),
             attempts=TaskRow.attempts + 1,
         )
 
@@ -196,6 +206,19 @@ class Tasks(TaskLosses):
         """Return the number of tasks in each condition; images that wait for a retry do not count as new."""
         with self._read() as session:
             return read_counts(session, self.project_id, now)
+
+    def in_use(self, size: int) -> NDArray[np.bool_] | None:
+        """Tell of each of the first ``size`` pool indices whether a task has it, (size,); None where all are."""
+        query = select(TaskRow.pool_index).where(
+            TaskRow.project_id == self.project_id, TaskRow.pool_index.is_not(None), TaskRow.pool_index < size
+        )
+        with self._read() as session:
+            if session.scalar(select(func.count()).select_from(query.subquery())) == size:
+                return None
+            used = np.zeros(size, np.bool_)
+            for part in session.connection().execute(query.execution_options(yield_per=LINES)).partitions():
+                used[np.array([index for (index,) in part], np.int64)] = True
+        return used
 
     def pool_size(self) -> int:
         """Return one more than the highest pool index in use."""
@@ -264,5 +287,10 @@ class Tasks(TaskLosses):
             session.execute(
                 update(TaskRow)
                 .where(TaskRow.project_id == self.project_id, TaskRow.state == ImageState.OK)
-                .values(state=ImageState.NEW, pool_index=None, loss=None, batch=None, retry_at=None, attempts=0)
+                .values(state=ImageState.NEW, retry_at=None, attempts=0)
+            )
+            session.execute(
+                update(TaskRow)
+                .where(TaskRow.project_id == self.project_id, TaskRow.pool_index.is_not(None))
+                .values(pool_index=None, loss=None, batch=None)
             )

@@ -1,5 +1,6 @@
 """The image bank: decoded images on disk, memory-mapped, addressed by pool_index."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -15,8 +16,9 @@ from model.querying.outputs import IntArray
 
 CHANNELS = 3  # grey images are stored as RGB too, so that every network sees one layout
 
-_PIXELS, _HEADER = "images.bin", "bank.json"
+_PIXELS, _HEADER, _DIGESTS = "images.bin", "bank.json", "digests.bin"
 _FORMAT = 1
+_DIGEST = np.dtype("<u8")
 
 
 class ImageBank:
@@ -24,8 +26,10 @@ class ImageBank:
 
     ``images.bin`` holds the pixels and ``bank.json`` the number of images. An append becomes visible when the new
     number is renamed into place, after the pixels are on the disk. A killed append leaves bytes beyond the last image;
-    readers ignore them and the next append overwrites them. An open bank is a snapshot: it sees its own appends, but
-    those of other processes only when it is opened again. One process at a time may append; any number may read.
+    readers ignore them and the next append overwrites them. ``digests.bin`` holds 8 bytes of each image's digest, by
+    which equal images are found; a bank of an earlier release has none until ``add_digests`` was called. An open bank
+    is a snapshot: it sees its own appends, but those of other processes only when it is opened again. One process at a
+    time may append; any number may read.
 
     ranges: what is black and white in it of pictures of more than 8 bits; None where each was read by the range of its
     format, as earlier releases did.
@@ -103,8 +107,48 @@ class ImageBank:
             np.ascontiguousarray(images).tofile(file)
             file.flush()
             os.fsync(file.fileno())
+        if self._digested() >= first:
+            self._write_digests(first, digests_of(images))
         self._commit(first + len(images))
         return first
+
+    @property
+    def is_digested(self) -> bool:
+        """Whether the digests of all images are there."""
+        return self._digested() >= self._count
+
+    def digests(self) -> npt.NDArray[np.uint64]:
+        """Return the digest (n,) of each of the first n images: all but in a bank of an earlier release.
+
+        Equal images have equal digests. They are made of the pixels, not of a file's bytes: these are what models see,
+        they survive another file format or another's metadata, and they are here for images of any release.
+        """
+        path = self.folder / _DIGESTS
+        return np.fromfile(path, _DIGEST, self._count) if path.exists() else np.empty(0, _DIGEST)
+
+    def add_digests(self, part: int = 1024) -> bool:
+        """Compute the digests of the next ``part`` images that have none; tell whether all have one now.
+
+        Two processes may do so at once: they write the same.
+        """
+        first = self._digested()
+        indices = np.arange(first, min(first + part, self._count))
+        if len(indices):
+            self._write_digests(first, digests_of(self.gather(indices)))
+        return self.is_digested
+
+    def _digested(self) -> int:
+        path = self.folder / _DIGESTS
+        return path.stat().st_size // _DIGEST.itemsize if path.exists() else 0
+
+    def _write_digests(self, first: int, digests: npt.NDArray[np.uint64]) -> None:
+        path = self.folder / _DIGESTS
+        path.touch()
+        with path.open("r+b") as file:
+            file.seek(first * _DIGEST.itemsize)
+            digests.tofile(file)
+            file.flush()
+            os.fsync(file.fileno())
 
     def note_ranges(self, ranges: Ranges) -> None:
         """Note the ranges by which the next images are read."""
@@ -122,6 +166,13 @@ class ImageBank:
         sync_folder(self.folder)
         write_atomically(self.folder / _HEADER, json.dumps(header).encode())
         self._count = count
+
+
+def digests_of(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Return the digest of each image, (n, side, side, 3) -> (n,)."""
+    rows = np.ascontiguousarray(images)
+    content = b"".join(hashlib.blake2b(row.data, digest_size=_DIGEST.itemsize).digest() for row in rows)
+    return np.frombuffer(content, _DIGEST)
 
 
 def _ranges(stored: Any) -> Ranges | None:

@@ -66,6 +66,10 @@ def plans(store: Store, work: Callable[[], Any], table: str = "task") -> list[st
     ("read", "index"),
     [
         (lambda store, key: store.of(key).tasks.broken(1), "task_by_state (project_id=? AND state=?)"),
+        (
+            lambda store, key: store.of(key).tasks.renewed(0.0, 1),
+            "task_by_retry_at (project_id=? AND state=? AND retry_at<?)",
+        ),
         (lambda store, key: store.of(key).tasks.targets(), "task_by_answer (project_id=? AND answer=?)"),
         (lambda store, key: store.of(key).dashboard.labeled(), "task_by_answer (project_id=? AND answer=?)"),
         (lambda store, key: store.of(key).dashboard.holdout(), "task_by_answer (project_id=? AND answer=?)"),
@@ -79,8 +83,9 @@ def test_few_tasks_are_found_by_what_makes_them_few(indices: Store, project, rea
 
 def test_of_new_images_only_those_that_wait_are_counted(indices: Store, project: ProjectRow) -> None:
     indices.of(project.id).tasks.apply([TaskChange(i, "x", None, Answer.NONE, None) for i in range(51, 60)])
-    waiting, recent = plans(indices, lambda: indices.of(project.id).tasks.counts(0.0))
+    waiting, renewed, recent = plans(indices, lambda: indices.of(project.id).tasks.counts(0.0))
     assert waiting.endswith("task_by_retry_at (project_id=? AND state=? AND retry_at>?)")
+    assert "task_by_retry_at (project_id=? AND state=? AND retry_at" in renewed
     assert recent.endswith("task_by_answered_at (project_id=? AND answered_at>?)")
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sqlalchemy import event, select, text
@@ -39,11 +41,75 @@ def test_a_deleted_label_is_no_label(tasks, project: ProjectRow) -> None:
     assert tasks.counts(0.0).labeled == 0
 
 
-def test_apply_keeps_a_known_image_and_fetches_a_changed_one(tasks, project: ProjectRow) -> None:
+def test_an_image_with_another_address_stays_in_use_until_it_is_fetched(tasks, project: ProjectRow) -> None:
     fill(tasks, 2)
+    tasks.set_losses({0: 0.5, 1: 0.25})
+    tasks.set_batches({0: 1, 1: 2})
     tasks.apply([change(1), change(2, image="b.png")])
-    assert tasks.counts(0.0).ok == 1
-    assert tasks.to_fetch(0.0, 10) == [(2, "b.png")]
+    counts = tasks.counts(0.0)
+    assert (counts.ok, counts.new, counts.renewed) == (2, 0, 1)
+    assert tasks.renewed(0.0, 10) == [(2, "b.png")]
+    assert tasks.to_fetch(0.0, 10) == []
+    tasks.images_fetched({2: 1}, {2: "b.png"})
+    assert tasks.counts(0.0).renewed == 0
+    assert (tasks.pool(2).loss.tolist(), tasks.pool(2).batch.tolist()) == ([0.5, 0.25], [1, 2])
+
+
+def test_loss_and_batch_of_another_picture_go(tasks, project: ProjectRow) -> None:
+    fill(tasks, 2)
+    tasks.set_losses({0: 0.5, 1: 0.25})
+    tasks.set_batches({0: 1, 1: 2})
+    tasks.apply([change(2, image="b.png")])
+    tasks.images_fetched({2: 2}, {2: "b.png"})
+    pool = tasks.pool(3)
+    assert pool.task_id.tolist() == [1, -1, 2]
+    np.testing.assert_array_equal(pool.loss, np.array([0.5, np.nan, np.nan], np.float32))
+    assert pool.batch.tolist() == [1, -1, -1]
+    counts = tasks.counts(0.0)
+    assert (counts.ok, counts.unscored, counts.unsplit, counts.renewed) == (2, 1, 0, 0)
+
+
+def test_a_renewed_image_that_cannot_be_fetched_leaves_the_pool_when_it_is_quarantined(
+    tasks, project: ProjectRow
+) -> None:
+    fill(tasks, 2)
+    tasks.set_losses({0: 0.5, 1: 0.25})
+    tasks.apply([change(2, image="b.png")])
+    tasks.images_failed({2: Failure("timeout", 50.0, quarantined=False)}, {2: "b.png"})
+    assert (tasks.counts(49.0).ok, tasks.counts(49.0).renewed, tasks.counts(50.0).renewed) == (2, 0, 1)
+    tasks.images_failed({2: Failure("403", None, quarantined=True)}, {2: "b.png"})
+    assert (tasks.counts(50.0).ok, tasks.counts(50.0).broken) == (1, 1)
+    tasks.apply([change(2, image="c.png")])
+    tasks.images_fetched({2: 1}, {2: "c.png"})
+    assert tasks.pool(2).loss.tolist() == [0.5, 0.25], "it has its place again"
+
+
+def test_places_without_a_task_are_found(tasks, project: ProjectRow) -> None:
+    fill(tasks, 3)
+    assert tasks.in_use(3) is None
+    tasks.mark_gone([2])
+    assert tasks.in_use(4).tolist() == [True, False, True, False]
+
+
+def test_all_places_are_given_up_when_all_is_fetched_again(tasks, project: ProjectRow) -> None:
+    fill(tasks, 4)
+    tasks.apply([change(1, image="b.png"), change(2, image=None)])
+    tasks.images_failed({3: Failure("403", None, quarantined=True)})
+    tasks.refetch_all()
+    assert tasks.pool_size() == 0
+    counts = tasks.counts(0.0)
+    assert (counts.new, counts.broken, counts.renewed) == (2, 2, 0)
+
+
+def test_fields_that_were_overwritten_are_recorded_again(tasks, project: ProjectRow) -> None:
+    fill(tasks, 2)
+    tasks.set_losses({0: 0.5, 1: 0.25})
+    tasks.set_batches({0: 0, 1: 0})
+    tasks.losses_recorded({1: 0.5, 2: 0.25})
+    tasks.batch_recorded([1, 2], 0)
+    assert tasks.counts(0.0).unrecorded == 0
+    tasks.apply([change(1), replace(change(2), bare=True)])
+    assert [line.task_id for line in tasks.unrecorded(10)] == [2]
 
 
 def test_reading_a_broken_task_again_does_not_fetch_it_again(tasks, project: ProjectRow) -> None:

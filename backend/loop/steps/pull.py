@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from backend.errors import ConfigError, ImageError, ProjectError, ProjectGone, StudioMissing
 from backend.items.reference import image_ref
@@ -10,6 +10,7 @@ from backend.labeling.answers import details_of, summarize
 from backend.labeling.base import Labeling
 from backend.labeling.project import labeling_of
 from backend.loop.facts import Observation
+from backend.loop.steps.record import BATCH_FIELD, LOSS_FIELD
 from backend.store import ProjectRow, ProjectStore
 from backend.store.tables import Answer, Refused
 from backend.store.task_changes import TaskChange
@@ -137,4 +138,5 @@ def _change(task: TaskRecord, labeling: Labeling) -> TaskChange:
         refusal=Refused(details.refusal) if given.kind == "unusable" and details.refusal else None,
         accepted=given.kind == "labeled" and details.accepted,
         orphaned=details.orphaned,
+        bare=isinstance(task.data, Mapping) and not task.data.keys() >= {LOSS_FIELD, BATCH_FIELD},
     )

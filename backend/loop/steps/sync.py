@@ -15,6 +15,7 @@ from backend.loop.heartbeat import Progress
 from backend.loop.keys import configured_side, features_key
 from backend.loop.steps.bank import open_bank, set_aside
 from backend.loop.steps.features import Encoders, open_features
+from backend.loop.steps.places import place
 from backend.loop.steps.pull import fetch_settings, pull_changes, reconcile
 from backend.project_files import Files
 from backend.queueing.queues import TimeSlice
@@ -28,6 +29,7 @@ from model.data.ranges import ranges_of, widened
 from model.encoders.registry import SIDES
 from model.encoders.registry import auto_side as encoder_side
 from model.errors import BankError
+from model.querying.outputs import IntArray
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,8 @@ def sync(
     complete = pull_changes(store, studio, seconds=FIRST_READ_S if waits else math.inf)
     if complete and fetch_settings(studio, store.row()).task_number != store.tasks.counts(0).tasks:
         reconcile(store, studio)
-    total = done = store.tasks.counts(time.time()).ok
+    counts = store.tasks.counts(time.time())
+    total, done = counts.ok, counts.ok - counts.renewed
     while refs := _to_fetch(store):
         if store.row().image_side is None:
             _choose_sides(store, studio, files, config, refs)
@@ -76,9 +79,12 @@ def sync(
 
 
 def _to_fetch(store: ProjectStore) -> ImageRefs:
-    """Return the next images; before the first queue drawn from the whole pool, as uploads often come sorted."""
-    drawn = store.rounds.current() is None
-    return store.tasks.to_fetch(time.time(), FETCH_IMAGES, drawn=drawn)
+    """Return the next images; before the first queue drawn from the whole pool, as uploads often come sorted.
+
+    Those with a renewed address go last: they stay in use meanwhile.
+    """
+    drawn, now = store.rounds.current() is None, time.time()
+    return store.tasks.to_fetch(now, FETCH_IMAGES, drawn=drawn) or store.tasks.renewed(now, FETCH_IMAGES)
 
 
 def is_first_awaited(store: ProjectStore) -> bool:
@@ -174,16 +180,24 @@ def _commit(
     good = [image for image in part if image.pixels is not None]
     if good and bank is not None:
         # Images and features first, note after: a kill in between leaves rows that no task points to.
-        first = bank.append(np.stack([image.pixels for image in good if image.pixels is not None]))
+        task_ids = [image.task_id for image in good]
+        places = place(store, bank, task_ids, np.stack([image.pixels for image in good if image.pixels is not None]))
         if features is not None:
-            large = np.stack([image.large for image in good if image.large is not None])
-            features.write(first + np.arange(len(good)), encoders.of(features).embed(large))
-        store.tasks.images_fetched({image.task_id: first + i for i, image in enumerate(good)}, refs)
+            _embed(features, encoders, places, good)
+        store.tasks.images_fetched(dict(zip(task_ids, places.tolist(), strict=True)), refs)
     failed = [image for image in part if image.pixels is None]
     if failed:
         attempts = store.tasks.attempts([image.task_id for image in failed])
         failures = {image.task_id: _failure(image, attempts[image.task_id]) for image in failed}
         store.tasks.images_failed(failures, refs)
+
+
+def _embed(features: FeatureBank, encoders: Encoders, places: IntArray, images: list[FetchedImage]) -> None:
+    """Write the features of the images at these pool indices that have none yet."""
+    known = features.knows(places)
+    large = [image.large for image, is_known in zip(images, known, strict=True) if not is_known]
+    if large:
+        features.write(places[~known], encoders.of(features).embed(np.stack([one for one in large if one is not None])))
 
 
 def _failure(image: FetchedImage, attempts: int) -> Failure:

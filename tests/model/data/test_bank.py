@@ -158,3 +158,42 @@ def test_damaged_ranges_are_a_damaged_header(tmp_path):
     header.write_text(header.read_text().replace("[0, 1]", "[0]"))
     with pytest.raises(BankError, match="header"):
         ImageBank.open(tmp_path)
+
+
+def test_equal_images_have_equal_digests(tmp_path):
+    bank = ImageBank.create(tmp_path, 4)
+    images = noise(6)
+    almost = images[:1].copy()
+    almost[0, 3, 3, 2] ^= 1
+    bank.append(images)
+    bank.append(np.concatenate([images[2:3], almost]))
+    digests = ImageBank.open(tmp_path).digests()
+    assert len(digests) == 8
+    assert digests[6] == digests[2]
+    assert len(set(digests.tolist())) == 7
+    assert bank.is_digested
+
+
+def test_a_bank_of_an_earlier_release_gets_its_digests_from_the_images(tmp_path):
+    bank = ImageBank.create(tmp_path, 4)
+    bank.append(noise(6))
+    before = bank.digests()
+    (tmp_path / "digests.bin").unlink()
+    bank.append(noise(2, seed=9))
+    assert len(bank.digests()) == 0, "none are kept behind a gap"
+    assert not bank.is_digested
+    assert not bank.add_digests(part=3)
+    np.testing.assert_array_equal(bank.digests(), before[:3])
+    assert bank.add_digests()
+    np.testing.assert_array_equal(bank.digests()[:6], before)
+
+
+def test_digests_that_a_killed_append_left_are_overwritten(tmp_path):
+    bank = ImageBank.create(tmp_path, 4)
+    bank.append(noise(2))
+    path = tmp_path / "digests.bin"
+    path.write_bytes(path.read_bytes() + b"x" * 24)
+    bank.append(noise(1, seed=5))
+    again = ImageBank.create(tmp_path / "again", 4)
+    again.append(np.concatenate([noise(2), noise(1, seed=5)]))
+    np.testing.assert_array_equal(bank.digests(), again.digests())
