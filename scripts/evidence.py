@@ -19,14 +19,20 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable
-from math import isinf, sqrt
+from math import inf, isinf, sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from model.lab.learning_curves import CONTROL, Point, RoundRow, summarize  # noqa: E402 - the sources are no installed package
+from model.lab.learning_curves import (  # noqa: E402 - the sources are no installed package
+    CONTROL,
+    Point,
+    RoundRow,
+    needed_interval,
+    summarize,
+)
 
 PAGES = [ROOT / "docs" / name for name in ("method.md", "method-own-network.md")]
 EVIDENCE = ROOT / "docs" / "evidence"
@@ -79,7 +85,7 @@ def _rows(name: str, wanted: Iterable[str]) -> list[RoundRow]:
     return rows
 
 
-def _table(name: str, shown: set[int], wanted: dict[str, str], cell: Callable[[Point], str]) -> str:
+def _table(name: str, shown: set[int], wanted: dict[str, str], cell: Callable[[Point, list[RoundRow]], str]) -> str:
     rows = _rows(name, wanted)
     # Labels are saved against all rounds of random, whichever are shown.
     points = summarize([row for row in rows if row["strategy"] in wanted.keys() | {CONTROL}])
@@ -89,7 +95,7 @@ def _table(name: str, shown: set[int], wanted: dict[str, str], cell: Callable[[P
     lines = [f"| strategy | {' | '.join([f'{labels[0]} labels', *labels[1:]])} |", "| --- |" + " --- |" * len(rounds)]
     for strategy, words in wanted.items():
         by_round = {point.round: point for point in points if point.strategy == strategy}
-        cells = [cell(by_round[number]) if number in by_round else "" for number in rounds]
+        cells = [cell(by_round[number], rows) if number in by_round else "" for number in rounds]
         lines.append(f"| `{strategy}`{f' ({words})' if words else ''} | {' | '.join(cells)} |")
     seeds = sorted({row["seed"] for row in rows if row["strategy"] in wanted})
     fewest = min(point.seeds for point in points if point.strategy in wanted)
@@ -102,7 +108,7 @@ def _strategy(line: str) -> tuple[str, str]:
     return name.strip(), words.strip()
 
 
-def _cell(point: Point) -> str:
+def _cell(point: Point, rows: list[RoundRow]) -> str:
     """Return mean accuracy, mean and deviation of the paired difference to random, and the share of foreign images."""
     foreign = "" if point.foreign is None else f", {point.foreign:.0%}"
     reached = f"{100 * point.mean:.1f}"
@@ -112,14 +118,21 @@ def _cell(point: Point) -> str:
     return f"{reached} ({100 * point.difference:+.1f}{spread}){foreign}"
 
 
-def _needed(point: Point) -> str:
-    """Return the labels that random needs for this accuracy; a bound where its curve does not show them."""
+def _needed(point: Point, rows: list[RoundRow]) -> str:
+    """Return the labels that random needs for this accuracy, with an interval; a bound where its curve ends before."""
     if point.reach is None:
         return ""
     first, last = point.reach
     if point.saved is None:
         return f"< {first:.0f}"
-    return f"> {last:.0f}" if isinf(point.saved) else f"{point.labels + point.saved:.0f}"
+    interval = needed_interval(rows, point.strategy, point.round)
+    low, high = interval if interval is not None else (inf, inf)
+    if isinf(point.saved):
+        return f"> {last:.0f}" + ("" if isinf(low) else f" ({low:.0f} or more)")
+    needed = f"{point.labels + point.saved:.0f}"
+    if interval is None:
+        return needed
+    return f"{needed} ({low:.0f} to {high:.0f})" if not isinf(high) else f"{needed} ({low:.0f} or more)"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 from model.querying.outputs import FloatArray
 
 CONTROL = "random"
+DRAWS, FEWEST_SEEDS = 1000, 3  # of a bootstrap over seeds
 
 
 class RoundRow(TypedDict):
@@ -87,6 +88,36 @@ def labels_needed(accuracy: float, labels: FloatArray, accuracies: FloatArray) -
         return float(labels[0]) if accuracy == best[0] else None
     share = (accuracy - best[after - 1]) / (best[after] - best[after - 1])
     return float(labels[after - 1] + share * (labels[after] - labels[after - 1]))
+
+
+def needed_interval(rows: Sequence[RoundRow], strategy: str, number: int) -> tuple[float, float] | None:
+    """Return a 90% interval of the labels that random needs for the accuracy of a strategy after a round.
+
+    By bootstrap over the seeds, which are drawn DRAWS times with replacement, for both curves together. A bound is 0
+    where random has the accuracy from its first round on, and infinite where it never reaches it. None with fewer than
+    three seeds that have all rounds of random.
+    """
+    control, own = _curves(rows, CONTROL), _curves(rows, strategy)
+    last = max((len(curve) for curve in control.values()), default=0)
+    seeds = [seed for seed, curve in control.items() if len(curve) == last and number in own.get(seed, {})]
+    if len(seeds) < FEWEST_SEEDS:
+        return None
+    labels = np.array([row["labels"] for _, row in sorted(control[seeds[0]].items())], np.float64)
+    curves = np.array([[row["accuracy"] for _, row in sorted(control[seed].items())] for seed in seeds])
+    reached = np.array([own[seed][number]["accuracy"] for seed in seeds])
+    drawn = np.random.default_rng(0).integers(len(seeds), size=(DRAWS, len(seeds)))
+    needed = [labels_needed(reached[draw].mean(), labels, curves[draw].mean(axis=0)) for draw in drawn]
+    low, high = np.quantile([0.0 if one is None else one for one in needed], (0.05, 0.95), method="closest_observation")
+    return float(low), float(high)
+
+
+def _curves(rows: Iterable[RoundRow], strategy: str) -> dict[int, dict[int, RoundRow]]:
+    """Return the rows of a strategy by seed and round."""
+    curves: dict[int, dict[int, RoundRow]] = defaultdict(dict)
+    for row in rows:
+        if row["strategy"] == strategy:
+            curves[row["seed"]][row["round"]] = row
+    return curves
 
 
 def table(points: Sequence[Point]) -> str:

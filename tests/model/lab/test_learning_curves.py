@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from model.lab.learning_curves import RoundRow, labels_needed, summarize, table
+from model.lab.learning_curves import RoundRow, labels_needed, needed_interval, summarize, table
 
 LABELS = np.array([100.0, 200.0, 300.0])
 
@@ -82,3 +82,18 @@ def test_table_prints_a_line_a_point_and_a_bound_where_random_never_gets_there()
     lines = table(summarize(rows)).splitlines()
     assert len(lines) == 4
     assert lines[3].split() == ["a", "0", "100", "70.00", "-", "+30.00", "-", "(1)", ">", "100"]
+
+
+def test_interval_of_the_labels_needed_spans_what_the_seeds_say():
+    rows = [row("random", seed, number, 0.1 * (number + 1)) for seed in range(5) for number in range(6)]
+    rows += [row("ours", seed, 0, accuracy) for seed, accuracy in enumerate([0.2, 0.2, 0.3, 0.4, 0.4])]
+    low, high = needed_interval(rows, "ours", 0)
+    assert 200 < low < 300 < high < 400
+    assert needed_interval([row for row in rows if row["seed"] < 2], "ours", 0) is None
+
+
+def test_interval_of_the_labels_needed_has_bounds_where_the_curve_of_random_ends():
+    rows = [row("random", seed, number, 0.1 * (number + 1)) for seed in range(3) for number in range(2)]
+    rows += [row("best", seed, 0, 0.9) for seed in range(3)] + [row("worst", seed, 0, 0.05) for seed in range(3)]
+    assert needed_interval(rows, "best", 0) == (float("inf"), float("inf"))
+    assert needed_interval(rows, "worst", 0) == (0.0, 0.0)
