@@ -174,6 +174,7 @@ class ProjectConfig(BaseModel):
 
     preset: str = "measured"
     control: str | None = None
+    problem: str | None = None
     pretext: str = "rotation"
     rounds: int = Field(default=10, ge=1, le=1000)
     labels_per_round: int | None = Field(default=None, ge=1, le=100_000)
@@ -217,6 +218,13 @@ class ProjectConfig(BaseModel):
             raise ValueError(f"'{value}' is not one of {', '.join(choices)}")
         return value
 
+    @field_validator("problem")
+    @classmethod
+    def _known_problem(cls, value: str | None) -> str | None:
+        if value is not None and value not in PROBLEMS:
+            raise ValueError(f"'{value}' is not one of {', '.join(PROBLEMS)}")
+        return value
+
     @field_validator("encoder")
     @classmethod
     def _known_encoder(cls, value: str) -> str:
@@ -254,12 +262,13 @@ class ProjectConfig(BaseModel):
 
     @model_validator(mode="after")
     def _learner_of_the_encoder(self) -> Self:
-        if self.learner == LINEAR and self._calls_for_own:
-            raise ValueError(f"learner: '{LINEAR}' does not go with {self._calls_for_own}: leave one of them out")
+        info = LEARNERS.get(self.learner)
+        if info is not None and info.encoder and self.calls_for_own:
+            raise ValueError(f"learner: '{info.name}' does not go with {self.calls_for_own}: leave one of them out")
         return self
 
     @property
-    def _calls_for_own(self) -> str | None:
+    def calls_for_own(self) -> str | None:
         """The setting that only a network of our own can follow, in words; None where there is none."""
         if self.encoder == NO_ENCODER:
             return f"encoder: '{NO_ENCODER}'"
@@ -273,7 +282,7 @@ class ProjectConfig(BaseModel):
     @property
     def own_network(self) -> bool:
         """Whether the main model is a network of our own, which asks from its pretext features; else the encoder's."""
-        return self.learner == OWN or self._calls_for_own is not None
+        return self.learner == OWN or self.calls_for_own is not None
 
     @property
     def chosen_first_query(self) -> str:

@@ -38,6 +38,21 @@ class Files:
             if folder != self.features(but or "") and not folder.name.endswith("-damaged"):
                 shutil.rmtree(folder)
 
+    @property
+    def encoders(self) -> Path:
+        """The folder of the encoders, which all projects share."""
+        return self.folder.parents[1] / "encoders"
+
+    def views(self, side: int) -> Path:
+        """Return the folder of the images of that side (pixels) with their aspect kept."""
+        return self.folder / f"views-{side}"
+
+    def drop_views(self, but: int | None = None) -> None:
+        """Delete the views of all sides, but for those of one; what was damaged stays to be looked at."""
+        for folder in self.folder.glob("views-*[0-9]"):
+            if but is None or folder != self.views(but):
+                shutil.rmtree(folder)
+
     def pretext(self, key: str) -> Path:
         """Return the weights of the pretext model for a pretext key."""
         return self.folder / f"pretext-{key}.pt"

@@ -181,14 +181,16 @@ def serve_rounds(store: Any, key: int) -> None:
 
 def _predict(store: Any, key: int, bank: Any, folder: Path) -> tuple[Any, float]:
     """Train on the labels, briefly, and say of the pool what the default sampler reads."""
-    from model.learners.own_network import FitSettings, Learner, fit
+    from model.learners.own_network import FitSettings, Learner, fit_network
     from model.problems import problem
+    from model.problems.base import as_vector
 
     rows = [(index, int(label[1:])) for index, label, holdout in store.of(key).tasks.targets() if not holdout]
     indices, labels = np.array(rows).T
     out = folder / "main.pt"
     names, settings = [f"c{i}" for i in range(CLASSES)], FitSettings(epochs=1, device="cpu")
-    fit(bank, indices, labels, problem("single_label"), names, settings, out=out, checkpoint=folder / "main.part")
+    of = as_vector(problem("single_label"))
+    fit_network(bank, indices, labels, of, names, settings, out=out, checkpoint=folder / "main.part")
     learner = Learner.load(out, device="cpu")
     return _timed(lambda: learner.predict(bank, needs=_settings().needs(ROUNDS)))
 

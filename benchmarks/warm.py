@@ -33,13 +33,15 @@ def run(log: Log) -> list[Measure]:
 def _train(folder: Path, name: str) -> None:
     from benchmarks.images import colour_images
     from model.data.bank import ImageBank
-    from model.learners.own_network import FitSettings, fit
+    from model.learners.own_network import FitSettings, fit_network
     from model.problems import problem
+    from model.problems.base import as_vector
 
     bank = ImageBank.create(folder / name, SIDE)
     bank.append(colour_images(LABELS, SIDE, seed=0))
-    fit(
-        bank, np.arange(LABELS), np.arange(LABELS) % CLASSES, problem("single_label"), list("abcd"[:CLASSES]),
+    fit_network(
+        bank, np.arange(LABELS), np.arange(LABELS) % CLASSES, as_vector(problem("single_label")),
+        list("abcd"[:CLASSES]),
         FitSettings(epochs=EPOCHS, device="cpu"), out=folder / f"{name}.pt", checkpoint=folder / f"{name}.part",
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from model.learners.learner import Learner
 from model.learners.linear import LinearModel
 from model.learners.registry import LINEAR
 from model.networks.main import MainNetwork
-from model.problems import Problem
+from model.problems.base import VectorProblem
 from model.training.loop import read_weights
 
 LARGEST = 20_000  # pixels: the longest side of an image that the exported model takes
@@ -32,7 +32,7 @@ class Standalone(nn.Module):
     They are posteriors where the classes exclude each other, and else the probability of each class for itself.
     """
 
-    def __init__(self, network: MainNetwork, problem: Problem, side: int, temperature: float) -> None:
+    def __init__(self, network: MainNetwork, problem: VectorProblem, side: int, temperature: float) -> None:
         super().__init__()
         self.network, self.problem, self.side, self.temperature = network, problem, side, temperature
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from backend.autolabel.preview import VERSION_PREFIX, autolabel_version
 from backend.chunks import chunks
+from backend.items.sizes import items_of
 from backend.labeling.base import Item, Labeling
 from backend.loop.heartbeat import Progress
 from backend.project_files import Files
@@ -34,9 +35,9 @@ class _Ordered:
     predictions: list[Predicted]
     scores: list[float]
 
-    def prediction(self, task: int, version: str, labeling: Labeling) -> Prediction:
+    def prediction(self, task: int, version: str, labeling: Labeling, item: Item) -> Prediction:
         position = self.tasks[task]
-        return Prediction(task, self.scores[position], version, labeling.result(self.predictions[position], Item()))
+        return Prediction(task, self.scores[position], version, labeling.result(self.predictions[position], item))
 
 
 def autolabel(store: ProjectStore, studio: StudioProject, files: Files, labeling: Labeling, progress: Progress) -> None:
@@ -65,7 +66,10 @@ def autolabel(store: ProjectStore, studio: StudioProject, files: Files, labeling
         studio.predictions.delete(ids)
     for number, tasks in enumerate(chunks(missing, IMPORTED)):
         progress((len(wrong) + number * IMPORTED) / total)
-        studio.predictions.write([ordered.prediction(task, version, labeling) for task in tasks])
+        items = items_of(store, files, labeling, tasks)
+        studio.predictions.write(
+            [ordered.prediction(task, version, labeling, items.get(task, Item())) for task in tasks]
+        )
     _drop_superseded(studio, version, progress)
     store.autolabel.written(order.ordered_at, len(ordered.tasks))
     logger.info("%d final predictions written as %s", len(ordered.tasks), version)

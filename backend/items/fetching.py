@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from backend.errors import ImageError, ImageUnavailable
 from backend.studio.project import StudioProject
-from model.data.decoding import decode_with_depth, measure
+from model.data.decoding import Sides, decode_with_depth, measure
 from model.data.ranges import Depth, Ranges
 from model.errors import BadImage
 
@@ -55,14 +55,15 @@ _budget = PixelBudget(PIXELS_AT_ONCE)
 class FetchedImage:
     """An image as it goes into the bank, or the reason why it does not.
 
-    pixels: at the side of the bank. large: at the side of the encoder, if there is one. size: (width, height) as it
-    came. depth: the range of its values, where they have more than 8 bits. transient: the error may pass, so that
-    another try later is worth it.
+    pixels: at the side of the bank. large: at the side of the encoder, view: letterboxed, where they are wanted. size:
+    (width, height) as a browser shows it. depth: the range of its values, where they have more than 8 bits. transient:
+    the error may pass, so that another try later is worth it.
     """
 
     task_id: int
     pixels: NDArray[np.uint8] | None = None
     large: NDArray[np.uint8] | None = None
+    view: NDArray[np.uint8] | None = None
     size: tuple[int, int] | None = None
     depth: Depth | None = None
     error: str | None = None
@@ -72,21 +73,20 @@ class FetchedImage:
 def download_images(
     project: StudioProject,
     refs: Iterable[tuple[int, str]],
-    side: int,
-    encoder_side: int | None = None,
+    sides: Sides | int,
     *,
     ranges: Ranges | None = None,
     workers: int = WORKERS,
 ) -> Iterator[FetchedImage]:
-    """Yield every image of ``refs`` (task id, reference), scaled to ``side`` and to ``encoder_side``, in their order.
+    """Yield every image of ``refs`` (task id, reference), scaled to ``sides``, in their order.
 
-    ranges: what becomes black and white in images of more than 8 bits. At most ``workers * AHEAD`` images are in
-    memory.
+    sides: an int is that of the bank alone. ranges: what becomes black and white in images of more than 8 bits. At most
+    ``workers * AHEAD`` images are in memory.
 
     Raises:
         StudioUnreachable, StudioRefused: Label Studio as a whole fails, not a single image.
     """
-    window = _Window(project, (side, encoder_side), ranges, workers)
+    window = _Window(project, Sides(sides) if isinstance(sides, int) else sides, ranges, workers)
     remaining = iter(refs)
     try:
         for task_id, reference in islice(remaining, workers * AHEAD):
@@ -112,9 +112,7 @@ def sample_images(project: StudioProject, refs: Sequence[tuple[int, str]]) -> li
 class _Window:
     """Downloads in flight, in order; tasks with the same reference share one while it is in the window."""
 
-    def __init__(
-        self, project: StudioProject, sides: tuple[int, int | None], ranges: Ranges | None, workers: int
-    ) -> None:
+    def __init__(self, project: StudioProject, sides: Sides, ranges: Ranges | None, workers: int) -> None:
         self.waiting: deque[tuple[int, str]] = deque()
         self._project, self._sides, self._ranges = project, sides, ranges
         self._shared: dict[str, Future[FetchedImage]] = {}
@@ -137,15 +135,13 @@ class _Window:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _fetch(
-    project: StudioProject, task_id: int, reference: str, sides: tuple[int, int | None], ranges: Ranges | None
-) -> FetchedImage:
+def _fetch(project: StudioProject, task_id: int, reference: str, sides: Sides, ranges: Ranges | None) -> FetchedImage:
     try:
         body = project.fetch(reference, task_id)
         size = measure(body)
         with _budget.of(size[0] * size[1]):
-            image = decode_with_depth(body, sides[0], ranges, large=sides[1])
-        return FetchedImage(task_id, image.pixels, image.large, size, image.depth)
+            image = decode_with_depth(body, sides, ranges)
+        return FetchedImage(task_id, image.pixels, image.large, image.view, size, image.depth)
     except ImageUnavailable as error:
         return FetchedImage(task_id, error=str(error), transient=True)
     except (ImageError, BadImage) as error:

@@ -56,6 +56,7 @@ class Control:
 
     tag: the element. name, object_name: of control and image, as regions name them. data_key: see ``Labeling``.
     conditional: Label Studio shows it for some images only (``visibleWhen`` and the like, of the tag or around it).
+    others: the other control tags about the same image, each without others.
     """
 
     tag: Element
@@ -63,6 +64,7 @@ class Control:
     object_name: str
     data_key: str
     conditional: bool = False
+    others: "tuple[Control, ...]" = ()
 
     def __str__(self) -> str:
         """Return how messages call the control tag."""

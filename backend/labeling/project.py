@@ -6,6 +6,7 @@ from backend.labeling.base import Labeling
 from backend.labeling.reader import read_labeling
 from backend.store import ProjectRow
 from model.errors import BadInput
+from model.learners.registry import AUTO, OWN
 from model.problems import problem
 from model.querying.samplers import check_sampler
 
@@ -17,17 +18,26 @@ def labeling_of(project: ProjectRow) -> Labeling:
         ProjectError: the label configuration cannot be worked on.
         ConfigError: the extra params, which may name the control tag, cannot be read.
     """
-    named = ProjectConfig.from_extra_params(project.extra_params).control
-    return read_labeling(project.label_config, named, learned=project.control or None)
+    config = ProjectConfig.from_extra_params(project.extra_params)
+    return read_labeling(project.label_config, config.control, project.control or None, config.problem)
 
 
 def check_config(config: ProjectConfig, labeling: Labeling) -> None:
     """See that a project's configuration fits what it labels.
 
     Raises:
-        ConfigError: its sampler needs what models of such labels do not give; names the samplers that work.
+        ConfigError: its sampler needs what models of such labels do not give, or its learner does not fit such labels;
+            names those that work.
     """
+    of = problem(labeling.problem)
     try:
-        check_sampler(config.sampler, problem(labeling.problem))
+        check_sampler(config.sampler, of)
     except BadInput as error:
         raise ConfigError(str(error)) from None
+    learners = ", ".join((AUTO, *of.learners))
+    if config.learner not in (AUTO, *of.learners):
+        raise ConfigError(f"learner: '{config.learner}' does not fit {of.name} projects: choose one of {learners}")
+    if config.calls_for_own is not None and OWN not in of.learners:
+        raise ConfigError(
+            f"{config.calls_for_own} does not go with {of.name} projects, which read an encoder: leave it out"
+        )

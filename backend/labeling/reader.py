@@ -49,13 +49,15 @@ class _Tag:
         return f"'{self.name}' (<{self.element.tag}>)"
 
 
-def read_labeling(config: str, control: str | None = None, learned: str | None = None) -> Labeling:
+def read_labeling(
+    config: str, control: str | None = None, learned: str | None = None, problem: str | None = None
+) -> Labeling:
     """Return the labeling of the named control tag, of the learned one, or of the first one that can be learned.
 
-    control: a name that a person has chosen. learned: the name of what the project has learned so far, which it stays
-    with while that is there. Else single ``<Choices>`` come first, then those with ``choice="multiple"``, then the
-    others; control tags that are shown for some images only come last. Those of one kind keep the order of the
-    configuration.
+    control, problem: names that a person has chosen; the tags of other problems are not learned then. learned: the name
+    of what the project has learned so far, which it stays with while that is there. Else single ``<Choices>`` come
+    first, then those with ``choice="multiple"``, then the others; control tags that are shown for some images only come
+    last, behind them those that only prompt a model (``smart``). Those of one kind keep the order of the configuration.
 
     Raises:
         ProjectError: there is none; the text says what to add.
@@ -73,17 +75,17 @@ def read_labeling(config: str, control: str | None = None, learned: str | None =
             f"the labeling interface has no control tag that we can learn ({LEARNABLE_TAGS}) with name and toName: "
             f"add one, as in {EXAMPLE}"
         )
-    problems = []
+    reasons = []
     for candidate in _ordered(candidates, learned):
         try:
-            labeling = _labeling(candidate, images)
+            labeling = _labeling(candidate, images, controls, problem)
         except ProjectError as error:
-            problems.append(str(error))
+            reasons.append(str(error))
             continue
         notices = (_gone(learned, controls), _notice(candidate, controls, images, learned), labeling.notice)
         labeling.notice = " ".join(filter(None, notices)) or None
         return labeling
-    text = "; ".join(problems[:MENTIONED])
+    text = "; ".join(reasons[:MENTIONED])
     raise ProjectError(f"the labeling interface has no control tag that we can learn: {text}")
 
 
@@ -126,14 +128,17 @@ def _ordered(candidates: Sequence[_Tag], learned: str | None) -> list[_Tag]:
     Earlier releases learned ``<Choices>`` alone: a project must not change what it learns when the backend is upgraded.
     """
 
-    def rank(tag: _Tag) -> tuple[bool, bool, bool, bool]:
-        several = attribute(tag.element, "choice") == "multiple"
-        return tag.name != learned, tag.conditional, tag.kind != "choices", several
+    def rank(tag: _Tag) -> tuple[bool, ...]:
+        several = tag.kind == "choices" and attribute(tag.element, "choice") == "multiple"
+        prompts = attribute(tag.element, "smart").lower() == "true"
+        return tag.name != learned, prompts, tag.conditional, tag.kind != "choices", several
 
     return sorted(candidates, key=rank)
 
 
-def _labeling(tag: _Tag, images: Mapping[str, Element]) -> Labeling:
+def _labeling(
+    tag: _Tag, images: Mapping[str, Element], controls: Sequence[_Tag], problem: str | None = None
+) -> Labeling:
     """Return the labeling of a control tag; raise ProjectError where it cannot be learned."""
     image = _image_of(tag, images)
     if image is None:
@@ -152,7 +157,16 @@ def _labeling(tag: _Tag, images: Mapping[str, Element]) -> Labeling:
         )
     if not data_key:
         raise ProjectError(f"<Image> '{name}' does not say where the image is: give it value=\"$image\"")
-    return LABELINGS[tag.kind].make(Control(tag.element, tag.name, name, data_key, tag.conditional))
+    others = tuple(
+        Control(other.element, other.name, name, data_key, other.conditional)
+        for other in controls
+        if other is not tag and not other.repeated and _image_of(other, images) is image
+    )
+    control, info = Control(tag.element, tag.name, name, data_key, tag.conditional, others), LABELINGS[tag.kind]
+    labeling = info.others.get(problem or "", info.make)(control)
+    if problem is not None and labeling.problem != problem:
+        raise ProjectError(f"{control} is learned as {labeling.problem}, not as the problem '{problem}'")
+    return labeling
 
 
 def _image_of(tag: _Tag, images: Mapping[str, Element]) -> Element | None:
@@ -165,7 +179,7 @@ def _named(name: str, controls: Sequence[_Tag], images: Mapping[str, Element]) -
     tag = next((tag for tag in controls if tag.name == name), None)
     if tag is not None and tag.kind in LABELINGS:
         return tag
-    learnable = [tag for tag in controls if _is_learnable(tag, images)]
+    learnable = [tag for tag in controls if _is_learnable(tag, images, controls)]
     wanted = "no control tag has this name" if tag is None else f"we cannot learn <{tag.element.tag}>"
     raise ProjectError(
         f"control '{name}': {wanted}; there are {_list(controls)}, of which we can learn {_list(learnable)}"
@@ -194,16 +208,16 @@ def _notice(
         text += f" and leaves aside {_list(aside)}"
     elif len(images) > 1:
         text += f", one of {len(images)} images"
-    if any(_is_learnable(tag, images) for tag in aside):
+    if any(_is_learnable(tag, images, controls) for tag in aside):
         text += '; "control" in the extra params names another one to learn'
     return text
 
 
-def _is_learnable(tag: _Tag, images: Mapping[str, Element]) -> bool:
+def _is_learnable(tag: _Tag, images: Mapping[str, Element], controls: Sequence[_Tag]) -> bool:
     if tag.kind not in LABELINGS:
         return False
     try:
-        _labeling(tag, images)
+        _labeling(tag, images, controls)
     except ProjectError:
         return False
     return True

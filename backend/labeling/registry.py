@@ -1,7 +1,7 @@
 """The control tags that can be learned."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from backend.labeling.base import Control, Labeling
 from backend.labeling.choices import Choices
@@ -14,10 +14,12 @@ class LabelingInfo:
     """A kind of control tag.
 
     tag: its name as people write it. make: raises ProjectError where a control tag of this kind cannot be learned.
+    others: the same for other problems than that of ``make``, by name, which the extra params may ask for.
     """
 
     tag: str
     make: Callable[[Control], Labeling]
+    others: Mapping[str, Callable[[Control], Labeling]] = field(default_factory=dict)
 
 
 # By the tag's name in lower case.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from backend.config import ProjectConfig
-from backend.loop.keys import configured_side, features_key, pretext_key, split_key
+from backend.loop.keys import configured_side, features_key, pretext_key, split_key, view_side
 from backend.project_files import Files
 from backend.store import JobState, ProjectRow, ProjectStore, RoundRow, RoundState
 from backend.store.jobs import is_alive, is_waiting
@@ -14,9 +14,11 @@ from backend.store.rounds import AskCounts
 from backend.store.task_counts import TaskCounts
 from model.data.bank import ImageBank
 from model.data.features import FeatureBank
+from model.data.views import ViewBank
 from model.errors import BankError
-from model.learners.registry import AUTO
+from model.learners.registry import AUTO, LINEAR, OWN
 from model.learners.trials import Choice, is_wanted
+from model.problems import problem
 
 CHOSEN = "chosen"  # in a round's learner: the choice that was made after its training
 UNCERTAINTY_SAMPLING = "Uncertainty sampling"  # Label Studio's name
@@ -81,7 +83,9 @@ class Facts:
     sampling_right: bool = True
     superseded: int = 0  # rounds whose predictions may go
     own_network: bool = True  # the main model is a network of our own, which waits for losses and batches
-    features_current: bool = False  # every image has the features of the configured encoder
+    features_current: bool = (
+        False  # every image has the features of the configured encoder, and a view if one is needed
+    )
     askable: int = 0  # images that a round may ask
     patient: bool = True  # a first queue waits until all images are there
     extendable: bool = False  # there are images that the current round does not ask
@@ -195,6 +199,8 @@ def _is_bank_lost(files: Files, row: ProjectRow, expected: int) -> bool:
 def _is_unrefined(store: ProjectStore, config: ProjectConfig, newest: RoundRow | None) -> bool:
     if config.own_network or config.learner != AUTO or newest is None or newest.learner is None:
         return False
+    if not {LINEAR, OWN} <= {*problem(newest.problem).learners}:
+        return False  # nothing to compare
     return CHOSEN not in newest.learner and is_wanted(last_choice(store.rounds.all()), newest.labels or 0)
 
 
@@ -209,8 +215,10 @@ def _are_features_current(files: Files, config: ProjectConfig, row: ProjectRow, 
     key = features_key(config, row.encoder_side)
     if key is None or row.features_key != key:
         return False
+    side = view_side(row)
     try:
-        return len(FeatureBank.open(files.features(key))) >= expected
+        viewed = side is None or len(ViewBank.open(files.views(side))) >= expected
+        return viewed and len(FeatureBank.open(files.features(key))) >= expected
     except BankError:
         return expected == 0  # nothing was embedded yet
 

@@ -3,8 +3,12 @@
 import hashlib
 
 from backend.config import ProjectConfig
+from backend.errors import ConfigError, ProjectError
+from backend.labeling.project import labeling_of
+from backend.store import ProjectRow
 from model.encoders.registry import encoder_info
 from model.pretext.registry import PRETEXT_TASKS
+from model.problems import problem
 
 
 def on_encoder(config: ProjectConfig) -> bool:
@@ -20,6 +24,14 @@ def features_key(config: ProjectConfig, encoder_side: int | None) -> str | None:
     if config.own_network:
         return None
     return f"{encoder_info(config.encoder).name.replace(':', '-').replace('/', '-')}-{encoder_side}"
+
+
+def view_side(row: ProjectRow) -> int | None:
+    """Return the side of a project's views in pixels; None where what it labels needs none, or cannot be read."""
+    try:
+        return problem(labeling_of(row).problem).view_side
+    except (ConfigError, ProjectError):
+        return None
 
 
 def pretext_key(config: ProjectConfig, side: int | None) -> str:

@@ -21,6 +21,7 @@ from backend.loop.steps.retrain import retrain
 from backend.loop.steps.split import split_pool
 from backend.loop.steps.sync import sync
 from backend.queueing.queues import IO, TRAIN, TimeSlice
+from model.problems import problem
 
 MAINTENANCE = "maintenance"  # in the timetable
 
@@ -48,12 +49,14 @@ def _restart(context: Context, project: OpenProject, facts: Facts) -> None:
 
 def _sync(context: Context, project: OpenProject, progress: Progress) -> None:
     time_slice = TimeSlice(context.queueing, IO)
-    sync(project.store, project.studio, project.files, project.config, project.encoders, time_slice, progress)
+    given = (project.store, project.studio, project.files, project.config, project.encoders)
+    sync(*given, time_slice, progress, problem(project.labeling.problem).view_side)
 
 
 def _embed(context: Context, project: OpenProject, progress: Progress) -> None:
     time_slice = TimeSlice(context.queueing, IO)
-    embed(project.store, project.studio, project.files, project.config, project.encoders, time_slice, progress)
+    given = (project.store, project.studio, project.files, project.config, project.encoders)
+    embed(*given, time_slice, progress, problem(project.labeling.problem).view_side)
 
 
 def _pretext(context: Context, project: OpenProject, progress: Progress) -> None:
@@ -73,9 +76,9 @@ def _refine(context: Context, project: OpenProject, progress: Progress) -> None:
 STEPS: dict[Step, StepCall] = {
     Step.MAINTAIN: _maintain,
     Step.RECONCILE: lambda c, p, f: reconcile(p.store, p.studio),
-    Step.POST: lambda c, p, f: queue.post(p.store, p.studio, p.labeling, preannotate=p.config.preannotate),
+    Step.POST: lambda c, p, f: queue.post(p.store, p.studio, p.files, p.labeling, preannotate=p.config.preannotate),
     Step.SWITCH: lambda c, p, f: queue.switch(p.store, p.studio),
-    Step.TOP_UP: lambda c, p, f: queue.top_up(p.store, p.studio, p.labeling, preannotate=p.config.preannotate),
+    Step.TOP_UP: lambda c, p, f: queue.top_up(p.store, p.studio, p.files, p.labeling, preannotate=p.config.preannotate),
     Step.EXTEND: lambda c, p, f: extend(p.store, p.files, p.config, p.labeling),
     Step.REFETCH: lambda c, p, f: refetch(p.store, p.files),
     Step.RESTART: _restart,

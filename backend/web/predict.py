@@ -10,6 +10,7 @@ import numpy as np
 
 from backend.config import MOST_UNSEEN, ProjectConfig
 from backend.errors import ProjectError, QueueUnavailable
+from backend.items.sizes import items_of
 from backend.labeling.base import Item
 from backend.labeling.project import labeling_of
 from backend.project_files import Files
@@ -45,10 +46,16 @@ def predict_tasks(services: Services, project: ProjectRow, tasks: Sequence[dict[
         labeling = labeling_of(project) if config.preannotate else None
     except ProjectError:
         labeling = None
+    items = {}
+    if labeling is not None:
+        files = Files.of(services.settings.data_dir, project.id)
+        items = items_of(services.store.of(project.id), files, labeling, [*predicted])
     answers = []
     for task in tasks:
-        prediction, score = predicted.get(_task_id(task), (None, 0.0))
-        result = labeling.result(prediction, Item()) if labeling is not None and prediction is not None else []
+        task_id = _task_id(task)
+        prediction, score = predicted.get(task_id, (None, 0.0))
+        item = items.get(task_id, Item())
+        result = labeling.result(prediction, item) if labeling is not None and prediction is not None else []
         answers.append({"result": result, "score": score, "model_version": version})
     return answers
 

@@ -13,11 +13,12 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from model.data.bank import ImageBank
 from model.data.depth import Scale, depth_of, kind_of, scale_of
+from model.data.letterbox import Letterbox, padded
 from model.data.ranges import COLOUR, Depth, Ranges
 from model.data.signatures import CONVERT, description
 from model.errors import BadImage, BadInput
 
-__all__ = ["Decoded", "ImageBank", "auto_side", "decode", "decode_with_depth", "measure"]
+__all__ = ["Decoded", "ImageBank", "Sides", "auto_side", "decode", "decode_with_depth", "measure"]
 
 MAX_PIXELS = 89_000_000  # pixels; the default of Pillow, which takes twice as many with a warning
 SIDES = (16, 32, 64, 96)  # pixels
@@ -66,12 +67,13 @@ _NEW_SUBFILE, _SUB_IFDS, _DNG_VERSION, _REDUCED = 254, 330, 50706, 1
 class Decoded:
     """An image as it goes into a bank, and the range of its values where these have more than 8 bits.
 
-    large: the same at another side, where that was asked for.
+    large: the same at another side, view: letterboxed (``model.data.letterbox``), where they were asked for.
     """
 
     pixels: npt.NDArray[np.uint8]
     depth: Depth | None = None
     large: npt.NDArray[np.uint8] | None = None
+    view: npt.NDArray[np.uint8] | None = None
 
 
 def decode(data: bytes, side: int, ranges: Ranges | None = None) -> npt.NDArray[np.uint8]:
@@ -84,14 +86,31 @@ def decode(data: bytes, side: int, ranges: Ranges | None = None) -> npt.NDArray[
     Raises:
         BadImage: with the reason in one line.
     """
-    return decode_with_depth(data, side, ranges).pixels
+    return decode_with_depth(data, Sides(side), ranges).pixels
 
 
-def decode_with_depth(data: bytes, side: int, ranges: Ranges | None = None, *, large: int | None = None) -> Decoded:
-    """Decode as ``decode`` does, to a second side as well, and return the range of the values too."""
-    if side < 1:
-        raise BadInput(f"an image side has to be at least 1 pixel, found {side}")
-    sides = (side,) if large is None else (side, large)
+@dataclass(frozen=True)
+class Sides:
+    """The sides that an image is decoded to, in pixels.
+
+    bank: the square that the image bank has. encoder: that of the encoder. view: of the letterboxed view. None: not
+    wanted.
+    """
+
+    bank: int
+    encoder: int | None = None
+    view: int | None = None
+
+    @property
+    def largest(self) -> int:
+        """The largest of them."""
+        return max(self.bank, self.encoder or 0, self.view or 0)
+
+
+def decode_with_depth(data: bytes, sides: Sides, ranges: Ranges | None = None) -> Decoded:
+    """Decode as ``decode`` does, to several sides at once, and return the range of the values too."""
+    if sides.bank < 1:
+        raise BadInput(f"an image side has to be at least 1 pixel, found {sides.bank}")
     try:
         return _decode(data, sides, ranges)
     except _Damaged as error:
@@ -100,36 +119,40 @@ def decode_with_depth(data: bytes, side: int, ranges: Ranges | None = None, *, l
         return _without_last_bytes(data, sides, error)
 
 
-def _decode(data: bytes, sides: tuple[int, ...], ranges: Ranges | None) -> Decoded:
+def _decode(data: bytes, sides: Sides, ranges: Ranges | None) -> Decoded:
     with _open(data) as image:
         try:
-            kind = kind_of(image)
+            kind, size = kind_of(image), image.size
             # JPEG decodes at 1/2, 1/4 or 1/8 for a fraction of the time and memory.
-            image.draft(None, (2 * max(sides), 2 * max(sides)))
+            image.draft(None, (2 * sides.largest, 2 * sides.largest))
             image.load()
             turn = _TURNS.get(_orientation(image))
             depth = None if kind is None else depth_of(image, kind, (tile for _, _, tile in _tiles(image)))
             scale = None if depth is None else scale_of(image, depth, ranges)
-            squares = [_squeezed(image, side, scale) for side in sides]
-            upright = [np.array(square if turn is None else square.transpose(turn), np.uint8) for square in squares]
+            wanted = [(side, side) for side in (sides.bank, sides.encoder) if side is not None]
+            if sides.view is not None:
+                wanted.append(Letterbox(*size, sides.view).content)
+            scaled = [_squeezed(image, length, scale) for length in wanted]
+            upright = [np.array(small if turn is None else small.transpose(turn), np.uint8) for small in scaled]
         except Exception as error:  # decoders raise many types on a damaged file
             raise _Damaged(f"the {image.format} image is truncated or damaged: {_one_line(error)}") from error
-        return Decoded(upright[0], depth, upright[1] if len(upright) > 1 else None)
+        large = None if sides.encoder is None else upright[1]
+        return Decoded(upright[0], depth, large, None if sides.view is None else padded(upright[-1], sides.view))
 
 
 class _Damaged(BadImage):
     """The image can be opened, but not decoded to its end."""
 
 
-def _without_last_bytes(data: bytes, sides: tuple[int, ...], error: _Damaged) -> Decoded:
+def _without_last_bytes(data: bytes, sides: Sides, error: _Damaged) -> Decoded:
     """Return a JPEG whose last bytes are missing, as browsers show it; raise ``error`` where much is missing."""
     try:
         first, second = (_decode(data.rstrip(b"\xff") + patch, sides, None) for patch in _PATCHES)
     except BadImage:
         raise error from None
     apart = np.abs(first.pixels.astype(np.int16) - second.pixels).max(axis=(1, 2)) > _SAME
-    intact = int(apart.argmax()) if apart.any() else sides[0]
-    if intact < _INTACT_ROWS * sides[0]:
+    intact = int(apart.argmax()) if apart.any() else sides.bank
+    if intact < _INTACT_ROWS * sides.bank:
         raise error
     return first
 
@@ -229,14 +252,14 @@ def _count_scans(data: bytes) -> int:
     raise BadImage(f"the JPEG image has more than {MAX_SEGMENTS} segments, which would take too long to read")
 
 
-def _squeezed(image: Image.Image, side: int, scale: Scale | None = None) -> Image.Image:
-    """Return a square of RGB: equal to ``resize(..., reducing_gap=GAP)`` of the whole image, but tile by tile."""
-    across, down = (max(int(length / side / GAP), 1) for length in image.size)
+def _squeezed(image: Image.Image, size: tuple[int, int], scale: Scale | None = None) -> Image.Image:
+    """Return RGB of a size: equal to ``resize(..., reducing_gap=GAP)`` of the whole image, but tile by tile."""
+    across, down = (max(int(length / side / GAP), 1) for length, side in zip(image.size, size, strict=True))
     small = Image.new("RGB", (-(-image.width // across), -(-image.height // down)))
     for left, top, tile in _tiles(image, across, down):
         small.paste(_to_rgb(tile, scale).reduce((across, down)), (left // across, top // down))
     box = (0.0, 0.0, image.width / across, image.height / down)
-    return small.resize((side, side), Image.Resampling.BICUBIC, box=box)
+    return small.resize(size, Image.Resampling.BICUBIC, box=box)
 
 
 def _tiles(image: Image.Image, across: int = 1, down: int = 1) -> Iterator[tuple[int, int, Image.Image]]:

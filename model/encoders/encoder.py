@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,22 +104,7 @@ def _on_gpu(info: EncoderInfo, side: int, folder: Path, device: str) -> Encoder:
 
 
 def _on_processor(info: EncoderInfo, side: int, folder: Path, threads: int | None) -> Encoder:
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    weights = weights_path(info, folder)
-    # Weights that are not there yet are fetched first: what is prepared is named by them.
-    module = None if weights.exists() else load_feature_network(info, folder, side)
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
-    prepared = folder / f"{info.network}-{side}-{digest}.onnx"
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(prepared, options, providers=["CPUExecutionProvider"])
-    except (state.NoSuchFile, state.InvalidProtobuf, state.InvalidGraph, state.Fail):  # not there yet, or damaged
-        write_atomically(prepared, _onnx(module or load_feature_network(info, folder, side), side))
-        session = onnxruntime.InferenceSession(prepared, options, providers=["CPUExecutionProvider"])
+    session = open_session(info, side, folder, threads, lambda module: _onnx(module, side))
     about = session.get_modelmeta().custom_metadata_map
 
     def run(images: Images) -> FloatArray:
@@ -129,13 +114,48 @@ def _on_processor(info: EncoderInfo, side: int, folder: Path, threads: int | Non
     return Encoder(info, side, int(about["dim"]), int(about["last"]), "onnxruntime", run)
 
 
+def open_session(
+    info: EncoderInfo,
+    side: int,
+    folder: Path,
+    threads: int | None,
+    prepare: Callable[["FeatureNetwork"], bytes],
+    kind: str = "",
+) -> Any:
+    """Return an onnxruntime session of an encoder's network, which is prepared once and kept in ``folder``.
+
+    prepare: makes the ONNX program of the network. kind: tells its file from those of other programs.
+    """
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    weights = weights_path(info, folder)
+    # Weights that are not there yet are fetched first: what is prepared is named by them.
+    module = None if weights.exists() else load_feature_network(info, folder, side)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
+    prepared = folder / f"{info.network}-{side}{kind}-{digest}.onnx"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(prepared, options, providers=["CPUExecutionProvider"])
+    except (state.NoSuchFile, state.InvalidProtobuf, state.InvalidGraph, state.Fail):  # not there yet, or damaged
+        write_atomically(prepared, prepare(module or load_feature_network(info, folder, side)))
+        return onnxruntime.InferenceSession(prepared, options, providers=["CPUExecutionProvider"])
+
+
 def _onnx(module: "FeatureNetwork", side: int) -> bytes:
+    dim, last = module.widths(side)
+    return traced(module, side, ["features"], {"dim": dim, "last": last})
+
+
+def traced(module: Any, side: int, outputs: Sequence[str], about: Mapping[str, object]) -> bytes:
+    """Return a module from uint8 images (n, side, side, 3) to outputs (n, ...) as an ONNX program; about: metadata."""
     import warnings
 
     import onnx
     import torch
 
-    dim, last = module.widths(side)
     buffer: Any = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch's own exporter about itself
@@ -146,11 +166,11 @@ def _onnx(module: "FeatureNetwork", side: int) -> bytes:
             buffer,
             dynamo=False,
             input_names=["images"],
-            output_names=["features"],
-            dynamic_axes={"images": {0: "n"}, "features": {0: "n"}},
+            output_names=[*outputs],
+            dynamic_axes={name: {0: "n"} for name in ("images", *outputs)},
         )
     proto = onnx.load_model_from_string(buffer.getvalue())
-    for name, value in (("dim", dim), ("last", last)):
+    for name, value in about.items():
         proto.metadata_props.add(key=name, value=str(value))
     serialized: bytes = proto.SerializeToString()
     return serialized

@@ -25,6 +25,7 @@ from model.lab.results import Log, Results
 from model.lab.sources import load_source
 from model.pretext.registry import PRETEXT_TASKS
 from model.problems import problem
+from model.problems.base import as_vector
 from model.querying.outputs import FloatArray, IntArray
 
 LABELED = 0.2  # share of the pool that the main model is trained on by default
@@ -98,17 +99,17 @@ class _MainLosses:
 
 
 def _main_losses(experiment: Experiment) -> _MainLosses:
-    from model.learners.own_network import FitSettings, Learner, fit
+    from model.learners.own_network import FitSettings, Learner, fit_network
 
     config, model = experiment.config, experiment.folder / "main.pt"
     shuffled = np.random.default_rng([experiment.seed, QUERY_STREAM]).permutation(len(experiment.truth))
     labeled, unseen = np.sort(shuffled[: config.k]), np.sort(shuffled[config.k :])
     if not model.exists():
-        fit(
+        fit_network(
             experiment.bank,
             labeled,
             experiment.truth[labeled],
-            problem("single_label"),
+            as_vector(problem("single_label")),
             experiment.class_names,
             FitSettings(
                 network=config.network,

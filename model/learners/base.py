@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from model.data.bank import ImageBank
 from model.data.features import FeatureBank
+from model.data.views import ViewBank
 from model.errors import BadInput
+from model.learners.settings import FitSettings
 from model.problems import Problem
-from model.problems.base import Decoding, Target
+from model.problems.base import Decoding, Encoded, Target
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import IntArray, Outputs
 
@@ -19,18 +22,37 @@ NO_NEEDS: frozenset[str] = frozenset()
 
 @dataclass(frozen=True)
 class PoolImages:
-    """The images of a pool as learners see them, both by pool index. features: None where there is no encoder."""
+    """The images of a pool as learners see them, all by pool index.
+
+    features: None where there is no encoder. views: with their aspect kept; None where the problem asks for none.
+    encoders: the folder of ``open_encoder``, for learners that read the encoder's feature maps.
+    """
 
     bank: ImageBank
     features: FeatureBank | None = None
+    views: ViewBank | None = None
+    encoders: Path = Path("encoders")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came out of a fit. learner: that was fitted. about: what there is to say of it, plain values."""
+
+    learner: str
+    about: dict[str, object]
+    seconds: float
 
 
 class Model(Protocol):
     """A fitted model. problem: what it predicts. classes: the number of them. decoding: see ``Problem.tune``."""
 
-    problem: Problem
     classes: int
     decoding: Decoding
+
+    @property
+    def problem(self) -> Problem:
+        """What it predicts."""
+        ...
 
     def predict_pool(
         self,
@@ -44,6 +66,36 @@ class Model(Protocol):
 
         Raises BadInput for a need that the model was not fitted for.
         """
+        ...
+
+
+class LearnerCode(Protocol):
+    """What a learner's module has (``model.learners.registry``)."""
+
+    def fit(
+        self,
+        pool: PoolImages,
+        indices: IntArray,
+        truth: Encoded,
+        of: Problem,
+        classes: Sequence[str],
+        settings: FitSettings,
+        *,
+        out: Path,
+        checkpoint: Path,
+        pretext_weights: Path | None = None,
+        progress: Progress = ignore_progress,
+    ) -> Fitted:
+        """Fit a model to the labeled images and write it to ``out``, whole or not at all.
+
+        indices: (n,) pool indices of the labeled images. truth: (n, ...) their targets as ``of.encode`` gives them.
+        checkpoint: where a killed fit goes on from. What is written is a file of ``write_weights`` whose ``learner`` is
+        the learner's name.
+        """
+        ...
+
+    def load(self, path: Path, device: str = "auto") -> Model:
+        """Load what ``fit`` wrote; raise ModelError where it is missing or damaged."""
         ...
 
 

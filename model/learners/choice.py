@@ -15,8 +15,7 @@ from model.learners.folds import deal
 from model.learners.registry import LINEAR, OWN
 from model.learners.settings import FitSettings
 from model.learners.trials import Choice
-from model.problems import Problem
-from model.problems.base import Target
+from model.problems.base import Problem, Target, as_vector
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import FloatArray, IntArray, Outputs
 
@@ -44,11 +43,12 @@ def choose(
     _, folds = deal(truth, FOLDS, settings.seed)
     if pool.features is None:
         raise BadInput("there are no features of an encoder to compare the learners on")
-    head = linear.out_of_fold(pool.features, indices, truth, problem, classes, folds)
+    vector = as_vector(problem)
+    head = linear.out_of_fold(pool.features, indices, truth, vector, classes, folds)
     quality = {LINEAR: _qualities(problem, head, targets, classes)}
     if float(quality[LINEAR].mean()) < GOOD:
         network = own_network.out_of_fold(
-            pool.bank, indices, truth, problem, classes, settings, folds, checkpoint=checkpoint, progress=progress
+            pool.bank, indices, truth, vector, classes, settings, folds, checkpoint=checkpoint, progress=progress
         )
         quality[OWN] = _qualities(problem, network, targets, classes)
     means = {name: round(float(values.mean()), 4) for name, values in quality.items()}

@@ -1,14 +1,13 @@
 """Fit the learner that the settings name, and load what any learner has written."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from model.errors import BadInput, ModelError, UnknownName
-from model.learners import linear, own_network
-from model.learners.base import Model, PoolImages
+from model.learners.base import Fitted, Model, PoolImages
 from model.learners.choice import choose
-from model.learners.registry import AUTO, LEARNER_NAMES, LINEAR, OWN
+from model.learners.registry import AUTO, LEARNER_NAMES, LEARNERS, OWN
 from model.learners.settings import FitSettings
 from model.learners.trials import Choice, is_due
 from model.problems import Problem
@@ -22,13 +21,19 @@ TRIAL_SHARE = 0.75  # of the progress of ``refine``
 _DEFAULT = FitSettings()
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """What came out of a fit. learner: that was fitted. about: what there is to say of it, plain values."""
+def learner_for(name: str, problem: Problem, *, features: bool) -> str:
+    """Return the learner that fits a problem where ``name`` is configured, which may be ``auto``.
 
-    learner: str
-    about: dict[str, object]
-    seconds: float
+    features: whether there are any of an encoder. Raises UnknownName, or BadInput for one of another problem.
+    """
+    if name not in LEARNER_NAMES:
+        raise UnknownName("learner", name, LEARNER_NAMES)
+    if name == AUTO:
+        fitting = (learner for learner in problem.learners if features or not LEARNERS[learner].encoder)
+        return next(fitting, problem.learners[0])
+    if name not in problem.learners:
+        raise BadInput(f"the learner '{name}' does not fit {problem.name}: choose {', '.join(problem.learners)}")
+    return name
 
 
 def fit(
@@ -44,25 +49,12 @@ def fit(
     pretext_weights: Path | None = None,
     progress: Progress = ignore_progress,
 ) -> Fitted:
-    """Fit a model to the labeled images and write it to ``out``, whole or not at all.
-
-    indices: (n,) pool indices of the labeled images. truth: (n, ...) their targets as ``problem.encode`` gives them.
-    checkpoint: where a killed fit goes on from.
-    """
-    if settings.learner not in LEARNER_NAMES:
-        raise UnknownName("learner", settings.learner, LEARNER_NAMES)
-    if settings.learner == OWN or (settings.learner == AUTO and pool.features is None):
-        summary = own_network.fit(
-            pool.bank, indices, truth, problem, classes, settings,
-            out=out, checkpoint=checkpoint, pretext_weights=pretext_weights, progress=progress,
-        )  # fmt: skip
-        return Fitted(OWN, {"network": summary.network, "init": summary.init}, summary.seconds)
-    if pool.features is None:
-        raise BadInput(f"the learner '{settings.learner}' needs the features of an encoder: set \"encoder\"")
-    found = linear.fit_linear(
-        pool.features, indices, truth, problem, classes, out=out, seed=settings.seed, progress=progress
-    )
-    return Fitted(LINEAR, {"features": found.features, "likelihood": found.likelihood}, found.seconds)
+    """Fit the learner that the settings name, see ``LearnerCode.fit``; ``auto`` is the problem's first."""
+    learner = learner_for(settings.learner, problem, features=pool.features is not None)
+    return LEARNERS[learner].load().fit(
+        pool, indices, truth, problem, classes, settings,
+        out=out, checkpoint=checkpoint, pretext_weights=pretext_weights, progress=progress,
+    )  # fmt: skip
 
 
 def refine(
@@ -90,8 +82,8 @@ def refine(
     if choice is None:
         return Choice()
     if choice.learner == OWN:
-        own_network.fit(
-            pool.bank, indices, problem.encode(targets, classes), problem, classes, replace(settings, learner=OWN),
+        LEARNERS[OWN].load().fit(
+            pool, indices, problem.encode(targets, classes), problem, classes, replace(settings, learner=OWN),
             out=out, checkpoint=checkpoint, progress=lambda done: progress(TRIAL_SHARE + (1 - TRIAL_SHARE) * done),
         )  # fmt: skip
     return choice
@@ -100,8 +92,7 @@ def refine(
 def load_model(path: Path, device: str = "auto") -> Model:
     """Load what ``fit`` wrote; raise ModelError where it is missing or damaged."""
     content = read_weights(path)
-    if content is None:
+    learner = None if content is None else LEARNERS.get(content.get("learner", OWN))
+    if learner is None:
         raise ModelError(f"{path} holds no main model, or it is damaged")
-    if content.get("learner") == LINEAR:
-        return linear.LinearModel.load(path)
-    return own_network.Learner.load(path, device)
+    return learner.load().load(path, device)

@@ -16,8 +16,8 @@ from model.learners.base import NO_NEEDS, PoolImages, evaluate
 from model.learners.vaal import labeled_probability
 from model.networks.backbones import build_backbone
 from model.networks.main import MainNetwork, Parts
-from model.problems import Problem, problem
-from model.problems.base import Decoding, Target
+from model.problems import problem
+from model.problems.base import Decoding, Target, VectorProblem, as_vector
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import FEATURES, OUTPUTS, FloatArray, IntArray, Outputs, as_features, pool_axis
 from model.training.loop import Images, read_weights
@@ -37,7 +37,7 @@ class Learner:
     def __init__(
         self,
         members: Sequence[MainNetwork],
-        kind: Problem,
+        kind: VectorProblem,
         classes: int,
         side: int,
         device: torch.device,
@@ -59,7 +59,7 @@ class Learner:
         if content is None or content.get("format") != FORMAT or "classes" not in content:
             raise ModelError(f"{path} holds no main model, or it is damaged")
         chosen, parts = pick_device(device), Parts.saved(content.get("parts", {}))
-        kind = problem(content.get("problem", "single_label"))
+        kind = as_vector(problem(content.get("problem", "single_label")))
         members = []
         for state in [content["module"], *content.get("others", [])]:
             backbone = build_backbone(content["network"], content["side"], seed=0)

@@ -13,13 +13,14 @@ from torch import Tensor
 from model.data.features import FeatureBank
 from model.errors import BadInput, ModelError
 from model.evaluation.calibration import fit_temperature
-from model.learners.base import NO_NEEDS, PoolImages
+from model.learners.base import NO_NEEDS, Fitted, PoolImages
 from model.learners.folds import deal
 from model.learners.linear_head import LinearHead
 from model.learners.registry import LEARNERS, LINEAR
 from model.learners.scaling import Scaling, query_features
+from model.learners.settings import FitSettings
 from model.problems import Problem, problem
-from model.problems.base import Decoding, Encoded
+from model.problems.base import Decoding, Encoded, VectorProblem, as_vector
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import OUTPUTS, FloatArray, IntArray, Outputs
 from model.training.loop import read_weights, write_weights
@@ -57,7 +58,7 @@ def fit_linear(
     features: FeatureBank,
     indices: IntArray,
     truth: Encoded,
-    of: Problem,
+    of: VectorProblem,
     classes: Sequence[str],
     *,
     out: Path,
@@ -104,11 +105,38 @@ def fit_linear(
     return LinearSummary(kind, likelihood, time.monotonic() - started)
 
 
+def fit(
+    pool: PoolImages,
+    indices: IntArray,
+    truth: Encoded,
+    of: Problem,
+    classes: Sequence[str],
+    settings: FitSettings,
+    *,
+    out: Path,
+    checkpoint: Path,
+    pretext_weights: Path | None = None,
+    progress: Progress = ignore_progress,
+) -> Fitted:
+    """Fit a linear head, as a learner of the registry does; it needs no checkpoint, and no pretext weights."""
+    if pool.features is None:
+        raise BadInput(f"the learner '{LINEAR}' needs the features of an encoder: set \"encoder\"")
+    found = fit_linear(
+        pool.features, indices, truth, as_vector(of), classes, out=out, seed=settings.seed, progress=progress
+    )
+    return Fitted(LINEAR, {"features": found.features, "likelihood": found.likelihood}, found.seconds)
+
+
+def load(path: Path, device: str = "auto") -> "LinearModel":
+    """Load what ``fit`` wrote; it computes on the processor."""
+    return LinearModel.load(path)
+
+
 def out_of_fold(
     features: FeatureBank,
     indices: IntArray,
     truth: Encoded,
-    of: Problem,
+    of: VectorProblem,
     classes: Sequence[str],
     folds: Sequence[IntArray],
 ) -> Outputs:
@@ -130,7 +158,7 @@ class LinearModel:
 
     def __init__(self, content: dict[str, Any]) -> None:
         """Use ``load``."""
-        self.problem: Problem = problem(content["problem"])
+        self.problem: VectorProblem = as_vector(problem(content["problem"]))
         self.classes: int = content["classes"]
         self.decoding: Decoding = content["decoding"]
         self.encoder, self.side, self.temperature = content["encoder"], content["side"], content["temperature"]
@@ -231,7 +259,7 @@ def _cross_validate(
     return trials
 
 
-def _trial(of: Problem, raw: FloatArray, truth: Encoded, classes: Sequence[str]) -> _Trial:
+def _trial(of: VectorProblem, raw: FloatArray, truth: Encoded, classes: Sequence[str]) -> _Trial:
     everything = np.arange(len(truth))
     # The only label of a class is unknown to the model that is asked for it, which says nothing of its confidences.
     fair = everything
@@ -245,5 +273,5 @@ def _trial(of: Problem, raw: FloatArray, truth: Encoded, classes: Sequence[str])
     return _Trial(likelihood, temperature, of.tune(outputs, truth, classes) if of.folds else {}, raw)
 
 
-def _outputs(of: Problem, raw: Tensor) -> Outputs:
+def _outputs(of: VectorProblem, raw: Tensor) -> Outputs:
     return Outputs(**{name: values.numpy() for name, values in of.outputs_of(raw).items()})

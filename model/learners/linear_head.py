@@ -7,8 +7,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from model.errors import BadInput
-from model.problems import Problem
-from model.problems.base import Encoded
+from model.problems.base import Encoded, VectorProblem
 from model.querying.outputs import FloatArray
 
 STEPS = 300  # of L-BFGS
@@ -18,7 +17,7 @@ _RIDGE = 1e-3  # of the biases, so that those of classes without an example stay
 class LinearHead:
     """A problem's linear head, and its fit."""
 
-    def __init__(self, of: Problem, classes: int, c: float) -> None:
+    def __init__(self, of: VectorProblem, classes: int, c: float) -> None:
         """c: weight of the summed loss against half the squared weights."""
         self.problem, self.classes, self.c = of, classes, c
         module = of.head(1, classes)

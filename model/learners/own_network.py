@@ -14,13 +14,15 @@ import torch
 from model.data.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, UnknownName
+from model.learners.base import Fitted, PoolImages
 from model.learners.learner import FORMAT, Learner
+from model.learners.registry import OWN
 from model.learners.settings import FitSettings
 from model.networks.backbones import network_of
 from model.networks.initialization import Start, choose_start
 from model.networks.main import MainNetwork, Parts
 from model.problems import Problem
-from model.problems.base import Decoding, Encoded
+from model.problems.base import Decoding, Encoded, VectorProblem, as_vector
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import IntArray, Outputs
 from model.training.loop import Images, read_weights, recalibrate, train, write_weights
@@ -28,7 +30,7 @@ from model.training.objectives import LabelObjective
 from model.training.recipes import RECIPES, Recipe, adapted, sample
 from model.training.registry import JOINTS
 
-__all__ = ["RECIPES", "FitSettings", "Learner", "LearnerSummary", "fit"]
+__all__ = ["RECIPES", "FitSettings", "Learner", "LearnerSummary", "fit_network"]
 
 MEMBER_STRIDE = 7919  # between the seeds of an ensemble's members, so that they are no other run's
 FOLD_STRIDE = 104_729  # between the seeds of the models that the decoding is chosen by
@@ -48,11 +50,11 @@ class LearnerSummary:
     mirrored: bool
 
 
-def fit(
+def fit_network(
     bank: ImageBank,
     indices: IntArray,
     truth: Encoded,
-    problem: Problem,
+    problem: VectorProblem,
     classes: Sequence[str],
     settings: FitSettings = _DEFAULT,
     *,
@@ -96,11 +98,37 @@ def fit(
     return LearnerSummary(start.network, start.init, recipe.plan.epochs, seconds, recipe.augmentation.flip)
 
 
+def fit(
+    pool: PoolImages,
+    indices: IntArray,
+    truth: Encoded,
+    of: Problem,
+    classes: Sequence[str],
+    settings: FitSettings,
+    *,
+    out: Path,
+    checkpoint: Path,
+    pretext_weights: Path | None = None,
+    progress: Progress = ignore_progress,
+) -> Fitted:
+    """Train a network, as a learner of the registry does: on the image bank alone."""
+    found = fit_network(
+        pool.bank, indices, truth, as_vector(of), classes, settings,
+        out=out, checkpoint=checkpoint, pretext_weights=pretext_weights, progress=progress,
+    )  # fmt: skip
+    return Fitted(OWN, {"network": found.network, "init": found.init}, found.seconds)
+
+
+def load(path: Path, device: str = "auto") -> Learner:
+    """Load what ``fit`` wrote."""
+    return Learner.load(path, device)
+
+
 def out_of_fold(
     bank: ImageBank,
     indices: IntArray,
     truth: Encoded,
-    problem: Problem,
+    problem: VectorProblem,
     classes: Sequence[str],
     settings: FitSettings,
     folds: Sequence[IntArray],
@@ -128,7 +156,7 @@ class _Training:
     bank: ImageBank
     indices: IntArray
     truth: Encoded
-    problem: Problem
+    problem: VectorProblem
     classes: Sequence[str]
     recipe: Recipe
     start: Start
@@ -141,7 +169,7 @@ class _Training:
         bank: ImageBank,
         indices: IntArray,
         truth: Encoded,
-        problem: Problem,
+        problem: VectorProblem,
         classes: Sequence[str],
         settings: FitSettings,
         pretext_weights: Path | None,
@@ -223,7 +251,7 @@ class _Training:
         return {**self.about, "labels": _digest(self.indices[rows], self.truth[rows]), "recipe": asdict(self.recipe)}
 
 
-def _folds(problem: Problem, labels: int, seed: int) -> list[IntArray]:
+def _folds(problem: VectorProblem, labels: int, seed: int) -> list[IntArray]:
     """Return the rows of the labels in each fold, ascending; no fold where the labels are too few."""
     if not problem.folds or labels < FEWEST_IN_FOLD * problem.folds:
         return []
@@ -232,7 +260,7 @@ def _folds(problem: Problem, labels: int, seed: int) -> list[IntArray]:
 
 
 def _checked(
-    bank: ImageBank, indices: IntArray, truth: Encoded, problem: Problem, classes: int
+    bank: ImageBank, indices: IntArray, truth: Encoded, problem: VectorProblem, classes: int
 ) -> tuple[IntArray, Encoded]:
     indices, truth = np.asarray(indices, np.int64), np.asarray(truth)
     if len(indices) != len(truth) or len(indices) == 0:

@@ -1,8 +1,13 @@
 """The list of learners. It loads no torch."""
 
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
 from model.querying.outputs import DERIVED
+
+if TYPE_CHECKING:
+    from model.learners.base import LearnerCode
 
 AUTO, LINEAR, OWN = "auto", "linear", "own"
 
@@ -11,13 +16,20 @@ AUTO, LINEAR, OWN = "auto", "linear", "own"
 class LearnerInfo:
     """What is known of a learner without its code.
 
-    name: in the configuration. learns: what is fitted. provides: what its models give besides the problem's base
-    outputs; None for all that the problem gives.
+    name: in the configuration. learns: what is fitted. module: that fits it, see ``LearnerCode``. encoder: whether it
+    reads what an encoder makes of the images. provides: what its models give besides the problem's base outputs; None
+    for all that the problem gives.
     """
 
     name: str
     learns: str
+    module: str
+    encoder: bool = False
     provides: frozenset[str] | None = None
+
+    def load(self) -> "LearnerCode":
+        """Import the module, which loads PyTorch."""
+        return cast("LearnerCode", import_module(self.module))
 
 
 LEARNERS: dict[str, LearnerInfo] = {
@@ -26,11 +38,14 @@ LEARNERS: dict[str, LearnerInfo] = {
         LearnerInfo(
             name=LINEAR,
             learns="a linear head on the frozen features of the encoder",
+            module="model.learners.linear",
+            encoder=True,
             provides=frozenset({"embeddings", "labels", "pretext_embeddings", *DERIVED}),
         ),
         LearnerInfo(
             name=OWN,
             learns="all weights of a small network of our own",
+            module="model.learners.own_network",
         ),
     )
 }

@@ -11,7 +11,7 @@ from model.networks.backbones import build_backbone, load_imagenet, resolve, see
 from model.networks.main import MainNetwork, Parts
 from model.networks.registry import INITS
 from model.pretext.run import read_pretext
-from model.problems import Problem
+from model.problems.base import VectorProblem
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Start:
     init: str
     pretext: dict[str, Any] | None
 
-    def build(self, side: int, problem: Problem, classes: int, seed: int, parts: Parts) -> MainNetwork:
+    def build(self, side: int, problem: VectorProblem, classes: int, seed: int, parts: Parts) -> MainNetwork:
         """Return a network for images of ``side`` pixels with the problem's head; the same for the same seed."""
         backbone = build_backbone(self.network, side, seed)
         if self.init == "pretrained":

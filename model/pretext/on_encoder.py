@@ -15,6 +15,7 @@ from model.errors import BadInput, ModelError
 from model.learners.linear_head import LinearHead
 from model.learners.scaling import Scaling
 from model.problems import problem
+from model.problems.base import as_vector
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import FloatArray, IntArray
 from model.training.loop import read_weights, write_weights
@@ -63,7 +64,7 @@ def fit_rotation(
     scaling = Scaling.of(features, encoder.dim)
     x, truth = scaling.apply(features.gather(rows)), np.tile(np.arange(WAYS_UP), len(sample))
     half = np.repeat(np.arange(len(sample)) % 2, WAYS_UP)
-    head = LinearHead(problem("single_label"), WAYS_UP, C)
+    head = LinearHead(as_vector(problem("single_label")), WAYS_UP, C)
     fitted = [head.fit(x[half == number], truth[half == number]) for number in (0, 1)]
     write_weights(out, {
         "format": _FORMAT, "task": "rotation", "encoder": encoder.name, "side": encoder.side,

@@ -30,7 +30,7 @@ COMMON_OUTPUTS = DERIVED | {
 
 Target = Any  # a JSON value: its form is the problem's own
 Prediction = Any  # of the same form as a target
-Encoded = npt.NDArray[Any]  # targets as the loss takes them, (n, ...)
+Encoded = npt.NDArray[Any]  # targets as the learners take them, (n, ...)
 Decoding = Mapping[str, Any]  # what ``tune`` has chosen for ``decode``, a plain JSON object
 
 
@@ -38,7 +38,9 @@ class Problem(ABC):
     """A kind of prediction, without state: one object serves all projects.
 
     name: in the registry. metric: the name of the headline number, which is the mean quality over the holdout.
-    base_outputs: what ``outputs_of`` gives, and ``decode`` reads: every prediction of a pool has them.
+    base_outputs: what ``decode`` reads: every prediction of a pool has them. learners: names of
+    ``model.learners.registry`` that can fit it, the one that ``auto`` begins with first. view_side: of the images with
+    their aspect kept that its learners need (``model.data.views``), in pixels; None where they need none.
     outputs: what its models give of a pool (names of ``model.querying.outputs``), mostly ``COMMON_OUTPUTS`` and
     ``base_outputs``: a sampler is a choice if and only if it needs no more. figures: of the dashboard, in their order.
     folds: parts of the labels that ``tune`` is given predictions for, each by a model that was trained on the others;
@@ -49,6 +51,8 @@ class Problem(ABC):
     metric: str = "accuracy"
     base_outputs: tuple[str, ...]
     outputs: frozenset[str]
+    learners: tuple[str, ...]
+    view_side: int | None = None
     figures: tuple[str, ...] = ("curve", "losses", "map")
     folds: int = 0
 
@@ -116,12 +120,18 @@ class Problem(ABC):
 
     @abstractmethod
     def encode(self, targets: Sequence[Target], classes: Sequence[str]) -> Encoded:
-        """Return targets that fit as an array (n, ...), as ``loss`` takes them."""
+        """Return targets that fit as an array (n, ...), as the learners take them; equal ones give equal bytes."""
 
     def check(self, truth: Encoded, classes: int) -> None:
         """Raise BadInput for encoded targets that no model of so many classes can be trained on."""
         if not np.isfinite(truth).all():
             raise BadInput("found targets that are not finite numbers")
+
+
+class VectorProblem(Problem):
+    """A problem whose prediction is made of one vector an image, which a head gives of the image's features."""
+
+    learners = ("linear", "own")
 
     @abstractmethod
     def head(self, width: int, classes: int) -> "nn.Module":
@@ -134,6 +144,13 @@ class Problem(ABC):
     @abstractmethod
     def outputs_of(self, raw: "Tensor") -> dict[str, "Tensor"]:
         """Return what a head's raw outputs mean, by the name of an output: (B, ...) each."""
+
+
+def as_vector(of: Problem) -> VectorProblem:
+    """Return a problem whose predictions are made of one vector an image; raise BadInput for any other."""
+    if not isinstance(of, VectorProblem):
+        raise BadInput(f"{of.name} is not predicted by a head on one vector an image: its learner is {of.learners[0]}")
+    return of
 
 
 def chunks(indices: IntArray) -> Iterator[IntArray]:

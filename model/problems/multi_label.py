@@ -8,7 +8,7 @@ import numpy as np
 
 from model.errors import BadInput
 from model.evaluation.metrics import cohen_kappa
-from model.problems.base import COMMON_OUTPUTS, Decoding, Encoded, Prediction, Problem, Target, chunks
+from model.problems.base import COMMON_OUTPUTS, Decoding, Encoded, Prediction, Target, VectorProblem, chunks
 from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ PRIOR = 10.0  # images with a class by which a chosen threshold is drawn towards
 _EDGE = 1e-7  # how near to 0 and 1 a probability may come: its logit is finite
 
 
-class MultiLabel(Problem):
+class MultiLabel(VectorProblem):
     """A set of classes an image. Encoded targets are 0 and 1, (n, C) float32."""
 
     name = "multi_label"

@@ -7,7 +7,7 @@ import numpy as np
 
 from model.errors import BadInput
 from model.evaluation.metrics import cohen_kappa
-from model.problems.base import COMMON_OUTPUTS, Decoding, Encoded, Prediction, Problem, Target, chunks
+from model.problems.base import COMMON_OUTPUTS, Decoding, Encoded, Prediction, Target, VectorProblem, chunks
 from model.querying.outputs import FloatArray, IntArray, Outputs
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _TINY = 1e-12  # a posterior of zero is taken for this: its logarithm is finite
 
 
-class SingleLabel(Problem):
+class SingleLabel(VectorProblem):
     """One class an image. Encoded targets are class ids, (n,) int64."""
 
     name = "single_label"

@@ -10,7 +10,7 @@ from model.errors import ModelError
 from model.networks.main import MainNetwork
 from model.pretext.barlow_twins import SOLARIZED, barlow_loss
 from model.pretext.views import distort
-from model.problems import Problem
+from model.problems.base import VectorProblem
 from model.training.loop import Images
 from model.training.recipes import Recipe
 
@@ -22,7 +22,7 @@ class LabelObjective:
     """The loss against the targets on augmented images, and a term for each part of the network beside the head."""
 
     def __init__(
-        self, module: MainNetwork, problem: Problem, images: Images, truth: Tensor, pool: Images, recipe: Recipe
+        self, module: MainNetwork, problem: VectorProblem, images: Images, truth: Tensor, pool: Images, recipe: Recipe
     ) -> None:
         """Take the labeled images with their encoded targets, and the whole pool, which joint training draws from."""
         self._module, self._problem, self._images, self._truth = module, problem, images, truth

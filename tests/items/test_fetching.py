@@ -100,14 +100,14 @@ def test_download_images_asks_once_for_a_file_that_a_thousand_tasks_name(ours: L
 def test_download_images_decodes_so_many_pixels_at_once(ours: LabelStudio, web: Web, monkeypatch, budget, together):
     at_once, most, lock = [], [], threading.Lock()
 
-    def decode(body, side, ranges, *, large):
+    def decode(body, sides, ranges):
         with lock:
             at_once.append(1)
             most.append(len(at_once))
         time.sleep(0.05)
         with lock:
             at_once.pop()
-        return Decoded(np.zeros((side, side, 3), np.uint8))
+        return Decoded(np.zeros((sides.bank, sides.bank, 3), np.uint8))
 
     monkeypatch.setattr(fetching, "decode_with_depth", decode)
     monkeypatch.setattr(fetching, "_budget", PixelBudget(budget))

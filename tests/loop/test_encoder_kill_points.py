@@ -18,7 +18,7 @@ from backend.loop.context import open_project
 from backend.loop.decide import JOB_OF_STEP, Step, next_step
 from backend.loop.step_table import JOBS
 from backend.loop.steps.pull import read_changes
-from model.data import features as features_module
+from model.data import rows as rows_module
 from model.data.bank import ImageBank
 from model.data.decoding import decode
 from model.data.features import FeatureBank
@@ -37,7 +37,7 @@ class Killer:
         ours = loop.store.of(loop.id)
         for subject in (loop.store.projects, ours.tasks, ours.rounds):
             self._guard(subject)
-        commit, write_runs = ImageBank._commit, features_module._write_runs
+        commit, write_runs = ImageBank._commit, rows_module._write_runs
 
         def guarded_commit(bank: ImageBank, count: int) -> None:
             self.pass_by()
@@ -50,7 +50,7 @@ class Killer:
             write_runs(path, runs)
 
         monkeypatch.setattr(ImageBank, "_commit", guarded_commit)
-        monkeypatch.setattr(features_module, "_write_runs", guarded_runs)
+        monkeypatch.setattr(rows_module, "_write_runs", guarded_runs)
 
     def pass_by(self) -> None:
         if self.left <= 0:
@@ -127,8 +127,9 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have everything done in two parts, by encoders that cost nothing."""
     use_fake_encoders(monkeypatch)
     for name in (
-        *("backend.loop.steps.sync.COMMIT_IMAGES", "backend.loop.steps.features.COMMIT_IMAGES"),
-        *("backend.loop.steps.pretext.SCORED", "model.pretext.on_encoder.CHUNK"),
+        "backend.loop.steps.features.COMMIT_IMAGES",
+        "backend.loop.steps.pretext.SCORED",
+        "model.pretext.on_encoder.CHUNK",
     ):
         monkeypatch.setattr(name, IMAGES // 2)
 

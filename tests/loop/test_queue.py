@@ -38,11 +38,11 @@ class Queue:
 
     def post(self, preannotate: bool = True) -> None:
         project = open_project(self.loop.context, self.loop.id)
-        queue.post(project.store, project.studio, project.labeling, preannotate=preannotate)
+        queue.post(project.store, project.studio, project.files, project.labeling, preannotate=preannotate)
 
     def top_up(self) -> None:
         project = open_project(self.loop.context, self.loop.id)
-        queue.top_up(project.store, project.studio, project.labeling, preannotate=True)
+        queue.top_up(project.store, project.studio, project.files, project.labeling, preannotate=True)
 
     def switch(self) -> None:
         queue.switch(self.store, self.loop.studio)

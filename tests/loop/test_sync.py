@@ -126,7 +126,7 @@ def test_sync_blames_no_image_when_label_studio_is_down(loop: LoopProject) -> No
 
 
 def test_sync_makes_way_and_goes_on_where_it_was(loop: LoopProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync_module, "COMMIT_IMAGES", 2)
+    monkeypatch.setattr("backend.loop.steps.features.COMMIT_IMAGES", 2)
     run(loop, looks=1)
     assert loop.store.of(loop.id).tasks.counts(0).ok == 2
     run(loop)
@@ -177,7 +177,7 @@ def test_pictures_of_so_many_bits_have_the_range_of_the_pool(loop: LoopProject, 
 
 def test_a_range_widens_before_a_model_has_learned(loop: LoopProject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "SAMPLE_IMAGES", 2)
-    monkeypatch.setattr(sync_module, "COMMIT_IMAGES", 2)
+    monkeypatch.setattr("backend.loop.steps.features.COMMIT_IMAGES", 2)
     first, *_, last = make_deep(loop, [1000, 1000, 1000, 1000, 1000, 4000])
     run(loop)
     assert bank_of(loop).ranges == {"integer": (0, 4000)}

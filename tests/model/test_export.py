@@ -12,13 +12,13 @@ from PIL import Image
 from safetensors import safe_open
 
 from model.data.bank import ImageBank
-from model.data.decoding import decode, decode_with_depth
+from model.data.decoding import Sides, decode, decode_with_depth
 from model.data.features import FeatureBank
 from model.errors import BadInput
 from model.export import export
 from model.learners.base import PoolImages
 from model.learners.linear import LinearModel, fit_linear
-from model.learners.own_network import FitSettings, Learner, fit
+from model.learners.own_network import FitSettings, Learner, fit_network
 from model.problems import problem
 from model.problems.single_label import calibrate
 
@@ -49,7 +49,7 @@ def exported(tmp_path_factory) -> Path:
         bank.append(decode(path.read_bytes(), SIDE)[None])
     labels = np.arange(24) % 2
     settings, files = FitSettings(epochs=3, device="cpu"), {"out": folder / "m.pt", "checkpoint": folder / "c.pt"}
-    fit(bank, np.arange(24), labels, problem("single_label"), CLASSES, settings, **files)
+    fit_network(bank, np.arange(24), labels, problem("single_label"), CLASSES, settings, **files)
     export(folder / "m.pt", CLASSES, 2.0, onnx=folder / "m.onnx", safetensors=folder / "m.safetensors")
     return folder
 
@@ -107,7 +107,7 @@ def exported_head(tmp_path_factory, encoder, encoders) -> Path:
     for number in range(12):
         path = folder / "images" / f"{number:02d}.png"
         draw(path, number, generator.integers(140, 260, 2), generator)
-        image = decode_with_depth(path.read_bytes(), SIDE, large=encoder.side)
+        image = decode_with_depth(path.read_bytes(), Sides(SIDE, encoder.side))
         assert image.large is not None
         bank.append(image.pixels[None])
         features.write(np.array([number]), encoder.embed(image.large[None]))

@@ -7,7 +7,7 @@ from support.images import halves
 
 from model.data.bank import ImageBank
 from model.errors import BadInput, ModelError, UnknownName
-from model.learners.own_network import RECIPES, FitSettings, Learner, fit
+from model.learners.own_network import RECIPES, FitSettings, Learner, fit_network
 from model.networks.initialization import choose_start
 from model.networks.main import Parts
 from model.pretext.run import train_pretext
@@ -39,7 +39,7 @@ def run(experiment, folder, n=20, **more):
     settings = {"device": "cpu", "epochs": 8}
     for name, value in more.items():
         (files if name in FILES else settings)[name] = value
-    return fit(bank, np.arange(n), labels[:n], SINGLE, ["left", "right"], FitSettings(**settings), **files)
+    return fit_network(bank, np.arange(n), labels[:n], SINGLE, ["left", "right"], FitSettings(**settings), **files)
 
 
 @pytest.mark.parametrize("init", ["pretext", "scratch"])
@@ -104,7 +104,7 @@ def test_fit_does_not_use_a_backbone_that_is_of_no_use(experiment, tmp_path):
 @pytest.mark.parametrize(("n", "classes"), [(1, 1), (1, 3), (2, 2), (7, 5)])
 def test_fit_works_from_one_label_and_one_class_on(experiment, tmp_path, n, classes):
     bank, _, weights = experiment
-    fit(
+    fit_network(
         bank, np.arange(n), np.arange(n) % classes, SINGLE, list("abcde"[:classes]),
         FitSettings(device="cpu", epochs=2), out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt",
         pretext_weights=weights,
@@ -165,7 +165,7 @@ def test_fit_mirrors_only_where_pool_and_labels_allow_it(experiment, tmp_path):
 )
 def test_fit_refuses_labels_that_do_not_fit(experiment, tmp_path, indices, labels, classes):
     with pytest.raises(BadInput):
-        fit(
+        fit_network(
             experiment[0], np.array(indices, np.int64), np.array(labels, np.int64), SINGLE, list("abcde"[:classes]),
             FitSettings(device="cpu"), out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt",
         )  # fmt: skip

@@ -8,7 +8,7 @@ from support.images import halves
 from model.data.bank import ImageBank
 from model.errors import BadInput, UnknownName
 from model.learners.learner import PASSES, mutual_information
-from model.learners.own_network import FitSettings, Learner, fit
+from model.learners.own_network import FitSettings, Learner, fit_network
 from model.networks.backbones import NETWORKS, Network, build_backbone
 from model.networks.main import DROPOUT, MEMBERS, LossPrediction, MainNetwork, Parts
 from model.problems import problem
@@ -33,7 +33,7 @@ def run(experiment, folder, *needs, n=20, **more):
     progress = {"progress": more.pop("progress")} if "progress" in more else {}
     settings = FitSettings(**{"init": "scratch", "needs": frozenset(needs), "device": "cpu", "epochs": 2, **more})
     files = {"out": folder / "m.pt", "checkpoint": folder / "c.pt"}
-    summary = fit(bank, np.arange(n), labels[:n], SINGLE, NAMES, settings, **files, **progress)
+    summary = fit_network(bank, np.arange(n), labels[:n], SINGLE, NAMES, settings, **files, **progress)
     return summary, Learner.load(folder / "m.pt", device="cpu")
 
 
@@ -158,7 +158,7 @@ def test_predicted_losses_are_higher_where_labels_contradict_the_picture(experim
     noisy = labels.copy()
     left = np.flatnonzero(labels[:60] == 0)
     noisy[left[::2]] = 1
-    fit(
+    fit_network(
         bank, np.arange(60), noisy[:60], SINGLE, NAMES,
         FitSettings(init="scratch", needs=frozenset({"predicted_losses"}), epochs=12, device="cpu"),
         out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt",

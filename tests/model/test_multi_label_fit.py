@@ -13,7 +13,7 @@ from model.data.bank import ImageBank
 from model.data.decoding import decode
 from model.errors import BadInput
 from model.export import export
-from model.learners.own_network import FEWEST_IN_FOLD, RECIPES, FitSettings, Learner, fit
+from model.learners.own_network import FEWEST_IN_FOLD, RECIPES, FitSettings, Learner, fit_network
 from model.problems import PROBLEMS
 from model.problems.multi_label import calibrate
 from model.training.loop import read_weights
@@ -44,7 +44,7 @@ def fitted(tmp_path_factory):
     bank.append(images)
     shares = []
     files = {"out": folder / "m.pt", "checkpoint": folder / "c.pt", "progress": shares.append}
-    fit(bank, np.arange(LABELED), there[:LABELED], MULTI, CLASSES, SETTINGS, **files)
+    fit_network(bank, np.arange(LABELED), there[:LABELED], MULTI, CLASSES, SETTINGS, **files)
     return folder, bank, there, shares
 
 
@@ -88,7 +88,7 @@ def test_few_labels_keep_the_default_decoding(fitted, tmp_path) -> None:
     _, bank, there, _ = fitted
     n = FEWEST_IN_FOLD * MULTI.folds - 1
     files = {"out": tmp_path / "m.pt", "checkpoint": tmp_path / "c.pt"}
-    fit(bank, np.arange(n), there[:n], MULTI, CLASSES, replace(SETTINGS, epochs=1), **files)
+    fit_network(bank, np.arange(n), there[:n], MULTI, CLASSES, replace(SETTINGS, epochs=1), **files)
     assert Learner.load(tmp_path / "m.pt", device="cpu").decoding == {}
 
 
@@ -100,7 +100,7 @@ def test_a_fit_that_was_stopped_in_a_fold_ends_in_the_same_model(fitted, tmp_pat
 
     def run(out, progress):
         files = {"out": tmp_path / out, "checkpoint": tmp_path / f"{out}-c.pt", "progress": progress}
-        fit(bank, np.arange(36), there[:36], MULTI, CLASSES, replace(SETTINGS, epochs=3), **files)
+        fit_network(bank, np.arange(36), there[:36], MULTI, CLASSES, replace(SETTINGS, epochs=3), **files)
         return read_weights(tmp_path / out)
 
     def stop(share):
@@ -120,7 +120,7 @@ def test_a_fit_that_was_stopped_in_a_fold_ends_in_the_same_model(fitted, tmp_pat
 def test_what_only_one_posterior_gives_is_refused(fitted, tmp_path) -> None:
     folder, bank, there, _ = fitted
     with pytest.raises(BadInput, match="multi_label do not give mutual_information"):
-        fit(
+        fit_network(
             bank, np.arange(9), there[:9], MULTI, CLASSES, replace(SETTINGS, needs=frozenset({"mutual_information"})),
             out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt",
         )  # fmt: skip

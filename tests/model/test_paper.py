@@ -5,7 +5,7 @@ import torch
 
 from model.data.bank import ImageBank
 from model.learners.own_network import RECIPES as MAIN
-from model.learners.own_network import FitSettings, Learner, fit
+from model.learners.own_network import FitSettings, Learner, fit_network
 from model.pretext.run import PRETEXT_RECIPES as PRETEXT
 from model.pretext.run import train_pretext
 from model.problems import problem
@@ -38,7 +38,7 @@ def test_the_papers_pretext_network_is_resnet18_and_the_main_model_starts_from_s
     found = train_pretext("rotation", bank, out=weights, checkpoint=checkpoint, recipe="paper", epochs=1, device="cpu")
     assert found.network == "resnet18"
     assert read_weights(weights)["module"]["head.weight"].shape == (4, 512)
-    summary = fit(
+    summary = fit_network(
         bank, np.arange(8), np.arange(8) % 2, problem("single_label"), ["a", "b"],
         FitSettings(network="resnet18", init="scratch", recipe="paper", epochs=1, device="cpu"),
         out=out, checkpoint=checkpoint, pretext_weights=weights,

@@ -112,7 +112,7 @@ class LoopProject:
         project.store.tasks.images_fetched({task: index for index, task in enumerate(tasks)})
         asks = [Ask(task, rank / 100, AskRole.QUERY) for rank, task in enumerate(tasks)]
         project.store.rounds.plan(0, version_of(0), asks)
-        post(project.store, self.studio, project.labeling, preannotate=False)
+        post(project.store, self.studio, project.files, project.labeling, preannotate=False)
         switch(project.store, self.studio)
 
     def setup(self, **params: Any) -> ProjectRow:

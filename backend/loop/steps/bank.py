@@ -62,6 +62,7 @@ def refetch(store: ProjectStore, files: Files) -> None:
     # First of all what lies by the pool indices of the lost bank: a kill in between must not leave it to the new one.
     files.drop_outputs()
     files.drop_features()
+    files.drop_views()
     store.tasks.refetch_all()
     store.set(image_side=None, features_key=None, pretext_key=None, split_key=None)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from backend.chunks import chunks
 from backend.config import ProjectConfig
 from backend.errors import Superseded
-from backend.items.fetching import download_images, sample_images
+from backend.items.fetching import FetchedImage, download_images, sample_images
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import features_key
 from backend.loop.steps.bank import open_bank, set_aside
@@ -21,13 +21,16 @@ from backend.queueing.queues import TimeSlice
 from backend.store import ProjectStore
 from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
+from model.data.decoding import Sides
 from model.data.features import FeatureBank
+from model.data.views import UNKNOWN_SIZE, ViewBank
 from model.encoders.encoder import Encoder, open_encoder
 from model.encoders.registry import SIDES, auto_side, encoder_info
 from model.errors import BankError
 from model.querying.outputs import IntArray
 
-COMMIT_IMAGES = 256  # images that are embedded and kept at once
+COMMIT_IMAGES = 256  # images that are written at once
+COMMIT_VIEWS = 64  # the same where there are views, of which one takes a hundred times as much memory
 SAMPLED = 4096  # images among which those whose sizes are measured are spread
 
 
@@ -67,6 +70,28 @@ def open_features(store: ProjectStore, files: Files, config: ProjectConfig, enco
         return FeatureBank.create(files.features(key), *shape)
 
 
+def open_views(files: Files, side: int) -> ViewBank:
+    """Open the views of that side to write to, empty ones where there are none yet. Damaged ones are kept aside."""
+    try:
+        return ViewBank.create(files.views(side), side)
+    except BankError:
+        set_aside(files.views(side))
+        return ViewBank.create(files.views(side), side)
+
+
+def read_views(files: Files, side: int | None) -> ViewBank | None:
+    """Open the views that every image of the project has; None where no side is asked for."""
+    try:
+        return ViewBank.open(files.views(side)) if side is not None else None
+    except BankError as error:
+        raise Superseded(str(error)) from error
+
+
+def commit_images(view_side: int | None) -> int:
+    """Return how many images are written at once: what is in memory at the same time."""
+    return COMMIT_IMAGES if view_side is None else COMMIT_VIEWS
+
+
 def read_features(store: ProjectStore, files: Files) -> FeatureBank | None:
     """Open the features that every image of the project has; None while there are none."""
     key = store.row().features_key
@@ -84,11 +109,13 @@ def embed(
     encoders: Encoders,
     time_slice: TimeSlice,
     progress: Progress,
+    view_side: int | None = None,
 ) -> None:
-    """Embed every image that has no features of the configured encoder, and note that all have.
+    """Embed every image that has no features of the configured encoder, and note that all have; likewise their views.
 
-    It happens to projects of an older release, after another encoder was configured, and where the features were lost.
-    Images are fetched again, at the encoder's own side; one that cannot be any more is embedded as the bank has it.
+    It happens to projects of an older release, after another encoder or another kind of label was configured, and where
+    features or views were lost. Images are fetched again, at the sides that are wanted; one that cannot be any more is
+    taken as the bank has it. view_side: of the views that the project's problem asks for, in pixels.
     """
     bank = open_bank(store, files)
     view = store.tasks.pool(store.tasks.pool_size())
@@ -100,30 +127,49 @@ def embed(
     features = open_features(store, files, config, encoders)
     if features is None:
         return
-    missing = indices[~features.knows(indices)]
+    views = open_views(files, view_side) if view_side is not None else None
+    unembedded = ~features.knows(indices)
+    unviewed = ~views.knows(indices) if views is not None else np.zeros(len(indices), np.bool_)
+    missing = indices[unembedded | unviewed]
     encoder = encoders.of(features)
-    for number, part in enumerate(chunks(missing.tolist(), COMMIT_IMAGES)):
-        progress(number * COMMIT_IMAGES / len(missing))
+    sides = Sides(bank.side, features.side if unembedded.any() else None, view_side if unviewed.any() else None)
+    for number, part in enumerate(chunks(missing.tolist(), commit_images(sides.view))):
+        progress(number * commit_images(sides.view) / len(missing))
         places = np.array(part, np.int64)
-        large = _pixels(store, studio, bank, view.task_id[places], places, features.side)
-        features.write(places, encoder.embed(large))
+        images = _fetched(store, studio, bank, view.task_id[places], places, sides)
+        if sides.encoder is not None:
+            large = np.stack([image.large for image in images if image.large is not None])
+            features.write(places, encoder.embed(large))
+        if views is not None and sides.view is not None:
+            pixels = np.stack([image.view for image in images if image.view is not None])
+            views.write(places, pixels, np.array([image.size for image in images]))
         if time_slice.expired():
             return  # the next job goes on from here, after those of other projects
     key = features_key(config, features.side)
     store.set(features_key=key, fetching_since=store.row().fetching_since or time.time())
     files.drop_features(but=key)
+    if view_side is not None:
+        files.drop_views(but=view_side)
 
 
-def _pixels(
-    store: ProjectStore, studio: StudioProject, bank: ImageBank, task_ids: IntArray, places: IntArray, side: int
-) -> NDArray[np.uint8]:
-    """Return these images at the encoder's side, (n, side, side, 3)."""
-    images = download_images(studio, store.tasks.references(task_ids.tolist()), bank.side, side, ranges=bank.ranges)
-    fetched, small = {image.task_id: image.large for image in images}, bank.gather(places)
-    pixels = []
-    for task_id, own in zip(task_ids.tolist(), small, strict=True):
-        large = fetched.get(task_id)
-        if large is None:
-            large = np.asarray(Image.fromarray(own).resize((side, side), Image.Resampling.BICUBIC))
-        pixels.append(large)
-    return np.stack(pixels)
+def _fetched(
+    store: ProjectStore, studio: StudioProject, bank: ImageBank, task_ids: IntArray, places: IntArray, sides: Sides
+) -> list[FetchedImage]:
+    """Return these images at the sides that are wanted; what cannot be fetched any more is made from the bank."""
+    images = download_images(studio, store.tasks.references(task_ids.tolist()), sides, ranges=bank.ranges)
+    fetched = {image.task_id: image for image in images if image.pixels is not None}
+    return [
+        fetched.get(task_id) or _of_bank(task_id, own, sides)
+        for task_id, own in zip(task_ids.tolist(), bank.gather(places), strict=True)
+    ]
+
+
+def _of_bank(task_id: int, own: NDArray[np.uint8], sides: Sides) -> FetchedImage:
+    """Return an image of the bank, which is squeezed to a square: shares of its width and height stay the same."""
+
+    def scaled(side: int) -> NDArray[np.uint8]:
+        return np.asarray(Image.fromarray(own).resize((side, side), Image.Resampling.BICUBIC))
+
+    large = None if sides.encoder is None else scaled(sides.encoder)
+    view = None if sides.view is None else scaled(sides.view)
+    return FetchedImage(task_id, own, large, view, size=UNKNOWN_SIZE)

@@ -5,9 +5,11 @@ import time
 from math import isclose
 
 from backend.errors import StudioError
+from backend.items.sizes import items_of
 from backend.labeling.base import Item, Labeling
 from backend.loop.decide import low_water
 from backend.loop.facts import UNCERTAINTY_SAMPLING
+from backend.project_files import Files
 from backend.store import AskRole, AskRow, AskState, ProjectStore, RoundRow
 from backend.studio.project import StudioProject
 from backend.studio.types import Json, Prediction
@@ -18,7 +20,7 @@ CLEAN_PREDICTIONS = 100  # deleted in one go
 PUT_BACK = "Sampling or model version was changed by hand in this round; it was put back."
 
 
-def post(store: ProjectStore, studio: StudioProject, labeling: Labeling, *, preannotate: bool) -> None:
+def post(store: ProjectStore, studio: StudioProject, files: Files, labeling: Labeling, *, preannotate: bool) -> None:
     """Make Label Studio's predictions of the current round those of its asks: none missing, none twice, no others.
 
     What Label Studio has is looked up first: a step before this one may have ended between sending and noting,
@@ -40,7 +42,7 @@ def post(store: ProjectStore, studio: StudioProject, labeling: Labeling, *, prea
     store.rounds.mark(current.number, [task for task in unconfirmed if task not in stored], AskState.PLANNED)
     planned = store.rounds.asks(current.number, states=[AskState.PLANNED])
     queue = [ask for ask in planned if ask.role != AskRole.RESERVE]
-    _send(store, studio, current, queue, labeling if preannotate else None)
+    _send(store, studio, files, current, queue, labeling if preannotate else None)
     studio.predictions.delete(wrong)
 
 
@@ -59,12 +61,12 @@ def drop(store: ProjectStore) -> None:
     store.rounds.drop(_current(store).number)
 
 
-def top_up(store: ProjectStore, studio: StudioProject, labeling: Labeling, *, preannotate: bool) -> None:
+def top_up(store: ProjectStore, studio: StudioProject, files: Files, labeling: Labeling, *, preannotate: bool) -> None:
     """Post the next of the reserve behind the queue."""
     current = _current(store)
     recent = store.tasks.counts(time.time()).recent
     reserve = store.rounds.next_reserve(current.number, 2 * low_water(current.asked, recent))
-    _send(store, studio, current, reserve, labeling if preannotate else None)
+    _send(store, studio, files, current, reserve, labeling if preannotate else None)
 
 
 def switch(store: ProjectStore, studio: StudioProject) -> None:
@@ -101,20 +103,34 @@ def clean(store: ProjectStore, studio: StudioProject) -> None:
 
 
 def _send(
-    store: ProjectStore, studio: StudioProject, current: RoundRow, asks: list[AskRow], labeling: Labeling | None
+    store: ProjectStore,
+    studio: StudioProject,
+    files: Files,
+    current: RoundRow,
+    asks: list[AskRow],
+    labeling: Labeling | None,
 ) -> None:
     """Write the predictions of these asks; ``labeling`` None: without pre-annotations."""
     if not asks:
         return
     ids = [ask.task_id for ask in asks]
     store.rounds.mark(current.number, ids, AskState.POSTING)
+    items = items_of(store, files, labeling, ids) if labeling is not None else {}
     studio.predictions.write(
-        [Prediction(ask.task_id, ask.score, current.model_version, _preannotation(ask, labeling)) for ask in asks]
+        [
+            Prediction(
+                ask.task_id,
+                ask.score,
+                current.model_version,
+                _preannotation(ask, labeling, items.get(ask.task_id, Item())),
+            )
+            for ask in asks
+        ]
     )
     store.rounds.mark(current.number, ids, AskState.POSTED)
 
 
-def _preannotation(ask: AskRow, labeling: Labeling | None) -> list[dict[str, Json]]:
+def _preannotation(ask: AskRow, labeling: Labeling | None, item: Item) -> list[dict[str, Json]]:
     """Return the regions of a pre-annotation; none where the class has left the configuration.
 
     None for the holdout either: people lean towards what they are shown, and the model would be measured by its own
@@ -122,7 +138,7 @@ def _preannotation(ask: AskRow, labeling: Labeling | None) -> list[dict[str, Jso
     """
     if labeling is None or ask.role == AskRole.HOLDOUT or ask.prediction is None:
         return []
-    return labeling.result(ask.prediction, Item())
+    return labeling.result(ask.prediction, item)
 
 
 def _current(store: ProjectStore) -> RoundRow:

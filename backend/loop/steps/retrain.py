@@ -17,7 +17,7 @@ from backend.labeling.base import Labeling
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import pretext_key
 from backend.loop.steps.bank import open_bank
-from backend.loop.steps.features import read_features
+from backend.loop.steps.features import read_features, read_views
 from backend.loop.steps.outputs import save_outputs
 from backend.project_files import Files
 from backend.status.predictions import ModelOutputs, open_outputs
@@ -71,9 +71,11 @@ class Training:
     def open(
         cls, store: ProjectStore, files: Files, config: ProjectConfig, labeling: Labeling, device: str
     ) -> "Training":
-        """Open the bank and the features of a project; raise Superseded where they are not there."""
+        """Open the bank, features and views of a project; raise Superseded where they are not there."""
         features = read_features(store, files) if not config.own_network else None
-        return cls(store, files, config, labeling, device, PoolImages(open_bank(store, files), features))
+        views = read_views(files, problem(labeling.problem).view_side)
+        pool = PoolImages(open_bank(store, files), features, views, files.encoders)
+        return cls(store, files, config, labeling, device, pool)
 
     @property
     def settings(self) -> "FitSettings":

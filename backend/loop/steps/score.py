@@ -19,9 +19,12 @@ from backend.status.predictions import ModelOutputs
 from backend.store import ProjectStore
 from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
+from model.data.decoding import Sides
 from model.data.features import FeatureBank
 from model.data.ranges import Ranges
+from model.data.views import ViewBank
 from model.learners.base import PoolImages
+from model.problems import problem
 from model.problems.base import Prediction
 
 
@@ -43,9 +46,8 @@ def score_tasks(
     model = store.rounds.newest_model()
     if model is None or not files.model(model.number).exists():
         return {}
-    side = bank_side(store)
-    known = read_features(store, files)
-    sides = side, known.side if known is not None else None
+    side, known = bank_side(store), read_features(store, files)
+    sides = Sides(side, known.side if known is not None else None, problem(model.problem).view_side)
     good = _fetch_images(studio, labeling, sides, bank_ranges(store, files), task_ids[:MOST_UNSEEN], until)
     if not good:
         return {}
@@ -57,8 +59,13 @@ def score_tasks(
             features = FeatureBank.create(Path(folder) / "features", known.encoder, known.side, known.dim, known.last)
             pixels = np.stack([image.large for image in good if image.large is not None])
             features.write(np.arange(len(good)), encoders.of(features).embed(pixels))
+        views = None
+        if sides.view is not None:
+            views = ViewBank.create(Path(folder) / "views", sides.view)
+            pixels = np.stack([image.view for image in good if image.view is not None])
+            views.write(np.arange(len(good)), pixels, np.array([image.size for image in good]))
         trained = load_model(files.model(model.number), device=encoders.device)
-        outputs = trained.predict_pool(PoolImages(bank, features))
+        outputs = trained.predict_pool(PoolImages(bank, features, views, files.encoders))
     scored, everything = ModelOutputs(model, outputs), np.arange(len(good))
     rows = zip(good, scored.predict(everything), scored.confidence(everything), strict=True)
     return {image.task_id: (prediction, float(confidence)) for image, prediction, confidence in rows}
@@ -67,7 +74,7 @@ def score_tasks(
 def _fetch_images(
     studio: StudioProject,
     labeling: Labeling,
-    sides: tuple[int, int | None],
+    sides: Sides,
     ranges: Ranges | None,
     task_ids: Sequence[int],
     until: float,
@@ -82,7 +89,7 @@ def _fetch_images(
         except ImageError:
             continue
     good = []
-    for image in download_images(studio, refs, *sides, ranges=ranges):
+    for image in download_images(studio, refs, sides, ranges=ranges):
         if time.time() > until:
             return []
         if image.pixels is not None:

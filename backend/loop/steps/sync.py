@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -14,7 +15,7 @@ from backend.loop.facts import PATIENCE_S
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import configured_side, features_key
 from backend.loop.steps.bank import open_bank, set_aside
-from backend.loop.steps.features import Encoders, open_features
+from backend.loop.steps.features import Encoders, commit_images, open_features, open_views
 from backend.loop.steps.places import place
 from backend.loop.steps.pull import fetch_settings, pull_changes, reconcile
 from backend.project_files import Files
@@ -23,9 +24,10 @@ from backend.store import ProjectStore
 from backend.store.tasks import Failure
 from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
-from model.data.decoding import auto_side
+from model.data.decoding import Sides, auto_side
 from model.data.features import FeatureBank
 from model.data.ranges import ranges_of, widened
+from model.data.views import ViewBank
 from model.encoders.registry import SIDES
 from model.encoders.registry import auto_side as encoder_side
 from model.errors import BankError
@@ -33,13 +35,32 @@ from model.querying.outputs import IntArray
 
 logger = logging.getLogger(__name__)
 
-COMMIT_IMAGES = 256  # images per append to the bank and note in the store
 FETCH_IMAGES = 4096  # images per look into the store
 FIRST_READ_S = 15.0  # for which tasks are read before the images of a first queue are fetched
 TRIES = 4  # of an image whose source fails in a way that may pass, before it is listed as broken
 FIRST_RETRY_S, LAST_RETRY_S = 20.0, 3600.0
 
 ImageRefs = Sequence[tuple[int, str]]  # task id and reference of each image
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """What the images are written to.
+
+    bank: None while its side is not known. features, views: None where there are none, or the job EMBED fills them.
+    """
+
+    bank: ImageBank | None
+    features: FeatureBank | None = None
+    views: ViewBank | None = None
+
+    @property
+    def sides(self) -> Sides:
+        """The sides that images are decoded to."""
+        if self.bank is None:
+            return Sides(SAMPLE_SIDE)
+        encoder = self.features.side if self.features is not None else None
+        return Sides(self.bank.side, encoder, self.views.side if self.views is not None else None)
 
 
 def sync(
@@ -50,8 +71,12 @@ def sync(
     encoders: Encoders,
     time_slice: TimeSlice,
     progress: Progress,
+    view_side: int | None = None,
 ) -> None:
-    """Bring the store, the bank and the features up to date with Label Studio."""
+    """Bring the store, the bank, the features and the views up to date with Label Studio.
+
+    view_side: of the views that the project's problem asks for, in pixels.
+    """
     waits = is_first_awaited(store)
     complete = pull_changes(store, studio, seconds=FIRST_READ_S if waits else math.inf)
     if complete and fetch_settings(studio, store.row()).task_number != store.tasks.counts(0).tasks:
@@ -62,16 +87,17 @@ def sync(
         if store.row().image_side is None:
             _choose_sides(store, studio, files, config, refs)
         bank = _bank_to_fill(store, files)
-        features = _features_to_fill(store, files, config, encoders) if bank is not None else None
+        filled = _Filled(bank)
+        if bank is not None:
+            features = _features_to_fill(store, files, config, encoders)
+            filled = _Filled(bank, features, _views_to_fill(store, files, view_side))
         counts = store.tasks.counts(time.time())
         total = max(total, counts.ok + counts.new)
-        side, ranges = (SAMPLE_SIDE, None) if bank is None else (bank.side, bank.ranges)
-        large = features.side if features is not None else None
-        fetched = download_images(studio, refs, side, large, ranges=ranges)
-        while part := list(islice(fetched, COMMIT_IMAGES)):
+        fetched = download_images(studio, refs, filled.sides, ranges=bank.ranges if bank is not None else None)
+        while part := list(islice(fetched, commit_images(view_side))):
             if bank is not None and _widen_ranges(store, files, bank, part):
                 break  # the images are fetched again, and read by the wider ranges
-            _commit(store, bank, features, encoders, part, dict(refs))
+            _commit(store, filled, encoders, part, dict(refs))
             done += len(part)
             progress(min(done / max(total, 1), 1.0))
             if time_slice.expired() or (waits and not is_first_awaited(store)):
@@ -107,6 +133,14 @@ def _features_to_fill(
     return features if features is not None and len(features) >= store.tasks.pool_size() else None
 
 
+def _views_to_fill(store: ProjectStore, files: Files, side: int | None) -> ViewBank | None:
+    """Return the views where all images have them; else the job EMBED sees to them."""
+    if side is None:
+        return None
+    views = open_views(files, side)
+    return views if len(views) >= store.tasks.pool_size() else None
+
+
 def _bank_to_fill(store: ProjectStore, files: Files) -> ImageBank | None:
     """Return the bank, an empty one before the first image; None while its side is not known.
 
@@ -138,6 +172,7 @@ def _choose_sides(
     if side is not None:
         files.drop_banks()  # of a former side, whose images are all fetched again
         files.drop_features()
+        files.drop_views()
         ImageBank.create(files.bank(side), side, ranges_of(image.depth for image in sample))
         large = encoder_side(sizes) if sizes else SIDES[0]
         key = features_key(config, large)
@@ -165,25 +200,28 @@ def _widen_ranges(store: ProjectStore, files: Files, bank: ImageBank, part: list
     store.tasks.refetch_all()
     files.drop_banks()
     files.drop_features()
+    files.drop_views()
     ImageBank.create(files.bank(bank.side), bank.side, wider)
     return True
 
 
 def _commit(
     store: ProjectStore,
-    bank: ImageBank | None,
-    features: FeatureBank | None,
+    filled: _Filled,
     encoders: Encoders,
     part: list[FetchedImage],
     refs: dict[int, str],
 ) -> None:
     good = [image for image in part if image.pixels is not None]
-    if good and bank is not None:
-        # Images and features first, note after: a kill in between leaves rows that no task points to.
+    if good and filled.bank is not None:
+        # Images, features and views first, note after: a kill in between leaves rows that no task points to.
         task_ids = [image.task_id for image in good]
-        places = place(store, bank, task_ids, np.stack([image.pixels for image in good if image.pixels is not None]))
-        if features is not None:
-            _embed(features, encoders, places, good)
+        pixels = np.stack([image.pixels for image in good if image.pixels is not None])
+        places = place(store, filled.bank, task_ids, pixels)
+        if filled.features is not None:
+            _embed(filled.features, encoders, places, good)
+        if filled.views is not None:
+            _show(filled.views, places, good)
         store.tasks.images_fetched(dict(zip(task_ids, places.tolist(), strict=True)), refs)
     failed = [image for image in part if image.pixels is None]
     if failed:
@@ -198,6 +236,16 @@ def _embed(features: FeatureBank, encoders: Encoders, places: IntArray, images: 
     large = [image.large for image, is_known in zip(images, known, strict=True) if not is_known]
     if large:
         features.write(places[~known], encoders.of(features).embed(np.stack([one for one in large if one is not None])))
+
+
+def _show(views: ViewBank, places: IntArray, images: list[FetchedImage]) -> None:
+    """Write the views of the images at these pool indices that have none yet."""
+    missing = [
+        number for number, known in enumerate(views.knows(places)) if not known and images[number].view is not None
+    ]
+    if missing:
+        pixels = np.stack([image for number in missing if (image := images[number].view) is not None])
+        views.write(places[missing], pixels, np.array([images[number].size for number in missing]))
 
 
 def _failure(image: FetchedImage, attempts: int) -> Failure:

@@ -17,6 +17,7 @@ from werkzeug.exceptions import NotFound
 from backend.autolabel.preview import autolabel_version
 from backend.chunks import chunks
 from backend.errors import ConfigError, ProjectError
+from backend.items.sizes import item_at, views_of
 from backend.labeling.base import Item, Labeling
 from backend.labeling.project import labeling_of
 from backend.project_files import Files
@@ -72,7 +73,11 @@ def predictions_json(studio_project_id: int) -> ResponseReturnValue:
         labeling = labeling_of(project)
     except (ConfigError, ProjectError) as error:
         raise NotFound(str(error)) from error
-    tasks = (_task(labeling, autolabel_version(predictions.row.number), *line) for line in _lines(project, predictions))
+    views, version = views_of(Files.of(services().settings.data_dir, project.id), labeling), predictions.row.number
+    tasks = (
+        _task(labeling, autolabel_version(version), item_at(views, line[0].pool_index), *line)
+        for line in _lines(project, predictions)
+    )
     name = f"project-{studio_project_id}-predictions-round-{predictions.row.number + 1}.json"
     return _attached(name, "application/json", _json_list(tasks))
 
@@ -109,12 +114,12 @@ def _lines(project: ProjectRow, predictions: PoolPredictions) -> Iterator[tuple[
 
 
 def _task(
-    labeling: Labeling, version: str, line: ImageLine, prediction: Prediction, confidence: float
+    labeling: Labeling, version: str, item: Item, line: ImageLine, prediction: Prediction, confidence: float
 ) -> dict[str, Any]:
     stored = {
         "model_version": version,
         "score": round(confidence, 6),
-        "result": labeling.result(prediction, Item()),
+        "result": labeling.result(prediction, item),
     }
     return {"id": line.task_id, "data": {labeling.data_key: line.image}, "predictions": [stored]}
 

@@ -192,7 +192,7 @@ def test_squeezed_is_what_pillow_makes_of_the_whole(mode, size, monkeypatch):
     expected = np.asarray(whole.resize((5, 5), Image.Resampling.BICUBIC, reducing_gap=decoding.GAP))
     for tile in (1024, 32, 1):
         monkeypatch.setattr(decoding, "TILE", tile)
-        np.testing.assert_array_equal(np.asarray(decoding._squeezed(image, 5, scale)), expected)
+        np.testing.assert_array_equal(np.asarray(decoding._squeezed(image, (5, 5), scale)), expected)
 
 
 def test_pillow_itself_stops_above_our_limit_and_says_nothing_below():

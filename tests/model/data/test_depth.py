@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from model.data.decoding import decode, decode_with_depth
+from model.data.decoding import Sides, decode, decode_with_depth
 from model.data.ranges import Depth, ranges_of, widened
 
 
@@ -63,13 +63,13 @@ def test_what_lies_outside_the_range_is_black_or_white():
     ],
 )
 def test_a_tiff_tells_the_range_of_its_values(array, kind, ends):
-    assert decode_with_depth(encode(Image.fromarray(array), "TIFF"), 8).depth == Depth(kind, *ends)
+    assert decode_with_depth(encode(Image.fromarray(array), "TIFF"), Sides(8)).depth == Depth(kind, *ends)
 
 
 @pytest.mark.parametrize("image", [Image.new("L", (8, 8)), Image.new("RGB", (8, 8)), Image.new("1", (8, 8))])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_a_picture_of_up_to_8_bits_has_no_range(image, kind):
-    assert decode_with_depth(encode(image, kind), 8, {"integer": (0, 3), "float": (0, 3)}).depth is None
+    assert decode_with_depth(encode(image, kind), Sides(8), {"integer": (0, 3), "float": (0, 3)}).depth is None
 
 
 def test_values_that_are_none_do_not_count():
@@ -79,7 +79,7 @@ def test_values_that_are_none_do_not_count():
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[42113] = "-9999"
     data = encode(Image.fromarray(values), "TIFF", tiffinfo=tags)
-    decoded = decode_with_depth(data, 16)
+    decoded = decode_with_depth(data, Sides(16))
     assert decoded.depth == Depth("float", pytest.approx(values[0, 3]), 1.0)
     assert decoded.pixels[0, :3, 0].tolist() == [0, 255, 0]
     assert decoded.pixels[-1, -1, 0] == 255
@@ -96,7 +96,7 @@ def test_colours_of_12_bits_are_stretched_together(channels):
     values[..., 1] = 2048
     if channels in (2, 4):
         values[..., -1] = 65535  # opaque
-    decoded = decode_with_depth(png16(values), 4)
+    decoded = decode_with_depth(png16(values), Sides(4))
     assert (decoded.depth.kind, decoded.depth.high) == ("colour", 15)
     assert decoded.pixels.max() <= 16  # nearly black by the range of the format
     first = decode(png16(values), 4, {"colour": (0, 15)})[0, 0].tolist()

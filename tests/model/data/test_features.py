@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.kill import Killed
 
+from model.data import rows
 from model.data.features import FeatureBank
 from model.errors import BadInput, BankError
 
@@ -57,7 +58,7 @@ def test_features_can_be_written_again(tmp_path):
 
 
 def test_features_come_in_chunks_of_what_is_known(tmp_path, monkeypatch):
-    monkeypatch.setattr("model.data.features.CHUNK", 2)
+    monkeypatch.setattr("model.data.rows.CHUNK", 2)
     bank = create(tmp_path)
     write(bank, 0, 2, 3, 6)
     assert [part.tolist() for part in bank.chunks()] == [[0, 2], [3, 6]]
@@ -90,7 +91,7 @@ def test_features_of_another_shape_are_refused(tmp_path, shape):
 def test_a_kill_between_rows_and_known_bytes_leaves_rows_that_do_not_count(tmp_path, monkeypatch):
     bank = create(tmp_path)
     write(bank, 0)
-    write_runs = sys.modules[FeatureBank.__module__]._write_runs
+    write_runs = rows._write_runs
 
     def until_known(path, runs):
         if path.name == "known.bin":
@@ -98,7 +99,7 @@ def test_a_kill_between_rows_and_known_bytes_leaves_rows_that_do_not_count(tmp_p
         write_runs(path, runs)
 
     with monkeypatch.context() as patch:
-        patch.setattr("model.data.features._write_runs", until_known)
+        patch.setattr("model.data.rows._write_runs", until_known)
         with pytest.raises(Killed):
             write(bank, 1, 2)
     again = FeatureBank.open(tmp_path)
@@ -119,7 +120,7 @@ def test_a_full_disk_leaves_nothing_of_the_write_known(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("model.data.features._write_runs", full)
+        patch.setattr("model.data.rows._write_runs", full)
         with pytest.raises(OSError, match="No space left"):
             write(bank, 2, 3, 4)
     again = FeatureBank.open(tmp_path)
@@ -180,7 +181,7 @@ def test_features_that_are_not_there_or_damaged_are_refused(tmp_path):
     header.write_text(json.dumps(good))
     rows = tmp_path / "features.bin"
     rows.write_bytes(rows.read_bytes()[:-1])
-    with pytest.raises(BankError, match=f"should be those of 2 images, found {4 * DIM - 1} bytes"):
+    with pytest.raises(BankError, match=f"should have the rows of 2 images, found {4 * DIM - 1} bytes"):
         FeatureBank.open(tmp_path)
 
 

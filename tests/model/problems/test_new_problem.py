@@ -10,12 +10,13 @@ from model.data.features import FeatureBank
 from model.evaluation.calibration import expected_errors, fit_temperature, predict
 from model.learners.base import PoolImages, evaluate
 from model.learners.linear import LinearModel, fit_linear
-from model.learners.own_network import FitSettings, Learner, fit
-from model.problems import PROBLEMS, Problem
+from model.learners.own_network import FitSettings, Learner, fit_network
+from model.problems import PROBLEMS
+from model.problems.base import VectorProblem
 from model.querying.samplers import samplers_for
 
 
-class Brightness(Problem):
+class Brightness(VectorProblem):
     """A target is a number from 0 to 1."""
 
     name = "brightness"
@@ -56,7 +57,7 @@ def test_a_new_problem_is_learned_measured_and_asked_by_without_any_other_change
     bank.append((255 * targets[:, None, None, None] + noise).clip(0, 255).astype(np.uint8))
     truth = kind.encode(targets[:60].tolist(), [])
     settings = FitSettings(init="scratch", epochs=20, device="cpu")
-    fit(bank, np.arange(60), truth, kind, [], settings, out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt")
+    fit_network(bank, np.arange(60), truth, kind, [], settings, out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt")
     learner, rest = Learner.load(tmp_path / "m.pt", device="cpu"), np.arange(60, 200)
     guess = 1 - np.abs(targets[60:] - targets[:60].mean()).mean()  # the mean of the labels for every image
     assert learner.evaluate(bank, rest, targets[60:].tolist(), []) > guess + 0.1
