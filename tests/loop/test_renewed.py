@@ -13,7 +13,6 @@ from support.loop_project import SIDE, WITH_ENCODER, LoopProject, image_of, shor
 from backend.autolabel.preview import preview
 from backend.errors import ImageError
 from backend.loop.context import open_project
-from backend.loop.steps import sync as sync_module
 from backend.status.predictions import open_predictions
 from backend.store import ImageState
 from model.data.bank import ImageBank
@@ -135,7 +134,7 @@ def test_an_address_that_is_renewed_while_it_is_fetched_is_fetched_once_more(
     loop: LoopProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = known(loop)
-    monkeypatch.setattr(sync_module, "COMMIT_IMAGES", 8)
+    monkeypatch.setattr("backend.loop.steps.features.COMMIT_IMAGES", 8)
     renew(loop, RENEWALS["S3"], 1)
     again = sorted(loop.truth)[:10]
     left = list(again)
@@ -157,7 +156,7 @@ def test_an_address_that_is_renewed_in_a_first_sync_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_fake_encoders(monkeypatch)
-    monkeypatch.setattr(sync_module, "COMMIT_IMAGES", 8)
+    monkeypatch.setattr("backend.loop.steps.features.COMMIT_IMAGES", 8)
     loop = LoopProject(tmp_path, monkeypatch)
     loop.add(20)
     loop.connect(**WITH_ENCODER)
