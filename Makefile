@@ -22,7 +22,7 @@ $(foreach folder,$(VENV) $(SERVER),$(if $(wildcard $(folder)/.installing),$(shel
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
 
-setup: $(RUNTIME) $(SERVER)/.installed  ## prepare .venv (the backend) and .venv-labelstudio (the server)
+setup: $(RUNTIME) $(SERVER)/.database  ## prepare .venv (the backend) and .venv-labelstudio (the server)
 
 demo: setup  ## run the whole loop on 1,797 digits; a second call continues [FRESH=1 PORT=9090 LS_PORT=8080 DATA=folder DEMO_DIR=folder EXIT=1]
 	@$(BIN)/python -m backend demo
@@ -36,10 +36,10 @@ status: $(RUNTIME)  ## show all projects as a table, also while no server runs [
 doctor: $(RUNTIME)  ## find what is wrong in this installation, and how to fix it [DATA_DIR=folder]
 	@$(BIN)/python -m backend doctor
 
-test: $(DEV) $(SERVER)/.installed  ## run all tests [ARGS="-k name"]
+test: $(DEV) $(SERVER)/.database  ## run all tests [ARGS="-k name"]
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-faults: $(DEV) $(SERVER)/.installed  ## run the long fault tests: kills, outages, a long run (an hour) [FAULTS_TIMES=4 ARGS="-k kills"]
+faults: $(DEV) $(SERVER)/.database  ## run the long fault tests: kills, outages, a long run (an hour) [FAULTS_TIMES=4 ARGS="-k kills"]
 	$(BIN)/python -m pytest tests/faults -m faults $(ARGS)
 
 bench: setup  ## measure speeds as ratios into benchmarks/results.json [ARGS="--full" or "--only recording"]
@@ -71,4 +71,8 @@ $(DEV): $(RUNTIME) requirements-dev.txt
 
 $(SERVER)/.installed: requirements-labelstudio.txt
 	@OWN_TORCH= scripts/install.sh $(SERVER) -r $<
+	@touch $@
+
+$(SERVER)/.database: $(SERVER)/.installed | $(RUNTIME)
+	@$(BIN)/python -c 'from backend.demo.empty_database import main; main()'
 	@touch $@

@@ -120,7 +120,7 @@ def demo(settings: Settings) -> int:
             model = stack.enter_context(backend(folder, settings.port))
             run = _Demo(console, images, studio, model, outcome)
             if project is None:
-                project = run.run()
+                project = run.run(wait_for_losses=exits)
             else:
                 run.go_on(project)
             if not exits:
@@ -147,8 +147,11 @@ class _Demo:
         self._print_addresses(project)
         self.outcome.ok = True
 
-    def run(self) -> int:
-        """Label three rounds; return the project."""
+    def run(self, *, wait_for_losses: bool) -> int:
+        """Label three rounds, and wait until all losses are recorded if asked to; return the project.
+
+        They are recorded behind the queue: a demo that stays up is at its end once the rounds are labeled.
+        """
         with self._progress() as progress:
             self._start(progress)
             person = Annotator(self.studio.url, EMAIL, PASSWORD)
@@ -157,11 +160,13 @@ class _Demo:
             if self.images.truth is not None:
                 for number in range(ROUNDS):
                     self._round(progress, labeling, number)
-            self._record(progress, labeling)
-        self.outcome.ok = self.outcome.recorded == self.outcome.tasks and all(
-            result.queue_share == 1.0 and result.holdout_accuracy is not None for result in self.outcome.rounds
-        )
         self._print_end(project)
+        if wait_for_losses:
+            with self._progress() as progress:
+                self._record(progress, labeling)
+        self.outcome.ok = all(
+            result.queue_share == 1.0 and result.holdout_accuracy is not None for result in self.outcome.rounds
+        ) and (not wait_for_losses or self.outcome.recorded == self.outcome.tasks)
         return project
 
     def _start(self, progress: Progress) -> None:
@@ -273,6 +278,7 @@ def _accuracy(result: Round) -> str:
 
 def _stay_up(servers: list[Server], folder: Path) -> None:
     print(
+        "Losses and batches are still being recorded: the tab 'PT4AL queue' of the Data Manager shows them.\n"
         f"Go on labeling; Ctrl-C ends the demo. Your labels stay in {folder}:\n"
         "'make demo' goes on with them, and 'make demo FRESH=1' throws them away and begins anew.",
         flush=True,

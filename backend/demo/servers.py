@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from backend.demo.empty_database import QUIET, give
 from backend.errors import ConfigError, ProjectError
 from backend.server.own_processes import ask
 from backend.server.supervisor import die_with_parent
@@ -17,7 +18,7 @@ from backend.server.supervisor import die_with_parent
 ROOT = Path(__file__).parents[2]
 EMAIL = "demo@example.com"
 PASSWORD = "pt4al-demo"  # of a server of this demo alone
-START_S = 180.0  # Label Studio's first start builds its database
+START_S = 180.0  # Label Studio's first start builds its database where none was prepared
 STOP_S = 30.0
 POLL_S = 0.2
 HEALTH_S = 2.0
@@ -112,10 +113,11 @@ def label_studio(folder: Path, port: int) -> Iterator[Server]:
         # The backend has a private address.
         "ML_BLOCK_LOCAL_IP": "false",
         "SSRF_PROTECTION_ENABLED": "false",
-        "COLLECT_ANALYTICS": "false",
-        "LATEST_VERSION_CHECK": "false",
+        **QUIET,
     }
-    command = [label_studio_program(), "start", "--no-browser", "--port", str(port)]
+    program = label_studio_program()
+    give(Path(program), folder / "label-studio")
+    command = [program, "start", "--no-browser", "--port", str(port)]
     with _running("Label Studio", f"http://localhost:{port}", command, env, folder / "label-studio.log") as server:
         yield server
 

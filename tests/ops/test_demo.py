@@ -23,6 +23,7 @@ from support.labelstudio import free_port
 from support.processes import gone
 
 from backend.demo.annotator import Annotator
+from backend.demo.empty_database import DATABASE, give, kept_database, prepare
 from backend.demo.run import KEPT, MARK, Kept, _own_folder
 from backend.demo.sample_images import PLACEHOLDERS, DemoImages, digits, folder_images
 from backend.errors import ConfigError
@@ -227,3 +228,30 @@ def test_demo_leaves_no_process_behind_on_ctrl_c(tmp_path: Path) -> None:
     press_ctrl_c(demo)
     assert demo.returncode == 130
     assert gone(children)
+
+
+def test_a_new_label_studio_begins_with_a_copy_of_the_prepared_database(tmp_path: Path) -> None:
+    program = tmp_path / "server" / "bin" / "label-studio"
+    (tmp_path / "server" / "lib" / "python3.11" / "site-packages" / "label_studio-9.8.7.dist-info").mkdir(parents=True)
+    folder = tmp_path / "data"
+    give(program, folder)
+    assert list(folder.iterdir()) == [], "nothing was prepared: the server makes its own"
+    kept = kept_database(program)
+    assert kept == tmp_path / "server" / "empty-label_studio-9.8.7.sqlite3"
+    kept.write_bytes(b"tables")
+    give(program, folder)
+    assert (folder / DATABASE).read_bytes() == b"tables"
+    (folder / DATABASE).write_bytes(b"labels")
+    give(program, folder)
+    assert (folder / DATABASE).read_bytes() == b"labels", "what people labeled is never replaced"
+
+
+@pytest.mark.parametrize("script", ["exit 3", "exit 0"])
+def test_a_label_studio_that_makes_no_database_is_named(tmp_path: Path, script: str) -> None:
+    program = tmp_path / "bin" / "label-studio"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho broken >&2\n{script}\n")
+    program.chmod(0o700)
+    with pytest.raises(ConfigError, match="makes no database: broken"):
+        prepare(program)
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]

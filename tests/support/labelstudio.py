@@ -1,22 +1,22 @@
 """A real Label Studio for tests, started from its own environment."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import requests
+
+from backend.demo.empty_database import QUIET, give, prepare
 
 ROOT = Path(__file__).parents[2]
 EMAIL = "admin@example.com"
 PASSWORD = "label-studio-1"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 START_S = 120
-DATABASE = "label_studio.sqlite3"
 
 ENVIRONMENT = {
     "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
@@ -24,10 +24,7 @@ ENVIRONMENT = {
     "ML_BLOCK_LOCAL_IP": "false",
     "SSRF_PROTECTION_ENABLED": "false",
     # Nothing is asked of or sent to the outside.
-    "COLLECT_ANALYTICS": "false",
-    "LATEST_VERSION_CHECK": "false",
-    "SENTRY_DSN": "",
-    "FRONTEND_SENTRY_DSN": "",
+    **QUIET,
 }
 
 
@@ -46,9 +43,9 @@ class LabelStudioServer:
     def start(self) -> None:
         """Start it and wait until it answers; raises RuntimeError with the end of its log if it does not."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        database = self.data_dir / DATABASE
-        if not database.exists():
-            shutil.copyfile(_empty_database(), database)
+        with suppress(OSError):  # of a server in a place where nothing can be kept
+            prepare(binary())
+        give(binary(), self.data_dir)
         command = [
             *(str(binary()), "start", "--no-browser", "--port", str(self._port)),
             *("--username", self.email, "--password", self.password, "--user-token", self.token),
@@ -94,22 +91,6 @@ def start_label_studio(port: int, data_dir: Path, **env: str) -> LabelStudioServ
     server = LabelStudioServer(port, data_dir, **env)
     server.start()
     return server
-
-
-def _empty_database() -> Path:
-    """A database with this version's tables and nothing in them; making one takes most of a first start."""
-    home = binary().parents[1]
-    version = next(home.glob("lib/python*/site-packages/label_studio-*.dist-info")).stem
-    kept = ROOT / ".pytest_cache" / f"{version}.sqlite3"
-    if not kept.exists():
-        kept.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            env = {**os.environ, **ENVIRONMENT, "LABEL_STUDIO_BASE_DATA_DIR": folder}
-            # Any command makes the tables first; this one then looks for a user and ends.
-            command = [str(binary()), "user", "--username", EMAIL]
-            subprocess.run(command, env=env, cwd=folder, check=True, capture_output=True)
-            (Path(folder) / DATABASE).rename(kept)
-    return kept
 
 
 def binary() -> Path:
