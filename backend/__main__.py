@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from backend import logs
 from backend.config import Settings
 from backend.errors import BackendError, ConfigError
-from backend.queueing.queues import QUEUES
+from backend.queueing.queues import QUEUES, TRAIN
 from backend.server.preflight import check_addresses, check_packages
 from backend.server.supervisor import watch_parent
 
@@ -69,9 +69,15 @@ def _worker(arguments: argparse.Namespace, settings: Settings) -> int:
     check_addresses(settings)
     watch_parent()
     from backend.loop import jobs
+    from backend.loop.warm_up import warm_up
     from backend.queueing.worker import run_worker
 
-    run_worker(settings, arguments.queues, jobs.on_worker_start, jobs.tick, jobs.TICK_S)
+    def on_start(identity: str) -> None:
+        jobs.on_worker_start(identity)
+        if TRAIN in arguments.queues:
+            warm_up(settings)
+
+    run_worker(settings, arguments.queues, on_start, jobs.tick, jobs.TICK_S)
     return 0
 
 

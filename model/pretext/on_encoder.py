@@ -22,7 +22,7 @@ from model.training.loop import read_weights, write_weights
 
 WAYS_UP = 4
 SAMPLE = 1000  # images that the heads are fitted to; of more, drawn ones
-CHUNK = 64  # images that are embedded between two looks at the clock
+CHUNK = 16  # images that are embedded, four ways up, between two looks at the clock
 C = 1.0  # weight of the loss: stronger regularization than that of labels, of which there are fewer
 _SIDES = 64, 128  # pixels of the encoder's images: twice those of the bank, within these
 _FORMAT = 1

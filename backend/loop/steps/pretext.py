@@ -20,7 +20,7 @@ from model.querying.first_queries import first_query
 from model.querying.outputs import FEATURES, IntArray
 
 TRAIN_SHARE, FIT_SHARE = 0.9, 0.2  # of the progress bar, of a network and of a head on the encoder
-SCORED = 256  # images whose losses are written at once
+SCORED = 32  # images whose losses are written at once: a second, for which a training may wait
 
 
 def pretext(
