@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backend.dashboard.project_page import Entry, ProjectPage
-from backend.dashboard.text import count, of_target, percent
+from backend.dashboard.text import count, percent
 from backend.status.forecast_text import query_verdict
 from backend.status.left_out import left_out
 from backend.status.measured import Metric
 from backend.status.query_error_rate import ErrorRateDifference, error_rate_difference
 from backend.status.status import Status
-from backend.store.dashboard_queries import AskedTarget
 from backend.store.task_answers import Reason
 
 WIDE = 0.15  # width of the interval of a mean quality above which it says little
@@ -34,7 +33,6 @@ def findings(page: ProjectPage) -> list[Finding]:
     qualities = [entry for entry in page.history if entry.quality.size]
     answers = page.services.store.of(page.project.id).dashboard.answers()
     return [
-        *_one_target(page.asked, status.tasks.labeled),
         *_forecast(status),
         *_quality(qualities[-1] if qualities else None, status.tasks.labeled, _missing(status)),
         *(_unmeasured(config.holdout_fraction) if page.history and not qualities else ()),
@@ -43,13 +41,6 @@ def findings(page: ProjectPage) -> list[Finding]:
         *_left_out(answers),
         *_accepted(page.services.store.of(page.project.id).dashboard.accepted(), status.tasks.labeled),
     ]
-
-
-def _one_target(asked: Iterable[AskedTarget], labeled: int) -> Iterable[Finding]:
-    rows = list(asked)
-    # Labels that nobody asked for are not among these: they may be others.
-    if labeled > 1 and sum(row.images for row in rows) == labeled and all(row.target == rows[0].target for row in rows):
-        yield Finding("warning", f"All labels are '{of_target(rows[0].target)}': nothing to tell apart yet.")
 
 
 def _forecast(status: Status) -> Iterable[Finding]:

@@ -21,7 +21,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Yield all findings, those of the machine first: they may explain the others."""
     store, finding = open_store(settings)
     yield finding
-    yield from check_machine(settings)
+    yield from check_machine(settings, store)
     yield from check_encoders(settings, store)
     yield from check_studio(settings)
     if store is None:

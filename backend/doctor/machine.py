@@ -15,6 +15,9 @@ from backend.server.own_processes import ask
 from backend.store import Store
 
 LOW_BYTES = 2 * 2**30  # with less, checkpoints and image bank of a large pool may not fit
+FEW_BYTES = 2**27  # of images to come, that nobody needs to know of
+USUAL_SIDE = 64  # pixels of images whose side is not chosen yet
+FEATURE_BYTES = 3584  # of an image, of the default encoder
 FULL_SHARE = 0.9  # of Redis' limit
 ANSWER_S = 5.0
 NVIDIA = Path("/dev/nvidia0")
@@ -48,23 +51,35 @@ def open_queueing(settings: Settings) -> Queueing | None:
         return None
 
 
-def check_machine(settings: Settings) -> Iterator[Finding]:
+def check_machine(settings: Settings, store: Store | None) -> Iterator[Finding]:
     """Yield findings about everything that the installation needs besides the store."""
-    yield _disk(settings)
+    yield _disk(settings, 0 if store is None else bytes_to_come(store))
     yield _redis(settings)
     yield _workers(settings)
     yield _web(settings)
     yield _gpu(settings)
 
 
-def _disk(settings: Settings) -> Finding:
+def bytes_to_come(store: Store) -> int:
+    """Return what the images that are still to be fetched will take on the disk: their pixels and features."""
+    total = 0
+    for project in store.projects.all(active=True):
+        counts = store.of(project.id).tasks.counts(0)
+        left = max(counts.tasks - counts.ok - counts.broken, 0)
+        total += left * (3 * (project.image_side or USUAL_SIDE) ** 2 + FEATURE_BYTES)
+    return total
+
+
+def _disk(settings: Settings, to_come: int) -> Finding:
     try:
         free = shutil.disk_usage(settings.data_dir).free
     except OSError as error:
         return Finding("disk", f"cannot be read ({error.strerror})", "check that DATA_DIR is mounted")
     text = f"{free / 2**30:.1f} GiB free for {settings.data_dir.resolve()}"
+    if to_come > FEW_BYTES:
+        text += f"; images that are still to be fetched will take some {to_come / 2**30:.1f} GiB of it"
     fix = f"make room, or set DATA_DIR to a larger disk: below {LOW_BYTES / 2**30:g} GiB checkpoints may not fit"
-    return Finding("disk", text, fix if free < LOW_BYTES else None)
+    return Finding("disk", text, fix if free - to_come < LOW_BYTES else None)
 
 
 def _redis(settings: Settings) -> Finding:

@@ -5,7 +5,7 @@ from typing import Any
 
 from backend.config import ProjectConfig
 from backend.loop.facts import CHOSEN
-from model.encoders.registry import encoder_info
+from model.encoders.registry import TIMM, encoder_info
 from model.learners.registry import LEARNERS, LINEAR, OWN
 
 FEATURES = {
@@ -18,6 +18,14 @@ FEATURES = {
 def encoder_of(config: ProjectConfig) -> str | None:
     """Return the name of a project's encoder; None where its model is a network of its own."""
     return None if config.own_network else encoder_info(config.encoder).name
+
+
+def encoder_notice(config: ProjectConfig) -> str | None:
+    """Return what people should know of an encoder that is not from our own list; None for the others."""
+    name = encoder_of(config)
+    if name is None or not name.startswith(TIMM):
+        return None
+    return f"The weights of the encoder '{name}' have a licence and a size of their own: 'make doctor' tells both."
 
 
 def learner_text(config: ProjectConfig, learner: Mapping[str, Any] | None) -> str | None:

@@ -15,6 +15,7 @@ from backend.loop.steps.bank import bank_ranges
 from backend.project_files import Files, full_disk
 from backend.status.forecast_text import NextRound, forecast_of, next_round_text
 from backend.status.image_ranges import ranges_text
+from backend.status.learner_text import encoder_notice
 from backend.status.left_out import left_out
 from backend.status.measured import Measured, Metric, measured, metric_of
 from backend.store import JobRow, JobState, ProjectRow, ProjectStore, RoundRow, RoundState, Store
@@ -103,7 +104,15 @@ class Status:
     def notice(self) -> str | None:
         """What people should know, although nothing is wrong."""
         broken = f"{self.tasks.broken} image(s) could not be used and are set aside." if self.tasks.broken else None
-        parts = (self.project.notice, self.project.put_back, broken, ranges_text(self.ranges or {}))
+        alike = None if self.two_targets else "All labels so far are the same: there is nothing to tell apart yet."
+        parts = (
+            self.project.notice,
+            self.project.put_back,
+            broken,
+            ranges_text(self.ranges or {}),
+            alike,
+            encoder_notice(self.config),
+        )
         return " ".join(filter(None, parts)) or None
 
     @property

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HUB = "https://huggingface.co"  # where HF_ENDPOINT, which the hub's client reads, names no other
 HUB_SECONDS = 10.0  # until the hub's answer, or it counts as out of reach
+FREE = ("Apache-2.0", "MIT", "BSD-3-Clause", "CC-BY-4.0")  # licences that allow any use
 
 
 def weights_path(info: EncoderInfo, folder: Path) -> Path:
@@ -39,7 +40,13 @@ def weights_path(info: EncoderInfo, folder: Path) -> Path:
 
 
 def check_weights(info: EncoderInfo, folder: Path) -> Path:
-    """Return where the weights of an encoder are; raise WeightsMissing where they are not, or are damaged."""
+    """Return where the weights of an encoder are.
+
+    Raises:
+        WeightsMissing: they are not there, damaged, or of another network, or timm does not know the network.
+    """
+    if info.package is None:
+        _check_name(info)
     path = weights_path(info, folder)
     if not path.exists():
         raise WeightsMissing(
@@ -48,7 +55,21 @@ def check_weights(info: EncoderInfo, folder: Path) -> Path:
         )
     if info.sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != info.sha256:
         raise WeightsMissing(f"the weights of '{info.name}' in {path} are damaged: run 'make setup' again")
+    if info.package is None:
+        _from_file(info, path)
     return path
+
+
+def about_weights(info: EncoderInfo, path: Path) -> str:
+    """Return licence and size of weights in a few words; of timm's, the licence is what timm says."""
+    license = info.license
+    if info.package is None:
+        import timm
+
+        license = getattr(timm.get_pretrained_cfg(info.network), "license", None) or "unknown"
+    free = license.lower() in {name.lower() for name in FREE}
+    caution = "" if free else ", which may forbid some uses: read the model card of the weights"
+    return f"licence: {license}{caution}; {path.stat().st_size / 1e6:.0f} MB"
 
 
 def load_network(info: EncoderInfo, folder: Path) -> "nn.Module":
@@ -57,20 +78,25 @@ def load_network(info: EncoderInfo, folder: Path) -> "nn.Module":
     Raises:
         WeightsMissing: they are not there and cannot be fetched, damaged, or of another network; says what to do.
     """
-    import timm
-
     if info.package is not None:
         return _from_package(info, folder)
+    _check_name(info)
+    path = weights_path(info, folder)
+    if not path.exists():
+        _fetch(info, path)
+    return _from_file(info, path)
+
+
+def _check_name(info: EncoderInfo) -> None:
+    """Raise WeightsMissing where timm knows no such network, or no such weights of it."""
+    import timm
+
     if not timm.is_model(info.network.split(".")[0]):
         raise WeightsMissing(f"timm has no network '{info.network}': see timm.list_models()")
     try:
         timm.get_pretrained_cfg(info.network)
     except RuntimeError as error:  # of the name behind the point
         raise WeightsMissing(f"timm has no such weights: {error} See timm.list_pretrained()") from error
-    path = weights_path(info, folder)
-    if not path.exists():
-        _fetch(info, path)
-    return _from_file(info, path)
 
 
 def _from_package(info: EncoderInfo, folder: Path) -> "nn.Module":

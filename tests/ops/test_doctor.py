@@ -3,10 +3,12 @@
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.labelstudio import LabelStudioServer, free_port
@@ -24,6 +26,8 @@ from backend.store.tasks import TaskChange
 from backend.studio.availability import availability
 from backend.studio.project import LabelStudio
 from backend.studio.types import NamedToken, Prediction
+from model.encoders.registry import encoder_info
+from model.encoders.weights import about_weights
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="choice" toName="image">'
@@ -84,6 +88,34 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found(Settings(data_dir=tmp_path), "disk").ok
     monkeypatch.setattr(machine, "LOW_BYTES", 10**18)
     assert "make room" in (found(Settings(data_dir=tmp_path), "disk").fix or "")
+
+
+def connected(settings: Settings, tasks: int = 0, **params: object) -> None:
+    """Have a project in the store whose images are still to be fetched."""
+    store = Store(settings.database, settings.data_dir)
+    row, _ = store.projects.connect(
+        studio_project_id=1, created_ts="1", server="http://127.0.0.1:9", token=None, backend_url=None,
+        label_config=CONFIG, extra_params=params,
+    )  # fmt: skip
+    store.of(row.id).tasks.apply([TaskChange(task, f"{task}.png", None, Answer.NONE, None) for task in range(tasks)])
+    store.close()
+
+
+def test_a_disk_that_the_features_to_come_do_not_fit_on_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million images take 3.3 GiB of features and 11.4 of pixels; here a thousand, each a thousand times as large."""
+    settings = Settings(data_dir=tmp_path)
+    connected(settings, tasks=1000)
+    assert "to be fetched" not in found(settings, "disk").text, "a thousand are nothing"
+    monkeypatch.setattr(machine, "FEATURE_BYTES", 1000 * (machine.FEATURE_BYTES + 3 * 64**2))
+    gigabyte = 2**30
+    for free, ok in ((30 * gigabyte, True), (15 * gigabyte, False)):
+        monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        finding = found(settings, "disk")
+        assert "images that are still to be fetched will take some 14.8 GiB of it" in finding.text
+        assert finding.ok == ok
+    assert "make room, or set DATA_DIR to a larger disk" in (finding.fix or "")
 
 
 @pytest.mark.parametrize("url", ["localhost:6399", "redis://h:abc/0", "foo"])
@@ -312,10 +344,47 @@ def test_the_weights_of_every_encoder_are_looked_at(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, device="cpu")
     finding = found(settings, "encoder")
     assert finding.ok
-    assert (
-        "efficientnet_lite0 (EfficientNet-lite0 (Tan and Le 2019), ImageNet-1k; licence: Apache-2.0), weights in "
-        in str(finding)
-    )
+    about = "(EfficientNet-lite0 (Tan and Le 2019), ImageNet-1k; licence: Apache-2.0; 19 MB)"
+    assert f"efficientnet_lite0 {about}, weights in " in str(finding)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, r"the weights of 'timm:test_resnet' are not at .*test_resnet\.safetensors yet: .* put there by hand"),
+        (b"half of a download", r"test_resnet\.safetensors does not hold the weights of test_resnet: "),
+        ("test_vit", r"test_resnet\.safetensors does not hold the weights of test_resnet: "),
+        ("test_resnet", r"timm:test_resnet \(timm; licence: apache-2\.0; 2 MB\), weights in .*test_resnet"),
+    ],
+)
+def test_weights_that_people_put_there_are_looked_at(tmp_path: Path, content: bytes | str | None, said: str) -> None:
+    settings = Settings(data_dir=tmp_path, device="cpu")
+    connected(settings, encoder="timm:test_resnet")
+    (tmp_path / "encoders").mkdir()
+    path = tmp_path / "encoders" / "test_resnet.safetensors"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        import timm
+        from safetensors.torch import save_file
+
+        save_file(timm.create_model(content, pretrained=False).state_dict(), path)
+    (finding,) = [one for one in examine(settings) if "test_resnet" in one.text]
+    assert re.search(said, finding.text)
+    assert finding.ok == (content == "test_resnet")
+
+
+def test_a_network_that_timm_does_not_have_is_named(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, device="cpu")
+    connected(settings, encoder="timm:origami")
+    assert any("timm has no network 'origami'" in finding.text for finding in examine(settings) if not finding.ok)
+
+
+def test_weights_that_not_everybody_may_use_are_said_to_be_so(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"x" * 5_200_000)
+    said = about_weights(encoder_info("timm:convnextv2_atto.fcmae_ft_in1k"), path)
+    assert said == "licence: cc-by-nc-4.0, which may forbid some uses: read the model card of the weights; 5 MB"
 
 
 def test_weights_that_are_missing_are_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,11 @@
 
 import pytest
 
-from backend.dashboard.findings import _agreement, _error_rates, _left_out, _one_target, _quality, _unmeasured
+from backend.dashboard.findings import _agreement, _error_rates, _left_out, _quality, _unmeasured
 from backend.dashboard.project_page import Entry
 from backend.status.measured import measured, metric_of
 from backend.status.query_error_rate import ErrorRateDifference, Rate
-from backend.store import Answer, AskRole, RoundRow
-from backend.store.dashboard_queries import AskedTarget
+from backend.store import Answer, RoundRow
 
 
 @pytest.mark.parametrize(
@@ -78,21 +77,6 @@ def test_the_queue_of_sets_of_classes_is_compared_by_f1() -> None:
     low, high = rates.interval
     minus = "\N{MINUS SIGN}"
     assert f"a difference of {minus}0.30 ({minus}{high:.2f} to {minus}{low:.2f})" in finding.text
-
-
-def test_labels_of_one_target_alone_teach_nothing() -> None:
-    rows = [AskedTarget(0, AskRole.QUERY, "round", 5), AskedTarget(0, AskRole.HOLDOUT, "round", 1)]
-    (finding,) = _one_target(rows, labeled=6)
-    assert (finding.tone, finding.text) == ("warning", "All labels are 'round': nothing to tell apart yet.")
-    assert list(_one_target(rows, labeled=7)) == []  # one that nobody asked for may be of another class
-    assert list(_one_target([*rows, AskedTarget(1, AskRole.QUERY, "square", 1)], labeled=7)) == []
-    assert list(_one_target([], labeled=0)) == []
-
-
-def test_labels_that_all_name_the_same_classes_teach_nothing() -> None:
-    rows = [AskedTarget(0, AskRole.QUERY, ["cat", "dog"], 2)]
-    assert "'cat, dog'" in next(iter(_one_target(rows, labeled=2))).text
-    assert list(_one_target([*rows, AskedTarget(0, AskRole.QUERY, [], 1)], labeled=3)) == []
 
 
 def test_no_holdout_is_a_warning_that_says_what_to_set() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.kill import Killed
+from support.namespaces import on_small_disk
 
 from model.data import rows
 from model.data.features import FeatureBank
@@ -188,3 +189,22 @@ def test_features_that_are_not_there_or_damaged_are_refused(tmp_path):
 def test_features_load_no_torch():
     code = "import sys, model.data.features, model.learners.scaling; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode == 0
+
+
+def test_features_keep_what_fitted_on_a_disk_that_became_full(tmp_path):
+    """A disk of 1 MB in the place of one that the features of a million images do not fit on."""
+    code = (
+        "import errno, sys; from pathlib import Path; import numpy as np\n"
+        "from model.data.features import FeatureBank\n"
+        "bank, rows = FeatureBank.create(Path(sys.argv[1]) / 'f', 'a', 128, 1792, 1280), np.ones((64, 1792))\n"
+        "try:\n"
+        "    for start in range(0, 1000000, 64): bank.write(start + np.arange(64), start // 64 * rows)\n"
+        "except OSError as error: assert error.errno == errno.ENOSPC, error\n"
+        "known = np.flatnonzero(FeatureBank.open(Path(sys.argv[1]) / 'f').known)\n"
+        "assert (bank.gather(known)[:, 0] == known // 64).all()\n"
+        "print(len(known))\n"
+    )
+    (tmp_path / "small").mkdir()
+    command = [*on_small_disk(tmp_path / "small", "1m"), sys.executable, "-c", code, str(tmp_path / "small")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 128 <= int(done.stdout) <= 2**20 // (2 * 1792)
