@@ -13,15 +13,15 @@ import numpy as np
 
 from benchmarks.measure import Log, Measure, limit
 
-SIZES = (2_000, 10_000, 100_000)
+SIZES = (2_000, 10_000, 50_000)
 LARGEST = 1_000_000
-SIDE = 8  # pixels: what grows is the number of images
 CLASSES, K, BATCHES = 10, 100, 10
 ROUNDS, ASKED = 5, 200  # a thousand labels in every pool, and a round that is served
 SLACK = 3.0  # times the smaller pool's cost per image: the larger one leaves the caches; quadratic would be ten times
 EVENT_SLACK = 2.0
 MEMORY_GIB = 2.0
-PARTS = ("sync", "extraction", "split", "noting", "predict", "query", "core_set", "kmeans")
+ROUND_S = 15.0  # from the last answer to the next queue, at the largest of SIZES
+PARTS = ("sync", "split", "noting", "first query", "predict", "query")
 
 
 def run(log: Log, *, full: bool) -> list[Measure]:
@@ -31,24 +31,20 @@ def run(log: Log, *, full: bool) -> list[Measure]:
     for size in sizes:
         log(f"growth: a pool of {size:,}")
         found[size] = _in_a_process(size)
-    small, measures = found[SIZES[1]], []
-    for part in PARTS:
-        size = max(size for size in sizes if found[size][part])  # core-set and k-means are not taken to the largest
-        measures.append(_linear(part, small[part] / SIZES[1], found[size][part] / size, size))
+    small, middle = found[SIZES[1]], SIZES[-1]
     events = {size: found[size]["advance"] for size in sizes}
+    parts = ("fit", "predict", "query")
     return [
-        *measures,
+        *(_linear(part, small[part] / SIZES[1], found[sizes[-1]][part] / sizes[-1], sizes[-1]) for part in PARTS),
+        limit(f"a round on features of {middle:,} images: fit, scores and choice", "s",
+              sum(found[middle][part] for part in parts), ROUND_S,
+              ", ".join(f"{part} {found[middle][part]:.2f}" for part in parts)),
         Measure(f"an event in a pool of {sizes[-1]:,}, against one of {SIZES[0]:,}", "ms", 1000 * events[sizes[-1]],
                 events[sizes[-1]] / events[SIZES[0]], EVENT_SLACK, "ceiling", 1000 * events[SIZES[0]],
                 f"facts, decision and status; {ROUNDS * ASKED:,} labels of {ROUNDS} rounds"),
-        _memory(f"memory of a round over {sizes[-1]:,} images", "memory_gib", found, sizes[-1]),
-        _memory(f"memory with core-set and k-means over {SIZES[-1]:,}", "features_gib", found, SIZES[-1]),
+        limit(f"memory of a round over {sizes[-1]:,} images", "GiB", found[sizes[-1]]["memory_gib"], MEMORY_GIB,
+              ", ".join(f"{size:,}: {found[size]['memory_gib']:.2f}" for size in sizes)),
     ]  # fmt: skip
-
-
-def _memory(what: str, name: str, found: dict[int, dict[str, float]], size: int) -> Measure:
-    smaller = ", ".join(f"{each:,}: {found[each][name]:.2f}" for each in found if each <= size)
-    return limit(what, "GiB", found[size][name], MEMORY_GIB, smaller)
 
 
 def _linear(part: str, small: float, large: float, size: int) -> Measure:
@@ -68,23 +64,23 @@ def _in_a_process(size: int) -> dict[str, float]:
 
 
 def _measure(size: int, folder: Path) -> dict[str, float]:
-    """Return the seconds of each part, and the process's peaks of memory once a round is over, and at the end."""
+    """Return the seconds of each part, and the process's peak of memory."""
+    from benchmarks.features import random_pool
+
     store, key, sync = _sync(size, folder)
-    bank, weights = _bank(size, folder)
-    losses, extraction = _extract(bank, weights)
+    images = random_pool(folder, size)
+    losses = np.random.default_rng(1).lognormal(-1.2, 1.0, size).astype(np.float32)
     batches, split = _split(losses)
     noting = _note(store, key, losses, batches)
+    first = _first_query(store, key, images)
     serve_rounds(store, key)
-    outputs, predict = _predict(store, key, bank, folder)
+    fitted, outputs, predict = _predict(store, key, images, folder)
     query = _query(store, key, outputs)
     advance = _advance(store, key)
-    memory = _peak_bytes()
-    core, kmeans = _features(size)
     store.close()
     return {
-        "sync": sync, "extraction": extraction, "split": split, "noting": noting, "predict": predict, "query": query,
-        "advance": advance, "core_set": core, "kmeans": kmeans, "memory_gib": memory / 2**30,
-        "features_gib": _peak_bytes() / 2**30,
+        "sync": sync, "split": split, "noting": noting, "first query": first, "fit": fitted, "predict": predict,
+        "query": query, "advance": advance, "memory_gib": _peak_bytes() / 2**30,
     }  # fmt: skip
 
 
@@ -116,27 +112,6 @@ def _sync(size: int, folder: Path) -> tuple[Any, int, float]:
             store.of(row.id).tasks.images_fetched({i: i - 1 for i in ids})
 
     return store, row.id, _timed(note)[1]
-
-
-def _bank(size: int, folder: Path) -> tuple[Any, Path]:
-    from benchmarks.images import colour_images
-    from model.data.bank import ImageBank
-    from model.pretext.run import train_pretext
-
-    bank = ImageBank.create(folder / "bank", SIDE)
-    for start in range(0, size, 10_000):
-        bank.append(colour_images(min(10_000, size - start), SIDE, seed=start))
-    few = ImageBank.create(folder / "few", SIDE)
-    few.append(bank.gather(np.arange(256)))
-    weights = folder / "weights.pt"
-    train_pretext("rotation", few, out=weights, checkpoint=folder / "part", epochs=1, device="cpu")
-    return bank, weights
-
-
-def _extract(bank: Any, weights: Path) -> tuple[Any, float]:
-    from model.pretext.run import extract_losses
-
-    return _timed(lambda: extract_losses(bank, weights, device="cpu"))
 
 
 def _split(losses: Any) -> tuple[Any, float]:
@@ -179,20 +154,37 @@ def serve_rounds(store: Any, key: int) -> None:
             )  # fmt: skip
 
 
-def _predict(store: Any, key: int, bank: Any, folder: Path) -> tuple[Any, float]:
-    """Train on the labels, briefly, and say of the pool what the default sampler reads."""
-    from model.learners.own_network import FitSettings, Learner, fit_network
+def _first_query(store: Any, key: int, images: Any) -> float:
+    """Choose the first query from all features, as a first round does."""
+    from model.learners.scaling import query_features
+    from model.querying.plan import Pool, plan_round
+
+    def ask() -> None:
+        view = store.of(key).tasks.pool(store.of(key).tasks.pool_size())
+        features = query_features(images.features, len(images.bank))
+        pool = Pool(view.loss, None, view.available, pretext_embeddings=features)
+        plan_round(0, pool, None, _settings(), np.random.default_rng(0))
+
+    return _timed(ask)[1]
+
+
+def _predict(store: Any, key: int, images: Any, folder: Path) -> tuple[float, Any, float]:
+    """Fit the linear head to the labels, and say of the pool what the default sampler reads."""
+    from model.learners.fitting import fit, load_model
+    from model.learners.settings import FitSettings
     from model.problems import problem
-    from model.problems.base import as_vector
 
     rows = [(index, int(label[1:])) for index, label, holdout in store.of(key).tasks.targets() if not holdout]
     indices, labels = np.array(rows).T
-    out = folder / "main.pt"
-    names, settings = [f"c{i}" for i in range(CLASSES)], FitSettings(epochs=1, device="cpu")
-    of = as_vector(problem("single_label"))
-    fit_network(bank, indices, labels, of, names, settings, out=out, checkpoint=folder / "main.part")
-    learner = Learner.load(out, device="cpu")
-    return _timed(lambda: learner.predict(bank, needs=_settings().needs(ROUNDS)))
+    out, names = folder / "main.pt", [f"c{i}" for i in range(CLASSES)]
+    settings = FitSettings(learner="linear", device="cpu")
+    part = folder / "main.part"
+    fitted = _timed(
+        lambda: fit(images, indices, labels, problem("single_label"), names, settings, out=out, checkpoint=part)
+    )[1]
+    needs = _settings().needs(ROUNDS)
+    outputs, predict = _timed(lambda: load_model(out, "cpu").predict_pool(images, needs=needs))
+    return fitted, outputs, predict
 
 
 def _query(store: Any, key: int, outputs: Any) -> float:
@@ -215,7 +207,9 @@ def _query(store: Any, key: int, outputs: Any) -> float:
 def _settings() -> Any:
     from model.querying.plan import QuerySettings
 
-    return QuerySettings(batches=BATCHES, k=K, holdout=K // 10, reserve=2 * K, classes=CLASSES)
+    return QuerySettings(
+        batches=BATCHES, k=K, holdout=K // 10, reserve=2 * K, classes=CLASSES, first_query="max_herding"
+    )
 
 
 def _advance(store: Any, key: int) -> float:
@@ -234,28 +228,6 @@ def _advance(store: Any, key: int) -> float:
 
     advance()
     return min(_timed(advance)[1] for _ in range(20))
-
-
-def _features(size: int) -> tuple[float, float]:
-    """Time core-set and k-means over embeddings of the pool; not beyond what DESIGN asks of them."""
-    if size > SIZES[-1]:
-        return 0.0, 0.0
-    from model.querying.first_queries import FIRST_QUERIES
-    from model.querying.outputs import Outputs
-    from model.querying.samplers import SAMPLERS
-    from model.querying.selection import Candidates
-
-    generator = np.random.default_rng(0)
-    features = generator.standard_normal((size, 256), np.float32)
-    outputs = Outputs(embeddings=features, pretext_embeddings=features)
-    covered = np.arange(K)
-    candidates = Candidates(
-        np.arange(size), np.zeros(size, np.float32), outputs, np.full(size, -1, np.int64), covered, CLASSES
-    )
-    return (
-        _timed(lambda: SAMPLERS["core_set"].select(candidates, K, np.random.default_rng(0)))[1],
-        _timed(lambda: FIRST_QUERIES["kmeans"].select(candidates, K, np.random.default_rng(0)))[1],
-    )
 
 
 def _peak_bytes() -> int:

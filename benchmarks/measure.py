@@ -3,11 +3,11 @@
 import json
 import platform
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import psutil
@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 Log = Callable[[str], None]
-NAMED = ("torch", "torchvision", "numpy", "SQLAlchemy", "redis", "rq", "Flask", "gunicorn")
+# What a processor multiplies by, best first: PyTorch trains in bf16 where the first two are there.
+VECTORS = {"amx_tile": "AMX", "avx512_bf16": "AVX-512 bf16", "avx512f": "AVX-512", "avx2": "AVX2"}
+NAMED = ("torch", "onnxruntime", "numpy", "scikit-learn", "SQLAlchemy", "redis", "rq", "Flask", "gunicorn")
 
 
 @dataclass(frozen=True)
@@ -98,28 +100,41 @@ def write(path: Path, part: str, measures: Sequence[Measure], seconds: float) ->
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def read(path: Path, parts: Sequence[str]) -> list[Measure]:
-    """Return what the file has of these parts, in their order."""
+def read(path: Path, parts: Sequence[str]) -> list[tuple[Measure, str]]:
+    """Return what the file has of these parts, in their order, each with the machine that it was measured on."""
     content = json.loads(path.read_text())
-    rows = [row for part in parts if part in content for row in content[part]["measures"]]
-    return [Measure(**{key: value for key, value in row.items() if key != "met"}) for row in rows]
+    return [
+        (Measure(**{key: value for key, value in row.items() if key != "met"}), describe(content[part]["machine"]))
+        for part in parts
+        if part in content
+        for row in content[part]["measures"]
+    ]
 
 
 def machine() -> dict[str, str | int | float]:
     """Describe the machine: processor, cores, memory, and how busy it was."""
-    model = platform.processor() or platform.machine()
+    model, flags = platform.processor() or platform.machine(), set[str]()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        named = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = named[0] if named else model
+        lines = [line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line]
+        said = {name.strip(): value.strip() for name, value in lines}
+        model, flags = said.get("model name", model), set(said.get("flags", "").split())
     return {
         "processor": model,
+        "vectors": next((words for flag, words in VECTORS.items() if flag in flags), ""),
         "cores": len(psutil.Process().cpu_affinity())
         if hasattr(psutil.Process(), "cpu_affinity")
         else psutil.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load_before": round(psutil.getloadavg()[0], 2),
     }
+
+
+def describe(about: Mapping[str, Any]) -> str:
+    """Return a machine in a few words: what its processor multiplies decides about the ratios."""
+    return ", ".join(
+        str(word) for word in (about["processor"], about.get("vectors"), f"{about['cores']} cores") if word
+    )
 
 
 def _short(value: float) -> str:

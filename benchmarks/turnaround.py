@@ -1,74 +1,127 @@
-"""A project of 5,000 images on a real Label Studio: the web side while workers train, and from the last answer on."""
+"""Projects of photos on a real Label Studio: how long people wait for the first queue, and for each after it."""
 
-import http.server
-import io
-import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-from urllib.error import HTTPError
-
-from PIL import Image
 
 from backend.demo.annotator import Annotator
-from backend.server.own_processes import ask
+from backend.loop.facts import JobKind
 from backend.store import Store
-from benchmarks.images import colour_images
+from benchmarks import annotators
+from benchmarks.annotators import SERVED
 from benchmarks.measure import Log, Measure, limit
+from benchmarks.served import PATIENCE_S, ServedProject, photo_server, result_of
 from benchmarks.timeline import Timeline
 from benchmarks.web import Load, calls_of, web_load
 
-IMAGES, SIDE, K = 5_000, 32, 100
-CLASSES = ("a", "b", "c", "d")
-CONFIG = (
-    '<View><Image name="image" value="$image"/><Choices name="class" toName="image">'
-    + "".join(f'<Choice value="{name}"/>' for name in CLASSES)
-    + "</Choices></View>"
-)
-PATIENCE_S = 600.0
+IMAGES = 5_000
+ALSO = (1_000,)  # images of projects of which only the first queue is timed
+LARGE = 50_000  # the same where ``full``
+FIRST_QUEUE_S, NEXT_QUEUE_S, LOSSES_S = 60.0, 5.0, 600.0
 
 
-def run(person: Annotator, backend: str, store: Store, log: Log) -> list[Measure]:
-    """Connect, load the web side during the pretext training, answer a round, and time the next queue.
+def run(
+    person: Annotator, backend: str, store: Store, log: Log, *, full: bool = False, images: int = IMAGES,
+    also: tuple[int, ...] = ALSO, labeling_s: float = annotators.SECONDS,
+) -> list[Measure]:  # fmt: skip
+    """Time the first queues, and all that follows in a project of ``images`` photos. ``store`` is the backend's."""
+    measures = []
+    with photo_server() as address:
+        for size in also:
+            measures.append(_first_queue(ServedProject(person, backend, store, "Photos", size, address), log))
+        measures += _one_project(ServedProject(person, backend, store, "Photos", images, address), log, labeling_s)
+        if full:
+            measures.append(_first_queue(ServedProject(person, backend, store, "Photos", LARGE, address), log))
+    return measures
 
-    ``store`` is the backend's, to be looked into.
-    """
-    with _image_server() as address:
-        project = person.create_project("Turnaround", CONFIG)
-        person.import_tasks(project, [{"data": {"image": f"{address}/{i}.png"}} for i in range(IMAGES)])
-        log(f"turnaround: {IMAGES:,} images of {SIDE} px; connecting")
-        started = time.perf_counter()
-        person.connect_backend(project, backend, {"rounds": 10, "labels_per_round": K})
-        _wait(backend, project, lambda status: status["pool"]["images"] == IMAGES)
-        synced = time.perf_counter() - started
-        _wait(backend, project, lambda status: status["stage"] == "pretext" and status["progress"])
-        log("web: 100 requests a second while the pretext network trains")
-        loads = web_load(backend, calls_of(person, project))
-        status = _wait(backend, project, lambda status: status["queue"]["model_version"] == "pt4al-r000")
-        first = time.perf_counter() - started
-        recorded = status["stage"] != "recording"
-        log(f"turnaround: first queue after {first:.0f} s; answering {status['queue']['size']} tasks")
-        for task in status["queue"]["task_ids"][: status["queue"]["size"]]:
-            person.annotate(task, _result(CLASSES[task % len(CLASSES)]))
-        last = time.time()
-        with Timeline(store, _key(store, project), 0) as timeline:
-            strays = _label_until_live(person, backend, project)
-            turned = time.time()
-        parts = ", ".join(f"{name} {value:.1f}" for name, value in timeline.parts(last, turned).items())
+
+def _first_queue(project: ServedProject, log: Log) -> Measure:
+    log(f"turnaround: {project.images:,} photos; connecting")
+    seconds = project.first_queue()
+    embedded = project.store.of(project.key).tasks.counts(0).ok
+    what = f"connecting to first queue live, {project.images:,} photos"
+    measure = limit(what, "s", seconds, FIRST_QUEUE_S, f"chosen from {embedded:,} that were embedded by then")
+    if project.images < IMAGES:  # it would go on beside what is measured next
+        _wait_until_idle(project)
+    return measure
+
+
+def _one_project(project: ServedProject, log: Log, labeling_s: float) -> list[Measure]:
+    connected = time.perf_counter()
+    first = _first_queue(project, log)
+    early, _, parts = _next_queue(project, 0)
+    log(f"turnaround: next queue {early:.1f} s after the last answer; web: 100 requests a second meanwhile")
+    loads = web_load(project.backend, calls_of(project.person, project.id))
+    embedded = losses = None
+    while embedded is None or losses is None:
+        counts, now = project.store.of(project.key).tasks.counts(time.time()), time.perf_counter()
+        embedded = embedded or (now - connected if counts.ok == project.images else None)
+        losses = losses or (now - connected if embedded and counts.unscored == 0 else None)
+        if now - connected > PATIENCE_S:
+            raise TimeoutError(f"no losses after {PATIENCE_S:.0f} s: {project.status()}")
+        time.sleep(0.5)
+    log(f"turnaround: embedded after {embedded:.0f} s, losses known after {losses:.0f} s")
+    _wait_until_idle(project)
+    number = project.status()["round"]
+    settled, strays, settled_parts = _next_queue(project, number)
+    log(f"turnaround: next queue {settled:.1f} s after the last answer; three annotators for {labeling_s:.0f} s")
+    size = f"{project.images:,} photos"
     return [
-        limit(f"last answer to next queue live, {IMAGES:,} images", "s", turned - last, 60, parts),
+        first,
+        limit(f"last answer to next queue live, {size}", "s", settled, NEXT_QUEUE_S, settled_parts),
+        limit("the same while features and losses are still made", "s", early, None, parts),
         limit("random tasks served meanwhile", "tasks", float(strays), 0),
-        limit(f"connecting to first queue live, {IMAGES:,} images", "s", first, None,
-              f"images fetched after {synced:.0f} s; recording {'done' if recorded else 'goes on behind it'}"),
+        limit(f"{size} embedded and their losses known", "s", losses, LOSSES_S, f"embedded after {embedded:.0f} s"),
+        *annotators.run(project, labeling_s),
         *_web_measures(loads),
     ]  # fmt: skip
 
 
+def _wait_until_idle(project: ServedProject) -> None:
+    """Wait until nothing is done for the project but recording, which makes way."""
+    jobs, deadline = project.store.of(project.key).jobs, time.perf_counter() + PATIENCE_S
+    while (
+        any(job.kind != JobKind.RECORD for job in jobs.all())
+        or project.store.of(project.key).tasks.counts(time.time()).unscored
+    ):
+        if time.perf_counter() > deadline:
+            raise TimeoutError(f"the workers are not idle after {PATIENCE_S:.0f} s: {project.status()}")
+        time.sleep(0.5)
+
+
+def _next_queue(project: ServedProject, number: int) -> tuple[float, int, str]:
+    """Answer round ``number``; return the seconds to the next queue, the random tasks served meanwhile, and its steps.
+
+    A task that a person has opened stays theirs when the round is switched: Label Studio serves it again, without the
+    predictions of the round that it came from.
+    """
+    person, rounds = project.person, project.store.of(project.key).rounds
+    queue = project.wait(lambda status: status["queue"]["model_version"] == f"pt4al-r{number:03d}")["queue"]
+    left = queue["size"] - queue["answered"]
+    while left > 0:
+        task = person.next_task(project.id)
+        if task is None:
+            raise LookupError(f"Label Studio serves nothing: {project.status()}")
+        person.annotate(task.id, result_of(task.data))
+        left -= task.id in {ask.task_id for ask in rounds.asks(number, states=SERVED)}
+    last, strays, opened = time.time(), 0, set[int]()
+    with Timeline(project.store, project.key, number) as timeline:
+        while project.live_version() != f"pt4al-r{number + 1:03d}":
+            known = set(project.status()["queue"]["task_ids"])
+            task = person.next_task(project.id)
+            if task is not None and any(one["model_version"].startswith("pt4al-r") for one in task.predictions):
+                opened.add(task.id)
+            elif task is not None and task.id not in known | opened:
+                strays += 1
+            if time.time() - last > PATIENCE_S:
+                raise TimeoutError(f"no next round after {PATIENCE_S:.0f} s: {project.status()}")
+            time.sleep(0.25)
+        turned = time.time()
+    parts = ", ".join(f"{name} {value:.1f}" for name, value in timeline.parts(last, turned).items())
+    return turned - last, strays, parts
+
+
 def _web_measures(loads: dict[str, Load]) -> list[Measure]:
     return [
-        limit(f"{path} p99, 100 requests a second, workers training", "ms", 1000 * load.p99, 100,
+        limit(f"{path} p99, 100 requests a second, workers busy", "ms", 1000 * load.p99, 100,
               f"{load.requests} requests, p50 {1000 * load.p50:.1f} ms")
         for path, load in loads.items()
     ] + [
@@ -76,81 +129,3 @@ def _web_measures(loads: dict[str, Load]) -> list[Measure]:
               float(sum(load.failures for load in loads.values())), 0,
               "; ".join(f"{path}: {load.refusal}" for path, load in loads.items() if load.refusal)),
     ]  # fmt: skip
-
-
-def _key(store: Store, project: int) -> int:
-    row = store.projects.find(project)
-    if row is None:
-        raise LookupError(f"project {project} is not in the backend's store")
-    return row.id
-
-
-def _label_until_live(person: Annotator, backend: str, project: int) -> int:
-    """Look at what Label Studio serves until the next round is live; count tasks of neither queue nor reserve.
-
-    A task that a person has opened stays theirs when the round is switched: Label Studio serves it again, without the
-    predictions of the round that it came from.
-    """
-    strays, deadline = 0, time.perf_counter() + PATIENCE_S
-    opened: set[int] = set()
-    while time.perf_counter() < deadline:
-        known = set(_status(backend, project)["queue"]["task_ids"])
-        task = person.next_task(project)
-        carries = task is not None and any(one["model_version"].startswith("pt4al-r") for one in task.predictions)
-        if task is not None and carries:
-            opened.add(task.id)
-        elif task is not None and task.id not in known | opened:
-            strays += 1
-        if person.call("GET", f"/api/projects/{project}/")["model_version"] == "pt4al-r001":
-            return strays
-        time.sleep(0.5)
-    raise TimeoutError(f"no second round after {PATIENCE_S:.0f} s: {_status(backend, project)}")
-
-
-def _wait(backend: str, project: int, test: Any) -> dict[str, Any]:
-    deadline = time.perf_counter() + PATIENCE_S
-    while time.perf_counter() < deadline:
-        status = _status(backend, project)
-        if status and test(status):
-            return status
-        time.sleep(0.2)
-    raise TimeoutError(f"waited {PATIENCE_S:.0f} s; last seen: {_status(backend, project)}")
-
-
-def _status(backend: str, project: int) -> dict[str, Any]:
-    try:
-        return json.loads(ask(f"{backend}/api/projects/{project}", 30))
-    except HTTPError:
-        return {}
-
-
-def _result(label: str) -> list[dict[str, Any]]:
-    return [{"from_name": "class", "to_name": "image", "type": "choices", "value": {"choices": [label]}}]
-
-
-@contextmanager
-def _image_server() -> Iterator[str]:
-    """Serve generated images as PNG over HTTP."""
-    images = colour_images(IMAGES, SIDE, seed=0)
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            buffer = io.BytesIO()
-            Image.fromarray(images[int(self.path[1:-4])]).save(buffer, "PNG")
-            self.send_response(200)
-            self.send_header("Content-Type", "image/png")
-            self.send_header("Content-Length", str(len(buffer.getvalue())))
-            self.end_headers()
-            self.wfile.write(buffer.getvalue())
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()

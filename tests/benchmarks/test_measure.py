@@ -1,3 +1,4 @@
+import io
 import json
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import readme, reference
-from benchmarks.images import colour_images
+from benchmarks.images import PHOTO, class_of_photo, colour_images, photo
 from benchmarks.measure import Measure, cells, limit, percentile, ratio, read, write
 
 
@@ -51,18 +52,37 @@ def test_results_of_one_part_leave_those_of_the_others(tmp_path: Path) -> None:
     write(path, "growth", [old], 1)
     write(path, "pretext", [old], 1)
     write(path, "growth", [new], 1)
-    assert read(path, ["pretext", "growth", "recording"]) == [old, new]
+    assert [measure for measure, _ in read(path, ["pretext", "growth", "recording"])] == [old, new]
+
+
+def table_of(tmp_path: Path, *machines: str) -> str:
+    """The README's table of a measure on each of these machines."""
+    page, results = tmp_path / "README.md", tmp_path / "results.json"
+    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    parts = [f"part {number}" for number in range(len(machines))]
+    for part in parts:
+        write(results, part, [limit(f"a of {part}", "s", 1, 2)], 1)
+    content = json.loads(results.read_text())
+    for part, machine in zip(parts, machines, strict=True):
+        content[part]["machine"] = {"processor": machine, "vectors": "AVX2", "cores": 2}
+    results.write_text(json.dumps(content))
+    readme.update(results, parts, page)
+    return page.read_text()
 
 
 def test_the_readmes_table_is_replaced_and_the_rest_of_it_kept(tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
-    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
-    readme.update([limit("a", "s", 1, 2)], page)
-    text = page.read_text()
+    text = table_of(tmp_path, "Xeon", "Xeon")
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
-    assert "| a |  | 1 s |  | ≤ 2 s |" in text
+    assert "| a of part 0 |  | 1 s |  | ≤ 2 s |\n| a of part 1 |" in text
+    assert "Measured by `make bench` on Xeon, AVX2, 2 cores, no GPU." in text
+
+
+def test_the_readmes_table_names_the_processor_of_each_row_where_there_are_several(tmp_path: Path) -> None:
+    text = table_of(tmp_path, "Xeon", "EPYC")
+    assert "| a of part 0 |  | 1 s |  | ≤ 2 s | Xeon, AVX2, 2 cores |" in text
+    assert "| a of part 1 |  | 1 s |  | ≤ 2 s | EPYC, AVX2, 2 cores |" in text
 
 
 def test_the_reference_turns_an_image_into_its_four_orientations(tmp_path: Path) -> None:
@@ -75,3 +95,10 @@ def test_the_reference_turns_an_image_into_its_four_orientations(tmp_path: Path)
 
 def test_the_references_pace_gives_the_seconds_of_the_whole_work() -> None:
     assert reference.Pace(train=0.5, extract=0.25).seconds(100, epochs=2) == pytest.approx(125)
+
+
+def test_a_photo_is_a_file_of_its_class_and_the_same_each_time() -> None:
+    assert photo(5) == photo(5)
+    assert photo(5) != photo(9)
+    assert Image.open(io.BytesIO(photo(5))).size == PHOTO
+    assert (class_of_photo(5), class_of_photo(9), class_of_photo(6)) == ("china right", "china right", "flower left")
