@@ -115,6 +115,8 @@ def _next_queue(project: ServedProject, number: int) -> tuple[float, int, str]:
                 raise TimeoutError(f"no next round after {PATIENCE_S:.0f} s: {project.status()}")
             time.sleep(0.25)
         turned = time.time()
+        # Label Studio has it a moment before the store.
+        project.wait(lambda status: status["queue"]["model_version"] == f"pt4al-r{number + 1:03d}")
     parts = ", ".join(f"{name} {value:.1f}" for name, value in timeline.parts(last, turned).items())
     return turned - last, strays, parts
 
