@@ -14,7 +14,7 @@ from support.loop_project import CLASSES, WITH_ENCODER, LoopProject, answer_of, 
 from backend.loop.context import open_project
 from backend.status.status import read_status
 from backend.store import RoundState
-from model.data import features as features_module
+from model.data import rows as rows_module
 from model.data.features import FeatureBank
 
 DEFAULT_SIZE = {**WITH_ENCODER, "labels_per_round": None}
@@ -89,7 +89,7 @@ def test_a_disk_that_is_full_while_features_are_written_is_said_and_nothing_is_l
 ) -> None:
     loop.add(40)
     loop.connect(**WITH_ENCODER)
-    write = features_module._write_runs
+    write = rows_module._write_runs
 
     def full(path: Path, runs: list[tuple[int, bytes]]) -> None:
         if path.name == "features.bin":
@@ -98,7 +98,7 @@ def test_a_disk_that_is_full_while_features_are_written_is_said_and_nothing_is_l
         write(path, runs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(features_module, "_write_runs", full)
+        patch.setattr(rows_module, "_write_runs", full)
         loop.run()
         said = str(read_status(loop.store, loop.row).error)
         assert "sync failed 1 time(s) and will be tried again: the disk is full" in said
