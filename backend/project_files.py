@@ -71,8 +71,10 @@ class Files:
             shutil.rmtree(folder)
 
     def drop_pretext(self, key: str) -> None:
-        """Delete the pretext model for a pretext key, and its features."""
+        """Delete the pretext model for a pretext key, its features, and what an unfinished training of it has left."""
         self.pretext(key).unlink(missing_ok=True)
+        self.checkpoint(f"pretext-{key}").unlink(missing_ok=True)
+        shutil.rmtree(self.ways_up(key), ignore_errors=True)
         self.pretext_embeddings(key).unlink(missing_ok=True)
 
     def drop_other_pretext(self, key: str) -> None:

@@ -45,7 +45,7 @@ def is_browser() -> bool:
 
 def bank_name(row: ProjectRow) -> str:
     """Return the name of the image bank that a project's pool indices belong to."""
-    return f"{row.id}-{row.image_side}"
+    return f"{row.id}-{row.image_side}-{row.fetching_since or 0:.0f}"
 
 
 def render(template: str, code: int = 200, **context: Any) -> Response:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection
 from enum import StrEnum
 from typing import NamedTuple
 
-from backend.loop.facts import Facts, JobKind
+from backend.loop.facts import Facts, JobKind, StaleReason
 
 MIN_IMAGES = 2  # below this there is nothing to tell apart
 LOOK_AHEAD = 3  # spans of ``store.task_counts.RECENT_S`` for which the queue should last
 INLINE_IDS = 10_000  # tasks whose ids ``advance`` lists by itself (0.2 s a thousand); of more, a sync job does
+READS_ROUNDS = frozenset({JobKind.RETRAIN, JobKind.REFINE, JobKind.EXPORT, JobKind.AUTOLABEL})
 INLINE_SPLIT = 25_000  # images whose batches are written within a second or two; of more, a split job writes them
 
 
@@ -38,7 +39,9 @@ class Step(StrEnum):
     AUTOLABEL = "autolabel"  # label the rest
     EXPORT = "export"  # write the newest model for other programs
     CLEAN = "clean"  # delete superseded predictions
-    DROP = "drop"  # forget a planned round of which no task is left
+    DROP = "drop"  # forget a round of which no task is left
+    FORGET = "forget"  # forget all rounds: no task that they asked is left
+    NOTE_POOL = "note_pool"  # note the pool whose sizes decided
     IGNORE_REQUEST = "ignore_request"  # forget that a training was asked for: there is nothing new to train on
     WAIT = "wait"
 
@@ -161,15 +164,20 @@ def _wants_reconcile(facts: Facts) -> bool:
 
 
 def _wants_sync(facts: Facts) -> bool:
-    return (
-        facts.unread
-        or facts.tasks.new + facts.tasks.renewed > 0
-        or (facts.count_differs and facts.studio_tasks > INLINE_IDS)
-    )
+    if facts.stale == StaleReason.OTHER_SIZES:
+        return False  # what is fetched now would be wasted
+    changed = facts.unread or (facts.count_differs and facts.studio_tasks > INLINE_IDS)
+    return changed or facts.tasks.new + facts.tasks.renewed > 0 or facts.many_later
 
 
 def _wants_post(facts: Facts) -> bool:
     return (facts.planned or facts.served) and facts.asks.unposted + facts.asks.doubtful > 0
+
+
+def _wants_drop(facts: Facts) -> bool:
+    if facts.planned and facts.asks.unposted + facts.asks.waiting + facts.asks.answered == 0:
+        return True
+    return (facts.planned or facts.collecting) and facts.emptied and not facts.running & READS_ROUNDS
 
 
 def _wants_embed(facts: Facts) -> bool:
@@ -195,7 +203,7 @@ def _wants_plan(facts: Facts) -> bool:
     else:
         enough = facts.tasks.ok >= MIN_IMAGES
         ready = facts.features_current and enough and (facts.live_round is not None or _all_fetched(facts))
-    return ready and not facts.planned and not facts.collecting and facts.askable > 0
+    return ready and not (facts.planned or facts.collecting or facts.outlived) and facts.askable > 0
 
 
 def _all_fetched(facts: Facts) -> bool:
@@ -224,7 +232,8 @@ ROWS = (
     Row(Step.MAINTAIN, lambda f: f.maintenance_due),
     Row(Step.RECONCILE, _wants_reconcile),
     Row(Step.POST, _wants_post),
-    Row(Step.DROP, lambda f: f.planned and f.asks.unposted + f.asks.waiting + f.asks.answered == 0),
+    Row(Step.FORGET, lambda f: f.outlived and not f.running & READS_ROUNDS),
+    Row(Step.DROP, _wants_drop),
     Row(Step.SWITCH, lambda f: f.planned and f.asks.unposted == 0),
     Row(Step.SWITCH, lambda f: f.served and not (f.version_right and f.sampling_right)),
     Row(Step.TOP_UP, lambda f: is_dry(f) and f.asks.reserve > 0),
@@ -233,6 +242,10 @@ ROWS = (
     Row(Step.SYNC, _wants_sync, Stage.SYNCING),
     Row(Step.EMBED, _wants_embed, Stage.SYNCING),
     Row(Step.RESTART, lambda f: f.stale is not None and not f.busy, Stage.PRETEXT),  # no job may write old results
+    Row(
+        Step.NOTE_POOL,
+        lambda f: f.unmeasured and f.stale is None and f.tasks.ok > 0 and f.tasks.new == 0 and not _is_unread(f),
+    ),
     Row(Step.PRETEXT, _wants_pretext, Stage.PRETEXT),
     Row(Step.SPLIT_LARGE, lambda f: _wants_split(f) and f.to_split > INLINE_SPLIT, Stage.PRETEXT),
     Row(

@@ -24,6 +24,7 @@ CHOSEN = "chosen"  # in a round's learner: the choice that was made after its tr
 UNCERTAINTY_SAMPLING = "Uncertainty sampling"  # Label Studio's name
 PATIENCE_S = 30.0  # for which a first queue waits for the images of a large pool
 OUTGROWN = 1.5  # a pool so many times larger than the one the pretext model saw deserves a new model
+MANY_LATER, MOSTLY_LATER = 0.5, 0.75  # shares of later tasks above which sizes are measured, and all follows the pool
 
 
 class JobKind(StrEnum):
@@ -41,7 +42,10 @@ class JobKind(StrEnum):
 
 
 class StaleReason(StrEnum):
-    """Why losses or batches have to be forgotten."""
+    """Why losses or batches have to be forgotten, or images fetched again."""
+
+    OTHER_SIZES = "most images came later, and have other sizes"
+    MOSTLY_NEW = "nearly all pictures came later"
 
     IMAGE_SIZE = "another image size is configured"
     PRETEXT = "another pretext task, network, recipe or seed is configured"
@@ -95,6 +99,10 @@ class Facts:
     bank_lost: bool = False  # images that the store takes for fetched are not in the bank
     pretext_current: bool = False  # losses belong to the present configuration
     stale: StaleReason | None = None  # losses or batches have to be forgotten first
+    unmeasured: bool = False  # the pool whose sizes decided is not noted yet
+    many_later: bool = False  # so many tasks came after that pool that the sizes have to be measured again
+    emptied: bool = False  # no task that the current round has asked is left
+    outlived: bool = False  # no task that any round has asked is left, and no model that knows the pool
     to_split: int = 0  # images that a split would go through
     split_images: int = 0  # images with a batch
     split_current: bool = False  # batches belong to the present configuration, and to a split that was finished
@@ -130,6 +138,7 @@ def gather(
     tasks = store.tasks.counts(now)
     current = store.rounds.current()
     asks = store.rounds.counts(current.number) if current else AskCounts()
+    emptied = current is not None and asks.left == 0
     newest, order = store.rounds.newest_model(), store.autolabel.get()
     split_current = row.split_key == split_key(config)
     pretext_current = row.pretext_key == pretext_key(config, row.image_side)
@@ -163,6 +172,10 @@ def gather(
         bank_lost=_is_bank_lost(files, row, images),
         pretext_current=pretext_current,
         stale=_stale_reason(row, config, tasks, current, asks, pretext_current),
+        unmeasured=row.image_side is not None and row.measured_to is None,
+        many_later=row.measured_to is not None and row.stale is None and tasks.later > MANY_LATER * tasks.tasks,
+        emptied=emptied,
+        outlived=emptied and tasks.ok > 0 and _is_outlived(store, files, newest),
         split_current=split_current,
         # Until a split is whole, one image more or less shifts the ranks, and so the batches, of nearly all.
         to_split=tasks.ok if row.split_key is None else tasks.unsplit,
@@ -185,6 +198,12 @@ def _live_round(current: RoundRow | None) -> int | None:
 
 def _is_finished(current: RoundRow, config: ProjectConfig, tasks: TaskCounts) -> bool:
     return current.number >= config.rounds or (current.state == RoundState.CLOSED and tasks.available == 0)
+
+
+def _is_outlived(store: ProjectStore, files: Files, newest: RoundRow | None) -> bool:
+    if newest is not None and files.probs(newest.number).exists():
+        return False  # the same pictures have come back as other tasks
+    return not store.rounds.is_any_task_left()
 
 
 def _is_bank_lost(files: Files, row: ProjectRow, expected: int) -> bool:
@@ -233,6 +252,8 @@ def _stale_reason(
 ) -> StaleReason | None:
     if row.image_side is not None and configured_side(config) not in (None, row.image_side):
         return StaleReason.IMAGE_SIZE
+    if row.stale is not None:
+        return StaleReason[row.stale]
     if row.pretext_key is not None and not pretext_current:
         return StaleReason.PRETEXT
     if row.split_key is not None and row.split_key != split_key(config):

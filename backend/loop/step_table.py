@@ -86,6 +86,8 @@ STEPS: dict[Step, StepCall] = {
     Step.PLAN: lambda c, p, f: plan(p.store, p.files, p.config, p.labeling),
     Step.CLEAN: lambda c, p, f: queue.clean(p.store, p.studio),
     Step.DROP: lambda c, p, f: queue.drop(p.store),
+    Step.FORGET: lambda c, p, f: queue.forget(p.store, p.files),
+    Step.NOTE_POOL: lambda c, p, f: p.store.tasks.note_measured(),
     Step.IGNORE_REQUEST: lambda c, p, f: p.store.set(training_requested=False),
 }
 JOBS: dict[JobKind, Job] = {

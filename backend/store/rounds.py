@@ -16,6 +16,7 @@ from backend.store.tables import (
     AskRole,
     AskRow,
     AskState,
+    AutolabelOrderRow,
     ImageState,
     RoundRow,
     RoundState,
@@ -50,6 +51,7 @@ class AskCounts:
     by_model: int = 0  # posted, with an annotation that was made from a prediction
     reserve: int = 0  # unanswered, not posted
     doubtful: int = 0  # sent, but not confirmed
+    left: int = 0  # whose task is there at all, broken ones among them
 
 
 class Rounds(Repository):
@@ -205,6 +207,7 @@ class Rounds(Repository):
             "by_model": posted & by_model,
             "reserve": alive & reserve & unanswered & (AskRow.state == AskState.PLANNED),
             "doubtful": alive & (AskRow.state == AskState.POSTING),
+            "left": TaskRow.state != ImageState.GONE,
         }
         columns = [func.coalesce(func.sum(case((test, 1), else_=0)), 0) for test in conditions.values()]
         with self._read() as session:
@@ -233,15 +236,26 @@ class Rounds(Repository):
         self.mark(number, [ask.task_id for ask in self.queue(number)], AskState.POSTING)
 
     def drop(self, number: int) -> None:
-        """Delete a round that was planned and never served."""
+        """Delete a round that nobody has answered."""
         with self._write() as session:
             _free_holdout(session, self.project_id, AskRow.round == number)
             session.execute(delete(AskRow).where(AskRow.project_id == self.project_id, AskRow.round == number))
             session.execute(delete(RoundRow).where(RoundRow.project_id == self.project_id, RoundRow.number == number))
 
+    def is_any_task_left(self) -> bool:
+        """Tell whether a task that some round has asked is still there."""
+        left = (
+            select(AskRow.task_id)
+            .join(TaskRow, same_task())
+            .where(AskRow.project_id == self.project_id, unindexed(TaskRow.state) != ImageState.GONE)
+        )
+        with self._read() as session:
+            return session.scalar(left.limit(1)) is not None
+
     def forget(self) -> None:
         """Delete all rounds, as when the pool is split again before the first answer."""
         with self._write() as session:
+            session.execute(delete(AutolabelOrderRow).where(AutolabelOrderRow.project_id == self.project_id))
             session.execute(delete(AskRow).where(AskRow.project_id == self.project_id))
             session.execute(delete(RoundRow).where(RoundRow.project_id == self.project_id))
             with updating_counts(session, self.project_id):

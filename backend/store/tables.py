@@ -157,6 +157,10 @@ class ProjectRow(Base):
     pretext_key: Mapped[str | None] = mapped_column(String(64))  # the configuration that the losses belong to
     split_key: Mapped[str | None] = mapped_column(String(64))  # the order and number of the batches
     pretext_images: Mapped[int] = mapped_column(default=0)  # size of the pool that the pretext model was trained on
+    # The last task of the pool whose sizes decided both sides; None until that pool is whole.
+    measured_to: Mapped[int | None]
+    measured_rows: Mapped[int | None]  # rows that the image bank had then
+    stale: Mapped[str | None] = mapped_column(String(16))  # name of a ``StaleReason`` that was found by measuring
     training_requested: Mapped[bool] = mapped_column(default=False)
     card: Mapped[str | None] = mapped_column(Text)  # the last text of the model card
     card_id: Mapped[int | None]  # Label Studio's id of that card: this backend's entry among the project's models
@@ -222,6 +226,7 @@ class TaskCountsRow(Base):
     unscored: Mapped[int]
     unsplit: Mapped[int]
     unrecorded: Mapped[int]
+    later: Mapped[int] = mapped_column(default=0)
 
 
 class RoundRow(Base):

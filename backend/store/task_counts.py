@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT
-from backend.store.tables import Answer, ImageState, TaskCountsRow, TaskRow
+from backend.store.tables import Answer, ImageState, ProjectRow, TaskCountsRow, TaskRow
 
 RECENT_S = 10.0  # in which the annotators' pace is measured
 
@@ -35,6 +35,7 @@ class TaskCounts:
     unscored: int = 0  # in the bank, without a loss
     unsplit: int = 0  # with a loss, without a batch
     unrecorded: int = 0  # loss and batch are not recorded in Label Studio
+    later: int = 0  # of all that are not gone, those that came after the pool whose sizes were measured
     renewed: int = 0  # in the bank, and to be fetched again now, because their reference has changed
     recent: int = 0  # answered within the last RECENT_S seconds
 
@@ -65,7 +66,8 @@ def renewed() -> Any:
 def read_counts(session: Session, project_id: int, now: float) -> TaskCounts:
     """Return the counts at ``now``: images that wait for a retry do not count as new."""
     row = session.get(TaskCountsRow, project_id)
-    totals = _count(session, project_id) if row is None else {name: getattr(row, name) for name in _conditions()}
+    names = _conditions(project_id)
+    totals = _count(session, project_id) if row is None else {name: getattr(row, name) for name in names}
     if totals["new"]:
         totals["new"] -= _number(session, project_id, TaskRow.state == ImageState.NEW, TaskRow.retry_at > now)
     again = _number(session, project_id, renewed(), TaskRow.retry_at <= now)
@@ -101,7 +103,8 @@ def updating_counts(session: Session, project_id: int, written: Sequence[int] | 
         session.execute(_this(project_id).values(**changed))
 
 
-def _conditions() -> dict[str, Any]:
+def _conditions(project_id: int) -> dict[str, Any]:
+    measured_to = select(ProjectRow.measured_to).where(ProjectRow.id == project_id).scalar_subquery()
     alive = TaskRow.state != ImageState.GONE
     ok = TaskRow.state == ImageState.OK
     labeled = TaskRow.answer == Answer.LABELED
@@ -119,11 +122,12 @@ def _conditions() -> dict[str, Any]:
         "unscored": ok & TaskRow.loss.is_(None),
         "unsplit": ok & TaskRow.loss.is_not(None) & TaskRow.batch.is_(None),
         "unrecorded": ok & unrecorded(),
+        "later": alive & (TaskRow.task_id > measured_to),
     }
 
 
 def _count(session: Session, project_id: int, *where: Any) -> dict[str, int]:
-    conditions = _conditions()
+    conditions = _conditions(project_id)
     columns = [func.coalesce(func.sum(case((test, 1), else_=0)), 0) for test in conditions.values()]
     row = session.execute(select(*columns).where(TaskRow.project_id == project_id, *where)).one()
     return {name: int(value) for name, value in zip(conditions, row, strict=True)}
@@ -132,7 +136,7 @@ def _count(session: Session, project_id: int, *where: Any) -> dict[str, int]:
 def _count_of(session: Session, project_id: int, written: Sequence[int] | Span) -> dict[str, int]:
     if isinstance(written, Span):  # nine times faster than an IN of as many tasks
         return _count(session, project_id, TaskRow.pool_index.between(written.first, written.last))
-    totals = dict.fromkeys(_conditions(), 0)
+    totals = dict.fromkeys(_conditions(project_id), 0)
     for part in chunks(written, IN_LIMIT):
         for name, value in _count(session, project_id, TaskRow.task_id.in_(part)).items():
             totals[name] += value

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Boolean, bindparam, case, cast, func, or_, select, update
+from sqlalchemy import BigInteger, Boolean, ColumnElement, bindparam, case, cast, func, or_, select, update
 
 from backend.chunks import chunks
 from backend.store.base import IN_LIMIT, scatter, unindexed
-from backend.store.tables import Answer, ImageState, TaskRow
+from backend.store.tables import Answer, ImageState, ProjectRow, TaskCountsRow, TaskRow
 from backend.store.task_changes import Quality, TaskChange, exact_match, write_changes, write_qualities
 from backend.store.task_counts import TaskCounts, read_counts, updating_counts
 from backend.store.task_losses import TaskLosses, Unrecorded
@@ -101,9 +101,7 @@ class Tasks(TaskLosses):
 
         drawn: they are spread over the whole pool, the same ones for the same tasks; else they are the first ones.
         """
-        # A multiplicative hash, squared so that its picks are no regular pattern. Both products stay within 64 bits.
-        hashed = (cast(TaskRow.task_id, BigInteger) * _FACTOR) % _PRIME
-        order = (hashed * hashed) % _PRIME if drawn else TaskRow.task_id
+        order = _drawn() if drawn else TaskRow.task_id
         due = or_(TaskRow.retry_at.is_(None), TaskRow.retry_at <= now)
         return self._references(ImageState.NEW, due, order, limit)
 
@@ -120,6 +118,44 @@ class Tasks(TaskLosses):
         )
         with self._read() as session:
             return [(task_id, image or "") for task_id, image in session.execute(query)]
+
+    def drawn(self, limit: int) -> list[tuple[int, str]]:
+        """Return (task_id, image reference) of images that are in the bank or to be fetched, spread over the pool."""
+        with self._read() as session:
+            rows = session.execute(
+                select(TaskRow.task_id, TaskRow.image)
+                .where(
+                    TaskRow.project_id == self.project_id,
+                    TaskRow.state.in_((ImageState.OK, ImageState.NEW)),
+                    TaskRow.image.is_not(None),
+                )
+                .order_by(_drawn(), TaskRow.task_id)
+                .limit(limit)
+            )
+            return [(task_id, image or "") for task_id, image in rows]
+
+    def note_measured(self, stale: str | None = None) -> None:
+        """Note that the sides are those that the present pool asks for, or why they are not (``stale``)."""
+        with self._write() as session:
+            counts = session.get(TaskCountsRow, self.project_id, with_for_update=True)
+            alive = (TaskRow.project_id == self.project_id, TaskRow.state != ImageState.GONE)
+            newest = session.scalar(select(func.max(TaskRow.task_id)).where(*alive))
+            project = session.get_one(ProjectRow, self.project_id)
+            highest = session.scalar(select(func.max(TaskRow.pool_index)).where(TaskRow.project_id == self.project_id))
+            project.measured_rows = 0 if highest is None else int(highest) + 1
+            project.measured_to, project.stale = newest, stale
+            if counts is not None:
+                counts.later = 0
+
+    def from_row(self, first: int) -> int:
+        """Return the number of images in use whose pool index is ``first`` or higher."""
+        rows = select(func.count()).where(
+            TaskRow.project_id == self.project_id,
+            unindexed(TaskRow.state) == ImageState.OK,
+            TaskRow.pool_index >= first,
+        )
+        with self._read() as session:
+            return int(session.scalar(rows) or 0)
 
     def images_fetched(self, pool_indices: Mapping[int, int], refs: Mapping[int, str] | None = None) -> None:
         """Note that images are in the bank: ``pool_indices`` by task id, fetched from ``refs``.
@@ -281,6 +317,15 @@ class Tasks(TaskLosses):
                 indices.update({task_id: index for task_id, index in rows if index is not None})
         return indices
 
+    def forget_measured(self) -> None:
+        """Note that the sides have to be chosen anew, from the pool that there is then."""
+        with self._write() as session:
+            counts = session.get(TaskCountsRow, self.project_id, with_for_update=True)
+            project = session.get_one(ProjectRow, self.project_id)
+            project.measured_to, project.measured_rows, project.stale = None, None, None
+            if counts is not None:
+                counts.later = 0
+
     def refetch_all(self) -> None:
         """Mark every image as to be fetched again, as when another image size is configured."""
         with self._write() as session, updating_counts(session, self.project_id):
@@ -294,3 +339,10 @@ class Tasks(TaskLosses):
                 .where(TaskRow.project_id == self.project_id, TaskRow.pool_index.is_not(None))
                 .values(pool_index=None, loss=None, batch=None)
             )
+
+
+def _drawn() -> ColumnElement[int]:
+    """Return an order in which the first tasks are spread over the whole pool, the same for the same tasks."""
+    # A multiplicative hash, squared so that its picks are no regular pattern. Both products stay within 64 bits.
+    hashed = (cast(TaskRow.task_id, BigInteger) * _FACTOR) % _PRIME
+    return (hashed * hashed) % _PRIME

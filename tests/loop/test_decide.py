@@ -108,6 +108,30 @@ ROWS = {
     "round in the store only": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(unposted=10)), Step.POST),
     "round half sent": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(unposted=4, waiting=6)), Step.POST),
     "round sent, not served": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(waiting=10)), Step.SWITCH),
+    "every task of a served round deleted": (replace(live(waiting=0, answered=0), emptied=True), Step.DROP),
+    "every task of a served round deleted while a model trains": (
+        replace(live(waiting=0, answered=0, reserve=9), emptied=True, running=frozenset({JobKind.RETRAIN})),
+        Step.TOP_UP,
+    ),
+    "every task of all rounds deleted, and others there": (replace(LIVE, emptied=True, outlived=True), Step.FORGET),
+    "every task of all trained rounds deleted, while a model is compared": (
+        replace(LIVE, collecting=False, outlived=True, running=frozenset({JobKind.REFINE})),
+        Step.WAIT,
+    ),
+    "a pool that is whole for the first time": (replace(LIVE, unmeasured=True), Step.NOTE_POOL),
+    "a pool that is not whole yet": (
+        replace(LIVE, unmeasured=True, tasks=replace(LIVE.tasks, new=3), running=frozenset({JobKind.SYNC})),
+        Step.WAIT,
+    ),
+    "a pool with many later images": (replace(LIVE, many_later=True), Step.SYNC),
+    "another pool, before its images are fetched": (
+        replace(LIVE, stale=StaleReason.OTHER_SIZES, tasks=replace(LIVE.tasks, new=50)),
+        Step.RESTART,
+    ),
+    "another pool, while a job may write results of the old one": (
+        replace(LIVE, stale=StaleReason.OTHER_SIZES, many_later=True, running=frozenset({JobKind.PRETEXT})),
+        Step.WAIT,
+    ),
     "labeling": (LIVE, Step.WAIT),
     "version changed by hand": (replace(LIVE, version_right=False), Step.SWITCH),
     "sampling changed by hand": (replace(LIVE, sampling_right=False), Step.SWITCH),

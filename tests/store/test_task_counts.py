@@ -34,7 +34,7 @@ def write_something(store: Store, key: int, dice: random.Random) -> None:
         fresh = list(session.scalars(select(TaskRow.task_id).where(TaskRow.state == ImageState.NEW)))
     used = set(indices)
     tasks = store.of(key).tasks
-    match dice.randrange(11):
+    match dice.randrange(12):
         case 0 | 1:
             images = dice.choices(["a.png", "b.png", None], k=5)
             answers = dice.choices(ANSWERS, k=5)
@@ -61,6 +61,8 @@ def write_something(store: Store, key: int, dice: random.Random) -> None:
         case 10:
             dice.choice([tasks.clear_losses, tasks.clear_batches, tasks.refetch_all, tasks.retry_broken])()
             store.of(key).rounds.forget()
+        case 11:
+            dice.choice([tasks.note_measured, tasks.note_measured, tasks.forget_measured])()
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -40,11 +40,11 @@ def answer_of(name: str) -> list[dict[str, Any]]:
     return [{"from_name": "c", "to_name": "i", "type": "choices", "value": {"choices": [name]}}]
 
 
-def image_of(name: str, generator: np.random.Generator) -> bytes:
+def image_of(name: str, generator: np.random.Generator, side: int = SIDE) -> bytes:
     """Draw a noisy PNG whose bright half lies left or right."""
-    pixels = np.full((SIDE, SIDE, 3), 60.0)
-    first = CLASSES.index(name) * SIDE // 2
-    pixels[:, first : first + SIDE // 2] = 180
+    pixels = np.full((side, side, 3), 60.0)
+    first = CLASSES.index(name) * side // 2
+    pixels[:, first : first + side // 2] = 180
     noisy = (pixels + generator.normal(0, 20, pixels.shape)).clip(0, 255).astype(np.uint8)
     file = BytesIO()
     Image.fromarray(noisy).save(file, "PNG")
@@ -79,17 +79,23 @@ class LoopProject:
         made._open(monkeypatch)
         return made
 
-    def add(self, number: int) -> list[int]:
-        """Import this many images; return their tasks."""
+    def add(self, number: int, side: int = SIDE) -> list[int]:
+        """Import this many images of ``side`` pixels; return their tasks."""
         names = [CLASSES[self.generator.integers(len(CLASSES))] for _ in range(number)]
         known = len(self.server.files)
         references = [f"/data/upload/{known + one}.png" for one in range(number)]
         for reference, name in zip(references, names, strict=True):
-            self.server.files[reference] = image_of(name, self.generator)
+            self.server.files[reference] = image_of(name, self.generator, side)
         self.person.import_tasks(self.studio.id, [{"data": {"image": reference}} for reference in references])
         tasks = sorted(self.server.projects[self.studio.id].tasks)[-number:]
         self.truth |= dict(zip(tasks, names, strict=True))
         return tasks
+
+    def delete(self, tasks: Sequence[int]) -> None:
+        """Delete tasks, as people do in the Data Manager."""
+        for task in tasks:
+            self.person.call("DELETE", f"/api/tasks/{task}/")
+            del self.truth[task]
 
     def connect(self, **params: Any) -> None:
         """Connect the backend on the Model page, and hear of it by ``/setup``."""

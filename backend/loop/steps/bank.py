@@ -65,6 +65,7 @@ def refetch(store: ProjectStore, files: Files) -> None:
     files.drop_views()
     store.tasks.refetch_all()
     store.set(image_side=None, features_key=None, pretext_key=None, split_key=None)
+    store.tasks.forget_measured()
 
 
 def set_aside(folder: Path) -> None:

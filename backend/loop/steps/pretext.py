@@ -1,5 +1,6 @@
 """The pretext job: train once, score every image."""
 
+import logging
 import shutil
 from collections.abc import Callable
 
@@ -21,6 +22,9 @@ from model.querying.outputs import FEATURES, IntArray
 
 TRAIN_SHARE, FIT_SHARE = 0.9, 0.2  # of the progress bar, of a network and of a head on the encoder
 SCORED = 32  # images whose losses are written at once: a second, for which a training may wait
+FETCHED_AGAIN = frozenset({StaleReason.IMAGE_SIZE, StaleReason.OTHER_SIZES})
+
+logger = logging.getLogger(__name__)
 
 
 def pretext(
@@ -156,20 +160,30 @@ def restart(store: ProjectStore, files: Files, config: ProjectConfig, reason: St
     Rounds that somebody has answered stay as well: the next one is planned on the new losses.
     """
     # What tells that there is something to forget goes last: a kill in between has it all done again.
+    logger.info("%s: the project follows", reason)
     current = store.rounds.current()
-    follows = config.own_network or reason == StaleReason.IMAGE_SIZE  # a first round by features does not
+    images_again = reason in FETCHED_AGAIN
+    # A first round by features does not depend on losses.
+    follows = config.own_network or images_again or reason == StaleReason.MOSTLY_NEW
     if follows and current is not None and current.number == 0 and store.rounds.counts(0).answered == 0:
         store.rounds.forget()
     side = store.row().image_side
-    if reason == StaleReason.IMAGE_SIZE:
+    if reason == StaleReason.MOSTLY_NEW and not store.rounds.is_any_task_left():
+        files.drop_outputs()  # of models of another pool
+    if images_again:
         files.drop_outputs()  # they are by the pool indices of the old bank
         files.drop_features()
+        files.drop_pretext(pretext_key(config, side))  # of the same images, where the size stays
         store.tasks.refetch_all()
         store.set(image_side=None, features_key=None)
     elif reason == StaleReason.SPLIT:
         store.tasks.clear_batches()
     else:
         store.tasks.clear_losses()
-        if reason == StaleReason.OUTGROWN:
+        if reason in (StaleReason.OUTGROWN, StaleReason.MOSTLY_NEW):
             files.drop_pretext(pretext_key(config, side))
     store.set(pretext_key=None, split_key=None)
+    if images_again:
+        store.tasks.forget_measured()
+    elif reason == StaleReason.MOSTLY_NEW:
+        store.tasks.note_measured()

@@ -57,8 +57,18 @@ def check_posted(store: ProjectStore, studio: StudioProject) -> None:
 
 
 def drop(store: ProjectStore) -> None:
-    """Forget a planned round of which every task was deleted; the next one is planned anew."""
-    store.rounds.drop(_current(store).number)
+    """Forget a round of which every task was deleted; it is planned anew."""
+    current = _current(store)
+    logger.info("round %d is dropped: none of its tasks is left", current.number)
+    store.rounds.drop(current.number)
+
+
+def forget(store: ProjectStore, files: Files) -> None:
+    """Forget all rounds, of which every task was deleted, and what their models say of other images."""
+    logger.info("all rounds are forgotten: none of their tasks is left")
+    files.drop_outputs()
+    store.rounds.forget()
+    store.set(training_requested=False, put_back=None)
 
 
 def top_up(store: ProjectStore, studio: StudioProject, files: Files, labeling: Labeling, *, preannotate: bool) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.config import ProjectConfig
 from backend.items.fetching import SAMPLE_SIDE, FetchedImage, download_images, sample_images
-from backend.loop.facts import PATIENCE_S
+from backend.loop.facts import MANY_LATER, MOSTLY_LATER, PATIENCE_S, StaleReason
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import configured_side, features_key
 from backend.loop.steps.bank import open_bank, set_aside
@@ -81,11 +81,13 @@ def sync(
     complete = pull_changes(store, studio, seconds=FIRST_READ_S if waits else math.inf)
     if complete and fetch_settings(studio, store.row()).task_number != store.tasks.counts(0).tasks:
         reconcile(store, studio)
+    if _must_restart(store, studio, config):
+        return
     counts = store.tasks.counts(time.time())
     total, done = counts.ok, counts.ok - counts.renewed
     while refs := _to_fetch(store):
         if store.row().image_side is None:
-            _choose_sides(store, studio, files, config, refs)
+            _choose_sides(store, studio, files, config)
         bank = _bank_to_fill(store, files)
         filled = _Filled(bank)
         if bank is not None:
@@ -102,6 +104,7 @@ def sync(
             progress(min(done / max(total, 1), 1.0))
             if time_slice.expired() or (waits and not is_first_awaited(store)):
                 return  # the next job goes on from here, after those of other projects, or after the first queue
+    _note_later(store)
 
 
 def _to_fetch(store: ProjectStore) -> ImageRefs:
@@ -159,22 +162,55 @@ def _bank_to_fill(store: ProjectStore, files: Files) -> ImageBank | None:
         return ImageBank.create(files.bank(side), side, {})
 
 
-def _choose_sides(
-    store: ProjectStore, studio: StudioProject, files: Files, config: ProjectConfig, refs: ImageRefs
-) -> None:
-    """Fix the sides of the bank, as configured or as the first images have it, and of the encoder's images.
+def _must_restart(store: ProjectStore, studio: StudioProject, config: ProjectConfig) -> bool:
+    """Measure the pool again where most of it came after the images that decided the sides; note if these are others.
+
+    Returns whether the images have to be fetched anew: what this job fetched would be wasted.
+    """
+    row = store.row()
+    if row.image_side is None or not _is_many_later(store):
+        return False
+    if row.stale is None:
+        side, large = _sides_of(sample_images(studio, store.tasks.drawn(FETCH_IMAGES)), config)
+        others = large not in (None, row.encoder_side) and row.encoder_side is not None
+        if side not in (None, row.image_side) or others:
+            store.set(stale=StaleReason.OTHER_SIZES.name)
+    return store.row().stale == StaleReason.OTHER_SIZES.name
+
+
+def _note_later(store: ProjectStore) -> None:
+    """Note, once later images are there, that the sides fit them, and whether nearly all are other pictures."""
+    row, counts = store.row(), store.tasks.counts(time.time())
+    if row.stale is None and _is_many_later(store):
+        mostly = store.tasks.from_row(row.measured_rows or 0) >= MOSTLY_LATER * counts.ok
+        store.tasks.note_measured(StaleReason.MOSTLY_NEW.name if mostly else None)
+
+
+def _is_many_later(store: ProjectStore) -> bool:
+    counts = store.tasks.counts(time.time())
+    return store.row().measured_to is not None and counts.later > MANY_LATER * counts.tasks
+
+
+def _sides_of(sample: list[FetchedImage], config: ProjectConfig) -> tuple[int | None, int | None]:
+    """Return the sides of the bank and of the encoder's images that a sample asks for; None where none can be read."""
+    sizes = [image.size for image in sample if image.size is not None]
+    side = configured_side(config) or (auto_side(sizes) if sizes else None)
+    return side, encoder_side(sizes) if sizes else None
+
+
+def _choose_sides(store: ProjectStore, studio: StudioProject, files: Files, config: ProjectConfig) -> None:
+    """Fix the sides of the bank, as configured or as the images of the pool have it, and of the encoder's images.
 
     What is black and white in pictures of more than 8 bits follows from the same images. Not while none can be read.
     """
-    sample = sample_images(studio, refs)
-    sizes = [image.size for image in sample if image.size is not None]
-    side = configured_side(config) or (auto_side(sizes) if sizes else None)
+    sample = sample_images(studio, store.tasks.to_fetch(time.time(), FETCH_IMAGES, drawn=True))
+    side, large = _sides_of(sample, config)
     if side is not None:
         files.drop_banks()  # of a former side, whose images are all fetched again
         files.drop_features()
         files.drop_views()
         ImageBank.create(files.bank(side), side, ranges_of(image.depth for image in sample))
-        large = encoder_side(sizes) if sizes else SIDES[0]
+        large = large or SIDES[0]
         key = features_key(config, large)
         store.set(image_side=side, encoder_side=large, features_key=key, fetching_since=time.time())
 
