@@ -91,6 +91,7 @@ class StudioSession:
         self._trusted = _http(GuardedAdapter(ANYWHERE, pool_connections=POOL, pool_maxsize=POOL))
         self._clock_offset = 0.0
         self._observe = observe
+        self.answered_bytes = 0  # of the last answer: a hint at how much the next one may have
 
     def __repr__(self) -> str:
         return f"StudioSession({self.base!r})"
@@ -150,6 +151,7 @@ class StudioSession:
             raise failure from error
         self._observe(_call_name(method, path), time.monotonic() - begun, response.ok)
         self._note_clock(response)
+        self.answered_bytes = len(response.content)
         return self._read(response, f"{method} {path}", time.monotonic() - begun)
 
     def _may_ask(self) -> bool:

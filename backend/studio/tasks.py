@@ -18,6 +18,11 @@ from backend.studio.types import Json, StoredPrediction, TaskPage, TaskRecord, f
 PAGE = 500
 PAGE_READ_S = 120.0
 
+# Bytes that a page of tasks with their annotations or predictions should have, about: a street scene whose classes are
+# brushed has 100 kB of run lengths, a choice 500 bytes. The first page tells how large the tasks of a project are.
+PAGE_BYTES = 4_000_000
+FIRST_PAGE, SMALLEST_PAGE = 50, 10  # tasks
+
 # Ids in a query string, which servers cut at 4 to 8 KiB.
 SELECTED = 250
 
@@ -59,6 +64,7 @@ class ProjectTasks:
     def __init__(self, session: StudioSession, project_id: int) -> None:
         """Take Label Studio's id of the project."""
         self._session, self._project_id = session, project_id
+        self._nested_page = FIRST_PAGE  # tasks with their annotations or predictions that are asked for at once
 
     def changed(self, since: str | None) -> Iterator[TaskPage]:
         """Yield tasks changed at or after ``since``, oldest change first; recent ones come again in the next call.
@@ -103,7 +109,7 @@ class ProjectTasks:
     def by_id(self, task_ids: Sequence[int]) -> list[TaskRecord]:
         """Read the tasks of these ids; those that are gone are left out."""
         found = []
-        for part in chunks(task_ids, SELECTED):
+        for part in self._selections(task_ids):
             selection = {"all": False, "included": part}
             raw, _ = self._page([], include=WITH_ANNOTATIONS, nested=True, selection=selection)
             found += [task_record(one) for one in raw]
@@ -131,7 +137,7 @@ class ProjectTasks:
 
     def predictions_of(self, version: str, task_ids: Sequence[int]) -> Iterator[tuple[list[StoredPrediction], bool]]:
         """Yield the same for these tasks alone, as they are now."""
-        for part in chunks(task_ids, SELECTED):
+        for part in self._selections(task_ids):
             raw, _ = self._page([], include=WITH_PREDICTIONS, nested=True, selection={"all": False, "included": part})
             for task in raw:
                 yield from _of_version(task, version)
@@ -156,6 +162,14 @@ class ProjectTasks:
             },
             read_s=SLOW_READ_S,
         )
+
+    def _selections(self, task_ids: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield ids a request: with what is in them, they have to fit a page."""
+        start = 0
+        while start < len(task_ids):
+            size = min(SELECTED, self._nested_page, PAGE)
+            yield list(task_ids[start : start + size])
+            start += size
 
     def _same_moment(self, moment: str, cursor: str, skip: set[int]) -> Iterator[TaskPage]:
         for page in self._by_id([_updated("equal", moment)], include=WITH_ANNOTATIONS, nested=True):
@@ -195,7 +209,7 @@ class ProjectTasks:
             "/api/tasks/",
             params={
                 "project": self._project_id,
-                "page_size": PAGE,
+                "page_size": min(self._nested_page, PAGE) if nested else PAGE,
                 "include": include,
                 "fields": "all" if nested else "task_only",
                 # Storage links as they are stored: signed ones expire, and cost a lookup a task.
@@ -206,7 +220,11 @@ class ProjectTasks:
             },
             read_s=PAGE_READ_S,
         )
-        return answer["tasks"], answer["total"]
+        tasks = answer["tasks"]
+        if nested and tasks:
+            each = max(self._session.answered_bytes // len(tasks), 1)
+            self._nested_page = min(max(PAGE_BYTES // each, SMALLEST_PAGE), PAGE)
+        return tasks, answer["total"]
 
 
 def _of_version(task: Mapping[str, Json], version: str) -> Iterator[tuple[list[StoredPrediction], bool]]:

@@ -80,10 +80,26 @@ def test_changed_tasks_reads_all_of_a_project_page_by_page(
 
 def test_tasks_come_in_full_pages_of_uploads(studio: LabelStudio, person, project):
     # Label Studio's query for their files grows with the page, and SQLite bounds it.
-    person.upload_images(project, [(f"{number}.png", png()) for number in range(tasks.PAGE + 1)])
+    count = tasks.FIRST_PAGE + tasks.PAGE + 1
+    person.upload_images(project, [(f"{number}.png", png()) for number in range(count)])
     pages = [len(page.tasks) for page in studio.project(project).tasks.changed(None)]
-    assert pages == [tasks.PAGE, 1]
-    assert len(studio.project(project).tasks.ids()) == tasks.PAGE + 1
+    assert pages == [tasks.FIRST_PAGE, tasks.PAGE, 1]
+    assert len(studio.project(project).tasks.ids()) == count
+
+
+def test_pages_are_bounded_by_bytes(studio: LabelStudio, person, project, make_tasks, monkeypatch):
+    """Answers of 40 kB each: of the second page on, as many as the first has shown to fit."""
+    monkeypatch.setattr(tasks, "FIRST_PAGE", 3)
+    monkeypatch.setattr(tasks, "SMALLEST_PAGE", 1)
+    monkeypatch.setattr(tasks, "PAGE_BYTES", 90_000)
+    ids = make_tasks(8)
+    for task in ids:
+        person.annotate(task, [{**RESULT[0], "meta": {"text": ["x" * 40_000]}}])
+    known = studio.project(project).tasks
+    pages = [[task.id for task in page.tasks] for page in known.changed(None)]
+    assert (len(pages[0]), sorted(task for page in pages for task in page)) == (3, ids)
+    assert all(len(page) <= 2 for page in pages[1:])
+    assert [task.id for task in known.by_id(ids)] == ids
 
 
 def test_changed_tasks_goes_on_where_its_cursor_stands(studio: LabelStudio, person, project, make_tasks, monkeypatch):
