@@ -18,12 +18,13 @@ from model.encoders.registry import encoder_info
 from model.errors import BadInput, ModelError
 from model.learners.learner import Learner
 from model.learners.linear import LinearModel
-from model.learners.registry import LINEAR
+from model.learners.registry import LINEAR, OWN
 from model.networks.main import MainNetwork
 from model.problems.base import VectorProblem
 from model.training.loop import read_weights
 
 LARGEST = 20_000  # pixels: the longest side of an image that the exported model takes
+EXPORTED = frozenset({LINEAR, OWN})  # learners whose models can be written
 
 
 class Standalone(nn.Module):
@@ -93,11 +94,13 @@ def export(
     Problem, label names, side, network, temperature and decoding stand in the metadata of both: ``classes`` as a JSON
     list, ``decoding`` as a JSON object. Its ``thresholds`` (C,), where there are any, are of the probabilities at the
     exported temperature. encoders: the folder of ``open_encoder``; a linear model is exported with its encoder inside.
-    Raises BadInput where the classes are not those of the model.
+    Raises BadInput where the classes are not those of the model. Models of learners that are not EXPORTED are left out.
     """
     content = read_weights(weights)
     if content is None:
         raise ModelError(f"the weights in {weights} are damaged")
+    if content.get("learner", OWN) not in EXPORTED:
+        return
     if content["classes"] != len(classes) or temperature <= 0:
         raise BadInput(f"a model of {content['classes']} classes, {len(classes)} names and temperature {temperature}")
     if content.get("learner") == LINEAR:

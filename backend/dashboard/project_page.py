@@ -117,6 +117,8 @@ class ProjectPage:
             "balance": bool(self.asked),
             "confusion": held,
             "classes": held,
+            "pixels": held,
+            "pixel_confusion": held,
             "reliability": held,
             "map": self.project.image_side is not None and tasks.ok >= MIN_MAPPED,
             "rounds": bool(history or self.asked),

@@ -79,7 +79,8 @@ def _around(part: Mask) -> Points:
         path.append(here)
     points = np.array(path, np.float64)
     turns = (points - np.roll(points, 1, axis=0) != np.roll(points, -1, axis=0) - points).any(axis=1)
-    return points[turns]
+    corners: Points = points[turns]
+    return corners
 
 
 def simplified(outline: Points, most: int = MOST_POINTS) -> Points:

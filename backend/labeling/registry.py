@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from backend.labeling.base import Control, Labeling
 from backend.labeling.choices import Choices
+from backend.labeling.masks import Masks
 from backend.labeling.rating import Rating
 from backend.labeling.taxonomy import Taxonomy
 
@@ -27,4 +28,8 @@ LABELINGS: dict[str, LabelingInfo] = {
     "choices": LabelingInfo("Choices", Choices),
     "taxonomy": LabelingInfo("Taxonomy", Taxonomy),
     "rating": LabelingInfo("Rating", Rating),
+    "brushlabels": LabelingInfo("BrushLabels", Masks),
+    "bitmasklabels": LabelingInfo("BitmaskLabels", Masks),
+    "polygonlabels": LabelingInfo("PolygonLabels", Masks),
+    "ellipselabels": LabelingInfo("EllipseLabels", Masks),
 }

@@ -9,7 +9,7 @@ from model.querying.outputs import DERIVED
 if TYPE_CHECKING:
     from model.learners.base import LearnerCode
 
-AUTO, LINEAR, OWN = "auto", "linear", "own"
+AUTO, LINEAR, OWN, DECODER = "auto", "linear", "own", "decoder"
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,13 @@ LEARNERS: dict[str, LearnerInfo] = {
             name=OWN,
             learns="all weights of a small network of our own",
             module="model.learners.own_network",
+        ),
+        LearnerInfo(
+            name=DECODER,
+            learns="a light decoder of the encoder's feature maps, for masks",
+            module="model.learners.decoder",
+            encoder=True,
+            provides=frozenset({"embeddings", "pretext_embeddings", *DERIVED}),
         ),
     )
 }

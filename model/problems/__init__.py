@@ -3,11 +3,12 @@
 from model.errors import UnknownName
 from model.problems.base import Problem
 from model.problems.multi_label import MultiLabel
+from model.problems.segmentation import Segmentation
 from model.problems.single_label import SingleLabel
 
 __all__ = ["PROBLEMS", "Problem", "problem"]
 
-PROBLEMS: dict[str, Problem] = {"single_label": SingleLabel(), "multi_label": MultiLabel()}
+PROBLEMS: dict[str, Problem] = {of.name: of for of in (SingleLabel(), MultiLabel(), Segmentation())}
 
 
 def problem(name: str) -> Problem:

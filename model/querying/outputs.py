@@ -23,6 +23,7 @@ class Outputs:
     probs: (N, C) posterior of the main model over classes that exclude each other.
     class_probs: (N, C) probability of each class, each for itself.
     values: (N, D) numbers whose meaning is the problem's own.
+    class_maps: (N, S, S) uint8 class ids of an image's pixels (``model.data.masks``).
     embeddings: (N, D) penultimate features of the main model, in FEATURES.
     mutual_information: (N,) of label and weights, over passes with dropout, in nats.
     ensemble_probs: (T, N, C) posteriors of T main models that were trained on the same labels.
@@ -35,6 +36,7 @@ class Outputs:
     probs: FloatArray | None = None
     class_probs: FloatArray | None = None
     values: FloatArray | None = None
+    class_maps: npt.NDArray[Any] | None = None
     embeddings: FloatArray | None = None
     mutual_information: FloatArray | None = None
     ensemble_probs: FloatArray | None = None
@@ -56,6 +58,10 @@ def _origin(known: FloatArray) -> float:
     return 0.0
 
 
+def _ignored(known: FloatArray) -> float:
+    return 255.0  # model.data.masks.IGNORED
+
+
 def _mean(known: FloatArray) -> float:
     """Return the mean: neither the first to be asked nor the last."""
     return float(np.mean(known)) if len(known) else 0.0
@@ -74,7 +80,7 @@ class OutputSpec:
     name: str
     neutral: Callable[[FloatArray], float]
     pool_axis: int = 0
-    dtype: type[np.floating[Any]] = np.float32
+    dtype: type[np.number[Any]] = np.float32
     requires: Part | None = None
     whole_pool: bool = False
 
@@ -85,6 +91,7 @@ OUTPUTS: dict[str, OutputSpec] = {
         OutputSpec("probs", _uniform),
         OutputSpec("class_probs", _half),
         OutputSpec("values", _mean),
+        OutputSpec("class_maps", _ignored, dtype=np.uint8),
         OutputSpec("embeddings", _origin, dtype=FEATURES),
         OutputSpec("mutual_information", _mean, requires="dropout"),
         OutputSpec("ensemble_probs", _uniform, pool_axis=1, requires="members"),

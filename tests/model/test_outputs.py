@@ -33,6 +33,7 @@ def test_images_that_came_later_get_the_neutral_value(name: str) -> None:
         "class_probs": 0.5,
         "embeddings": 0.0,
         "pretext_embeddings": 0.0,
+        "class_maps": 255,
     }
     np.testing.assert_allclose(grown.take([4, 5], axis), neutral.get(name, 1.5), rtol=1e-6)
     np.testing.assert_array_equal(extended(name, known, 3), known.take(range(3), axis))

@@ -92,6 +92,7 @@ class FakeSession:
     def __init__(self, server: FakeLabelStudio) -> None:
         self._server = server
         self.base = server.url
+        self.answered_bytes = 0
 
     def get(self, path: str, **params: Any) -> Any:
         """GET JSON."""
@@ -104,7 +105,9 @@ class FakeSession:
         given = json.loads(json.dumps(body, allow_nan=False))
         answer = self._server.answer("backend", method, path, params or {}, given)
         self._server.after(f"{method} {path}")
-        return json.loads(json.dumps(answer))
+        text = json.dumps(answer)
+        self.answered_bytes = len(text)
+        return json.loads(text)
 
     def server_time(self, local: float) -> datetime:
         """Return the time of the server's clock."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backend.dashboard.figures import balance, classes, confusion, curve, losses, pool_map, reliability
+from backend.dashboard.figures import balance, classes, confusion, curve, losses, pixels, pool_map, reliability
 from backend.dashboard.figures.base import Figure
 from backend.dashboard.project_page import ProjectPage
 from backend.status.measured import Metric
@@ -57,6 +57,17 @@ FIGURES: dict[str, FigureInfo] = {
         "Confusion on random images",
         "Rows: what annotators said. Columns: what the newest model says.",
         confusion.draw,
+    ),
+    "pixels": FigureInfo(
+        "Classes on random images, by pixels",
+        "IoU: the pixels that both the annotators and the newest model give the class, as a share of those that either "
+        "does, summed over the images. Images: those in which annotators gave it.",
+        pixels.draw,
+    ),
+    "pixel_confusion": FigureInfo(
+        "Confusion on random images, by pixels",
+        "Rows: what annotators painted. Columns: what the newest model says, in percent of the row's pixels.",
+        pixels.draw_confusion,
     ),
     "reliability": FigureInfo(
         "Is its confidence honest?",

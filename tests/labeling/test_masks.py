@@ -1,0 +1,211 @@
+"""Regions that are areas: what they cover, and how predictions are drawn."""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from support.labelings import IMAGE, view
+
+from backend.errors import ProjectError
+from backend.labeling.base import Item
+from backend.labeling.reader import read_labeling
+from backend.labeling.rle import encode_mask
+from model.data.masks import nothing, pack, size_of, unpack
+
+LABELS = '<Label value="sky"/><Label value="road"/><Label value="Big car" alias="car"/>'
+CLASSES = ("sky", "road", "car")
+WIDTH, HEIGHT = 40, 30
+ITEM = Item(WIDTH, HEIGHT)
+KINDS = ("BrushLabels", "BitmaskLabels", "PolygonLabels", "EllipseLabels")
+LEFT = np.arange(WIDTH) < 10  # a quarter of the image
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["sky", "rle", ""]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+        st.sampled_from(["rle", "format", "points", "x", "y", "width", "height", "radiusX", "radiusY", "rotation",
+                         "imageDataURL"]), inner, max_size=5),
+    max_leaves=12,
+)  # fmt: skip
+
+
+def labeling_of(kind: str, inner: str = LABELS, extra: str = ""):
+    config = view(IMAGE, f'<{kind} name="mask" toName="image" {extra}>{inner}</{kind}>')
+    return read_labeling(config, problem="segmentation")
+
+
+def region(kind: str, value: dict[str, Any], label: str = "sky", size: tuple[int, int] | None = (WIDTH, HEIGHT)):
+    sizes = {} if size is None else {"original_width": size[0], "original_height": size[1], "image_rotation": 0}
+    key = kind.lower()
+    return {"from_name": "mask", "to_name": "image", "type": key, "value": {**value, key: [label]}, **sizes}
+
+
+def brush(mask: np.ndarray, label: str = "sky"):
+    return region("BrushLabels", {"format": "rle", "rle": encode_mask(mask)}, label, mask.shape[::-1])
+
+
+def painted(kind: str, *regions: dict[str, Any]) -> np.ndarray:
+    return unpack(labeling_of(kind).target(regions), CLASSES)
+
+
+def left_quarter() -> np.ndarray:
+    return np.broadcast_to(LEFT, (HEIGHT, WIDTH))
+
+
+def png(values: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_control_tag_has_its_classes_and_the_problem(kind: str) -> None:
+    labeling = labeling_of(kind)
+    assert (labeling.problem, labeling.classes) == ("segmentation", CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("BrushLabels", {"format": "rle", "rle": encode_mask(left_quarter())}),
+     ("PolygonLabels", {"points": [[0, 0], [25, 0], [25, 100], [0, 100]]}),
+     ("PolygonLabels", {"points": [[-50, -50], [25, -50], [25, 150], [-50, 150]]}),
+    ],
+)  # fmt: skip
+def test_a_region_covers_a_quarter_of_the_image(kind: str, value: dict[str, Any]) -> None:
+    assert np.array_equal(painted(kind, region(kind, value)) == 1, left_quarter())
+
+
+def test_an_ellipse_covers_its_area() -> None:
+    value = {"x": 50, "y": 50, "radiusX": 20, "radiusY": 40, "rotation": 0}
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    wanted = ((columns + 0.5 - 20) / 8) ** 2 + ((rows + 0.5 - 15) / 12) ** 2 <= 1
+    assert (painted("EllipseLabels", region("EllipseLabels", value)).astype(bool) != wanted).sum() <= 6
+
+
+@pytest.mark.parametrize("channels", ["RGBA", "L"])
+def test_a_bitmask_covers_its_opaque_or_bright_pixels(channels: str) -> None:
+    layer = np.where(left_quarter(), 255, 0).astype(np.uint8)
+    values = layer if channels == "L" else np.dstack([np.zeros_like(layer)] * 3 + [layer])
+    assert np.array_equal(
+        painted("BitmaskLabels", region("BitmaskLabels", {"imageDataURL": png(values)})) == 1, left_quarter()
+    )
+
+
+def test_later_regions_lie_over_earlier_ones_and_the_rest_is_background() -> None:
+    top = np.arange(HEIGHT)[:, None] < 15
+    everything = painted("BrushLabels", brush(left_quarter(), "car"), brush(left_quarter() & top, "road"))
+    assert np.array_equal(everything, np.where(left_quarter(), np.where(top, 2, 3), 0))
+
+
+def test_run_lengths_of_another_size_are_brought_to_that_of_the_image() -> None:
+    small = np.zeros((HEIGHT // 2, WIDTH // 2), np.bool_)
+    small[:, :5] = True
+    both = labeling_of("BrushLabels").target(
+        [brush(left_quarter(), "car"), brush(left_quarter(), "road"), brush(small)]
+    )
+    assert size_of(both) == (WIDTH, HEIGHT)
+    assert np.array_equal(unpack(both, CLASSES) == 1, left_quarter())
+
+
+def test_no_region_is_an_image_without_anything() -> None:
+    labeling = labeling_of("BrushLabels")
+    assert labeling.target([]) == labeling.target([brush(np.zeros((HEIGHT, WIDTH), np.bool_))]) == nothing()
+    assert labeling_of("BrushLabels", extra='required="true"').target([]) is None
+
+
+def test_outlines_whose_image_has_no_size_are_shares_of_it() -> None:
+    value = {"points": [[0, 0], [25, 0], [25, 100], [0, 100]]}
+    target = labeling_of("PolygonLabels").target([region("PolygonLabels", value, size=None)])
+    assert np.array_equal(unpack(target, CLASSES, (WIDTH, HEIGHT)) == 1, left_quarter())
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "size"),
+    [("BrushLabels", {"format": "rle", "rle": encode_mask(left_quarter())}, None),
+     ("BrushLabels", {"format": "rle", "rle": encode_mask(left_quarter())}, (WIDTH + 1, HEIGHT)),
+     ("BrushLabels", {"format": "rle", "rle": [1, 2, 3]}, (WIDTH, HEIGHT)),
+     ("BrushLabels", {"format": "rle", "rle": encode_mask(left_quarter())}, (10**9, 10**9)),
+     ("BrushLabels", {"format": "png", "rle": []}, (WIDTH, HEIGHT)),
+     ("BitmaskLabels", {"imageDataURL": "data:image/png;base64,xxxx"}, (WIDTH, HEIGHT)),
+     ("BitmaskLabels", {"imageDataURL": "https://example.com/mask.png"}, (WIDTH, HEIGHT)),
+     ("PolygonLabels", {"points": [[0, 0], [25, 0]]}, (WIDTH, HEIGHT)),
+     ("PolygonLabels", {"points": [[0, 0], [25, "x"], [25, 100]]}, (WIDTH, HEIGHT)),
+     ("EllipseLabels", {"x": 0, "y": float("nan"), "radiusX": 25, "radiusY": 100}, (WIDTH, HEIGHT)),
+     ("EllipseLabels", {"x": 0, "y": 0, "radiusX": -1, "radiusY": 100}, (WIDTH, HEIGHT))],
+)  # fmt: skip
+def test_a_region_that_is_no_area_is_unusable(kind: str, value: dict[str, Any], size) -> None:
+    labeling, result = labeling_of(kind), [region(kind, value, size=size)]
+    assert labeling.target(result) is None
+    assert labeling.refusal(result) == "unusable"
+
+
+def test_a_label_that_has_gone_is_said_to_be_unknown() -> None:
+    labeling, result = labeling_of("BrushLabels"), [brush(left_quarter(), "sea")]
+    assert (labeling.target(result), labeling.refusal(result)) == (None, "unknown")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(value=JSON)
+def test_regions_of_any_form_are_a_mask_or_none(kind: str, value: Any) -> None:
+    labeling = labeling_of(kind)
+    for given_value in (value, {**value, kind.lower(): ["sky"]} if isinstance(value, dict) else [value]):
+        target = labeling.target([{**region(kind, {}), "value": given_value}])
+        assert target is None or set(target["classes"]) <= set(CLASSES)
+
+
+@pytest.mark.parametrize("kind", ["BrushLabels", "BitmaskLabels"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mask_comes_back_to_the_pixel(kind: str, seed: int) -> None:
+    pixels = np.kron(np.random.default_rng(seed).integers(0, 4, (6, 8)), np.ones((5, 5))).astype(np.uint8)
+    mask, labeling = pack(pixels, CLASSES), labeling_of(kind)
+    shown = labeling.result(mask, ITEM)
+    assert {one["value"][kind.lower()][0] for one in shown} == set(mask["classes"])
+    assert all((one["original_width"], one["original_height"]) == (WIDTH, HEIGHT) for one in shown)
+    assert labeling.target(shown) == mask
+
+
+def test_a_small_mask_is_drawn_at_the_size_of_the_image_with_the_largest_class_first() -> None:
+    pixels = np.zeros((15, 20), np.uint8)
+    pixels[:, :5], pixels[:10, 5:] = 3, 1
+    shown = labeling_of("BrushLabels").result(pack(pixels, CLASSES), ITEM)
+    assert [one["value"]["brushlabels"] for one in shown] == [["sky"], ["car"]]
+    assert np.array_equal(painted("BrushLabels", *shown) == 3, left_quarter())
+
+
+def test_polygons_have_few_points_and_fit_the_mask() -> None:
+    rows, columns = np.mgrid[:300, :400]
+    pixels = np.where((columns - 150) ** 2 + (rows - 150) ** 2 < 90**2, 1, 0).astype(np.uint8)
+    pixels[20:60, 300:380] = 3
+    shown = labeling_of("PolygonLabels").result(pack(pixels, CLASSES), Item(400, 300))
+    assert [one["value"]["polygonlabels"][0] for one in shown] == ["sky", "car"]
+    assert all(3 <= len(one["value"]["points"]) < 100 for one in shown)
+    back = unpack(labeling_of("PolygonLabels").target(shown), CLASSES)
+    assert (back != pixels).mean() < 0.002
+
+
+@pytest.mark.parametrize("kind", ["EllipseLabels"])
+def test_where_nothing_else_can_be_drawn_a_part_is_shown_by_what_is_around_it(kind: str) -> None:
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    pixels[6:18, 4:20] = 2
+    (shown,) = labeling_of(kind).result(pack(pixels, CLASSES), ITEM)
+    x, y, width, height = (10, 20, 40, 40) if kind == "RectangleLabels" else (30, 40, 20, 20)
+    sizes = ("width", "height") if kind == "RectangleLabels" else ("radiusX", "radiusY")
+    assert [shown["value"][name] for name in ("x", "y", *sizes)] == [x, y, width, height]
+
+
+@pytest.mark.parametrize(
+    ("prediction", "item"),
+    [(None, ITEM), ("sky", ITEM), ({"classes": ["sea"], "png": ""}, ITEM), (nothing(), ITEM),
+     (pack(np.ones((3, 4), np.uint8), CLASSES), Item())],
+)  # fmt: skip
+def test_what_cannot_be_shown_has_no_region(prediction, item: Item) -> None:
+    assert labeling_of("BrushLabels").result(prediction, item) == []
+
+
+def test_more_labels_than_a_mask_can_have_are_refused() -> None:
+    inner = "".join(f'<Label value="{number}"/>' for number in range(255))
+    with pytest.raises(ProjectError, match="has 255 labels: masks can have 254"):
+        labeling_of("BrushLabels", inner)
