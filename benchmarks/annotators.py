@@ -12,7 +12,7 @@ from backend.store import AskState, RoundState
 from benchmarks.measure import Measure, limit, percentile
 from benchmarks.served import ServedProject, result_of
 
-SECONDS = 90.0
+SECONDS = 75.0
 THINKING_S = 1.0, 3.0  # that a person looks at an image, at least and at most
 POLL_S = 0.2
 SERVED = (AskState.POSTING, AskState.POSTED)

@@ -28,7 +28,7 @@ from model.problems import problem
 from model.querying.outputs import FloatArray, IntArray
 from model.querying.plan import Pool, QuerySettings, plan_round
 
-PHOTOS, POOL, LABELS, CLASSES, ASKED = 512, 5_000, 60, 10, 12
+PHOTOS, POOL, LABELS, CLASSES, ASKED = 256, 5_000, 60, 10, 12
 BATCH, WORKERS = 64, 2
 REPEATS = 3
 

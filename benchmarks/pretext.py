@@ -18,7 +18,7 @@ from model.pretext.on_encoder import encoder_side, fit_rotation, rotation_losses
 from model.pretext.run import PRETEXT_RECIPES, extract_losses, train_pretext
 
 IMAGES = 3_000
-STEPS, EXTRACTED = 2, 64  # of the reference, which takes hours for the whole work
+STEPS, EXTRACTED = 1, 64  # of the reference, which takes hours for the whole work
 OWN_IMAGES = 1_024  # of the network of our own
 SAME_NETWORK_IMAGES = 256  # of ours with the reference's network, for two epochs
 

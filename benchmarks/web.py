@@ -17,7 +17,7 @@ from backend.server.own_processes import ask
 from benchmarks.measure import percentile
 
 RATE = 100.0  # requests a second, over all paths
-SECONDS = 12.0  # for each path
+SECONDS = 8.0  # for each path
 SENDERS = 16
 
 
