@@ -31,6 +31,8 @@ class Seen:
 def run(project: ServedProject, seconds: float = SECONDS, people: int = 3) -> list[Measure]:
     """Have one annotator label for a third of the time, then ``people`` at once; tell what they met with."""
     begun, rounds = time.time(), project.store.of(project.key).rounds
+    current = rounds.current()
+    first = current.number if current else 0
     seen = [Seen() for _ in range(people)]
     three_from = begun + seconds / 3
     threads = [
@@ -44,12 +46,14 @@ def run(project: ServedProject, seconds: float = SECONDS, people: int = 3) -> li
     asked = {ask.task_id for row in rounds.all() for ask in rounds.asks(row.number, states=SERVED)}
     strays = [task for one in seen for task in one.without if task not in asked]
     times = sorted(time for one in seen for time in one.answered)
-    closed = [row for row in rounds.all() if row.state == RoundState.CLOSED and (row.live_at or 0) >= begun]
+    closed = [row for row in rounds.all() if row.state == RoundState.CLOSED and row.number >= first]
     alone, together = ([row.asked for row in closed if (row.live_at >= three_from) == late] for late in (False, True))
     turns = [_turnaround(row.live_at, row.asked, following.live_at, times)
              for row, following in zip(closed, [*closed[1:], rounds.current()], strict=True)
              if following is not None and following.live_at is not None]  # fmt: skip
     known = [turn for turn in turns if turn is not None]
+    if not known or not together:
+        raise RuntimeError(f"{seconds:.0f} s of labeling completed no round of all annotators: {len(times)} answers")
     waits = [wait for one in seen for wait in one.waits]
     about = f"{people} annotators, {THINKING_S[0]:g} to {THINKING_S[1]:g} s an image"
     return [
@@ -57,10 +61,10 @@ def run(project: ServedProject, seconds: float = SECONDS, people: int = 3) -> li
         limit("times that they were served nothing", "times", float(sum(one.nothing for one in seen)), 0),
         limit("from asking Label Studio to having a task, 95%", "s", percentile(waits, 0.95), None,
               f"half within {percentile(waits, 0.5):.2f} s, longest {max(waits):.2f} s"),
-        limit("last answer of a round to the next queue, median", "s", float(np.median(known)) if known else np.nan,
-              None, f"{len(known)} rounds, longest {max(known, default=np.nan):.1f} s; reserve was served meanwhile"),
-        limit("images a round with three annotators", "images", float(np.median(together)) if together else np.nan,
-              None, f"of each round with one annotator: {_listed(alone)}; with three: {_listed(together)}"),
+        limit("last answer of a round to the next queue, median", "s", float(np.median(known)), None,
+              f"{len(known)} rounds, longest {max(known):.1f} s; reserve was served meanwhile"),
+        limit("images a round with three annotators", "images", float(np.median(together)), None,
+              f"of each round with one annotator: {_listed(alone)}; with three: {_listed(together)}"),
     ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import time
 from backend.demo.annotator import Annotator
 from backend.loop.facts import JobKind
 from backend.store import Store
+from backend.store.jobs import is_alive
 from benchmarks import annotators
 from benchmarks.annotators import SERVED
 from benchmarks.measure import Log, Measure, limit
@@ -26,9 +27,11 @@ def run(
     measures = []
     with photo_server() as address:
         for size in also:
-            measures.append(_first_queue(ServedProject(person, backend, store, "Photos", size, address), log))
-        measures += _one_project(ServedProject(person, backend, store, "Photos", images, address), log, labeling_s)
+            measures.append(_first_queue_alone(ServedProject(person, backend, store, "Photos", size, address), log))
+        project = ServedProject(person, backend, store, "Photos", images, address)
+        measures += _one_project(project, log, labeling_s)
         if full:
+            _rest(project)
             measures.append(_first_queue(ServedProject(person, backend, store, "Photos", LARGE, address), log))
     return measures
 
@@ -38,10 +41,23 @@ def _first_queue(project: ServedProject, log: Log) -> Measure:
     seconds = project.first_queue()
     embedded = project.store.of(project.key).tasks.counts(0).ok
     what = f"connecting to first queue live, {project.images:,} photos"
-    measure = limit(what, "s", seconds, FIRST_QUEUE_S, f"chosen from {embedded:,} that were embedded by then")
-    if project.images < IMAGES:  # it would go on beside what is measured next
-        _wait_until_idle(project)
+    return limit(what, "s", seconds, FIRST_QUEUE_S, f"chosen from {embedded:,} that were embedded by then")
+
+
+def _first_queue_alone(project: ServedProject, log: Log) -> Measure:
+    measure = _first_queue(project, log)
+    _rest(project)
     return measure
+
+
+def _rest(project: ServedProject) -> None:
+    """Delete the project, and wait until nothing is done for it any more: it would go on beside what follows."""
+    jobs, deadline = project.store.of(project.key).jobs, time.perf_counter() + PATIENCE_S
+    project.person.call("DELETE", f"/api/projects/{project.id}/")
+    while any(is_alive(job, time.time()) for job in jobs.all()):
+        if time.perf_counter() > deadline:
+            raise TimeoutError(f"jobs of a deleted project still run after {PATIENCE_S:.0f} s")
+        time.sleep(0.5)
 
 
 def _one_project(project: ServedProject, log: Log, labeling_s: float) -> list[Measure]:

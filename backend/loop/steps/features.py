@@ -29,7 +29,7 @@ from model.encoders.registry import SIDES, auto_side, encoder_info
 from model.errors import BankError
 from model.querying.outputs import IntArray
 
-COMMIT_IMAGES = 256  # images that are written at once
+COMMIT_IMAGES = 128  # images that are written at once: five seconds of embedding, by which a first queue may be late
 COMMIT_VIEWS = 64  # the same where there are views, of which one takes a hundred times as much memory
 SAMPLED = 4096  # images among which those whose sizes are measured are spread
 
