@@ -68,14 +68,17 @@ class AllowedAddresses:
             ImageError: it is not; says how to allow it.
         """
         if not self.allows(host, address):
+            hint = container_hint(host)
             raise ImageError(
                 f"{host} is at a private or local address, which images may not come from unless the operator lists it "
-                "in ALLOWED_IMAGE_HOSTS"
+                f"in ALLOWED_IMAGE_HOSTS{'. ' if hint else ''}{hint}"
             )
 
 
 # "localhost" and what the hosts files of Linux distributions have beside it; RFC 6761 keeps all names below it here.
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost"})
+
+DOCKER_HOST = "host.docker.internal"  # Docker's name for the machine that a container runs on
 
 ANYWHERE = AllowedAddresses(networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
 
@@ -99,6 +102,18 @@ def is_loopback(host: str) -> bool:
         return True
     address = literal_address(name.strip("[]"))
     return address is not None and (_embedded(address).is_loopback or address.is_unspecified)
+
+
+def container_hint(host: str) -> str:
+    """Return what to know of a name that leads elsewhere from within a container, or an empty text."""
+    if is_loopback(host):
+        return (
+            f"In a container, {host} is the container itself: give the address that the server has from there, such as "
+            "http://host.docker.internal and its port"
+        )
+    if _plain(host) == DOCKER_HOST:
+        return f"On Linux, a container has this name when it was started with --add-host={DOCKER_HOST}:host-gateway"
+    return ""
 
 
 def _embedded(address: Address) -> Address:

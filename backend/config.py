@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -35,6 +36,7 @@ MOST_UNSEEN = 64  # tasks of a request that are scored while somebody waits: tra
 
 QUOTES = "\"'`\u201c\u201d\u2018\u2019"
 PASSWORDS = frozenset({"basic_auth_user", "basic_auth_pass"})  # may begin with anything
+TRUSTED = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # read by requests at each connection; the first one counts
 
 PRESETS: dict[str, dict[str, object]] = {
     # What docs/method.md's tables support: the defaults below, and those of QuerySettings.
@@ -89,6 +91,7 @@ class Settings(BaseModel):
                     f"{name.upper()}: the value has quotes around it, which belong to the value here: leave them out "
                     "(docker's --env-file does not read its file as a shell does)"
                 )
+        _check_trusted(env)
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -354,6 +357,23 @@ def as_mapping(extra_params: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ConfigError(f'extra params: {type(value).__name__} found; write an object such as {{"rounds": 10}}')
     return {str(key): item for key, item in value.items()}
+
+
+def _check_trusted(env: Mapping[str, str]) -> None:
+    """See that the certificates that connections are checked by can be read.
+
+    Raises:
+        ConfigError: they cannot; otherwise each connection would say so.
+    """
+    name = next((name for name in TRUSTED if env.get(name)), None)
+    if name is None:
+        return
+    path = Path(env[name])
+    try:
+        ssl.create_default_context(cafile=None if path.is_dir() else path, capath=path if path.is_dir() else None)
+    except OSError as error:
+        why = "it is not there" if isinstance(error, FileNotFoundError) else "it holds no certificates that can be read"
+        raise ConfigError(f"{name}: {path} has to be a file of certificates (PEM): {why}") from None
 
 
 def _networks(text: str) -> tuple[Network, ...]:

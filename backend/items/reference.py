@@ -7,7 +7,13 @@ from backend.errors import ImageError
 from backend.studio.types import Json
 
 # As Label Studio's interface reads a tag's value: names with dots, [0] and {{ }} behind a dollar sign.
-VARIABLE = re.compile(r"\$[\w\[\].{}]+")
+VARIABLE = re.compile(r"\$[\w\[\].{}]+", re.ASCII)
+# What people mean by one name behind a dollar sign: no address, and no second variable.
+_NAME = re.compile(r"\$[^$/:.?&=]+")
+UNDEFINED = "$undefined$"  # Label Studio's own name for what was imported before there was an interface
+# What stands in task data where an image does: addresses, paths, names of files.
+_ADDRESS = re.compile(r"(?:https?|s3|gs|azure-blob|data):|/|.*\.(?:jpe?g|png|gif|webp|bmp|tiff?)$", re.IGNORECASE)
+MENTIONED = 3  # fields that a message names
 
 
 def data_key_of(value: str) -> str:
@@ -19,6 +25,16 @@ def data_key_of(value: str) -> str:
     if match is None:
         return ""
     return value[1:] if match.group() == value else value
+
+
+def is_read(value: str) -> bool:
+    """Tell whether Label Studio's interface reads an ``<Image>``'s value as people mean it.
+
+    Its names have Latin letters, digits and ``_``: of ``$Image URL`` it reads ``$Image``, of ``$画像`` nothing. It then
+    shows no image.
+    """
+    value = value.strip()
+    return value != UNDEFINED and (VARIABLE.fullmatch(value) is not None or _NAME.fullmatch(value) is None)
 
 
 def image_ref(data: Json, data_key: str) -> str:
@@ -42,8 +58,17 @@ def image_ref(data: Json, data_key: str) -> str:
     if isinstance(value, (list, tuple)):
         raise ImageError(f"task with a list of {len(value)} images in '{data_key}', of which we would need one")
     if value is None or value == "":
-        raise ImageError(f"task without an image: '{data_key}' is empty or missing in its data")
+        raise ImageError(f"task without an image: '{data_key}' is empty or missing in its data{_instead(data)}")
     raise ImageError(f"task whose '{data_key}' is not an address but a {type(value).__name__}")
+
+
+def _instead(data: Mapping[str, Json]) -> str:
+    """Return the fields of a task's data in which the image may stand, as part of a sentence."""
+    found = [f"'{key:.40}'" for key, value in data.items() if isinstance(value, str) and _ADDRESS.match(value.strip())]
+    if not found:
+        return ""
+    named = ", ".join(found[:MENTIONED])
+    return f". It has an address in {named}: name that field in the labeling interface, or rename it in the data"
 
 
 def _walk(data: Json, path: str) -> Json:

@@ -9,7 +9,7 @@ import defusedxml.ElementTree as SafeTree
 from defusedxml.common import DefusedXmlException
 
 from backend.errors import ProjectError
-from backend.items.reference import data_key_of
+from backend.items.reference import data_key_of, is_read
 from backend.labeling.base import Control, Labeling, attribute, tags
 from backend.labeling.registry import LABELINGS
 
@@ -154,6 +154,12 @@ def _labeling(
         raise ProjectError(
             f"<Image> '{name}' shows several images of each task (valueList), and an answer is for all of them "
             'together: give it value="$image", and each image a task of its own'
+        )
+    if not is_read(attribute(image, "value")):
+        raise ProjectError(
+            f"<Image> '{name}' has value=\"{attribute(image, 'value'):.40}\", for which Label Studio shows nothing: "
+            "its names have letters from a to z, digits and _ alone. Rename the field in the tasks' data, and write "
+            'its new name here, as in value="$image"'
         )
     if not data_key:
         raise ProjectError(f"<Image> '{name}' does not say where the image is: give it value=\"$image\"")

@@ -11,6 +11,13 @@ HEADERS = {
     "User-Agent": "Mozilla/5.0 (compatible; PT4AL; images of a Label Studio project)",
     "Accept": "image/webp,image/png,image/jpeg,image/*;q=0.9,*/*;q=0.8",
     "Accept-Language": "en,*;q=0.5",
+    # Tunnels show browsers a page of their own before the first answer, unless they are told that nobody reads it:
+    # ngrok, localtunnel, dev tunnels, Pinggy, zrok.
+    "ngrok-skip-browser-warning": "1",
+    "bypass-tunnel-reminder": "1",
+    "X-Tunnel-Skip-AntiPhishing-Page": "true",
+    "X-Pinggy-No-Screen": "1",
+    "skip_zrok_interstitial": "1",
 }
 BROWSERS_READ = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd"})
 

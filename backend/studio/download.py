@@ -9,13 +9,15 @@ import requests
 from requests.auth import AuthBase
 from requests.cookies import RequestsCookieJar
 
+from backend.addresses import container_hint
 from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
+from backend.studio import own_files
 from backend.studio.as_browsers import HEADERS, redirect_target, settle_encoding
 from backend.studio.availability import availability
 from backend.studio.data_urls import is_data_url, read_data_url
 from backend.studio.no_addresses import NOT_THERE, no_storage, refuse_no_address
 from backend.studio.proxies import through
-from backend.studio.responses import unreachable
+from backend.studio.responses import certificate_text, unreachable
 from backend.studio.session import GATEWAY, StudioSession
 from backend.studio.ssrf import ends_after
 from backend.studio.urls import WEB, join_url, plain_url
@@ -71,7 +73,7 @@ def _fetch(session: StudioSession, reference: str, task_id: int) -> bytes:
     try:
         return _download(session, url, trusted=session.is_neighbour(url))
     except _NotThere as error:
-        if urlsplit(reference).netloc or _takes_token(session, url):
+        if urlsplit(reference).netloc or own_files.is_served(session.path_below(url) or ""):
             raise
         raise ImageError(NOT_THERE) from error
 
@@ -178,11 +180,20 @@ def _open_elsewhere(
     except requests.RequestException as error:
         if _is_about_address(error):
             raise
-        reason = f"{_host(session, url)} did not answer ({type(error).__name__}{through(url)})"
+        reason = _no_answer(session, url, error)
         host.failed(reason, time.monotonic() - begun)
         raise ImageUnavailable(reason) from error
     host.answered()
     return response
+
+
+def _no_answer(session: StudioSession, url: str, error: requests.RequestException) -> str:
+    host = _host(session, url)
+    if isinstance(error, requests.exceptions.SSLError):
+        return certificate_text(host, through(url), error)
+    refused = isinstance(error, requests.ConnectionError) and not isinstance(error, requests.Timeout)
+    hint = container_hint(host) if refused else ""
+    return f"{host} did not answer ({type(error).__name__}{through(url)})" + (f". {hint}" if hint else "")
 
 
 def _get(
@@ -221,6 +232,8 @@ def _body(session: StudioSession, response: requests.Response) -> bytes:
         unsigned = _is_ours(session, response.url) and not _takes_token(session, response.url)
         if response.status_code in (401, 403) and unsigned:
             text += ": it was asked without our token, which goes with /data/, /storage-data/ and linked storages alone"
+        elif hint := _advice(session, response):
+            text += f": {hint}"
         if response.status_code in PASSING:
             raise ImageUnavailable(text)
         raise _NotThere(text) if response.status_code in (404, 410) else ImageError(text)
@@ -246,6 +259,13 @@ def _body(session: StudioSession, response: requests.Response) -> bytes:
     if error is not None:
         raise ImageUnavailable(f"{host} broke off ({type(error).__name__})") from error
     return bytes(body)
+
+
+def _advice(session: StudioSession, response: requests.Response) -> str:
+    """Return what to do where Label Studio refuses one of its own files."""
+    if not _takes_token(session, response.url):
+        return ""
+    return own_files.advice(session.path_below(response.url) or "", urlsplit(response.url).query, response.status_code)
 
 
 def _host(session: StudioSession, url: str) -> str:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from backend.addresses import AllowedAddresses
 from backend.studio import download, tab
 from backend.studio.predictions import ProjectPredictions
+from backend.studio.responses import odd_answer
 from backend.studio.session import PUBLIC_ONLY, Observer, StudioSession, unobserved
 from backend.studio.tasks import ProjectTasks
-from backend.studio.types import Json, MlBackend, NamedToken, ProjectInfo, Webhook
+from backend.studio.types import Json, MlBackend, NamedToken, ProjectInfo, Webhook, parse_time
 
 # Counting queue and finished tasks, which the whole record does, costs more than all of these together.
 PROJECT_FIELDS = "id,title,created_at,label_config,sampling,model_version,task_number"
@@ -63,17 +64,15 @@ class StudioProject:
 
         Raises:
             StudioMissing: there is no such project.
+            StudioUnreachable: something else than Label Studio answers.
         """
-        raw = self._session.get(f"/api/projects/{self.id}/", include=PROJECT_FIELDS)
-        return ProjectInfo(
-            id=raw["id"],
-            title=raw["title"] or "",
-            created_at=raw["created_at"],
-            label_config=raw["label_config"] or "",
-            sampling=raw["sampling"] or "",
-            model_version=raw["model_version"] or "",
-            task_number=raw["task_number"] or 0,
-        )
+        path = f"/api/projects/{self.id}/"
+        raw = self._session.get(path, include=PROJECT_FIELDS)
+        # The first that is asked of a server: a program that answers this answers the rest.
+        try:
+            return _project_info(raw)
+        except (KeyError, TypeError, ValueError) as error:
+            raise odd_answer(self.base, f"GET {path}") from error
 
     def update(self, *, sampling: str | None = None, model_version: str | None = None) -> None:
         """Set what is given. A ``model_version`` is accepted once a prediction of it exists."""
@@ -153,3 +152,17 @@ class StudioProject:
             ImageError: it cannot be had.
         """
         return download.fetch(self._session, reference, task_id)
+
+
+def _project_info(raw: Json) -> ProjectInfo:
+    """Build a project's settings from their JSON; raises KeyError, TypeError or ValueError for another form."""
+    parse_time(raw["created_at"])
+    return ProjectInfo(
+        id=raw["id"],
+        title=raw["title"] or "",
+        created_at=raw["created_at"],
+        label_config=raw["label_config"] or "",
+        sampling=raw["sampling"] or "",
+        model_version=raw["model_version"] or "",
+        task_number=raw["task_number"] or 0,
+    )

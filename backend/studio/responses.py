@@ -5,12 +5,23 @@ from urllib.parse import urlsplit
 
 import requests
 
+from backend.addresses import container_hint
 from backend.errors import StudioError, StudioMissing, StudioUnreachable
 from backend.studio.proxies import proxy_of, through
 from backend.studio.types import Json
+from backend.studio.urls import origin_of
 
 # Refusals that proxies and gatekeepers give as well as Label Studio, and one that is a proxy's alone.
 GATEKEEPERS = frozenset({401, 403, 407})
+
+# What the other side has sent was no answer in TLS.
+_NOT_ENCRYPTED = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
+TRUST = "set REQUESTS_CA_BUNDLE to a file with the certificate of its issuer, beside those that are trusted by default"
+_REMEDIES = (
+    ("expired", "have it renewed"),
+    ("not yet valid", "see to the clocks of both machines"),
+    ("mismatch", "use the name that it was issued for"),
+)
 
 
 def read_json(response: requests.Response, base: str, what: str) -> Json:
@@ -96,14 +107,36 @@ def unreachable(base: str, error: requests.RequestException) -> StudioUnreachabl
             "through? Add the host to no_proxy to go without it"
         )
     elif isinstance(error, requests.exceptions.SSLError):
-        text = f"the certificate of {base} is not accepted{through(base)}: {_inner(error)}"
+        text = certificate_text(base, through(base), error)
     elif isinstance(error, requests.Timeout):
         text = f"{base} did not answer in time: is Label Studio up?"
     elif isinstance(error, requests.ConnectionError):
         text = f"{base} cannot be reached ({_inner(error)}): is Label Studio up, is LABEL_STUDIO_URL right?"
+        if hint := container_hint(origin_of(base).host):
+            text += f" {hint}"
     else:
         text = f"{base} gave no usable answer ({_inner(error)})"
     return StudioUnreachable(text)
+
+
+def certificate_text(where: str, how: str, error: requests.exceptions.SSLError) -> str:
+    """Say in a sentence why no encrypted connection came about, and what to do; ``how`` names a proxy in between."""
+    found = _inner(error)
+    if any(sign in found for sign in _NOT_ENCRYPTED):
+        return f"{where} does not speak https at this port{how}: write http://, or the port that it has for https"
+    refused = re.search(r"certificate verify failed: (.*?)\.?(?: \(_ssl|$)", found)
+    if refused is None:
+        return f"{where} and this machine find no way to encrypt that both know{how} ({found})"
+    remedy = next((text for sign, text in _REMEDIES if sign in refused[1]), TRUST)
+    return f"the certificate of {where} is not accepted{how} ({refused[1]}): {remedy}"
+
+
+def odd_answer(base: str, what: str) -> StudioUnreachable:
+    """Return the error for an answer in JSON that has another form than Label Studio's."""
+    return StudioUnreachable(
+        f"{base} answered {what} with data of another form than Label Studio's: is LABEL_STUDIO_URL its address, and "
+        "is it of version 1.23 or later?"
+    )
 
 
 def reason_of(response: requests.Response) -> str:
@@ -142,5 +175,5 @@ def _inner(error: BaseException) -> str:
     reason = getattr(error.args[0], "reason", error.args[0]) if error.args else error
     if isinstance(reason, Exception) and reason.args and isinstance(reason.args[-1], Exception):
         reason = reason.args[-1]  # else Python's notation of both: ('Connection aborted.', RemoteDisconnected('...'))
-    text = str(reason)
-    return re.sub(r"^.*?(\[Errno|Failed to|Remote end|\[SSL)", r"\1", text)[:160].strip("() ")
+    text = re.sub(r"^.*?(\[Errno|Failed to|Remote end|\[SSL)", r"\1", str(reason))[:160].strip("() ")
+    return text + ")" * (text.count("(") - text.count(")"))

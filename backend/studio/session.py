@@ -24,7 +24,7 @@ from backend.studio.places import Names
 from backend.studio.proxies import ProxySession
 from backend.studio.responses import check_proxy, read_json, reason_of, unreachable
 from backend.studio.ssrf import GuardedAdapter, OriginAdapter
-from backend.studio.tokens import NoAuth, TokenRejected, TokenRing
+from backend.studio.tokens import NoAuth, TokenRejected, TokenRing, flaw_of
 from backend.studio.types import Json, NamedToken
 from backend.studio.urls import origin_of, without_user
 
@@ -191,13 +191,14 @@ class StudioSession:
                 if response.status_code == 401 and credential.renew():
                     response = send(credential.auth())
             except TokenRejected as rejected:
-                refusals.append(f"{credential.name} ({credential.kind}): {rejected}")
+                refusals.append(f"{credential.name} ({credential.kind}): {rejected}{flaw_of(credential.text)}")
                 continue
             if response.status_code not in refusing:
                 self._ring.remember(credential)
                 return response
             check_proxy(response, self.base)
-            refusals.append(f"{credential.name} ({credential.kind}): {reason_of(response)}")
+            reason = f"{reason_of(response)}{flaw_of(credential.text)}"
+            refusals.append(f"{credential.name} ({credential.kind}): {reason}")
             response.close()
         raise StudioRefused(self._advice(refusals))
 

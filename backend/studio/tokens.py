@@ -1,23 +1,25 @@
 """Label Studio's two kinds of token: which of ours works, and access tokens that are renewed in time."""
 
 import base64
-import binascii
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 
 from requests import PreparedRequest
 from requests.auth import AuthBase
 
-from backend.studio.types import NamedToken
+from backend.studio.types import Json, NamedToken
 
 # An access token this close to its end is renewed before it is used.
 RENEW_BEFORE_S = 60.0
 
 # Assumed life of an access token that does not say how long it lives (Label Studio's default).
 ACCESS_LIFE_S = 300.0
+
+LEGACY_LENGTH = 40  # hexadecimal digits of a legacy token
 
 
 class TokenRejected(Exception):  # noqa: N818 - stays inside this package; StudioRefused is what callers see
@@ -50,6 +52,7 @@ class Credential(Protocol):
 
     name: str
     kind: str
+    text: str
 
     def auth(self) -> AuthBase:
         """Return what signs a request; raises TokenRejected if the server does not take the token."""
@@ -66,7 +69,7 @@ class LegacyToken:
     kind = "legacy token"
 
     def __init__(self, token: NamedToken) -> None:
-        self.name = token.name
+        self.name, self.text = token.name, token.text
         self._auth = HeaderAuth(f"Token {token.text}")
 
     def auth(self) -> AuthBase:
@@ -84,8 +87,7 @@ class PersonalToken:
     kind = "personal access token"
 
     def __init__(self, token: NamedToken, refresh: Callable[[str], str]) -> None:
-        self.name = token.name
-        self._token = token
+        self.name, self.text = token.name, token.text
         self._refresh = refresh
         self._lock = threading.Lock()
         self._auth: AuthBase | None = None
@@ -95,7 +97,7 @@ class PersonalToken:
         """Return the header with an access token that lives long enough, asking for a new one where needed."""
         with self._lock:
             if self._auth is None or time.monotonic() >= self._renew_at:
-                access = self._refresh(self._token.text)
+                access = self._refresh(self.text)
                 self._auth = HeaderAuth(f"Bearer {access}")
                 self._renew_at = time.monotonic() + max(_lifetime(access) - RENEW_BEFORE_S, 1.0)
             return self._auth
@@ -134,11 +136,31 @@ def is_personal(token: str) -> bool:
     return token.count(".") == 2
 
 
+def flaw_of(token: str) -> str:
+    """Return in brackets what can be seen to be wrong with a token that was refused, or an empty text."""
+    if not is_personal(token):
+        cut = len(token) != LEGACY_LENGTH
+        return f" (it has {len(token)} characters, one of Label Studio's has {LEGACY_LENGTH})" if cut else ""
+    try:
+        claims = _claims(token)
+        if claims.get("token_type") == "access":
+            return " (this is an access token, which lives for minutes: set the personal access token itself)"
+        ended = datetime.fromtimestamp(float(claims["exp"]), UTC)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):
+        return ""
+    return f" (it ended on {ended:%Y-%m-%d})" if ended < datetime.now(UTC) else ""
+
+
+def _claims(token: str) -> Json:
+    """Return what a JWT says of itself; raises ValueError for what is none."""
+    part = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
 def _lifetime(access: str) -> float:
     # The difference of the token's own two times, so that our clock may differ from the server's.
     try:
-        part = access.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        claims = _claims(access)
         return float(claims["exp"]) - float(claims["iat"])
-    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
+    except (IndexError, KeyError, TypeError, ValueError):
         return ACCESS_LIFE_S

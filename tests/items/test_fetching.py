@@ -10,6 +10,7 @@ from backend.errors import StudioUnreachable
 from backend.items import fetching
 from backend.items.fetching import AHEAD, PixelBudget, download_images
 from backend.studio import session as session_module
+from backend.studio.no_addresses import NOT_THERE
 from backend.studio.project import LabelStudio
 from backend.studio.types import NamedToken
 from model.data.decoding import Decoded
@@ -49,7 +50,7 @@ def test_download_images_reports_bad_ones_and_goes_on(ours: LabelStudio, web: We
     refs = [*enumerate(f"/data/{name}" for name in names), (9, "file:///etc/passwd")]
     good, gone, busy, text, last, local = download_images(ours.project(1), refs, 4)
     assert (good.error, last.error) == (None, None)
-    assert (gone.error, gone.transient) == ("Label Studio answered 404 Not Found", False)
+    assert (gone.error, gone.transient) == (NOT_THERE, False)
     assert (busy.error, busy.transient) == ("Label Studio answered 500 Internal Server Error", True)
     assert (text.pixels, text.transient) == (None, False)
     assert "image" in text.error

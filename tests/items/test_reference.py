@@ -1,7 +1,7 @@
 import pytest
 
 from backend.errors import ImageError
-from backend.items.reference import data_key_of, image_ref
+from backend.items.reference import data_key_of, image_ref, is_read
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,40 @@ def test_image_ref_finds_the_address(data, key, expected):
 def test_image_ref_refuses_what_is_not_one_address(data, says):
     with pytest.raises(ImageError, match=says):
         image_ref(data, "image")
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        ({"Image": "https://host/1.jpg"}, "'Image'"),
+        ({"id": 7, "name": "cat", "img_url": "s3://bucket/1"}, "'img_url'"),
+        ({"$undefined$": "/data/upload/1/a.png"}, "'$undefined$'"),
+        ({"file": "a b.JPEG", "text": "1/2 of it"}, "'file'"),
+        ({"a": "/1", "b": "/2", "c": "/3", "d": "/4"}, "'a', 'b', 'c'"),
+    ],
+)
+def test_image_ref_names_the_field_that_has_an_address(data, named):
+    with pytest.raises(ImageError, match=r"'image' is empty or missing in its data\. It has an address in") as caught:
+        image_ref(data, "image")
+    assert f"It has an address in {named}: name that field" in str(caught.value)
+
+
+def test_image_ref_names_no_field_where_none_has_an_address():
+    with pytest.raises(ImageError, match=r"is empty or missing in its data$"):
+        image_ref({"text": "a word", "pretext_loss": 1.5, "image": ""}, "image")
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("$image", True), (" $image ", True), ("$a.b[0]", True), ("${image}", True), ("https://host/$name", True),
+        ("$host/$name", True), ("$a$b", True), ("", True), ("image", True),
+        ("$Image URL", False), ("$image-url", False), ("$画像", False), ("$größe", False), ("$imagé", False),
+        ("$undefined$", False), ("$image name ", False),
+    ],
+)  # fmt: skip
+def test_is_read_follows_label_studios_interface(value, read):
+    assert is_read(value) == read
 
 
 @pytest.mark.parametrize("data", [[1, 2], "text", 3, None])

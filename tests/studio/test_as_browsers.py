@@ -39,6 +39,12 @@ def studio(web: Web) -> LabelStudio:
         ("Accept", lambda value: "image/" in value and "application/json" not in value),
         ("Accept-Language", bool),
         ("Accept-Encoding", lambda value: "gzip" in value),
+        # Tunnels: browsers get a page before the first answer.
+        ("ngrok-skip-browser-warning", bool),
+        ("Bypass-Tunnel-Reminder", bool),
+        ("X-Tunnel-Skip-AntiPhishing-Page", lambda value: value == "true"),
+        ("X-Pinggy-No-Screen", bool),
+        ("skip_zrok_interstitial", bool),
     ],
 )
 def test_a_server_that_looks_at_a_header_gives_the_image(studio, images: Web, header: str, wanted) -> None:

@@ -6,6 +6,7 @@ from support.studio_web import Web, png, reply
 
 from backend.addresses import AllowedAddresses
 from backend.errors import ImageError
+from backend.studio import own_files
 from backend.studio.no_addresses import NO_SCHEME, NOT_THERE, ON_A_DISK, refuse_no_address
 from backend.studio.project import LabelStudio
 from backend.studio.types import NamedToken
@@ -46,7 +47,19 @@ def test_a_path_on_a_disk_is_named_as_one_and_nobody_is_asked(studio: LabelStudi
 
 @pytest.mark.parametrize(
     "reference",
-    ["images/6.jpg", "7.jpg", "./7.jpg", "a/../7.jpg", "/tmp/7.jpg", "/images/7.jpg", "http/7.jpg", "/c/Users/7.jpg"],
+    [
+        "images/6.jpg",
+        "7.jpg",
+        "./7.jpg",
+        "a/../7.jpg",
+        "/tmp/7.jpg",
+        "/images/7.jpg",
+        "http/7.jpg",
+        "/c/Users/7.jpg",
+        "/data/images/7.jpg",
+        "/data/7.jpg",
+        "data/set/7.jpg",
+    ],
 )
 def test_a_path_that_label_studio_has_nothing_at_may_be_one(studio: LabelStudio, web: Web, reference: str) -> None:
     assert refusal(studio, reference) == NOT_THERE
@@ -56,12 +69,40 @@ def test_a_path_that_label_studio_has_nothing_at_may_be_one(studio: LabelStudio,
 
 
 @pytest.mark.parametrize(
-    "reference", ["/data/upload/1/a.png", "data/upload/1/a.png", "/data/local-files/?d=home/a.png", "{url}/a.png"]
+    ("reference", "then"),
+    [
+        ("/data/upload/1/a.png", f": {own_files.UPLOAD_GONE}"),
+        ("data/upload/1/a.png", f": {own_files.UPLOAD_GONE}"),
+        ("{url}/data/upload/1/a.png", f": {own_files.UPLOAD_GONE}"),
+        ("/storage-data/uploaded/?filepath=upload/1/a.png", f": {own_files.UPLOAD_GONE}"),
+        ("/tasks/1/resolve/?fileuri=czM6Ly9i", f": {own_files.NO_STORAGE}"),
+        ("/data/local-files/?d=home/a.png", f": {own_files.NO_LOCAL_FILE}"),
+        ("/data/local-files?d=home/a.png", f": {own_files.NO_LOCAL_FILE}"),
+        ("/data/local-files/?d=dataset1%5C3293148.jpg", f": {own_files.BACKSLASHES}"),
+        ("/data/local-files/?d=my files\\dataset1\\1.JPG", f": {own_files.BACKSLASHES}"),
+        ("{url}/data/local-files/?d=c:%5Ca%5C1.jpg", f": {own_files.BACKSLASHES}"),
+        ("/data/local-files/?d=a+b.jpg", f": {own_files.PLUS}"),
+        ("/data/local-files/?d=a%2Bb.jpg", f": {own_files.NO_LOCAL_FILE}"),
+        ("{url}/a.png", ""),
+    ],
 )
 def test_what_label_studio_serves_by_itself_is_not_taken_for_a_disks(
-    studio: LabelStudio, web: Web, reference: str
+    studio: LabelStudio, web: Web, reference: str, then: str
 ) -> None:
-    assert refusal(studio, reference.format(url=web.url)) == "Label Studio answered 404 Not Found"
+    assert refusal(studio, reference.format(url=web.url)) == f"Label Studio answered 404 Not Found{then}"
+
+
+@pytest.mark.parametrize(
+    ("reference", "then"),
+    [
+        ("/data/local-files/?d=home/a.png", own_files.NOT_SERVED),
+        ("/data/local-files/", own_files.UNNAMED),
+        ("/data/local-files/?path=home/a.png", own_files.UNNAMED),
+    ],
+)
+def test_local_files_that_are_not_served_are_named(studio: LabelStudio, web: Web, reference: str, then: str) -> None:
+    web.answer = lambda handler, _: reply(handler, 403, "Serving local files can be dangerous", "text/html")
+    assert refusal(studio, reference) == f"Label Studio answered 403 Forbidden: {then}"
 
 
 @pytest.mark.parametrize(

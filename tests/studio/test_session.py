@@ -248,6 +248,56 @@ def test_session_says_that_a_server_knows_no_personal_tokens(web: Web):
         session(web.url, jwt(token_type="refresh")).get("/api/one")
 
 
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        (jwt(token_type="access", exp=4e9), "this is an access token, which lives for minutes"),
+        (jwt(token_type="refresh", exp=1e9), "it ended on 2001-09-09"),
+        ("c0ffee" * 6, "it has 36 characters, one of Label Studio's has 40"),
+        (GOOD, "it has 42 characters"),
+    ],
+)
+def test_session_says_what_can_be_seen_to_be_wrong_with_a_refused_token(web: Web, token: str, says: str):
+    web.answer = lambda handler, _: reply(handler, 401, '{"detail": "Token has wrong type"}')
+    with pytest.raises(StudioRefused) as caught:
+        session(web.url, token).get("/api/one")
+    assert f"Token has wrong type ({says}" in str(caught.value)
+    assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", [jwt(token_type="refresh", exp=4e9), jwt(), "a.b.c", "..", "c0ffeec0ff" * 4])
+def test_session_adds_nothing_about_a_refused_token_that_looks_right(web: Web, token: str):
+    web.answer = lambda handler, _: reply(handler, 401, '{"detail": "Token is blacklisted"}')
+    with pytest.raises(StudioRefused, match=r"Token is blacklisted\. In Label Studio create a token"):
+        session(web.url, token).get("/api/one")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_session_says_what_localhost_is_in_a_container(host: str):
+    said = f"LABEL_STUDIO_URL right? In a container, {host.strip('[]')} is the container itself"
+    with pytest.raises(StudioUnreachable) as caught:
+        session(f"http://{host}:1").get("/api/one")
+    assert said in str(caught.value)
+
+
+def test_session_says_when_a_container_knows_its_hosts_name(monkeypatch):
+    def unknown(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(StudioUnreachable, match=r"not known\)\): .*--add-host=host\.docker\.internal:host-gateway"):
+        session("http://host.docker.internal:8080").get("/api/one")
+
+
+@pytest.mark.parametrize(
+    "body", ['{"projects": []}', "[]", "null", '"text"', '{"id": 1}', '{"id": 1, "title": "", "created_at": "soon"}']
+)
+def test_another_program_that_speaks_json_is_not_taken_for_label_studio(web: Web, body: str):
+    web.answer = lambda handler, _: reply(handler, 200, body)
+    with pytest.raises(StudioUnreachable, match=r"of another form than Label Studio's: is LABEL_STUDIO_URL its addr"):
+        LabelStudio(web.url, [NamedToken("token", GOOD)]).project(1).settings()
+
+
 def test_session_says_that_nobody_listens(web: Web):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

@@ -120,6 +120,16 @@ def test_fetch_follows_no_redirect_to_a_private_address(ours: LabelStudio, web: 
         ours.project(1).fetch("/data/upload/a.png", 1)
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_fetch_says_what_localhost_is_in_a_container(host: str):
+    studio = LabelStudio("http://label-studio:8080", [NamedToken("token", "c0ffee" * 7)])
+    with pytest.raises(ImageError, match=r"in ALLOWED_IMAGE_HOSTS\. In a container, .* is the container itself"):
+        studio.project(1).fetch(f"http://{host}:8081/1.jpg", 1)
+    beside = LabelStudio(f"http://{host}:8080", [NamedToken("token", "c0ffee" * 7)])
+    with pytest.raises(ImageUnavailable, match=r"did not answer \(ConnectionError\)\. In a container"):
+        beside.project(1).fetch(f"http://{host}:1/1.jpg", 1)
+
+
 def names(monkeypatch, *answers: str) -> list[str]:
     """Have names resolve to one address after the other; give the list of what was looked up."""
     asked: list[str] = []
