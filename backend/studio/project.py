@@ -93,6 +93,7 @@ class StudioProject:
                 auth_method=raw["auth_method"] or "NONE",
                 basic_auth_user=raw["basic_auth_user"] or "",
                 state=raw["state"],
+                version=raw.get("model_version") or "",
             )
             for raw in self._session.get("/api/ml/", project=self.id)
         ]

@@ -115,6 +115,8 @@ class MlBackend:
     auth_method: str
     basic_auth_user: str
     state: str
+    version: str = ""
+    """What the model has answered to ``/setup``."""
 
 
 @dataclass(frozen=True, slots=True)

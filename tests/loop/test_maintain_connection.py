@@ -29,8 +29,8 @@ def maintain(loop: LoopProject) -> None:
     maintain_connection(loop.store.of(loop.id), loop.studio)
 
 
-def entry(number: int, url: str, description: str = "") -> MlBackend:
-    return MlBackend(number, 1, url, "PT4AL", description, None, "NONE", "", "CO")
+def entry(number: int, url: str, description: str = "", version: str = "") -> MlBackend:
+    return MlBackend(number, 1, url, "PT4AL", description, None, "NONE", "", "CO", version)
 
 
 # Webhook and tab
@@ -120,6 +120,17 @@ def test_own_entries_go_by_address_whatever_its_scheme_then_by_id_then_by_being_
     assert own_entries([replace(foreign, description="round 1")], row) == [replace(foreign, description="round 1")]
     known = entry(97, "http://behind-a-proxy:9090", "My active learning")
     assert own_entries([known, foreign], row) == [known]
+
+
+@pytest.mark.parametrize("version", ["", "INITIAL", "yolo-8n", "my-pt4al-r1"])
+def test_beside_other_models_ours_is_known_by_its_version(loop: LoopProject, version: str) -> None:
+    other = entry(7, "http://yolo:9090", version=version)
+    proxied = entry(9, "https://host/pt4al", version="pt4al-r000-pool")
+    assert own_entries([other, proxied], loop.row) == [proxied]
+    assert own_entries([replace(proxied, id=8), proxied], loop.row) == []  # which of the two cannot be told
+    loop.store.projects.set(loop.id, card="round 1")
+    assert own_entries([other, proxied], loop.row) == []  # another installation's
+    assert own_entries([other, replace(proxied, description="round 1")], loop.row) != []
 
 
 # What the card says

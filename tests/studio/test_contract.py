@@ -381,6 +381,7 @@ def test_connecting_sets_the_version_to_the_title_and_makes_a_webhook(place: Pla
     entry = place.person.connect_backend(place.id, place.backend_url, {"rounds": 5}, title="Ours")
     (card,) = place.project.ml_backends()
     assert (card.id, card.url, card.title, card.description, card.state) == (entry, place.backend_url, "Ours", "", "CO")
+    assert card.version == "v0"  # what the model has answered to /setup
     assert place.project.settings().model_version == "Ours"
     (hook,) = place.project.webhooks()
     assert (hook.url, hook.is_active, hook.send_payload) == (f"{place.backend_url}/webhook", True, True)

@@ -411,7 +411,7 @@ def backends(request: Request) -> Any:
         return list(project.backends.values())
     number = next(request.server.ids)
     plain = {"description": "", "extra_params": None, "auth_method": "NONE", "basic_auth_user": "", "state": "CO"}
-    project.backends[number] = {**plain, **request.body, "id": number}
+    project.backends[number] = {**plain, "model_version": "v0", **request.body, "id": number}
     project.model_version = request.body["title"]
     _add_webhook(request.server, project, {"url": f"{request.body['url'].rstrip('/')}/webhook"})
     return project.backends[number]

@@ -10,6 +10,7 @@ from backend.studio.project import StudioProject
 from backend.studio.types import MlBackend
 
 TAB_TITLE = "PT4AL queue"
+VERSION = "pt4al-r"  # how the versions begin that we answer to /setup
 MAINTENANCE_S = 30.0  # how often webhook, tab and connection are looked at
 CONNECTING_S = 30.0  # Label Studio calls /setup before it lists the model
 
@@ -54,14 +55,17 @@ def own_entries(backends: list[MlBackend], project: ProjectRow) -> list[MlBacken
     """Return our entries among a project's models: the one we know, and those with the address that we are called by.
 
     Behind a proxy, the address that we are called by may not be the one that was typed in: then the only model of the
-    project counts as ours, until we have written its description. After that an entry that is neither is somebody
-    else's: it gets no description, and no secret of ours. Label Studio on SQLite repeats a request during which its
-    database was locked, and so may connect a model twice; the oldest entry comes first.
+    project that answers as we do, or the only one, counts as ours, until we have written its description. After that
+    an entry that is neither is somebody else's: it gets no description, and no secret of ours. Label Studio on SQLite
+    repeats a request during which its database was locked, and so may connect a model twice; the oldest entry comes
+    first.
     """
     url = _without_scheme(project.backend_url or "")
     own = [entry for entry in backends if entry.id == project.card_id or (url and _without_scheme(entry.url) == url)]
-    only = [entry for entry in backends if project.card in (None, entry.description)]
-    return sorted(own, key=lambda entry: entry.id) or (only if len(backends) == 1 else [])
+    if own:
+        return sorted(own, key=lambda entry: entry.id)
+    alike = [entry for entry in backends if entry.version.startswith(VERSION)] or backends
+    return [entry for entry in alike if project.card in (None, entry.description)] if len(alike) == 1 else []
 
 
 def _without_scheme(url: str) -> str:
