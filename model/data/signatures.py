@@ -4,6 +4,7 @@ import re
 import zlib
 
 CONVERT = "convert it to JPEG or PNG"
+LEAVE_OUT = "leave it out of the import (storages have a filter of file names)"
 _HEAD = 4096  # bytes of a file that are looked at
 _PAGE = (b"<!doctype html", b"<html", b"<head", b"<body")
 _MARKUP = (b"<?xml", b"<!doctype", b"<!--")
@@ -37,6 +38,8 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"FLV\1", "video"),
     (b"OggS", "is a video or sound (Ogg), not an image: save single frames as JPEG or PNG"),
     (b"ID3", "is a sound (MP3), not an image"),
+    (b"\0\0\0\1Bud1", f"is a .DS_Store of macOS, not an image: {LEAVE_OUT}"),
+    (b"\xd0\xcf\x11\xe0", f"is a Thumbs.db of Windows or a document of Office, not an image: {LEAVE_OUT}"),
     (b"PK\3\4", "is a ZIP archive, not an image: unpack it and upload the images in it"),
     (b"Rar!", "is a RAR archive, not an image: unpack it and upload the images in it"),
     (b"7z\xbc\xaf\x27\x1c", "is a 7z archive, not an image: unpack it and upload the images in it"),
@@ -49,6 +52,10 @@ _NAMED = {
 }
 _HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _NIFTI = (b"n+1\0", b"ni1\0")
+# What lies beside images: each line, or a column of each line, is an address; tasks; labels of other programs.
+_ADDRESSES = re.compile(rb"(?:[^\n]*\n)?(?:[^\n]*[,;\t])?[\"']?(?:https?|s3|gs|azure-blob)://")
+_TASKS = re.compile(rb"[\[{].*\"(?:data|annotations|predictions)\"\s*:\s*[\[{]", re.DOTALL)
+_LABELS = re.compile(rb"(?:[0-9]+(?:[ \t]+[0-9.]+){4,}[ \t]*[\r\n]+)+[0-9 .\t]*|<annotation[\s>].*", re.DOTALL)
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]+")
 
 
@@ -104,8 +111,17 @@ def _as_text(head: bytes) -> str:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in text and not text.startswith(_PAGE):
         return f"is an SVG drawing, which has no pixels until it is drawn: {CONVERT}"
+    if _LABELS.fullmatch(text):
+        return f"is a file of labels, not an image: {LEAVE_OUT}"
     if text.startswith(_PAGE + _MARKUP):
         return "is a web page, not an image (a login or error page of the image's server?)"
+    if _TASKS.match(text):
+        return (
+            "is a list of tasks (JSON), not an image: import it as tasks, in a storage without 'Treat every bucket "
+            "object as a source file'"
+        )
+    if not text.startswith((b"{", b"[")) and _ADDRESSES.match(text):
+        return "is a list of addresses, not an image: import it as a list of tasks, one for each line"
     if text and _TEXT.fullmatch(head):
         return "is a text, not an image (an error message of the image's server?)"
     return f"is not an image in a known format: {CONVERT}"
