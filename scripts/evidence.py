@@ -13,8 +13,11 @@ Numbers behind the name of the file choose the columns by their labels. ``needed
 labels random images need for the accuracy that a strategy has reached.
 
 An overview has the mean over all rounds instead, with a column for each file that its mark names.
+
+The picture of the README, PICTURE, shows the curves of PANELS.
 """
 
+import io
 import json
 import re
 import sys
@@ -33,6 +36,7 @@ from model.lab.learning_curves import (  # noqa: E402 - the sources are no insta
     needed_interval,
     summarize,
 )
+from model.lab.report.chart import COLOURS, DARK  # noqa: E402
 
 PAGES = [ROOT / "docs" / name for name in ("method.md", "method-own-network.md")]
 EVIDENCE = ROOT / "docs" / "evidence"
@@ -40,6 +44,10 @@ MARK = re.compile(
     r"(<!-- (?P<kind>table|overview|needed) (?P<names>[^\n]+)\n(?P<lines>.*?)-->\n).*?(<!-- end of table -->)",
     re.DOTALL,
 )
+
+PICTURE = ROOT / "docs" / "images" / "labels.png"
+PANELS = {"photos": "photos", "cifar10": "CIFAR-10", "fashion-mnist": "Fashion-MNIST"}
+DEFAULT = "default"
 
 
 def page(text: str) -> str:
@@ -135,6 +143,35 @@ def _needed(point: Point, rows: list[RoundRow]) -> str:
     return f"{needed} ({low:.0f} to {high:.0f})" if not isinf(high) else f"{needed} ({low:.0f} or more)"
 
 
+def picture() -> bytes:
+    """Return the PNG of PANELS: accuracy over labels, of the default and of random images with the same learner."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.1), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, (name, title) in enumerate(PANELS.items()):
+        axes = figure.add_subplot(1, len(PANELS), number + 1)
+        points = summarize(_rows(f"enc-{name}", (DEFAULT, CONTROL)))
+        for strategy, words, shade in ((DEFAULT, "PT4AL", COLOURS[0]), (CONTROL, "random images", DARK)):
+            own = [point for point in points if point.strategy == strategy]
+            labels, mean, sd = ([getattr(p, field) or 0.0 for p in own] for field in ("labels", "mean", "sd"))
+            low, high = ([100 * (m + sign * d) for m, d in zip(mean, sd, strict=True)] for sign in (-1, 1))
+            axes.plot(labels, [100 * m for m in mean], color=shade, label=words)
+            axes.fill_between(labels, low, high, color=shade, alpha=0.15, linewidth=0)
+        axes.set_title(title)
+        axes.set_xlabel("labels")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+        if number == 0:
+            axes.set_ylabel("test accuracy in %")
+            axes.legend(frameon=False, loc="lower right")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
 if __name__ == "__main__":
     for path in PAGES:
         path.write_text(page(path.read_text()))
+    PICTURE.write_bytes(picture())
