@@ -18,7 +18,7 @@ from backend.studio.project import StudioProject
 from backend.studio.types import ProjectInfo, TaskRecord
 from model.problems import problem
 
-INLINE_PAGES = 2  # that ``advance`` reads by itself; more is a sync job's work
+INLINE_PAGES = 3  # that ``advance`` reads by itself, the first of them small; more is a sync job's work
 
 
 def read_changes(store: ProjectStore, studio: StudioProject) -> Observation:
