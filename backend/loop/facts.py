@@ -44,7 +44,7 @@ class JobKind(StrEnum):
 class StaleReason(StrEnum):
     """Why losses or batches have to be forgotten, or images fetched again."""
 
-    OTHER_SIZES = "most images came later, and have other sizes"
+    OTHER_SIZES = "most images came later, and have other sizes or ranges"
     MOSTLY_NEW = "nearly all pictures came later"
 
     IMAGE_SIZE = "another image size is configured"

@@ -1,9 +1,12 @@
 """Sample data first, then the real ones: sizes, pretext model, features and rounds follow the pool that is there."""
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from support.fake_encoder import use_fake_encoders
 from support.loop_project import SIDE, WITH_ENCODER, LoopProject, shorten_training
 
@@ -179,6 +182,26 @@ def test_a_network_of_our_own_begins_again_with_the_pool(loop: LoopProject) -> N
     assert (loop.row.image_side, loop.row.pretext_images, loop.round.number) == (96, PHOTOS, 0)
     assert loop.row.pretext_key != key
     assert set(loop.posted()) <= set(loop.truth)
+
+
+def test_pictures_of_more_than_8_bits_are_read_by_the_range_of_the_pool_that_is_there(loop: LoopProject) -> None:
+    def fill(tasks: list[int], brightest: int) -> None:
+        for number, task in enumerate(tasks):
+            pixels = np.full((SIDE, SIDE), brightest - number, np.uint16)
+            pixels[0] = 0
+            file = BytesIO()
+            Image.fromarray(pixels).save(file, "PNG")
+            loop.server.files[str(loop.server.projects[loop.studio.id].tasks[task].data["image"])] = file.getvalue()
+
+    old = loop.add(SAMPLE)
+    fill(old, 60_000)
+    loop.connect(**WITH_ENCODER)
+    loop.run()
+    loop.delete(old)
+    fill(loop.add(PHOTOS), 4_000)
+    check_whole(loop, SIDE, SIDES[0])
+    bank = ImageBank.open(open_project(loop.context, loop.id).files.bank(SIDE))
+    assert (bank.ranges or {})["integer"] == (0, 4_000)
 
 
 def test_a_pool_that_dribbles_in_is_measured_and_nothing_is_fetched_again(loop: LoopProject) -> None:

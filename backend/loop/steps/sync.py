@@ -14,7 +14,7 @@ from backend.items.fetching import SAMPLE_SIDE, FetchedImage, download_images, s
 from backend.loop.facts import MANY_LATER, MOSTLY_LATER, PATIENCE_S, StaleReason
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import configured_side, features_key
-from backend.loop.steps.bank import open_bank, set_aside
+from backend.loop.steps.bank import bank_ranges, open_bank, set_aside
 from backend.loop.steps.features import Encoders, commit_images, open_features, open_views
 from backend.loop.steps.places import place
 from backend.loop.steps.pull import fetch_settings, pull_changes, reconcile
@@ -26,7 +26,7 @@ from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
 from model.data.decoding import Sides, auto_side
 from model.data.features import FeatureBank
-from model.data.ranges import ranges_of, widened
+from model.data.ranges import Depth, Ranges, ranges_of, widened
 from model.data.views import ViewBank
 from model.encoders.registry import SIDES
 from model.encoders.registry import auto_side as encoder_side
@@ -81,7 +81,7 @@ def sync(
     complete = pull_changes(store, studio, seconds=FIRST_READ_S if waits else math.inf)
     if complete and fetch_settings(studio, store.row()).task_number != store.tasks.counts(0).tasks:
         reconcile(store, studio)
-    if _must_restart(store, studio, config):
+    if _must_restart(store, studio, files, config):
         return
     counts = store.tasks.counts(time.time())
     total, done = counts.ok, counts.ok - counts.renewed
@@ -162,7 +162,7 @@ def _bank_to_fill(store: ProjectStore, files: Files) -> ImageBank | None:
         return ImageBank.create(files.bank(side), side, {})
 
 
-def _must_restart(store: ProjectStore, studio: StudioProject, config: ProjectConfig) -> bool:
+def _must_restart(store: ProjectStore, studio: StudioProject, files: Files, config: ProjectConfig) -> bool:
     """Measure the pool again where most of it came after the images that decided the sides; note if these are others.
 
     Returns whether the images have to be fetched anew: what this job fetched would be wasted.
@@ -171,11 +171,24 @@ def _must_restart(store: ProjectStore, studio: StudioProject, config: ProjectCon
     if row.image_side is None or not _is_many_later(store):
         return False
     if row.stale is None:
-        side, large = _sides_of(sample_images(studio, store.tasks.drawn(FETCH_IMAGES)), config)
+        sample = sample_images(studio, store.tasks.drawn(FETCH_IMAGES))
+        side, large = _sides_of(sample, config)
         others = large not in (None, row.encoder_side) and row.encoder_side is not None
+        others = others or _have_other_ranges(store, bank_ranges(store, files), sample)
         if side not in (None, row.image_side) or others:
             store.set(stale=StaleReason.OTHER_SIZES.name)
     return store.row().stale == StaleReason.OTHER_SIZES.name
+
+
+def _have_other_ranges(store: ProjectStore, ranges: Ranges | None, sample: list[FetchedImage]) -> bool:
+    """Tell whether pictures of more than 8 bits would be read by the range of a pool of which nothing is left."""
+    counts = store.tasks.counts(time.time())
+    if ranges is None or counts.later < counts.tasks:
+        return False
+    present = ranges_of(image.depth for image in sample)
+    former = [Depth(kind, *ranges[kind]) for kind in present if kind in ranges]
+    beyond = widened(ranges, [Depth(kind, *ends) for kind, ends in present.items() if kind in ranges]) != ranges
+    return beyond or widened(present, former) != present
 
 
 def _note_later(store: ProjectStore) -> None:
