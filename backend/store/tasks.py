@@ -147,6 +147,22 @@ class Tasks(TaskLosses):
             if counts is not None:
                 counts.later = 0
 
+    def newest_answered(self) -> int | None:
+        """Return the task whose first answer was read last, of those that have one still."""
+        query = (
+            select(TaskRow.task_id)
+            .where(
+                TaskRow.project_id == self.project_id,
+                TaskRow.answered_at.is_not(None),
+                unindexed(TaskRow.answer) != Answer.NONE,
+                unindexed(TaskRow.state) != ImageState.GONE,
+            )
+            .order_by(TaskRow.answered_at.desc())
+            .limit(1)
+        )
+        with self._read() as session:
+            return session.scalar(query)
+
     def from_row(self, first: int) -> int:
         """Return the number of images in use whose pool index is ``first`` or higher."""
         rows = select(func.count()).where(

@@ -85,6 +85,23 @@ def test_images_of_a_source_that_failed_are_due_again(loop: LoopProject, monkeyp
     assert len(called) == 1
 
 
+def test_answers_that_a_restored_backup_does_not_have_are_forgotten(loop: LoopProject) -> None:
+    loop.serve_first()
+    first, second, _ = sorted(loop.truth)
+    loop.label([first, second])
+    loop.advance()
+    assert [loop.stored(task)[0] for task in (first, second)] == ["labeled", "labeled"]
+    maintain(loop)
+    assert loop.row.cursor is not None, "nothing is read again for nothing"
+    for task in (first, second):  # as a backup from before has them: nothing tells of a change
+        loop.server.projects[loop.studio.id].tasks[task].annotations.clear()
+    maintain(loop)
+    assert loop.row.cursor is None
+    loop.advance()
+    assert [loop.stored(task)[0] for task in (first, second)] == ["none", "none"]
+    assert loop.store.of(loop.id).rounds.counts(0).answered == 0
+
+
 # Connected or not
 
 

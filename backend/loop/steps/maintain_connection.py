@@ -1,5 +1,6 @@
 """Keeping the connection to Label Studio right: our entry among the models, the webhook, the Data Manager tab."""
 
+import logging
 import time
 
 from backend.config import SECRET_HEADER
@@ -8,6 +9,8 @@ from backend.loop.steps.queue import check_posted
 from backend.store import ProjectRow, ProjectStore
 from backend.studio.project import StudioProject
 from backend.studio.types import MlBackend
+
+logger = logging.getLogger(__name__)
 
 TAB_TITLE = "PT4AL queue"
 VERSION = "pt4al-r"  # how the versions begin that we answer to /setup
@@ -35,6 +38,7 @@ def maintain_connection(store: ProjectStore, studio: StudioProject) -> None:
     if not entries and time.time() - row.connected_at > CONNECTING_S:
         raise Disconnected("This backend was disconnected in Label Studio; connect it again to go on.")
     note_entry(store, entries)
+    _check_answers(store, studio)
     store.tasks.retry_due(time.time())
     url = entries[0].url if entries else row.backend_url
     if url:
@@ -43,6 +47,20 @@ def maintain_connection(store: ProjectStore, studio: StudioProject) -> None:
     if current is not None and current.live_at is not None:
         check_posted(store, studio)
         studio.ensure_tab(TAB_TITLE)
+
+
+def _check_answers(store: ProjectStore, studio: StudioProject) -> None:
+    """Have all tasks read again where the newest answer is not there any more: Label Studio was put back in time.
+
+    A restored backup changes no ``updated_at``, by which changes are read. Answers that people take back do.
+    """
+    newest = store.tasks.newest_answered()
+    if newest is None:
+        return
+    found = studio.tasks.by_id([newest])
+    if found and not found[0].annotations:
+        logger.warning("task %d has no answer any more: Label Studio was restored, and all is read again", newest)
+        store.set(cursor=None)
 
 
 def note_entry(store: ProjectStore, entries: list[MlBackend]) -> None:
