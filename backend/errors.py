@@ -9,6 +9,7 @@ BackendError
 │   ├── StudioRefused        every token was refused (401 or 403)
 │   └── StudioMissing        the project, task or file is not there (404)
 │       └── ProjectGone          the project itself: deleted, or its id is another one's now
+├── Undecided            several servers have a project, and which one goes on with it is not known yet
 ├── ImageError           one image cannot be had or decoded; its reason goes into the quarantine
 │   └── ImageUnavailable     the source failed in a way that may pass (timeout, 5xx): worth a retry
 ├── StoreUnavailable     the database cannot be read or written now: locked, or its disk is full
@@ -33,6 +34,10 @@ class ProjectError(BackendError):
 
 class Disconnected(ProjectError):  # noqa: N818 - the state, not the class of error, is the message
     """This backend is not among the project's models any more."""
+
+
+class Undecided(BackendError):  # noqa: N818 - the state, not the class of error, is the message
+    """Several servers have a project, and which one goes on with what was learned is not known yet."""
 
 
 class StudioError(BackendError):

@@ -24,10 +24,10 @@ STEPS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # confidences that are compared
 DIGITS = 9  # of a round's number
 
 
-@blueprint.get("/projects/<int:studio_project_id>/final")
-def show(studio_project_id: int) -> ResponseReturnValue:
+@blueprint.get("/projects/<project:project_name>/final")
+def show(project_name: str) -> ResponseReturnValue:
     """Show what would be written above ``?percent=``, or ``?confidence=`` as the API has it."""
-    project = find_project(studio_project_id)
+    project = find_project(project_name)
     try:
         confidence, wrong = _read(request.args), None
     except BadRequest as error:
@@ -35,11 +35,11 @@ def show(studio_project_id: int) -> ResponseReturnValue:
     return _page(project, confidence, wrong)
 
 
-@blueprint.post("/projects/<int:studio_project_id>/final")
-def write(studio_project_id: int) -> ResponseReturnValue:
+@blueprint.post("/projects/<project:project_name>/final")
+def write(project_name: str) -> ResponseReturnValue:
     """Order what was shown, and show how far it has come."""
     csrf.check_same_origin("POST /api/projects/<id>/final")
-    project, confidence = find_project(studio_project_id), routes.DEFAULT
+    project, confidence = find_project(project_name), routes.DEFAULT
     number = request.form.get("round", "")
     known = number.isdecimal() and len(number) <= DIGITS
     try:
@@ -47,9 +47,7 @@ def write(studio_project_id: int) -> ResponseReturnValue:
         routes.order(project, newest_predictions(project), confidence, int(number) if known else None)
     except (BadRequest, Conflict) as error:
         return _page(project, confidence, error.description, error.code)
-    return redirect(
-        url_for("autolabel_page.show", studio_project_id=studio_project_id, percent=percent_of(confidence)), 303
-    )
+    return redirect(url_for("autolabel_page.show", project_name=project_name, percent=percent_of(confidence)), 303)
 
 
 def _page(project: ProjectRow, confidence: float, wrong: str | None, code: int | None = None) -> Response:

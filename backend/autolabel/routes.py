@@ -20,19 +20,19 @@ blueprint = Blueprint("autolabel", __name__)
 DEFAULT = 0.9  # confidence
 
 
-@blueprint.get("/api/projects/<int:studio_project_id>/final")
-def show(studio_project_id: int) -> ResponseReturnValue:
+@blueprint.get("/api/projects/<project:project_name>/final")
+def show(project_name: str) -> ResponseReturnValue:
     """Return what would be written above ``?confidence=``."""
-    project = find_project(studio_project_id)
+    project = find_project(project_name)
     predictions = newest_predictions(project)
     confidence = read_confidence(request.args.get("confidence", DEFAULT))
     return jsonify(_as_json(project, predictions, preview(predictions, confidence)))
 
 
-@blueprint.post("/api/projects/<int:studio_project_id>/final")
-def write(studio_project_id: int) -> ResponseReturnValue:
+@blueprint.post("/api/projects/<project:project_name>/final")
+def write(project_name: str) -> ResponseReturnValue:
     """Order the predictions: ``{"confidence": 0.9}``, and ``"round"`` to be sure whose they are."""
-    project = find_project(studio_project_id)
+    project = find_project(project_name)
     body = request.get_json(silent=True)
     if not isinstance(body, dict) or "confidence" not in body:
         raise BadRequest('write JSON such as {"confidence": 0.9}')

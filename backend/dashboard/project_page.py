@@ -94,6 +94,13 @@ class ProjectPage:
         """The address of the project's tasks in Label Studio, as people reach it."""
         return f"{self.project.hostname or self.project.server}/projects/{self.project.studio_project_id}/data"
 
+    @cached_property
+    def siblings(self) -> list[tuple[str, ProjectRow]]:
+        """The same project on other servers that has a history: its name and row; none while this one rests."""
+        projects = self.services.store.projects
+        rows = projects.siblings(self.project) if self.project.active else []
+        return [(projects.name_of(row), row) for row in rows if projects.has_rounds(row.id)]
+
     @property
     def waiting(self) -> str | None:
         """What the running step waits for; None when it runs."""

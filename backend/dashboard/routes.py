@@ -17,9 +17,8 @@ from backend.dashboard.findings import findings
 from backend.dashboard.pages import bank_name, fresh, prepare, render
 from backend.dashboard.project_page import ProjectPage
 from backend.status.query_error_rate import error_rates_by_round
-from backend.store import ProjectRow
 from backend.web.routes.downloads import exported_model
-from backend.web.routes.project_status import find_project
+from backend.web.routes.project_status import find_project, place_history
 from backend.web.security import csrf
 from backend.web.services import services
 
@@ -42,15 +41,17 @@ FOREVER_S = 365 * 24 * 3600
 def index() -> ResponseReturnValue:
     """List the projects."""
     store = services().store
-    # A project that was deleted and made anew under the same id has left an old row, which nobody can open.
-    newest = [row for row in store.projects.all() if _is_newest(row)]
-    return render("dashboard/index.html", projects=[ProjectPage(services(), row) for row in newest], text=text)
+    projects = store.projects.all()
+    # A project that was deleted and made anew under the same id has left an old row.
+    newest = {(row.server, row.studio_project_id): row.id for row in projects}
+    shown = [row for row in projects if row.active or newest[row.server, row.studio_project_id] == row.id]
+    return render("dashboard/index.html", projects=[ProjectPage(services(), row) for row in shown], text=text)
 
 
-@blueprint.get("/projects/<int:studio_project_id>")
-def project(studio_project_id: int) -> ResponseReturnValue:
-    """Show a project, by Label Studio's id."""
-    page = ProjectPage(services(), find_project(studio_project_id))
+@blueprint.get("/projects/<project:project_name>")
+def project(project_name: str) -> ResponseReturnValue:
+    """Show a project, by its name."""
+    page = ProjectPage(services(), find_project(project_name))
     status, drawn = page.status, page.problem.figures
     show_all = request.args.get("queue") == "all"
     return render(
@@ -80,26 +81,26 @@ def project(studio_project_id: int) -> ResponseReturnValue:
     )
 
 
-@blueprint.get("/projects/<int:studio_project_id>/figures/<name>.json")
-def figure(studio_project_id: int, name: str) -> ResponseReturnValue:
+@blueprint.get("/projects/<project:project_name>/figures/<name>.json")
+def figure(project_name: str, name: str) -> ResponseReturnValue:
     """Return a figure as Plotly's JSON, or a sentence on what it waits for."""
-    page = ProjectPage(services(), find_project(studio_project_id))
+    page = ProjectPage(services(), find_project(project_name))
     if name not in page.problem.figures:
         raise NotFound(f"this project has no figure '{name}': choose from {', '.join(page.problem.figures)}")
     drawn = FIGURES[name].draw(page)
     return fresh(jsonify({"waiting": drawn} if isinstance(drawn, str) else drawn))
 
 
-@blueprint.get("/projects/<int:studio_project_id>/images/<int:pool_index>.png")
-def image(studio_project_id: int, pool_index: int) -> ResponseReturnValue:
+@blueprint.get("/projects/<project:project_name>/images/<int:pool_index>.png")
+def image(project_name: str, pool_index: int) -> ResponseReturnValue:
     """Return an image of the pool as the model sees it; with ``?small`` a thumbnail.
 
     An index of a bank always means the same image: an address that names the bank may be cached for ever.
     """
-    page = ProjectPage(services(), find_project(studio_project_id))
+    page = ProjectPage(services(), find_project(project_name))
     bank = page.bank()
     if bank is None or pool_index >= len(bank):
-        raise NotFound(f"project {studio_project_id} has no image {pool_index}")
+        raise NotFound(f"project {project_name} has no image {pool_index}")
     response = Response(assets.png(bank, pool_index, small="small" in request.args), mimetype="image/png")
     if request.args.get("bank") == bank_name(page.project):
         response.cache_control.max_age, response.cache_control.immutable = FOREVER_S, True
@@ -107,12 +108,21 @@ def image(studio_project_id: int, pool_index: int) -> ResponseReturnValue:
     return response
 
 
-@blueprint.post("/projects/<int:studio_project_id>/retry")
-def retry(studio_project_id: int) -> ResponseReturnValue:
+@blueprint.post("/projects/<project:project_name>/retry")
+def retry(project_name: str) -> ResponseReturnValue:
     """Try failed work and quarantined images again now, and show the page."""
     csrf.check_same_origin("POST /api/projects/<id>/advance")
-    services().retry_now(find_project(studio_project_id))
-    return redirect(url_for("dashboard.project", studio_project_id=studio_project_id), 303)
+    services().retry_now(find_project(project_name))
+    return redirect(url_for("dashboard.project", project_name=project_name), 303)
+
+
+@blueprint.post("/projects/<project:project_name>/history")
+def history(project_name: str) -> ResponseReturnValue:
+    """Take what a person says of where the history belongs, and show the page."""
+    csrf.check_same_origin("POST /api/projects/<name>/history")
+    row = find_project(project_name)
+    place_history(row, request.form.get("from") or None)
+    return redirect(url_for("dashboard.project", project_name=project_name), 303)
 
 
 @blueprint.get("/dashboard/plotly-<version>.js")
@@ -126,8 +136,3 @@ def plotly(version: str) -> ResponseReturnValue:
     response.cache_control.max_age, response.cache_control.immutable = FOREVER_S, True
     response.cache_control.public = True
     return response
-
-
-def _is_newest(row: ProjectRow) -> bool:
-    newest = services().store.projects.find(row.studio_project_id)
-    return newest is not None and newest.id == row.id

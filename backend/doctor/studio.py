@@ -65,7 +65,7 @@ def check_projects(settings: Settings, store: Store, queueing: Queueing | None) 
             down[server] += 1
             continue
         for finding in _check_project(context, project):
-            yield replace(finding, name=f"project {project.studio_project_id}, {finding.name}")
+            yield replace(finding, name=f"project {store.projects.name_of(project)}, {finding.name}")
             if finding.down:
                 down[server] = 0
     for server, others in down.items():

@@ -13,11 +13,13 @@ from backend.errors import (
     StudioRefused,
     StudioUnreachable,
     Superseded,
+    Undecided,
 )
 from backend.logs import log_context
 from backend.loop.context import Context, open_project, studio_of, withheld_key
 from backend.loop.decide import JOB_OF_STEP, OBSERVED_AGAIN, REPEATED, Step, next_step, unwanted_jobs
 from backend.loop.facts import Facts, JobKind, Observation, gather
+from backend.loop.siblings import is_settled, may_wake, place_on_waking
 from backend.loop.step_table import JOBS, MAINTENANCE, STEPS
 from backend.loop.steps.maintain_connection import connection_state, own_entries
 from backend.loop.steps.pull import fetch_settings, read_changes
@@ -34,7 +36,9 @@ def advance_project(context: Context, project: ProjectRow) -> Exception | None:
     """Run the due steps of a project; return the first error, if any."""
     store = context.store.of(project.id)
     try:
-        return _run_steps(context, project.id)
+        return _run_steps(context, project.id) if is_settled(context, store.row()) else None
+    except Undecided as error:
+        return error
     except (ProjectGone, Disconnected) as error:
         store.set(active=False)
         return error
@@ -54,6 +58,8 @@ def reactivate(context: Context, project: ProjectRow) -> bool:
 
     It may have been deactivated by mistake: while a backup was restored, or something else answered for Label Studio.
     """
+    if not may_wake(context, project):
+        return False
     try:
         studio = studio_of(context, project)
         fetch_settings(studio, project)
@@ -62,7 +68,7 @@ def reactivate(context: Context, project: ProjectRow) -> bool:
         return False
     if connected:
         logger.info("project %s is there again", project.studio_project_id)
-        context.store.projects.set(project.id, active=True)
+        context.store.projects.set(project.id, active=True, place=place_on_waking(context, project))
     return connected
 
 

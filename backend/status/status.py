@@ -53,6 +53,7 @@ class Status:
     full_disk: str | None = None  # where nothing could be noted
     two_targets: bool = True  # whether the newest model has learned to tell anything apart
     useless: Mapping[Reason, int] = field(default_factory=dict)  # the answers of a round that none can be learned of
+    name: str = ""  # of the project in addresses, see ``Projects.named``
     ranges: Ranges | None = None  # what is black and white in pictures of more than 8 bits
 
     @property
@@ -105,7 +106,9 @@ class Status:
         """What people should know, although nothing is wrong."""
         broken = f"{self.tasks.broken} image(s) could not be used and are set aside." if self.tasks.broken else None
         alike = None if self.two_targets else "All labels so far are the same: there is nothing to tell apart yet."
+        place = self.project.place_text if self.project.place_text != self.project.error else None
         parts = (
+            place,
             self.project.notice,
             self.project.put_back,
             broken,
@@ -251,6 +254,7 @@ def read_status(store: Store, project: ProjectRow) -> Status:
         useless=store.of(project.id).rounds.answers(live.number) if live and is_stuck(facts) else {},
         full_disk=full_disk(store.data_dir),
         two_targets=_two_targets(store.of(project.id), rounds),
+        name=store.projects.name_of(project),
         ranges=bank_ranges(store.of(project.id), files),
     )
 

@@ -42,7 +42,7 @@ def read_error_rates(store: Store, status: Status) -> ErrorRateDifference | None
 def dashboard_url(status: Status, public_url: str | None = None) -> str | None:
     """Return the address of a project's page: under ``public_url``, else where Label Studio reaches this backend."""
     base = public_url or status.project.backend_url
-    return f"{base.rstrip('/')}/projects/{status.project.studio_project_id}" if base else None
+    return f"{base.rstrip('/')}/projects/{status.name}" if base else None
 
 
 def as_json(status: Status, rates: ErrorRateDifference | None = None) -> dict[str, Any]:
@@ -50,6 +50,8 @@ def as_json(status: Status, rates: ErrorRateDifference | None = None) -> dict[st
     live, tasks = status.live, status.tasks
     return {
         "project": status.project.studio_project_id,
+        "name": status.name,
+        "server": status.project.server,
         "title": status.project.title,
         "stage": status.stage,
         "progress": status.progress,

@@ -79,8 +79,8 @@ def _cells(status: Status) -> dict[str, Text | str]:
 
 
 def _name(status: Status) -> str:
-    project = status.project
-    return f"{project.studio_project_id} {project.title}" if project.title else str(project.studio_project_id)
+    title = status.project.title
+    return f"{status.name} {title}" if title else status.name
 
 
 def _stage(status: Status) -> Text:

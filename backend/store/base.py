@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 Transaction = Callable[[], AbstractContextManager[Session]]
 
+LARGEST = 2**31 - 1  # integer that a column takes in every database; an id in a request may be larger
 IN_LIMIT = 500  # bound parameters in one IN (...): SQLite's oldest limit is 999
 
 

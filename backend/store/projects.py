@@ -5,16 +5,21 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import case, select, update
 from sqlalchemy.orm import aliased
 
-from backend.store.base import Transaction
+from backend.errors import ConfigError
+from backend.store.base import LARGEST, Transaction
+from backend.store.siblings import Place, Siblings
 from backend.store.tables import ProjectRow
 
-LARGEST = 2**31 - 1  # integer that a column takes in every database; an id in a request may be larger
+CALLS_S = 1.0  # between two notes that a server has called
+# Label Studio calls ``/setup`` every 30 s while a project is looked at. A server that has called within so long under
+# its own name is there under that name.
+RENAMED_S = 90.0
 
 
-class Projects:
+class Projects(Siblings):
     """Queries over projects. ``project_id`` is of this database, ``studio_project_id`` is Label Studio's."""
 
     def __init__(
@@ -41,10 +46,15 @@ class Projects:
         backend_url: str | None,
         label_config: str,
         extra_params: dict[str, Any],
+        only: bool = False,
     ) -> tuple[ProjectRow, bool]:
         """Create or refresh the project that ``/setup`` names; return its row and whether anything changed.
 
         Other projects stay as they are: the request is not yet confirmed by Label Studio, see ``deactivate_replaced``.
+        only: ``server`` is the only one that is ever called, so that a known project has moved there.
+
+        Raises:
+            ConfigError: it comes from a copy of that only server.
         """
         with self._write() as session:
             same = select(ProjectRow).where(
@@ -54,7 +64,11 @@ class Projects:
             if row is None and hostname is not None and server != hostname:
                 # The same Label Studio by another address: the operator has changed it.
                 row = session.scalar(same.where(ProjectRow.hostname == hostname))
+            if row is None and only:
+                row = session.scalar(same.order_by(ProjectRow.active.desc(), ProjectRow.connected_at.desc()).limit(1))
             now = time.time()
+            if only and row is not None and row.server == server:
+                _check_is_no_copy(row, hostname, now)
             fresh: dict[str, Any] = {
                 "server": server,
                 "hostname": hostname,
@@ -63,8 +77,11 @@ class Projects:
                 "extra_params": extra_params,
                 "active": True,
             }
+            known_elsewhere = not only and session.scalar(same.where(ProjectRow.server != server).limit(1)) is not None
             if row is None:
                 row = ProjectRow(
+                    called_at=now,
+                    place=Place.NEW if known_elsewhere else None,
                     studio_project_id=studio_project_id,
                     created_ts=created_ts,
                     token=self._encrypt(token) if token else None,
@@ -84,14 +101,18 @@ class Projects:
                 changed["cursor"] = None  # the labels decide which answers are usable: all are read again
             if "active" in changed:
                 changed |= {"connected_at": now, "card": None, "card_id": None}
+                if known_elsewhere and row.place not in (Place.AWAY, Place.ASKED):
+                    changed["place"] = Place.NEW
             for name, value in changed.items():
                 setattr(row, name, value)
+            if row.called_at is None or now - row.called_at > CALLS_S:
+                row.called_at = now
             return row, bool(changed)
 
     def deactivate_replaced(self, project_id: int) -> None:
-        """Deactivate the rows that this project replaces, once Label Studio has confirmed it.
+        """Deactivate older projects of its id on its server, once Label Studio has confirmed it.
 
-        These are an older project of its id on its server, and this project by its former address.
+        The same project on other servers is asked for there: see ``loop.siblings``.
         """
         this, former = aliased(ProjectRow), aliased(ProjectRow)
         replaced = (
@@ -102,7 +123,7 @@ class Projects:
                 former.id != project_id,
                 former.active,
                 former.connected_at <= this.connected_at,
-                (former.server == this.server) | (former.created_ts == this.created_ts),
+                former.server == this.server,
             )
         )
         with self._read() as session:
@@ -130,7 +151,32 @@ class Projects:
         with self._read() as session:
             return session.get(ProjectRow, project_id)
 
-    def find(self, studio_project_id: int, created_ts: str | None = None) -> ProjectRow | None:
+    def named(self, name: str) -> ProjectRow | None:
+        """Return the project that addresses call so, or None.
+
+        "<Label Studio's id>" is an active project before others, of several active ones that which was known first.
+        "<Label Studio's id>-<our id>" is one project, whatever others there are.
+        """
+        studio_project_id, _, own = name.partition("-")
+        if max(int(studio_project_id), int(own or 0)) > LARGEST:
+            return None
+        with self._read() as session:
+            query = select(ProjectRow).where(ProjectRow.studio_project_id == int(studio_project_id))
+            if own:
+                return session.scalar(query.where(ProjectRow.id == int(own)))
+            known_first = case((ProjectRow.active, ProjectRow.id), else_=0)
+            order = (ProjectRow.active.desc(), known_first, ProjectRow.connected_at.desc(), ProjectRow.id.desc())
+            return session.scalar(query.order_by(*order).limit(1))
+
+    def name_of(self, project: ProjectRow) -> str:
+        """Return the shortest name by which ``named`` finds a project."""
+        short = str(project.studio_project_id)
+        found = self.named(short)
+        return short if found is None or found.id == project.id else f"{short}-{project.id}"
+
+    def find(
+        self, studio_project_id: int, created_ts: str | None = None, server: str | None = None
+    ) -> ProjectRow | None:
         """Return the project of that Label Studio id that was connected last, an active one first."""
         if abs(studio_project_id) > LARGEST:
             return None
@@ -138,6 +184,8 @@ class Projects:
             query = select(ProjectRow).where(ProjectRow.studio_project_id == studio_project_id)
             if created_ts is not None:
                 query = query.where(ProjectRow.created_ts == created_ts)
+            if server is not None:
+                query = query.where(ProjectRow.server == server)
             return session.scalar(
                 query.order_by(ProjectRow.active.desc(), ProjectRow.connected_at.desc(), ProjectRow.id.desc()).limit(1)
             )
@@ -166,3 +214,15 @@ class Projects:
     def webhook_secret(self, project: ProjectRow) -> str | None:
         """Return the secret that Label Studio's webhook has to send, decrypted."""
         return self._decrypt(project.webhook_secret)
+
+
+def _check_is_no_copy(row: ProjectRow, hostname: str | None, now: float) -> None:
+    """Raise ConfigError where a server calls under another name than the one that is there under its own."""
+    if not row.active or row.hostname is None or hostname in (None, row.hostname):
+        return
+    if row.called_at is not None and now - row.called_at < RENAMED_S:
+        raise ConfigError(
+            f"this backend works for the Label Studio at LABEL_STUDIO_URL ({row.server}), which calls itself "
+            f"{row.hostname}; this one calls itself {hostname}. If it is a copy, run a backend of its own for it; if "
+            "LABEL_STUDIO_HOST was changed, look again in two minutes"
+        )

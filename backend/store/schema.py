@@ -15,7 +15,7 @@ from backend.store.tables import Base
 logger = logging.getLogger(__name__)
 
 FIRST = "0001"  # of databases without a version table
-NEWEST = "0010"
+NEWEST = "0011"
 _VERSION_TABLE = "alembic_version"
 
 

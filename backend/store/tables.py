@@ -163,6 +163,12 @@ class ProjectRow(Base):
     stale: Mapped[str | None] = mapped_column(String(16))  # name of a ``StaleReason`` that was found by measuring
     training_requested: Mapped[bool] = mapped_column(default=False)
     card: Mapped[str | None] = mapped_column(Text)  # the last text of the model card
+    called_at: Mapped[float | None] = mapped_column(Float)  # when its server called ``/setup`` last
+    place: Mapped[str | None] = mapped_column(String(8))  # ``Place``, while other servers have it and that matters
+    place_text: Mapped[str | None] = mapped_column(Text)  # what people should know of that
+    moved_at: Mapped[float | None] = mapped_column(Float)  # when its history came to this server from another one
+    origin: Mapped[int | None]  # our id of the row that this server's data were copied from, where it shows
+    take_from: Mapped[int | None]  # our id of the row whose history a person wants here
     card_id: Mapped[int | None]  # Label Studio's id of that card: this backend's entry among the project's models
 
 

@@ -34,6 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["pt4al"] = Services(
         settings, Store(settings.database, settings.data_dir), lambda: Queueing.from_settings(settings)
     )
+    project_status.register_names(app)
     mlbackend.mount(app)
     metrics.register(app)
     for module in (project_status, autolabel_routes, downloads, autolabel_page):

@@ -16,13 +16,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, request
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, Conflict
 
 from backend.config import ProjectConfig, as_mapping
 from backend.errors import ConfigError, ProjectError
 from backend.labeling.project import check_config
 from backend.labeling.reader import read_labeling
 from backend.store import ProjectRow
+from backend.store.siblings import Place
 from backend.web.predict import predict_tasks, served_version
 from backend.web.reverse_proxy import called_by
 from backend.web.services import Services, services
@@ -88,12 +89,14 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
         extra_params = _body().get("extra_params")
         current = services()
         # Before anything is written.
-        known = current.store.projects.find(studio_project_id, created_ts)
+        server = _server(current, given.get("hostname"))
+        known = current.store.projects.find(studio_project_id, created_ts, server)
         _check_extra_params(extra_params, label_config, known.control if known else None)
         row, changed = current.store.projects.connect(
             studio_project_id=studio_project_id,
             created_ts=created_ts,
-            server=_server(current, given.get("hostname")),
+            server=server,
+            only=current.settings.label_studio_url is not None,
             hostname=_address(given.get("hostname")),
             token=_text(given.get("access_token")),
             backend_url=called_by(),
@@ -110,7 +113,7 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
             raise BadRequest("'tasks' has to be a list of tasks")
         current = services()
-        row = current.store.projects.find(*_project_uid(project))
+        row = _caller(current, project)
         if row is None:
             raise BadRequest("this project is not connected: call /setup first")
         wrapped = cls._wrapped(current, row)
@@ -124,9 +127,13 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
         if not isinstance(studio_project_id, int) or isinstance(studio_project_id, bool):
             raise BadRequest("'project' has to be an object with a numeric 'id'")
         current = services()
-        rows = current.store.projects.all(active=True, studio_project_id=studio_project_id)
+        rows = [
+            row
+            for row in current.store.projects.all(studio_project_id=studio_project_id)
+            if row.active or row.place == Place.AWAY  # it may be back
+        ]
         for row in rows:
-            if event == START_TRAINING and _requests_training(project, row):
+            if event == START_TRAINING and _requests_training(current, project, row):
                 current.store.projects.set(row.id, training_requested=True)
             current.wake(row)
         return {"hinted": len(rows)}
@@ -135,7 +142,7 @@ class Manager(LabelStudioMLManager):  # type: ignore[misc]
     def train(cls, tasks: Any, project: Any = None, label_config: Any = None, **_: Any) -> None:
         """Answer ``/train``, the older form of START_TRAINING."""
         current = services()
-        row = current.store.projects.find(*_project_uid(project))
+        row = _caller(current, project)
         if row is not None:
             current.store.projects.set(row.id, training_requested=True)
             current.wake(row)
@@ -228,6 +235,19 @@ def _check_extra_params(extra_params: Any, label_config: Any, learned: str | Non
     check_config(config, labeling)
 
 
+def _caller(current: Services, project: Any) -> ProjectRow | None:
+    """Return the project that a request is about, that of the server that called ``/setup`` last.
+
+    Raises:
+        Conflict: two servers have the project, and nobody can tell which one calls.
+    """
+    uid = _project_uid(project)
+    row = current.store.projects.caller(*uid)
+    if row is None and len(current.store.projects.of_uid(*uid, active=True)) > 1:
+        raise Conflict("two Label Studios have this project and call at the same time: try again in a few seconds")
+    return row or current.store.projects.find(*uid)
+
+
 def _project_uid(project: Any) -> tuple[int, str]:
     """Return (id, creation time in seconds) from Label Studio's "<id>.<creation time>".
 
@@ -267,7 +287,7 @@ def _address(value: Any) -> str | None:
     return text.rstrip("/") if text is not None and valid else None
 
 
-def _requests_training(project: dict[str, Any], row: ProjectRow) -> bool:
+def _requests_training(current: Services, project: dict[str, Any], row: ProjectRow) -> bool:
     """Return whether START_TRAINING is about this project and comes from a person who pressed the button.
 
     With "start model training on annotation submission" Label Studio sends it with every answer. It is ignored then:
@@ -279,7 +299,11 @@ def _requests_training(project: dict[str, Any], row: ProjectRow) -> bool:
         created = datetime.fromisoformat(str(project.get("created_at")))
     except ValueError:
         return True
-    return str(int(created.timestamp())) == row.created_ts
+    if str(int(created.timestamp())) != row.created_ts:
+        return False
+    others = [one for one in current.store.projects.siblings(row) if one.active]
+    served = current.store.of(row.id).rounds.current()
+    return not others or served is None or project.get("model_version") in (None, served.model_version)
 
 
 def _text(value: Any) -> str | None:

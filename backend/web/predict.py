@@ -17,7 +17,7 @@ from backend.project_files import Files
 from backend.queueing.queues import TRAIN
 from backend.status.predictions import open_outputs
 from backend.store import ProjectRow, RoundRow
-from backend.store.projects import LARGEST
+from backend.store.base import LARGEST
 from backend.web.services import Services
 from model.problems.base import Prediction
 

@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from backend.errors import ConfigError
 from backend.store import ProjectRow, Store
+from backend.store.siblings import Place
 
 GIVEN = {
     "studio_project_id": 1,
@@ -47,10 +48,46 @@ def test_a_project_takes_the_place_of_another_once_label_studio_has_confirmed_it
     assert {row.id for row in store.projects.all(active=True)} == {new.id, other.id}
 
 
-def test_the_same_project_by_another_address_takes_its_place_once_confirmed(store: Store, project: ProjectRow) -> None:
-    moved, _ = store.projects.connect(**{**GIVEN, "server": "http://moved"})
-    store.projects.deactivate_replaced(moved.id)
-    assert [row.id for row in store.projects.all(active=True)] == [moved.id]
+def test_the_same_project_on_another_server_puts_none_to_rest_by_itself(store: Store, project: ProjectRow) -> None:
+    copy, _ = store.projects.connect(**{**GIVEN, "server": "http://copy"})
+    store.projects.deactivate_replaced(copy.id)
+    assert [row.id for row in store.projects.all(active=True)] == [project.id, copy.id]
+    assert (copy.place, [row.id for row in store.projects.siblings(copy)]) == (Place.NEW, [project.id])
+
+
+def test_each_of_two_projects_of_one_id_has_a_name_of_its_own(store: Store, project: ProjectRow) -> None:
+    other, _ = store.projects.connect(**{**GIVEN, "server": "http://other", "created_ts": "1700000001"})
+    assert (store.projects.name_of(project), store.projects.name_of(other)) == ("1", f"1-{other.id}")
+    for row in (project, other):
+        assert store.projects.named(store.projects.name_of(row)).id == row.id
+        assert store.projects.named(f"1-{row.id}").id == row.id
+    store.projects.set(project.id, active=False)
+    assert (store.projects.named("1").id, store.projects.name_of(project)) == (other.id, f"1-{project.id}")
+    assert store.projects.named(f"2-{project.id}") is None
+    assert store.projects.named("9" * 18) is None
+
+
+def test_who_calls_is_who_has_set_up_last(store: Store, project: ProjectRow) -> None:
+    copy, _ = store.projects.connect(**{**GIVEN, "server": "http://copy"})
+    assert store.projects.caller(1, "1700000000") is None, "both have just called"
+    for caller in (project, copy):
+        for row in (project, copy):
+            store.projects.set(row.id, called_at=100.0 + 10.0 * (row.id == caller.id))
+        assert store.projects.caller(1, "1700000000").id == caller.id
+    store.projects.set(copy.id, active=False)
+    assert store.projects.caller(1, "1700000000").id == project.id
+
+
+def test_addresses_are_exchanged_and_what_was_learned_stays(store: Store, project: ProjectRow) -> None:
+    copy, _ = store.projects.connect(**{**GIVEN, "server": "http://copy", "token": "other"})
+    secrets = store.projects.webhook_secret(project), store.projects.webhook_secret(copy)
+    store.projects.set(project.id, cursor="one", pretext_key="p")
+    store.projects.exchange(project.id, copy.id)
+    first, second = store.projects.get(project.id), store.projects.get(copy.id)
+    assert (first.server, second.server) == ("http://copy", "http://studio")
+    assert (store.projects.token(first), store.projects.token(second)) == ("other", "t0ken")
+    assert (store.projects.webhook_secret(second), store.projects.webhook_secret(first)) == secrets
+    assert (first.pretext_key, first.cursor, second.pretext_key) == ("p", None, None)
 
 
 def test_the_cursor_stays_where_a_changed_labeling_interface_has_put_it(store: Store, project: ProjectRow) -> None:

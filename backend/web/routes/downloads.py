@@ -35,10 +35,10 @@ ROWS = 500  # in one piece of a stream
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # first characters of a cell that a spreadsheet executes
 
 
-@blueprint.get("/api/projects/<int:studio_project_id>/losses.csv")
-def losses(studio_project_id: int) -> ResponseReturnValue:
+@blueprint.get("/api/projects/<project:project_name>/losses.csv")
+def losses(project_name: str) -> ResponseReturnValue:
     """Return losses and batches as CSV, one image per line."""
-    project = find_project(studio_project_id)
+    project = find_project(project_name)
     head = ("task", "image", "pretext_loss", "pretext_batch", "answer", "label")
 
     def row(line: ImageLine) -> tuple[Any, ...]:
@@ -46,28 +46,28 @@ def losses(studio_project_id: int) -> ResponseReturnValue:
         return line.task_id, line.image, line.loss, line.batch, answer, _text(line.target)
 
     return _table(
-        f"project-{studio_project_id}-losses.csv", head, map(row, services().store.of(project.id).dashboard.lines())
+        f"project-{project_name}-losses.csv", head, map(row, services().store.of(project.id).dashboard.lines())
     )
 
 
-@blueprint.get("/api/projects/<int:studio_project_id>/predictions.csv")
-def predictions_csv(studio_project_id: int) -> ResponseReturnValue:
+@blueprint.get("/api/projects/<project:project_name>/predictions.csv")
+def predictions_csv(project_name: str) -> ResponseReturnValue:
     """Return the newest model's class and calibrated confidence, and the annotators' label, one image per line."""
-    project = find_project(studio_project_id)
+    project = find_project(project_name)
     predictions = newest_predictions(project)
     head = ("task", "image", "prediction", "confidence", "label")
 
     def row(line: ImageLine, prediction: Prediction, confidence: float) -> tuple[Any, ...]:
         return line.task_id, line.image, _text(prediction), f"{confidence:.4f}", _text(line.target)
 
-    name = f"project-{studio_project_id}-predictions-round-{predictions.row.number + 1}.csv"
+    name = f"project-{project_name}-predictions-round-{predictions.row.number + 1}.csv"
     return _table(name, head, (row(*line) for line in _lines(project, predictions)))
 
 
-@blueprint.get("/api/projects/<int:studio_project_id>/predictions.json")
-def predictions_json(studio_project_id: int) -> ResponseReturnValue:
+@blueprint.get("/api/projects/<project:project_name>/predictions.json")
+def predictions_json(project_name: str) -> ResponseReturnValue:
     """Return the same as tasks with predictions, in Label Studio's import format."""
-    project = find_project(studio_project_id)
+    project = find_project(project_name)
     predictions = newest_predictions(project)
     try:
         labeling = labeling_of(project)
@@ -78,20 +78,20 @@ def predictions_json(studio_project_id: int) -> ResponseReturnValue:
         _task(labeling, autolabel_version(version), item_at(views, line[0].pool_index), *line)
         for line in _lines(project, predictions)
     )
-    name = f"project-{studio_project_id}-predictions-round-{predictions.row.number + 1}.json"
+    name = f"project-{project_name}-predictions-round-{predictions.row.number + 1}.json"
     return _attached(name, "application/json", _json_list(tasks))
 
 
-@blueprint.get("/api/projects/<int:studio_project_id>/model.<any(onnx, safetensors):kind>")
-def model(studio_project_id: int, kind: str) -> ResponseReturnValue:
+@blueprint.get("/api/projects/<project:project_name>/model.<any(onnx, safetensors):kind>")
+def model(project_name: str, kind: str) -> ResponseReturnValue:
     """Return the newest exported model, as ONNX or safetensors."""
-    project = find_project(studio_project_id)
+    project = find_project(project_name)
     row = exported_model(project)
     if row is None:
         raise NotFound("the model's files are written after each training; there are none yet")
     files = Files.of(services().settings.data_dir, project.id)
     path = files.onnx(row.number) if kind == "onnx" else files.safetensors(row.number)
-    name = f"project-{studio_project_id}-round-{row.number + 1}.{kind}"
+    name = f"project-{project_name}-round-{row.number + 1}.{kind}"
     return send_file(path.resolve(), "application/octet-stream", as_attachment=True, download_name=name)
 
 
