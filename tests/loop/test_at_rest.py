@@ -12,8 +12,8 @@ from backend.loop import advance
 from backend.loop.context import Context
 from backend.store import Store
 
-OURS = SimpleNamespace(id=7, url="http://backend:9090", description="")
-OTHER = SimpleNamespace(id=8, url="http://sam:9090", description="Segment anything")
+OURS = SimpleNamespace(id=7, url="http://backend:9090", description="", version="")
+OTHER = SimpleNamespace(id=8, url="http://sam:9090", description="Segment anything", version="")
 
 
 class Studio:
