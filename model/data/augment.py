@@ -4,6 +4,7 @@ Images are float (B, 3, H, W) in [0, 1]. Random numbers are drawn on the CPU, so
 """
 
 from dataclasses import dataclass
+from math import log
 from typing import Literal
 
 import torch
@@ -18,7 +19,9 @@ class Augmentation:
     """What is done to training images; each image has its own draw.
 
     flip: mirror an image with probability 1/2. shift: move by up to this share of the side. zoom: crop to between this
-    share of the side and all of it, and enlarge again (1: never). colour: change brightness and contrast by up to this
+    share of the side and all of it, and enlarge again (1: never). area: crop to between this share of the area and all
+    of it, three quarters to four thirds as wide as high, and enlarge again (1: never), as torchvision's
+    RandomResizedCrop does. colour: change brightness and contrast by up to this
     share. erase: grey out a square of this share of the side. edge: what fills the edge of a moved image: reflection or
     black (zeros).
     """
@@ -26,17 +29,21 @@ class Augmentation:
     flip: bool = False
     shift: float = 0.0
     zoom: float = 1.0
+    area: float = 1.0
     colour: float = 0.0
     erase: float = 0.0
     edge: Literal["reflection", "zeros"] = "reflection"
 
 
 NONE = Augmentation()
+TRIES = 10  # parts that are drawn for a random resized crop
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
     """Return randomly changed copies of the images (B, 3, H, W), each changed independently."""
-    if augmentation.flip or augmentation.shift or augmentation.zoom < 1:
+    if augmentation.area < 1:
+        images = _resized_crop(images, augmentation, generator)
+    elif augmentation.flip or augmentation.shift or augmentation.zoom < 1:
         images = _move(images, augmentation, generator)
     if augmentation.colour:
         images = _recolour(images, augmentation.colour, generator)
@@ -83,6 +90,33 @@ def _move(images: Tensor, augmentation: Augmentation, generator: torch.Generator
         grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
         moved = functional.grid_sample(images.float(), grid, padding_mode=augmentation.edge, align_corners=False)
     return moved.contiguous(memory_format=torch.channels_last)
+
+
+def _resized_crop(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Mirror, and enlarge a random part of each image to its side, in one resampling.
+
+    Of TRIES parts, the first counts that is neither wider nor higher than the image, as torchvision does it; where
+    there is none, the whole image.
+    """
+    draws = draw(images, 2 * TRIES + 3, generator)
+    areas = augmentation.area + (1 - augmentation.area) * draws[:, :TRIES]
+    ratios = torch.exp((2 * draws[:, TRIES : 2 * TRIES] - 1) * log(4 / 3))
+    widths, heights = (areas * ratios).sqrt(), (areas / ratios).sqrt()
+    fits = (widths <= 1) & (heights <= 1)
+    first = fits.to(torch.uint8).argmax(dim=1, keepdim=True)
+    fallback = torch.ones_like(areas[:, 0])
+    width, height = (
+        torch.where(fits.any(dim=1), values.gather(1, first).squeeze(1), fallback) for values in (widths, heights)
+    )
+    mirrored, across, down = draws[:, 2 * TRIES :].unbind(1)
+    mirror = torch.where(mirrored < 0.5, -1.0, 1.0) if augmentation.flip else fallback
+    theta = torch.zeros(len(images), 2, 3, device=images.device)
+    theta[:, 0, 0], theta[:, 1, 1] = mirror * width, height
+    theta[:, 0, 2], theta[:, 1, 2] = (2 * across - 1) * (1 - width), (2 * down - 1) * (1 - height)
+    with full_precision(images):
+        grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+        part = functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    return part.contiguous(memory_format=torch.channels_last)
 
 
 def _recolour(images: Tensor, amount: float, generator: torch.Generator) -> Tensor:

@@ -85,7 +85,7 @@ def fit_network(
     for member in range(parts.members):
         share = _share_of(progress, len(folds) + member, steps)
         seed = settings.seed + MEMBER_STRIDE * member
-        members.append(training.run(everything, _numbered(checkpoint, member), seed, share))
+        members.append(training.run(everything, _numbered(checkpoint, member), seed, share, member))
     states = [module.state_without_projector() for module in members]
     write_weights(out, {**training.about, "format": FORMAT, "seed": settings.seed, "decoding": dict(decoding),
                         "module": states[0], "others": states[1:], "labeled": torch.from_numpy(indices)})  # fmt: skip
@@ -178,9 +178,9 @@ class _Training:
         parts, device = Parts.of(settings.needs, settings.joint), pick_device(settings.device)
         network = network_of(settings.recipe, settings.network)
         recipe = adapted(
-            settings.recipe, bank, indices, truth, epochs=settings.epochs, joint=parts.projector, seed=settings.seed
+            settings.recipe, bank, indices, truth, epochs=settings.epochs, joint=settings.joint, seed=settings.seed
         )
-        start = choose_start(settings.init, network, pretext_weights, bank.side, device)
+        start = choose_start(settings.init, network, pretext_weights, bank.side, settings.previous)
         return cls(bank, indices, truth, problem, classes, recipe, start, parts, device)
 
     @property
@@ -189,16 +189,20 @@ class _Training:
         return {
             "network": self.start.network,
             "init": self.start.init,
+            "enlarged": self.start.enlarged,
             "side": self.bank.side,
             "problem": self.problem.name,
             "classes": len(self.classes),
             "parts": asdict(self.parts),
         }
 
-    def run(self, rows: IntArray, checkpoint: Path, seed: int, progress: Progress) -> MainNetwork:
-        """Return a network that is trained on these rows of the labeled images."""
-        module = self.start.build(self.bank.side, self.problem, len(self.classes), seed, self.parts).to(self.device)
-        pool = Images(self.bank, np.arange(len(self.bank) if module.projector is not None else 0), self.device)
+    def run(
+        self, rows: IntArray, checkpoint: Path, seed: int, progress: Progress, member: int | None = None
+    ) -> MainNetwork:
+        """Return a network that is trained on these rows of the labeled images. member: see ``Start.build``."""
+        module = self.start.build(self.bank.side, self.problem, len(self.classes), seed, self.parts, member)
+        module = module.to(self.device)
+        pool = Images(self.bank, self._drawn_from(rows), self.device)
         objective = LabelObjective(
             module, self.problem, Images(self.bank, self.indices[rows], self.device),
             torch.from_numpy(self.truth[rows]).to(self.device), pool, self.recipe,
@@ -211,6 +215,13 @@ class _Training:
         if self.recipe.recalibrate:
             recalibrate(module, Images(self.bank, sample(self.bank, self.recipe.recalibrate, seed), self.device))
         return module
+
+    def _drawn_from(self, rows: IntArray) -> IntArray:
+        """Return the pool indices of the images that parts of the network see besides the labeled ones."""
+        everything = np.arange(len(self.bank))
+        if self.parts.critic:
+            return np.setdiff1d(everything, self.indices[rows])
+        return everything if self.parts.projector and self.recipe.views == "pool" else everything[:0]
 
     def tune(self, folds: Sequence[IntArray], checkpoint: Path, seed: int, progress: Progress) -> Decoding:
         """Return what the problem chooses from what models say of the fold that they were not trained on."""

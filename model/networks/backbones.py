@@ -10,18 +10,26 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from model.errors import BadInput, ModelError, UnknownName
 from model.networks.registry import AUTO, NETWORK_NAMES, NETWORKS
 
 M = TypeVar("M", bound=nn.Module)
 
+IMAGENET_SIDE = (
+    96  # pixels that images have at least for ImageNet's weights: for smaller ones ResNet-18 has another stem
+)
+
 
 class Backbone(nn.Module):
     """A feature extractor with global pooling at its end.
 
     dim: length of an embedding. levels: name in ``layers`` and channels of the feature map at the end of each stage.
+    enlarged: side in pixels to which smaller images are brought first; 0: they are taken as they are.
     """
+
+    enlarged = 0
 
     def __init__(self, layers: nn.Module, dim: int, levels: dict[str, int]) -> None:
         super().__init__()
@@ -31,6 +39,8 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the embeddings, (B, 3, H, W) in [0, 1] -> (B, dim)."""
+        if self.enlarged > images.shape[-1]:
+            images = functional.interpolate(images, size=(self.enlarged, self.enlarged), mode="bilinear")
         return cast(Tensor, self.layers((images - 0.5) * 4.0))  # roughly zero mean and unit deviation
 
     @property
@@ -118,20 +128,28 @@ def network_of(recipe: str, name: str) -> str:
     return "resnet18" if (recipe, name) == ("paper", AUTO) else name
 
 
-def resolve(name: str, device: torch.device) -> str:
-    """Return the network that ``auto`` stands for on this device, or ``name``; raise UnknownName with the choices."""
+def resolve(name: str) -> str:
+    """Return the network that ``auto`` stands for, or ``name``; raise UnknownName with the choices.
+
+    It is the same on every device: the recipe ``auto`` was measured with it.
+    """
     if name == AUTO:
-        return "resnet18" if device.type == "cuda" else "compact"
+        return "compact"
     if name not in NETWORKS:
         raise UnknownName("network", name, NETWORK_NAMES)
     return name
 
 
-def build_backbone(name: str, side: int, seed: int) -> Backbone:
-    """Build a backbone with weights drawn from ``seed``, on the CPU, channels last."""
+def build_backbone(name: str, side: int, seed: int, *, enlarged: int = 0) -> Backbone:
+    """Build a backbone with weights drawn from ``seed``, on the CPU, channels last.
+
+    side: of the images, in pixels. enlarged: see ``Backbone``; the network is then one for images of that side.
+    """
     if name not in NETWORKS:
         raise UnknownName("network", name, NETWORKS)
-    return seeded(lambda: NETWORKS[name].load()(side), seed).to(memory_format=torch.channels_last)
+    backbone = seeded(lambda: NETWORKS[name].load()(max(side, enlarged)), seed)
+    backbone.enlarged = enlarged
+    return backbone.to(memory_format=torch.channels_last)
 
 
 def seeded(build: Callable[[], M], seed: int) -> M:
@@ -144,12 +162,11 @@ def seeded(build: Callable[[], M], seed: int) -> M:
 def load_imagenet(backbone: Backbone) -> None:
     """Load torchvision's ImageNet weights into a ResNet-18 backbone.
 
-    They are downloaded once, into the folder of PyTorch. The first layer of the ResNet-18 for small images has another
-    shape and stays as it is.
+    They are downloaded once, into the folder of PyTorch.
 
     Raises:
         ModelError: the weights cannot be downloaded.
-        BadInput: another backbone.
+        BadInput: another backbone, or one for small images, whose first layer has another shape.
     """
     from torchvision.models import ResNet18_Weights
 
@@ -162,7 +179,9 @@ def load_imagenet(backbone: Backbone) -> None:
             f"into {Path(torch.hub.get_dir()) / 'checkpoints'}"
         ) from error
     current = backbone.layers.state_dict()
-    fitting = {key: value for key, value in state.items() if key in current and current[key].shape == value.shape}
-    if not fitting:
-        raise BadInput("pretrained weights are those of resnet18: choose that network, or leave it at auto")
-    backbone.layers.load_state_dict({**current, **fitting})
+    if any(key not in state or state[key].shape != value.shape for key, value in current.items()):
+        raise BadInput(
+            f"pretrained weights are those of resnet18 for images of {IMAGENET_SIDE} pixels or more: choose that "
+            "network, or leave it at auto"
+        )
+    backbone.layers.load_state_dict({key: state[key] for key in current})

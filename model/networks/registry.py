@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from model.networks.backbones import Backbone
 
-AUTO = "auto"  # the network that suits the device, see ``backbones.resolve``
+AUTO = "auto"  # see ``backbones.resolve``
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ INITS: dict[str, InitInfo] = {
     for info in (
         InitInfo(name="pretext", weights="those of the pretext network"),
         InitInfo(name="scratch", weights="drawn at random"),
+        InitInfo(name="previous", weights="those of the last round's model, after the first round"),
         InitInfo(name="pretrained", weights="torchvision's of ImageNet", networks=("resnet18",)),
     )
 }

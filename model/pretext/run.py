@@ -51,6 +51,15 @@ PRETEXT_RECIPES = {
     "auto": PretextRecipe(Plan(8, 64, lr=0.1, min_steps=16), Augmentation(shift=0.125), tiny_epochs=5),
 }
 
+# Tasks whose papers train them otherwise than rotation, where the recipe is ``paper``.
+PAPERS = {
+    # SimSiam, appendix D: 800 epochs of CIFAR-10.
+    "simsiam": PretextRecipe(Plan(800, 512, lr=0.06, nesterov=False, schedule="cosine")),
+    # The initial-pools paper, section 6.3: SCAN's settings for SimCLR; Adam for the autoencoder, best epoch kept.
+    "simclr": PretextRecipe(Plan(500, 512, lr=0.4, nesterov=False, weight_decay=1e-4, schedule="cosine")),
+    "vae": PretextRecipe(Plan(100, 200, lr=1e-3, schedule="constant", keep="best", fill=False, optimizer="adam")),
+}
+
 
 @dataclass(frozen=True)
 class PretextSummary:
@@ -85,8 +94,9 @@ def train_pretext(
     if recipe not in PRETEXT_RECIPES:
         raise UnknownName("recipe", recipe, PRETEXT_RECIPES)
     method.check(bank)
-    network = resolve(network_of(recipe, network), torch_device)
-    fitted = _adapted(PRETEXT_RECIPES[recipe], bank, epochs)
+    network = resolve(network_of(recipe, network))
+    chosen = PAPERS.get(task, PRETEXT_RECIPES[recipe]) if recipe == "paper" else PRETEXT_RECIPES[recipe]
+    fitted = _adapted(chosen, bank, epochs)
     module = _build(method, network, bank.side, seed).to(torch_device)
     images = Images(bank, np.arange(len(bank)), torch_device)
     objective = _PretextObjective(method, module, images, fitted.augmentation)
@@ -196,7 +206,7 @@ class _PretextObjective:
     def __init__(self, task: PretextTask, module: nn.Module, images: Images, augmentation: Augmentation) -> None:
         self._task, self._module, self._images, self._augmentation = task, module, images, augmentation
 
-    def loss(self, positions: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, positions: Tensor, generator: torch.Generator, done: float) -> Tensor:
         images = augment(self._images.take(positions), self._augmentation, generator)
         return self._task.loss(self._module, images, generator).mean()
 

@@ -1,7 +1,8 @@
 """The one training loop: schedule, precision, checkpoints, progress. Pretext and main task differ in their objective.
 
-A run is a pure function of its plan, objective and seed: every epoch draws from generators seeded by (seed, epoch),
-so that a run resumed from the last epoch's checkpoint ends in the same bits as one that was never killed.
+A run follows from its plan, objective and seed: every epoch draws from generators seeded by (seed, epoch), so that a
+run resumed from the last epoch's checkpoint goes on as if it had not been killed. On a CPU it ends in the same bits; on
+CUDA sums of atomic additions may differ in the last ones, because cuDNN's deterministic algorithms are not asked for.
 """
 
 import io
@@ -35,10 +36,11 @@ class Plan:
     """How a network is trained.
 
     epochs: passes over the images, each at least ``min_steps`` minibatches. schedule: ``one_cycle`` rises over the
-    first ``warmup`` share and falls to zero; ``constant``; ``two_steps`` falls to a tenth at 80 %. keep: the weights
-    after the last epoch, or those of the epoch that ``Objective.quality`` rates best. checkpoint_s: seconds of work
-    that a kill may cost at most, on top of the epoch under way. fill: the last minibatch is filled up from another
-    pass; else it is as short as it comes, but for a single image, whose batch normalisation would be undefined.
+    first ``warmup`` share and falls to zero; ``cosine`` falls from the start; ``constant``; ``two_steps`` falls to a
+    tenth at 80 %. keep: the weights after the last epoch, or those of the epoch that ``Objective.quality`` rates best.
+    checkpoint_s: seconds of work that a kill may cost at most, on top of the epoch under way. fill: the last minibatch
+    is filled up from another pass; else it is as short as it comes, but for a single image, whose batch normalisation
+    would be undefined. optimizer: gradient descent with momentum, or Adam with PyTorch's constants.
     """
 
     epochs: int
@@ -47,12 +49,13 @@ class Plan:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
-    schedule: Literal["one_cycle", "constant", "two_steps"] = "one_cycle"
+    schedule: Literal["one_cycle", "cosine", "constant", "two_steps"] = "one_cycle"
     warmup: float = 0.2
     min_steps: int = 1
     keep: Literal["last", "best"] = "last"
     checkpoint_s: float = 0.0
     fill: bool = True
+    optimizer: Literal["sgd", "adam"] = "sgd"
 
     def steps(self, images: int) -> int:
         """Return the number of minibatches of an epoch."""
@@ -70,6 +73,8 @@ class Plan:
             return self.lr
         if self.schedule == "two_steps":
             return self.lr if share < 0.8 else self.lr / 10
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 + cos(pi * share))
         if share < self.warmup:
             return self.lr * (0.05 + 0.95 * share / self.warmup)
         return self.lr * 0.5 * (1 + cos(pi * (share - self.warmup) / (1 - self.warmup)))
@@ -78,8 +83,8 @@ class Plan:
 class Objective(Protocol):
     """What is minimised."""
 
-    def loss(self, positions: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the mean loss of the images at ``positions``, differentiable."""
+    def loss(self, positions: Tensor, generator: torch.Generator, done: float) -> Tensor:
+        """Return the mean loss of the images at ``positions``, differentiable. done: share of all steps, below 1."""
         ...
 
     def quality(self, beat: Callable[[], None]) -> float:
@@ -150,7 +155,7 @@ def train(
                 share = (epoch * steps + step) / (plan.epochs * steps)
                 ticker.report(share)
                 with training_precision(device):
-                    loss = objective.loss(positions, generator)
+                    loss = objective.loss(positions, generator, share)
                 loss.backward()  # type: ignore[no-untyped-call]
                 run.optimizer.step(plan.rate(share))
         run.finish(epoch, objective, partial(ticker.report, (epoch + 1) / plan.epochs))
@@ -204,7 +209,7 @@ class _Run:
 
     def __init__(self, module: nn.Module, plan: Plan, path: Path, identity: dict[str, Any]) -> None:
         self._module, self._plan, self._path, self._identity = module, plan, path, identity
-        self.optimizer = _Sgd(module, plan)
+        self.optimizer = _Adam(module, plan) if plan.optimizer == "adam" else _Sgd(module, plan)
         self._best: tuple[float, dict[str, Tensor]] | None = None
         self._saved_at = time.monotonic()
 
@@ -214,8 +219,8 @@ class _Run:
         if state is None or state.get("identity") != self._identity:
             return 0
         self._module.load_state_dict(state["module"])
-        for velocity, saved in zip(self.optimizer.velocity, state["velocity"], strict=True):
-            velocity.copy_(saved)
+        for tensor, saved in zip(self.optimizer.state, state["optimizer"], strict=True):
+            tensor.copy_(saved)
         if state["best"] is not None:
             self._best = (float(state["best"]["quality"]), state["best"]["module"])
         return int(state["epoch"]) + 1
@@ -239,11 +244,11 @@ class _Run:
     def _save(self, epoch: int) -> None:
         best = None if self._best is None else {"quality": self._best[0], "module": self._best[1]}
         state = {"identity": self._identity, "epoch": epoch, "module": self._module.state_dict(), "best": best}
-        write_weights(self._path, {**state, "velocity": self.optimizer.velocity})
+        write_weights(self._path, {**state, "optimizer": self.optimizer.state})
 
 
 class _Sgd:
-    """Stochastic gradient descent with momentum, as torch.optim.SGD computes it.
+    """Stochastic gradient descent with momentum, as torch.optim.SGD computes it. state: velocities.
 
     Ours, because the first call of PyTorch's costs every process the seconds in which it imports its compiler, and a
     whole fit has few of them.
@@ -251,19 +256,54 @@ class _Sgd:
 
     def __init__(self, module: nn.Module, plan: Plan) -> None:
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self.velocity = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self.state = [torch.zeros_like(parameter) for parameter in self._parameters]
         self._plan = plan
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Move against the gradients, and forget them."""
         momentum, decay = self._plan.momentum, self._plan.weight_decay
-        for parameter, velocity in zip(self._parameters, self.velocity, strict=True):
+        for parameter, velocity in zip(self._parameters, self.state, strict=True):
             if parameter.grad is None:
                 continue
             gradient = parameter.grad.add_(parameter, alpha=decay)
             velocity.mul_(momentum).add_(gradient)
             parameter.sub_(gradient.add_(velocity, alpha=momentum) if self._plan.nesterov else velocity, alpha=rate)
+            parameter.grad = None
+
+
+class _Adam:
+    """Adam as torch.optim.Adam computes it, with its default constants; ours for the reason that ``_Sgd`` has.
+
+    state: of each parameter the mean gradient, the mean squared gradient and the number of steps.
+    """
+
+    FIRST, SECOND, EPSILON = 0.9, 0.999, 1e-8
+
+    def __init__(self, module: nn.Module, plan: Plan) -> None:
+        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.state = [
+            tensor
+            for parameter in self._parameters
+            for tensor in (torch.zeros_like(parameter), torch.zeros_like(parameter), torch.zeros(()))
+        ]
+        self._decay = plan.weight_decay
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Move against the gradients, and forget them."""
+        for parameter, mean, square, steps in zip(
+            self._parameters, self.state[::3], self.state[1::3], self.state[2::3], strict=True
+        ):
+            if parameter.grad is None:
+                continue
+            gradient = parameter.grad.add_(parameter, alpha=self._decay)
+            steps.add_(1)
+            mean.lerp_(gradient, 1 - self.FIRST)
+            square.mul_(self.SECOND).addcmul_(gradient, gradient, value=1 - self.SECOND)
+            count = float(steps)
+            width = square.sqrt().div_((1 - self.SECOND**count) ** 0.5).add_(self.EPSILON)
+            parameter.addcdiv_(mean, width, value=-rate / (1 - self.FIRST**count))
             parameter.grad = None
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from model.problems.base import Encoded
 from model.querying.outputs import IntArray
 from model.training.loop import Plan
 
+SMALL = 64  # pixels; larger images are cropped and resized in the paper's recipe, smaller ones moved
+RESIZED_CROP = 0.08  # smallest area of a random resized crop, as a share of the image (torchvision's default)
+LEAST_PASSES = 24
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -21,8 +26,11 @@ class Recipe:
 
     fit_mirror: mirror images only where the pool itself looks mirror-symmetric. recalibrate: unlabeled images of the
     pool that batch normalisation is measured on at the end. steps: minibatches for 100 labels, instead of the plan's
-    epochs; 0: the plan's epochs. joint_augmented: whether joint training augments labeled images (DALBT's classifier
-    sees images as they are). gamma, redundancy: weights of the joint training (DALBT, Eq. 2: gamma and lambda).
+    epochs; 0: the plan's epochs. least: passes that labels get at least, however many there are. large: the
+    augmentation of images of more than SMALL pixels, where it is another one. joint_augmented: whether joint training
+    augments labeled images (DALBT's classifier sees images as they are). views: the images that joint training has two
+    views of: those of the minibatch, or drawn from the pool. gamma, redundancy: weights of the joint training (DALBT,
+    Eq. 2: gamma and lambda).
     """
 
     plan: Plan
@@ -31,28 +39,33 @@ class Recipe:
     fit_mirror: bool
     recalibrate: int = 0
     steps: int = 0
+    least: int = 1
+    large: Augmentation | None = None
     joint_augmented: bool = True
+    views: Literal["pool", "labeled"] = "pool"
     gamma: float = 4e-3  # about 1 / width of the projections: an untrained network's share of the loss is about 1
     redundancy: float = 5e-3  # Barlow Twins, section 3.3
 
     def epochs(self, labels: int, side: int) -> int:
         """Return the passes that a number of labels gets: minibatches grow with its root, from 100 labels on.
 
-        A tiny picture costs a quarter of the time, and gets half as many again.
+        A tiny picture costs a quarter of the time, and gets half as many again. There are ``least`` passes in any case.
         """
         if not self.steps:
             return self.plan.epochs
         wanted = self.steps * sqrt(max(labels, 100) / 100) * (1.5 if side <= TINY else 1.0)
-        return ceil(wanted / self.plan.steps(labels))
+        return max(ceil(wanted / self.plan.steps(labels)), self.least)
 
 
 RECIPES = {
-    # PT4AL, section 5.1: random crop (of the picture in a black frame) and flip, 200 epochs, lr 0.1 -> 0.01 at 160.
+    # PT4AL, section 5.1: 200 epochs, flip, and random resized crop; its code, which is for CIFAR-10, has lr 0.1 -> 0.01
+    # at 160, and a random crop of the picture in a black frame.
     "paper": Recipe(
         Plan(200, 128, lr=0.1, nesterov=False, schedule="two_steps", checkpoint_s=2.0, fill=False),
         Augmentation(flip=True, shift=0.125, edge="zeros"),
         label_smoothing=0.0,
         fit_mirror=False,
+        large=Augmentation(flip=True, area=RESIZED_CROP),
         joint_augmented=False,
     ),
     "auto": Recipe(
@@ -62,6 +75,22 @@ RECIPES = {
         fit_mirror=True,
         recalibrate=1024,
         steps=120,
+        least=LEAST_PASSES,
+    ),
+}
+
+# What a joint training brings with it, whatever the recipe.
+JOINT_RECIPES = {
+    # DALBT, section 4.1: 150 epochs, minibatches of 64, learning rate and constant 0.001, weight decay 1e-5, images as
+    # they are. It names no optimizer: its learning rate is Adam's. lambda is Barlow Twins'.
+    "dalbt": Recipe(
+        Plan(150, 64, lr=1e-3, weight_decay=1e-5, schedule="constant", checkpoint_s=2.0, fill=False, optimizer="adam"),
+        NONE,
+        label_smoothing=0.0,
+        fit_mirror=False,
+        joint_augmented=False,
+        views="labeled",
+        gamma=1e-3,
     ),
 }
 
@@ -73,20 +102,23 @@ def adapted(
     truth: Encoded,
     *,
     epochs: int | None,
-    joint: bool,
+    joint: str,
     seed: int,
 ) -> Recipe:
     """Fit a recipe to the images: epochs on request, no mirroring where the pool has no mirror images.
 
-    truth: (n, ...) encoded targets of the labeled images. joint: whether Barlow Twins is trained together with them.
+    truth: (n, ...) encoded targets of the labeled images. joint: what is trained together with them; some have a recipe
+    of their own.
     """
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)
-    recipe = RECIPES[name]
+    recipe = JOINT_RECIPES.get(joint, RECIPES[name])
     plan = replace(recipe.plan, epochs=recipe.epochs(len(indices), bank.side) if epochs is None else epochs)
     if plan.epochs < 1:
         raise BadInput(f"a training needs at least 1 epoch, found {plan.epochs}")
-    augmentation = NONE if joint and not recipe.joint_augmented else recipe.augmentation
+    augmentation = recipe.large if recipe.large and bank.side > SMALL else recipe.augmentation
+    if joint != "none" and not recipe.joint_augmented:
+        augmentation = NONE
     if recipe.fit_mirror and augmentation.flip:
         augmentation = replace(augmentation, flip=_may_mirror(bank, indices, truth, seed))
     return replace(recipe, plan=plan, augmentation=augmentation)

@@ -9,10 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RecipeInfo:
-    """A training recipe. name: in the configuration. source: where its numbers come from."""
+    """A training recipe.
+
+    name: in the configuration. source: where its numbers come from. largest_side: to which images are brought that are
+    larger than it, in pixels.
+    """
 
     name: str
     source: str
+    largest_side: int
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class JointInfo:
 RECIPE_INFOS: dict[str, RecipeInfo] = {
     info.name: info
     for info in (
-        RecipeInfo(name="auto", source="ours: few labels, few seconds"),
-        RecipeInfo(name="paper", source="PT4AL, section 5.1"),
+        RecipeInfo(name="auto", source="ours: few labels, few seconds", largest_side=96),
+        RecipeInfo(name="paper", source="PT4AL, section 5.1", largest_side=224),
     )
 }
 
@@ -39,6 +44,7 @@ JOINTS: dict[str, JointInfo] = {
     info.name: info
     for info in (
         JointInfo(name="none", source="", training=1.0),
-        JointInfo(name="barlow_twins", source="DALBT", training=2.6),  # docs/configuration.md
+        JointInfo(name="barlow_twins", source="ours, after DALBT", training=2.6),  # docs/configuration.md
+        JointInfo(name="dalbt", source="DALBT", training=9.0),
     )
 }

@@ -1,13 +1,14 @@
 """The recipes named ``paper`` against what PT4AL (ECCV 2022) and its code publish."""
 
 import numpy as np
+import pytest
 import torch
 
 from model.data.bank import ImageBank
 from model.learners.own_network import RECIPES as MAIN
 from model.learners.own_network import FitSettings, Learner, fit_network
+from model.pretext.run import PAPERS, train_pretext
 from model.pretext.run import PRETEXT_RECIPES as PRETEXT
-from model.pretext.run import train_pretext
 from model.problems import problem
 from model.training.loop import read_weights
 
@@ -18,6 +19,21 @@ def test_pretext_training_is_the_papers():
     assert (plan.epochs, plan.batch_size, plan.lr, plan.momentum, plan.weight_decay) == (15, 256, 0.1, 0.9, 5e-4)
     assert (plan.nesterov, plan.schedule, plan.keep, recipe.tiny_epochs) == (False, "constant", "best", None)
     assert (how.flip, how.shift, how.zoom, how.colour, how.erase) == (False, 0, 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "epochs", "batch", "lr", "decay", "schedule", "optimizer"),
+    [("simsiam", 800, 512, 0.06, 5e-4, "cosine", "sgd"), ("simclr", 500, 512, 0.4, 1e-4, "cosine", "sgd"),
+     ("vae", 100, 200, 1e-3, 5e-4, "constant", "adam")],
+)  # fmt: skip
+def test_tasks_of_other_papers_have_their_training(task, epochs, batch, lr, decay, schedule, optimizer):
+    plan = PAPERS[task].plan
+    assert (plan.epochs, plan.batch_size, plan.lr, plan.weight_decay) == (epochs, batch, lr, decay)
+    assert (plan.schedule, plan.optimizer) == (schedule, optimizer)
+    assert optimizer == "adam" or not plan.nesterov
+    assert PAPERS[task].augmentation == PRETEXT["paper"].augmentation
+    if schedule == "cosine":
+        assert [plan.rate(share) / lr for share in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
 
 
 def test_main_training_is_the_papers():

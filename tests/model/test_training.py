@@ -11,7 +11,7 @@ import torch
 
 from model.data.bank import ImageBank
 from model.errors import BadInput, ModelError
-from model.training.loop import Images, Plan, _Sgd, read_weights, recalibrate, train, write_weights
+from model.training.loop import Images, Plan, _Adam, _Sgd, read_weights, recalibrate, train, write_weights
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,7 @@ class Fit:
         self.x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
         self.seen = []
 
-    def loss(self, positions, generator):
+    def loss(self, positions, generator, done):
         self.seen.append(positions)
         x = self.x[positions] + 0.1 * torch.randn(len(positions), 3, generator=generator)
         return (self.module(x).float() - self.x[positions].sum(dim=1, keepdim=True)).square().mean()
@@ -78,6 +78,23 @@ def test_sgd_steps_as_pytorch_does(nesterov):
         theirs(x).square().mean().backward()
         oracle.step()
     torch.testing.assert_close(ours.weight, theirs.weight)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_adam_steps_as_pytorch_does(decay):
+    ours = torch.nn.Linear(4, 3)
+    theirs = copy.deepcopy(ours)
+    adam = _Adam(ours, Plan(1, 1, lr=0.1, weight_decay=decay, optimizer="adam"))
+    oracle = torch.optim.Adam(theirs.parameters(), 0.1, weight_decay=decay)
+    for _ in range(5):
+        x = torch.randn(8, 4)
+        ours(x).square().mean().backward()
+        adam.step(0.1)
+        oracle.zero_grad()
+        theirs(x).square().mean().backward()
+        oracle.step()
+    torch.testing.assert_close(ours.weight, theirs.weight)
+    torch.testing.assert_close(ours.bias, theirs.bias)
 
 
 def test_plan_one_cycle_rises_to_its_peak_and_falls_to_nothing():
@@ -134,10 +151,10 @@ def test_train_repeats_with_its_seed_and_leaves_the_global_generator(tmp_path):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("keep", ["last", "best"])
+@pytest.mark.parametrize(("keep", "optimizer"), [("last", "sgd"), ("best", "sgd"), ("last", "adam")])
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.95])
-def test_train_stopped_and_resumed_ends_in_the_same_bits(tmp_path, keep, share):
-    plan = Plan(6, 16, lr=0.05, keep=keep)
+def test_train_stopped_and_resumed_ends_in_the_same_bits(tmp_path, keep, optimizer, share):
+    plan = Plan(6, 16, lr=0.05, keep=keep, optimizer=optimizer)
     undisturbed = run(Fit(), tmp_path / "a.pt", plan)
     with pytest.raises(Stop):
         run(Fit(), tmp_path / "b.pt", plan, progress=stop_at(share))

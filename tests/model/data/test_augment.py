@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from model.data.augment import NONE, Augmentation, augment
@@ -92,3 +93,35 @@ def test_augment_repeats_with_its_generator():
 def test_augment_keeps_channels_last():
     for how in (Augmentation(flip=True), Augmentation(colour=0.2), Augmentation(erase=0.3)):
         assert augment(images(), how, generator()).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_resized_crop_has_the_areas_and_ratios_of_torchvisions():
+    """Read off a ramp: its slope after the crop is the width of the part, its mean the place."""
+    from torchvision.transforms import RandomResizedCrop
+
+    side, n = 64, 3000
+    ramp = torch.arange(side) / side
+    pictures = torch.stack([ramp.expand(side, side), ramp[:, None].expand(side, side), torch.zeros(side, side)])
+    cropped = augment(pictures.expand(n, 3, side, side), Augmentation(area=0.08), generator())
+    width = (cropped[:, 0, 32, 48] - cropped[:, 0, 32, 16]) * 2
+    height = (cropped[:, 1, 48, 32] - cropped[:, 1, 16, 32]) * 2
+    torch.manual_seed(0)
+    boxes = [RandomResizedCrop.get_params(pictures, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(n)]
+    theirs = torch.tensor(boxes).float() / side
+    for ours, expected in (
+        (width, theirs[:, 3]),
+        (height, theirs[:, 2]),
+        (width * height, theirs[:, 2] * theirs[:, 3]),
+    ):
+        assert torch.quantile(ours, torch.tensor([0.1, 0.5, 0.9])).tolist() == pytest.approx(
+            torch.quantile(expected, torch.tensor([0.1, 0.5, 0.9])).tolist(), abs=0.04
+        )
+    left = cropped[:, 0].amin(dim=(1, 2))
+    assert float(left.mean()) == pytest.approx(float(theirs[:, 1].mean()), abs=0.03)
+    assert 0 <= float(cropped.min()) <= float(cropped.max()) < 1
+
+
+def test_a_resized_crop_mirrors_half_of_the_images():
+    ramp = (torch.arange(32) / 32).expand(400, 3, 32, 32)
+    cropped = augment(ramp, Augmentation(area=0.5, flip=True), generator())
+    assert 150 < int((cropped[:, 0, 16, 24] < cropped[:, 0, 16, 8]).sum()) < 250

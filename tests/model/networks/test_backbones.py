@@ -3,6 +3,9 @@ import torch
 
 from model.errors import BadInput, ModelError, UnknownName
 from model.networks.backbones import NETWORKS, Network, build_backbone, load_imagenet, resolve
+from model.networks.initialization import choose_start
+from model.networks.main import Parts
+from model.problems import problem
 
 
 @pytest.mark.parametrize("side", [16, 32, 64, 96])
@@ -49,10 +52,10 @@ def test_network_is_backbone_and_head():
 
 
 def test_resolve_answers_auto_and_refuses_unknown_names():
-    assert resolve("auto", torch.device("cpu")) in NETWORKS
-    assert resolve("resnet18", torch.device("cpu")) == "resnet18"
+    assert resolve("auto") == "compact"
+    assert resolve("resnet18") == "resnet18"
     with pytest.raises(UnknownName, match="auto, compact, resnet18"):
-        resolve("transformer", torch.device("cpu"))
+        resolve("transformer")
 
 
 def test_imagenet_weights_that_cannot_be_had_are_a_clear_error(monkeypatch, tmp_path):
@@ -86,12 +89,23 @@ def test_imagenet_weights_fill_the_backbone(imagenet):
     assert all(torch.equal(value, imagenet[key]) for key, value in own.items())
 
 
-def test_imagenet_weights_leave_the_first_layer_of_small_pictures_as_it_is(imagenet):
-    backbone = build_backbone("resnet18", 32, seed=0)
-    load_imagenet(backbone)
-    own, fresh = backbone.layers.state_dict(), build_backbone("resnet18", 32, seed=0).layers.state_dict()
-    assert torch.equal(own["conv1.weight"], fresh["conv1.weight"])
-    assert all(torch.equal(value, imagenet[key]) for key, value in own.items() if key != "conv1.weight")
+def test_imagenet_weights_are_refused_where_the_first_layer_is_another(imagenet):
+    with pytest.raises(BadInput, match="for images of 96 pixels or more"):
+        load_imagenet(build_backbone("resnet18", 32, seed=0))
+
+
+def test_small_images_are_enlarged_for_imagenet_weights(imagenet):
+    start = choose_start("pretrained", "auto", None, 32)
+    network = start.build(32, problem("single_label"), 3, seed=0, parts=Parts()).eval()
+    own = network.backbone.layers.state_dict()
+    assert all(torch.equal(value, imagenet[key]) for key, value in own.items())
+    images = torch.rand(2, 3, 32, 32)
+    large = torch.nn.functional.interpolate(images, size=(96, 96), mode="bilinear")
+    plain = build_backbone("resnet18", 96, seed=0).eval()
+    plain.load_state_dict(network.backbone.state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(network.backbone(images), plain(large))
+        torch.testing.assert_close(network.backbone.with_levels(images)[1][-1], plain(large))
 
 
 def test_imagenet_weights_are_refused_for_another_backbone(imagenet):

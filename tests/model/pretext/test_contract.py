@@ -173,7 +173,7 @@ def test_training_lowers_the_loss(name, tmp_path):
     images, losses = pictures(48), []
 
     class Recorded:
-        def loss(self, positions, generator):
+        def loss(self, positions, generator, done):
             loss = task.loss(net, images[positions], generator).mean()
             losses.append(float(loss.detach()))
             return loss
