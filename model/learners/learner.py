@@ -1,8 +1,9 @@
 """A trained main model, and what it says of images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from model.data.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, ModelError
 from model.learners.base import NO_NEEDS, PoolImages, evaluate
+from model.learners.graph import graph_features
 from model.learners.vaal import labeled_probability
 from model.networks.backbones import build_backbone
 from model.networks.main import MainNetwork, Parts
@@ -62,7 +64,8 @@ class Learner:
         kind = as_vector(problem(content.get("problem", "single_label")))
         members = []
         for state in [content["module"], *content.get("others", [])]:
-            backbone = build_backbone(content["network"], content["side"], seed=0)
+            enlarged = content.get("enlarged", 0)
+            backbone = build_backbone(content["network"], content["side"], seed=0, enlarged=enlarged)
             module = MainNetwork(backbone, kind.head(backbone.dim, content["classes"]), parts)
             module.load_state_dict(state)
             members.append(module.to(chosen, memory_format=torch.channels_last))  # type: ignore[call-overload]
@@ -88,7 +91,8 @@ class Learner:
     ) -> Outputs:
         """Return the problem's base outputs of these images or the whole bank, and what else of ``Outputs`` is needed.
 
-        ``labeled_probability`` is of the whole bank only. Raises BadInput for a need that the model was not fitted for.
+        Some are of the whole bank only (``OutputSpec.whole_pool``). Raises BadInput for a need that the model was not
+        fitted for.
         """
         if bank.side != self.side:
             raise BadInput(f"the main model is for images of {self.side} pixels, the bank has {bank.side}")
@@ -106,9 +110,14 @@ class Learner:
         for name in self.problem.base_outputs:
             if not np.isfinite(arrays[name]).all():
                 raise ModelError(f"the main model's outputs '{name}' are not finite numbers: it has diverged")
-        if "labeled_probability" in needs:
-            arrays["labeled_probability"] = self._labeled_probability(arrays["embeddings"])
-        return Outputs(**{name: np.moveaxis(array, 0, pool_axis(name)) for name, array in arrays.items()})
+        for name in needs & _OF_THE_POOL.keys():
+            compute, _ = _OF_THE_POOL[name]
+            with torch.inference_mode(mode=False), torch.enable_grad():
+                arrays[name] = compute(self, arrays)
+        asked = {*self.problem.base_outputs, *needs, "embeddings"}  # what others were computed of goes
+        return Outputs(
+            **{name: np.moveaxis(array, 0, pool_axis(name)) for name, array in arrays.items() if name in asked}
+        )
 
     def predict_pool(
         self,
@@ -141,7 +150,7 @@ class Learner:
         if needs - available:
             missing = ", ".join(sorted(needs - available))
             raise BadInput(f"the main model was not trained to give {missing}: fit it for that")
-        return needs | {"embeddings"} if "labeled_probability" in needs else needs
+        return needs.union(*(inputs for name, (_, inputs) in _OF_THE_POOL.items() if name in needs))
 
     def _score(self, images: Tensor, wanted: frozenset[str]) -> dict[str, Tensor]:
         """Return the outputs of a minibatch, (B, ...) each."""
@@ -149,10 +158,16 @@ class Learner:
         batch = _Minibatch(images, embedded, losses, self.problem.outputs_of(self._module.head(embedded)))
         return {**batch.base, **{name: compute(self, batch) for name, compute in _COMPUTED.items() if name in wanted}}
 
-    def _mutual_information(self, batch: "_Minibatch") -> Tensor:
+    def _passes(self, batch: "_Minibatch") -> Tensor:
         # Of a minibatch at a time: the passes of a whole pool would be PASSES times its posteriors.
         passes = self._module.head(batch.embedded.unsqueeze(1) * self._masks())
-        return mutual_information(self.problem.outputs_of(passes)["probs"])
+        return self.problem.outputs_of(passes)["probs"]
+
+    def _mutual_information(self, batch: "_Minibatch") -> Tensor:
+        return mutual_information(self._passes(batch))
+
+    def _dropout_entropy(self, batch: "_Minibatch") -> Tensor:
+        return entropy_of_mean(self._passes(batch))
 
     def _ensemble_probs(self, batch: "_Minibatch") -> Tensor:
         others = [self.problem.outputs_of(member(batch.images))["probs"] for member in self._members[1:]]
@@ -168,10 +183,19 @@ class Learner:
         kept = torch.rand(PASSES, self._module.backbone.dim, generator=generator) >= share
         return (kept / (1 - share)).to(self._device)
 
-    def _labeled_probability(self, embeddings: FloatArray) -> FloatArray:
+    def _known(self) -> dict[str, Any]:
+        """Return what outputs of the whole pool depend on besides other outputs."""
         labeled = np.empty(0, np.int64) if self._labeled is None else self._labeled
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            return labeled_probability(embeddings, labeled, seed=self._seed, device=self._device)
+        return {"labeled": labeled, "seed": self._seed, "device": self._device}
+
+    def _task_aware_probability(self, arrays: Mapping[str, FloatArray]) -> FloatArray:
+        ranks = 1 / (1 + np.exp(-np.asarray(arrays["predicted_losses"], np.float64)))
+        return labeled_probability(arrays["embeddings"], ranks=ranks, **self._known())
+
+    def _critic(self, batch: "_Minibatch") -> Tensor:
+        if self._module.critic is None:
+            raise BadInput("the main model has no critic")
+        return cast(Tensor, self._module.critic(batch.embedded)).squeeze(1)
 
 
 @dataclass(frozen=True)
@@ -193,10 +217,28 @@ class _Minibatch:
 # How the outputs beside the problem's own are computed of a minibatch; those of the whole pool are not among them.
 _COMPUTED: dict[str, Callable[[Learner, _Minibatch], Tensor]] = {
     "embeddings": lambda learner, batch: batch.embedded,
+    "logits": lambda learner, batch: cast(Tensor, learner.network.head(batch.embedded)),
     "mutual_information": Learner._mutual_information,
+    "dropout_entropy": Learner._dropout_entropy,
+    "dropout_probs": Learner._passes,
+    "critic": Learner._critic,
     "ensemble_probs": Learner._ensemble_probs,
     "predicted_losses": lambda learner, batch: batch.predicted_losses(),
     "detached_losses": lambda learner, batch: batch.predicted_losses(),
+}
+
+
+# How those of the whole pool are computed, and of which others.
+_OF_THE_POOL: dict[str, tuple[Callable[[Learner, Mapping[str, FloatArray]], FloatArray], frozenset[str]]] = {
+    "labeled_probability": (
+        lambda learner, arrays: labeled_probability(arrays["embeddings"], **learner._known()),
+        frozenset({"embeddings"}),
+    ),
+    "task_aware_probability": (Learner._task_aware_probability, frozenset({"embeddings", "predicted_losses"})),
+    "graph_features": (
+        lambda learner, arrays: graph_features(arrays["embeddings"], **learner._known()),
+        frozenset({"embeddings"}),
+    ),
 }
 
 
@@ -205,10 +247,19 @@ def mutual_information(passes: Tensor) -> Tensor:
 
     A difference of numbers that are nearly the same, hence not in single precision, nor on a device that has no other.
     """
-    passes = (passes.cpu() if passes.device.type == "mps" else passes).double()
-    of_mean, of_each = torch.special.entr(passes.mean(dim=1)).sum(dim=1), torch.special.entr(passes).sum(dim=2)
-    information: Tensor = of_mean - of_each.mean(dim=1)
+    passes = _double(passes)
+    information: Tensor = entropy_of_mean(passes) - torch.special.entr(passes).sum(dim=2).mean(dim=1)
     return information
+
+
+def entropy_of_mean(passes: Tensor) -> Tensor:
+    """Return the entropy of the mean posterior, in nats: (B, T, C) -> (B,) float64."""
+    nats: Tensor = torch.special.entr(_double(passes).mean(dim=1)).sum(dim=1)
+    return nats
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
 def _write(arrays: dict[str, FloatArray], name: str, values: npt.NDArray[np.float32], part: slice, images: int) -> None:

@@ -22,7 +22,10 @@ class SingleLabel(VectorProblem):
     name = "single_label"
     metric = "accuracy"
     base_outputs = ("probs",)
-    outputs = COMMON_OUTPUTS | {"probs", "mutual_information", "ensemble_probs", "labels"}
+    outputs = COMMON_OUTPUTS | {
+        "probs", "logits", "mutual_information", "dropout_entropy", "dropout_probs", "ensemble_probs", "labels",
+        "task_aware_probability", "critic", "graph_features",
+    }  # fmt: skip
     figures = ("curve", "losses", "balance", "confusion", "reliability", "map")
 
     def fits(self, target: Target, classes: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Pretext losses -> batches: which round may ask which image (PT4AL, section 3.2)."""
+"""Pretext losses -> batches: which round may ask which image (PT4AL, section 4.2)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class BatchOrder:
     key: losses -> values whose ascending or descending order is the order of the pool.
     descending: whether the largest key comes first.
     interleaved: batch i gets the ranks i, i+I, ... instead of one contiguous part.
-    single: everything is in batch 0, so that every round asks over the whole pool (PT4AL's ablation without batches).
+    single: everything is in batch 0, so that every round asks over the whole pool.
     """
 
     key: Callable[[FloatArray], SortKey]
@@ -32,6 +32,15 @@ def _number(losses: FloatArray) -> SortKey:
     return losses
 
 
+def _shuffled(losses: FloatArray) -> SortKey:
+    """Return a hash of each loss: a random order that knows an image by its loss, whatever else is in the pool."""
+    words = np.ascontiguousarray(losses, np.float32).view(np.uint32).astype(np.uint64)
+    for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB):  # the finalizer of SplitMix64
+        words = (words ^ (words >> np.uint64(30))) * np.uint64(factor)
+    key: SortKey = (words ^ (words >> np.uint64(31))).astype(np.float64)
+    return key
+
+
 def _text(losses: FloatArray) -> SortKey:
     """Return what PT4AL's released code sorts: printed numbers, so that ``9.5e-05`` counts as larger than ``1.2``."""
     return np.array([str(float(loss)) for loss in losses], np.str_)
@@ -42,7 +51,8 @@ BATCH_ORDERS: dict[str, BatchOrder] = {
     "low_first": BatchOrder(_number, descending=False),
     "interleaved": BatchOrder(_number, interleaved=True),
     "none": BatchOrder(_number, single=True),
-    "released_code": BatchOrder(_text),  # reproduces the published numbers; no sensible order by itself
+    "random": BatchOrder(_shuffled),  # PT4AL's ablation "sampling only", section 6.1
+    "released_code": BatchOrder(_text),  # the order of the published numbers, which no sense is in by itself
 }
 
 

@@ -13,7 +13,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 FEATURES = np.float16  # what a network's features are kept in: of a million images, half a gigabyte
 
-Part = Literal["dropout", "members", "attached_losses", "detached_losses"]
+Part = Literal["dropout", "members", "attached_losses", "detached_losses", "ranked_losses", "critic"]
 
 
 @dataclass(frozen=True)
@@ -21,28 +21,40 @@ class Outputs:
     """Arrays by ``pool_index``; what nobody needed is None. A memory map serves as well as an array in memory.
 
     probs: (N, C) posterior of the main model over classes that exclude each other.
+    logits: (N, C) whose softmax are ``probs``.
     class_probs: (N, C) probability of each class, each for itself.
     values: (N, D) numbers whose meaning is the problem's own.
     class_maps: (N, S, S) uint8 class ids of an image's pixels (``model.data.masks``).
     embeddings: (N, D) penultimate features of the main model, in FEATURES.
     mutual_information: (N,) of label and weights, over passes with dropout, in nats.
+    dropout_entropy: (N,) entropy of the mean posterior over passes with dropout, in nats.
+    dropout_probs: (T, N, C) posteriors of passes with dropout, in FEATURES.
     ensemble_probs: (T, N, C) posteriors of T main models that were trained on the same labels.
     predicted_losses: (N,) loss of the main task as a module predicts it that was trained together with the main model.
     detached_losses: (N,) the same, of a module whose training left the main model alone.
     labeled_probability: (N,) probability that an image is among the labeled ones, as a discriminator sees it.
+    task_aware_probability: (N,) the same, of a discriminator that knows a rank by predicted losses besides.
+    critic: (N,) in [0, 1]: how far a critic that was trained against the main model takes an image for unlabeled.
+    graph_features: (N, H) features of a graph network that has learned which images are labeled, in FEATURES.
     pretext_embeddings: (N, D') features of the pretext network, in FEATURES.
     """
 
     probs: FloatArray | None = None
+    logits: FloatArray | None = None
     class_probs: FloatArray | None = None
     values: FloatArray | None = None
     class_maps: npt.NDArray[Any] | None = None
     embeddings: FloatArray | None = None
     mutual_information: FloatArray | None = None
+    dropout_entropy: FloatArray | None = None
+    dropout_probs: FloatArray | None = None
     ensemble_probs: FloatArray | None = None
     predicted_losses: FloatArray | None = None
     detached_losses: FloatArray | None = None
     labeled_probability: FloatArray | None = None
+    task_aware_probability: FloatArray | None = None
+    critic: FloatArray | None = None
+    graph_features: FloatArray | None = None
     pretext_embeddings: FloatArray | None = None
 
 
@@ -89,15 +101,21 @@ OUTPUTS: dict[str, OutputSpec] = {
     spec.name: spec
     for spec in (
         OutputSpec("probs", _uniform),
+        OutputSpec("logits", _origin),
         OutputSpec("class_probs", _half),
         OutputSpec("values", _mean),
         OutputSpec("class_maps", _ignored, dtype=np.uint8),
         OutputSpec("embeddings", _origin, dtype=FEATURES),
         OutputSpec("mutual_information", _mean, requires="dropout"),
+        OutputSpec("dropout_entropy", _mean, requires="dropout"),
+        OutputSpec("dropout_probs", _uniform, pool_axis=1, dtype=FEATURES, requires="dropout"),
         OutputSpec("ensemble_probs", _uniform, pool_axis=1, requires="members"),
         OutputSpec("predicted_losses", _mean, requires="attached_losses"),
         OutputSpec("detached_losses", _mean, requires="detached_losses"),
         OutputSpec("labeled_probability", _mean, whole_pool=True),
+        OutputSpec("task_aware_probability", _mean, requires="ranked_losses", whole_pool=True),
+        OutputSpec("critic", _mean, requires="critic"),
+        OutputSpec("graph_features", _origin, dtype=FEATURES, whole_pool=True),
         OutputSpec("pretext_embeddings", _origin, dtype=FEATURES),
     )
 }

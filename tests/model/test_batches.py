@@ -32,6 +32,13 @@ def test_split_released_code_puts_tiny_losses_among_the_hardest():
     assert ranking(losses_of(0.5, 1.5, 1e-4 * 0.99999, 2.5), "released_code").tolist() == [2, 3, 1, 0]
 
 
+def test_random_batches_have_nothing_to_do_with_the_losses():
+    losses = np.random.default_rng(0).random(3000).astype(np.float32)
+    batch_of = split(losses, 10, "random")
+    assert abs(np.corrcoef(losses, batch_of)[0, 1]) < 0.05
+    assert split(losses[::-1].copy(), 10, "random").tolist() == batch_of[::-1].tolist(), "an image keeps its batch"
+
+
 def test_released_code_sorts_as_python_sorts_the_printed_numbers():
     losses = np.random.default_rng(0).lognormal(-3, 4, 500).astype(np.float32)
     texts = [str(float(loss)) for loss in losses]
@@ -70,7 +77,7 @@ def test_split_refuses_less_than_one_batch_and_a_matrix():
 
 
 def test_batch_order_unknown_name_lists_the_choices():
-    with pytest.raises(UnknownName, match="high_first, interleaved, low_first, none, released_code"):
+    with pytest.raises(UnknownName, match="high_first, interleaved, low_first, none, random, released_code"):
         batch_order("hardest")
 
 

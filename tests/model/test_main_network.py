@@ -10,13 +10,18 @@ from model.errors import BadInput, UnknownName
 from model.learners.learner import PASSES, mutual_information
 from model.learners.own_network import FitSettings, Learner, fit_network
 from model.networks.backbones import NETWORKS, Network, build_backbone
+from model.networks.initialization import Start, choose_start
 from model.networks.main import DROPOUT, MEMBERS, LossPrediction, MainNetwork, Parts
 from model.problems import problem
 from model.querying.samplers.entropy import entropy
 from model.training.loop import read_weights
 
 SINGLE, NAMES = problem("single_label"), ["left", "right"]
-NEEDS = ("mutual_information", "ensemble_probs", "predicted_losses", "detached_losses", "labeled_probability")
+NEEDS = (
+    "mutual_information", "dropout_entropy", "dropout_probs", "ensemble_probs", "predicted_losses", "detached_losses",
+    "critic", "task_aware_probability", "logits", "graph_features", "labeled_probability",
+)  # fmt: skip
+FREE = NEEDS[-3:]  # every model gives them
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,8 @@ def test_a_need_that_a_fit_was_told_of_is_served_for_the_whole_pool(experiment, 
     _, learner = run(experiment, tmp_path, need)
     outputs = learner.predict(experiment[0], needs=frozenset({need}))
     array = getattr(outputs, need)
-    shapes = {"ensemble_probs": (MEMBERS, 90, 2)}
+    shapes = {"ensemble_probs": (MEMBERS, 90, 2), "dropout_probs": (PASSES, 90, 2)}
+    shapes |= {"logits": (90, 2), "graph_features": (90, 128)}
     assert array.shape == shapes.get(need, (90,))
     assert np.isfinite(array).all()
     assert len(np.unique(array)) > 50  # it tells images apart
@@ -89,7 +95,7 @@ def test_a_need_that_a_fit_was_told_of_is_served_for_the_whole_pool(experiment, 
     np.testing.assert_array_equal(array, getattr(again, need))
 
 
-@pytest.mark.parametrize("need", NEEDS[:-1])
+@pytest.mark.parametrize("need", NEEDS[:-3])
 def test_a_need_that_a_fit_was_not_told_of_is_refused(experiment, tmp_path, need):
     _, learner = run(experiment, tmp_path, epochs=1)
     with pytest.raises(BadInput, match=f"not trained to give {need}"):
@@ -100,8 +106,7 @@ def test_a_need_that_a_fit_was_not_told_of_is_refused(experiment, tmp_path, need
 
 def test_needs_that_take_no_training_leave_the_model_as_it_is(experiment, tmp_path):
     plain, served = (
-        run(experiment, tmp_path, *needs)[1].predict(experiment[0]).probs
-        for needs in ((), ("labeled_probability", "probs"))
+        run(experiment, tmp_path, *needs)[1].predict(experiment[0]).probs for needs in ((), (*FREE, "probs"))
     )
     np.testing.assert_array_equal(plain, served)
 
@@ -142,6 +147,8 @@ def test_mutual_information_of_the_pool_is_that_of_its_passes_by_the_definition(
     np.testing.assert_allclose(
         outputs.mutual_information, expected, rtol=2e-2, atol=1e-6
     )  # features are kept with three digits
+    of_mean = learner.predict(experiment[0], needs=frozenset({"dropout_entropy"})).dropout_entropy
+    np.testing.assert_allclose(of_mean, entropy(passes.mean(axis=0)), rtol=2e-2, atol=1e-4)
     assert outputs.mutual_information.max() > 1e-3
     assert np.abs(passes.mean(axis=0) - outputs.probs).mean() < 0.15
 
@@ -168,9 +175,10 @@ def test_predicted_losses_are_higher_where_labels_contradict_the_picture(experim
     assert predicted[unseen][labels[unseen] == 0].mean() > predicted[unseen][labels[unseen] == 1].mean()
 
 
-def test_joint_training_learns_the_labels_too_and_leaves_its_projector_behind(experiment, tmp_path):
+@pytest.mark.parametrize(("joint", "epochs"), [("barlow_twins", 6), ("dalbt", 12)])
+def test_joint_training_learns_the_labels_too_and_leaves_its_projector_behind(experiment, tmp_path, joint, epochs):
     bank, labels = experiment
-    _, learner = run(experiment, tmp_path, joint="barlow_twins", epochs=6)
+    _, learner = run(experiment, tmp_path, joint=joint, epochs=epochs)
     assert learner.evaluate(bank, np.arange(20, 90), [NAMES[label] for label in labels[20:]], NAMES) > 0.9
     assert not [key for key in read_weights(tmp_path / "m.pt")["module"] if key.startswith("projector")]
 
@@ -190,5 +198,88 @@ def test_parts_work_from_one_label_on(experiment, tmp_path, need, n):
 
 
 def test_an_unknown_joint_training_is_refused(experiment, tmp_path):
-    with pytest.raises(UnknownName, match=r"joint training 'twins'.*barlow_twins, none"):
+    with pytest.raises(UnknownName, match=r"joint training 'twins'.*barlow_twins, dalbt, none"):
         run(experiment, tmp_path, joint="twins")
+
+
+# -- init: previous
+
+
+def goes_on(experiment, folder, before, *needs, names=NAMES, **more):
+    """Fit on 30 labels from the model at ``before``; return the summary and the weights."""
+    bank, labels = experiment
+    settings = FitSettings(
+        **{"init": "previous", "needs": frozenset(needs), "device": "cpu", "epochs": 1, "network": "compact", **more},
+        previous=before,
+    )
+    summary = fit_network(
+        bank, np.arange(30), labels[:30], SINGLE, names, settings,
+        out=folder / "next.pt", checkpoint=folder / "c.pt",
+    )  # fmt: skip
+    return summary, read_weights(folder / "next.pt")
+
+
+def test_a_fit_goes_on_from_the_last_rounds_weights(experiment, tmp_path, monkeypatch):
+    run(experiment, tmp_path, network="compact")
+    monkeypatch.setattr("model.training.loop._Sgd.step", lambda *_: None)  # what is left are the first weights
+    summary, found = goes_on(experiment, tmp_path, tmp_path / "m.pt")
+    assert summary.init == "previous"
+    before = read_weights(tmp_path / "m.pt")["module"]
+    weights = [key for key in before if "running" not in key and "batches" not in key]
+    assert all(torch.equal(found["module"][key], before[key]) for key in weights)
+
+
+def test_without_a_last_model_or_with_another_network_a_fit_begins_from_random_weights(experiment, tmp_path):
+    assert goes_on(experiment, tmp_path, None)[0].init == "scratch"
+    assert goes_on(experiment, tmp_path, tmp_path / "missing.pt")[0].init == "scratch"
+    run(experiment, tmp_path, network="compact")
+    assert goes_on(experiment, tmp_path, tmp_path / "m.pt", network="resnet18")[0].init == "scratch"
+
+
+def test_a_class_that_came_since_begins_a_new_head(experiment, tmp_path, monkeypatch):
+    run(experiment, tmp_path, network="compact")
+    monkeypatch.setattr("model.training.loop._Sgd.step", lambda *_: None)
+    summary, found = goes_on(experiment, tmp_path, tmp_path / "m.pt", names=[*NAMES, "above"])
+    before = read_weights(tmp_path / "m.pt")["module"]
+    assert (summary.init, found["module"]["head.weight"].shape) == ("previous", (3, 256))
+    assert torch.equal(found["module"]["backbone.layers.0.weight"], before["backbone.layers.0.weight"])
+
+
+def test_members_of_an_ensemble_go_on_from_their_own_weights(experiment, tmp_path, monkeypatch):
+    run(experiment, tmp_path, "ensemble_probs", network="compact")
+    monkeypatch.setattr("model.training.loop._Sgd.step", lambda *_: None)
+    _, found = goes_on(experiment, tmp_path, tmp_path / "m.pt", "ensemble_probs")
+    before, key = read_weights(tmp_path / "m.pt"), "head.weight"
+    assert torch.equal(found["module"][key], before["module"][key])
+    assert [torch.equal(a[key], b[key]) for a, b in zip(found["others"], before["others"], strict=True)] == [True] * 2
+    assert not torch.equal(found["module"][key], found["others"][0][key])
+
+
+def test_what_is_said_of_a_held_out_fold_never_comes_from_a_model_that_has_learned_it(experiment, tmp_path):
+    """A cross-validation begins from random weights, whatever the last round's model has learned."""
+    run(experiment, tmp_path, network="compact")
+    start = choose_start("previous", "auto", None, 16, tmp_path / "m.pt")
+    assert (start.init, len(start.previous)) == ("previous", 1)
+    held, plain = (
+        s.build(16, SINGLE, 2, seed=0, parts=Parts()).state_dict() for s in (start, Start("compact", "scratch"))
+    )
+    assert all(torch.equal(held[key], plain[key]) for key in plain)
+
+
+def test_logits_are_those_of_the_posterior(experiment, tmp_path):
+    outputs = run(experiment, tmp_path)[1].predict(experiment[0], needs=frozenset({"logits"}))
+    powers = np.exp(outputs.logits)
+    np.testing.assert_allclose(powers / powers.sum(axis=1, keepdims=True), outputs.probs, rtol=1e-4)
+
+
+def test_a_critic_learns_what_is_unlabeled(experiment, tmp_path):
+    """All labeled images are of one side: the others are told from them, though the features are to hide it."""
+    bank, labels = experiment
+    left = np.flatnonzero(labels == 0)[:20]
+    fit_network(
+        bank, left, np.arange(20) % 2, SINGLE, NAMES,
+        FitSettings(init="scratch", needs=frozenset({"critic"}), epochs=20, device="cpu", network="compact"),
+        out=tmp_path / "m.pt", checkpoint=tmp_path / "c.pt",
+    )  # fmt: skip
+    critic = Learner.load(tmp_path / "m.pt", device="cpu").predict(bank, needs=frozenset({"critic"})).critic
+    assert critic[labels == 1].mean() > critic[left].mean()

@@ -1,13 +1,17 @@
 """Each sampler against a value worked out by hand or by an independent implementation."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
 from model.errors import BadInput
 from model.querying.outputs import Outputs, pool_axis
-from model.querying.samplers import SAMPLERS
+from model.querying.samplers import SAMPLERS, batch_bald
 from model.querying.samplers.entropy import entropy
-from model.querying.samplers.weibull import fit_weibull
+from model.querying.samplers.learning_loss import SUBSET
+from model.querying.samplers.released_confidence import released_confidence
+from model.querying.samplers.weibull import distances_left_out, fit_weibull
 from model.querying.selection import Candidates
 
 
@@ -45,6 +49,17 @@ def test_least_confidence_scores_are_the_posteriors():
 def test_least_confidence_accepts_a_posterior_that_rounding_took_above_one():
     candidates = Candidates(np.arange(1), np.zeros(1), Outputs(probs=np.array([[1.0000001, 0]], np.float32)))
     assert SAMPLERS["least_confidence"].select(candidates, 1, rng()).scores[0] < 1
+
+
+def test_released_confidence_is_that_of_the_released_code():
+    torch = pytest.importorskip("torch")
+    logits = rng(3).normal(size=(40, 10)) * rng(4).uniform(0.1, 9, size=(40, 1))
+    outputs = torch.from_numpy(logits)
+    # main.py, get_plabels2: F.normalize(outputs, dim=1), then the softmax of the predicted class.
+    scaled = torch.nn.functional.softmax(torch.nn.functional.normalize(outputs, dim=1), dim=1)
+    top = scaled[torch.arange(40), outputs.argmax(dim=1)].numpy()
+    assert released_confidence(logits) == pytest.approx(top)
+    assert ask("released_confidence", 12, logits=logits) == np.argsort(top)[:12].tolist()
 
 
 def test_margin_asks_the_two_closest_classes():
@@ -138,6 +153,32 @@ def test_bald_asks_the_highest_mutual_information_and_ties_by_index():
     assert ask("bald", 3, mutual_information=[0.0, 0.7, 0.0]) == [1, 0, 2]
 
 
+def test_mc_entropy_asks_the_most_spread_mean_and_ties_by_index():
+    assert ask("mc_entropy", 3, dropout_entropy=[0.1, 0.7, 0.1]) == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "single"),
+    [("ens_least_confidence", "least_confidence"), ("ens_margin", "margin"), ("ens_entropy", "entropy")],
+)
+def test_an_ensemble_is_asked_by_its_mean_posterior(name, single):
+    passes = rng(5).dirichlet(np.ones(4), (3, 30))
+    assert ask(name, 30, ensemble_probs=passes) == ask(single, 30, probs=passes.mean(axis=0))
+    assert ask(name, 30, ensemble_probs=passes) != ask(single, 30, probs=passes[0])
+
+
+@pytest.mark.parametrize(("name", "need"), [("learning_loss", "predicted_losses"),
+                                            ("learning_loss_detached", "detached_losses")])  # fmt: skip
+def test_learning_loss_asks_the_highest_of_a_drawn_part_of_a_large_pool(name, need):
+    assert ask(name, 2, **{need: [0.1, 3.0, 2.0]}) == [1, 2]
+    rising = np.arange(2.0 * SUBSET)
+    asked = ask(name, 1000, **{need: rising})
+    assert asked == sorted(asked, reverse=True)
+    assert 2 * SUBSET - 1000 - asked[-1] == pytest.approx(1000, abs=150)  # every second of the highest was drawn
+    assert asked != ask(name, 1000, seed=1, **{need: rising})
+    assert len(ask(name, SUBSET + 5, **{need: rising})) == SUBSET + 5
+
+
 def test_variation_ratio_counts_votes_then_confidence():
     votes = {
         0: [[0.9, 0.1, 0], [0.9, 0.1, 0], [0.9, 0.1, 0]],  # three agree
@@ -148,29 +189,55 @@ def test_variation_ratio_counts_votes_then_confidence():
     assert ask("variation_ratio", 4, ensemble_probs=np.stack([votes[i] for i in range(4)], axis=1)) == [2, 3, 1, 0]
 
 
-def test_weibull_asks_the_outliers_of_the_nearest_class():
-    # Class 0 around 0 with spread 1, class 1 around 100 with spread 10: 4 off 0 is further out than 12 off 100.
-    latents = [[-1.0], [1.2], [-0.8], [0.6], [90.0], [110.0], [92.0], [108.0], [0.5], [4.0], [112.0], [101.0]]
-    labels = [0, 0, 0, 0, 1, 1, 1, 1, -1, -1, -1, -1]
-    probs = np.eye(2)[[0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1]]
-    asked = ask("weibull", 4, range(8, 12), probs=probs, embeddings=latents, labels=labels)
-    assert asked[:2] == [9, 10]
-    assert asked == _weibull_oracle(np.array(latents), np.array(labels), range(8, 12))
+@pytest.mark.parametrize("each", [4, 80])
+def test_weibull_asks_the_outliers_of_the_nearest_class(each):
+    """By a fit of all classes while they have few labels, by their own from 60 on, where class 1 is ten times wider."""
+    generator = rng(each)
+    spread = np.where(np.arange(2 * each + 40) % 2, 1.0 if each == 4 else 10.0, 1.0)
+    centres = np.where(np.arange(2 * each + 40) % 2, 1000.0, 0.0)
+    latents = np.stack([centres, centres], axis=1) + spread[:, None] * generator.normal(size=(len(spread), 2))
+    labels = np.where(np.arange(len(spread)) < 2 * each, np.arange(len(spread)) % 2, -1)
+    probs, free = np.eye(2)[np.arange(len(spread)) % 2], range(2 * each, len(spread))
+    asked = ask("weibull", 40, free, probs=probs, embeddings=latents, labels=labels)
+    assert asked == _weibull_oracle(latents, labels, free, shared=each == 4)
 
 
-def _weibull_oracle(latents, labels, free):
+def _weibull_oracle(latents, labels, free, *, shared):
+    """The log probability of an image to lie farther out, lowest first; each distance to the mean of the others."""
     stats = pytest.importorskip("scipy.stats")
+    groups = [latents[labels == c] for c in (0, 1)]
+    left_out = [
+        [np.linalg.norm(x - np.delete(group, i, axis=0).mean(axis=0)) for i, x in enumerate(group)] for group in groups
+    ]
+    fitted = [np.concatenate(left_out)] * 2 if shared else left_out
+    fits = [stats.weibull_min.fit(distances, floc=0) for distances in fitted]
     outlier = {}
     for i in free:
-        by_class = {}
-        for c in (0, 1):
-            group = latents[labels == c]
-            distances = np.linalg.norm(group - group.mean(axis=0), axis=1)
-            shape, _, scale = stats.weibull_min.fit(distances, floc=0)
-            distance = np.linalg.norm(latents[i] - group.mean(axis=0))
-            by_class[distance] = stats.weibull_min.logsf(distance, shape, scale=scale)
-        outlier[i] = by_class[min(by_class)]
+        far, c = min((np.linalg.norm(latents[i] - group.mean(axis=0)), c) for c, group in enumerate(groups))
+        outlier[i] = stats.weibull_min.logsf(far, fits[c][0], scale=fits[c][2])
     return sorted(outlier, key=outlier.get)
+
+
+@pytest.mark.parametrize("each", [3, 6, 12, 60])
+def test_weibull_spreads_its_query_over_classes_that_are_alike(each):
+    """Ten equal classes: by chance, the two luckiest have 32% of 60 draws. A fit for each class of 3 gave them 98%."""
+    shares = []
+    for seed in range(5):
+        generator = rng(seed)
+        classes = np.concatenate([np.repeat(np.arange(10), each), generator.integers(10, size=1000)])
+        latents = 3 * generator.normal(size=(10, 256))[classes] + generator.normal(size=(len(classes), 256))
+        labels = np.where(np.arange(len(classes)) < 10 * each, classes, -1)
+        free = range(10 * each, len(classes))
+        asked = ask("weibull", 60, free, probs=np.eye(10)[classes], embeddings=latents, labels=labels)
+        shares.append(np.sort(np.bincount(classes[asked], minlength=10))[-2:].sum() / 60)
+    assert np.mean(shares) < 0.5
+
+
+def test_distances_left_out_are_those_to_the_mean_of_the_others():
+    group = rng(2).normal(size=(7, 3))
+    expected = [np.linalg.norm(group[i] - np.delete(group, i, axis=0).mean(axis=0)) for i in range(7)]
+    assert distances_left_out(group) == pytest.approx(expected)
+    assert len(distances_left_out(group[:1])) == 0
 
 
 def test_weibull_leaves_out_labeled_images_that_the_model_gets_wrong():
@@ -178,6 +245,101 @@ def test_weibull_leaves_out_labeled_images_that_the_model_gets_wrong():
     latents = [[-1.0], [1.0], [-0.5], [50.0], [0.0], [20.0]]
     probs = np.eye(2)[[0, 0, 0, 1, 0, 0]]
     assert ask("weibull", 2, [4, 5], probs=probs, embeddings=latents, labels=[0, 0, 0, 0, -1, -1]) == [5, 4]
+
+
+def test_dal_osr_asks_the_highest_outlier_probability_of_the_guessed_class():
+    """The order of libMR's w_score: a Weibull of the 5% largest cosine distances, moved to begin at 1."""
+    stats = pytest.importorskip("scipy.stats")
+    generator = rng(11)
+    guesses = np.concatenate([np.repeat([0, 1], 100), generator.integers(2, size=60)])
+    x = np.where(guesses[:, None] == 0, [6.0, 0, 0], [0, 6.0, 0]) + generator.normal(size=(260, 3))
+    labels = np.where(np.arange(260) < 200, guesses, -1)
+    labels[:4] = 1  # which the model gets wrong: they are left out
+    probs = np.eye(2)[guesses]
+    score = np.empty(60)
+    for c in (0, 1):
+        members = (guesses == c) & (labels == c)
+        mean = x[members].mean(axis=0)
+        distance = 1 - x @ mean / np.linalg.norm(x, axis=1) / np.linalg.norm(mean)
+        tail = np.sort(distance[members])[-round(0.05 * members.sum()) :]
+        shape, _, scale = stats.weibull_min.fit(tail - tail[0] + 1, floc=0)
+        mine = guesses[200:] == c
+        score[mine] = stats.weibull_min.logsf(np.maximum(distance[200:][mine] - tail[0] + 1, 0), shape, scale=scale)
+    expected = np.lexsort((np.arange(60), score)) + 200
+    assert ask("dal_osr", 60, range(200, 260), probs=probs, embeddings=x, labels=labels)[:20] == expected[:20].tolist()
+
+
+def test_dal_osr_asks_first_what_is_guessed_to_be_of_a_class_without_a_mean():
+    latents = [[1.0, 0], [1.0, 0.1], [1.0, -0.1], [1.0, 0.05], [1.0, 0.3], [0.2, 1.0], [1.0, 0.0]]
+    probs = np.eye(3)[[0, 0, 0, 0, 0, 2, 0]]
+    asked = ask("dal_osr", 3, [4, 5, 6], probs=probs, embeddings=latents, labels=[0, 0, 0, 0, -1, -1, -1])
+    assert asked == [5, 4, 6]
+
+
+def _joint_information(passes, rows):
+    """The mutual information of these rows' answers and the pass, by all configurations of classes."""
+    c = passes.shape[2]
+    joint = 0.0
+    for classes in product(range(c), repeat=len(rows)):
+        p = np.prod([passes[row, :, k] for row, k in zip(rows, classes, strict=True)], axis=0).mean()
+        joint -= p * np.log(p)
+    return joint - sum(-(passes[row] * np.log(passes[row])).sum(axis=1).mean() for row in rows)
+
+
+def test_batch_bald_asks_what_adds_most_to_the_joint_mutual_information():
+    passes = rng(7).dirichlet(np.full(3, 0.3), (6, 5)) * 0.97 + 0.01  # (n, T, C)
+    passes[1] = passes[0]  # a copy adds nothing that its twin has not told
+    picks = []
+    for _ in range(5):
+        rest = [row for row in range(6) if row not in picks]
+        picks.append(max(rest, key=lambda row: _joint_information(passes, [*picks, row])))
+    assert ask("batch_bald", 5, dropout_probs=passes.transpose(1, 0, 2)) == picks
+
+
+def test_batch_bald_estimates_the_joint_entropy_of_many_configurations(monkeypatch):
+    passes = rng(8).dirichlet(np.full(3, 0.5), (8, 6))
+    joint, weights = np.ones((1, 6)), np.ones(1)
+    exact = np.ones((1, 6))
+    monkeypatch.setattr(batch_bald, "CONFIGURATIONS", 3**4)
+    estimates = []
+    for row in range(5):  # 3 ** 5 configurations are three times as many as are followed
+        joint, weights = batch_bald._extended(joint, weights, passes[row], rng(row))
+        exact = (exact[:, None, :] * passes[row].T[None]).reshape(-1, 6)
+    for seed in range(200):
+        drawn = batch_bald._extended(exact, np.ones(len(exact)), passes[5], rng(seed))
+        assert len(drawn[0]) == 3**4
+        estimates.append(batch_bald.joint_entropies(passes[6:], *drawn))
+    full = (exact[:, None, :] * passes[5].T[None]).reshape(-1, 6)
+    expected = batch_bald.joint_entropies(passes[6:], full, np.ones(len(full)))
+    assert np.mean(estimates, axis=0) == pytest.approx(expected, rel=0.03)
+    assert weights.sum() * joint.mean() == pytest.approx(1 / len(joint) * weights.sum() * joint.sum() / 6, rel=1e-6)
+
+
+def test_core_gcn_is_k_center_on_the_graphs_features():
+    x = rng(3).normal(size=(30, 4))
+    chosen = {"covered": [0, 1], "indices": range(2, 30)}
+    assert ask("core_gcn", 9, graph_features=x, **chosen) == ask("core_set", 9, embeddings=x, **chosen)
+
+
+def test_ta_vaal_asks_what_looks_least_labeled():
+    assert ask("ta_vaal", 2, task_aware_probability=[0.4, 0.1, 0.3]) == [1, 2]
+
+
+def test_waal_asks_by_the_bound_of_the_loss_and_the_critic():
+    """Its authors' query: the mean of the l1 and l2 norms of the log posteriors, minus ten times the critic."""
+    torch = pytest.importorskip("torch")
+    probs, critic = rng(1).dirichlet(np.ones(4), 20), rng(2).random(20)
+    logs = torch.log(torch.from_numpy(probs))
+    uncertain = 0.5 * torch.norm(logs, dim=1) + 0.5 * torch.sum(-logs, dim=1)
+    expected = (uncertain - 10 * torch.from_numpy(critic)).sort()[1]
+    assert ask("waal", 20, probs=probs, critic=critic) == expected.tolist()
+
+
+@pytest.mark.parametrize(("name", "expected"), [("highest_loss", [3, 1, 0, 2]), ("lowest_loss", [0, 1, 3, 2])])
+def test_the_pretext_loss_alone_orders_the_images_and_leaves_those_without_one_to_the_end(name, expected):
+    losses = np.array([0.1, 2.0, np.nan, 3.0], np.float32)
+    query = SAMPLERS[name].select(Candidates(np.arange(4), losses), 4, rng())
+    assert query.indices.tolist() == expected
 
 
 def test_weibull_needs_the_labels():

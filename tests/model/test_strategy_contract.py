@@ -28,9 +28,15 @@ def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=2
     needs = strategy.needs if strategy else set(OUTPUTS)
     arrays = {
         "probs": generator.dirichlet(np.full(5, 0.5), size).astype(np.float32),
+        "logits": generator.normal(size=(size, 5)).astype(np.float32),
         "embeddings": generator.normal(size=(size, 8)).astype(np.float32),
         "mutual_information": generator.random(size, np.float32),
+        "dropout_entropy": generator.random(size, np.float32),
         "ensemble_probs": generator.dirichlet(np.full(5, 0.5), (3, size)).astype(np.float32),
+        "dropout_probs": generator.dirichlet(np.full(5, 0.5), (20, size)).astype(np.float16),
+        "task_aware_probability": generator.random(size, np.float32),
+        "critic": generator.random(size, np.float32),
+        "graph_features": generator.normal(size=(size, 7)).astype(np.float16),
         "predicted_losses": generator.normal(size=size).astype(np.float32),
         "detached_losses": generator.normal(size=size).astype(np.float32),
         "labeled_probability": generator.random(size, np.float32),
@@ -160,7 +166,7 @@ def test_the_documentation_of_a_first_query_names_its_source(name):
 
 
 def test_unknown_names_list_the_choices():
-    with pytest.raises(UnknownName, match=r"unknown sampler 'best'.*least_confidence, margin"):
+    with pytest.raises(UnknownName, match=r"unknown sampler 'best'.*least_confidence, .*, margin"):
         sampler("best")
     with pytest.raises(UnknownName, match=r"unknown first query 'best'.*even, kmeans"):
         first_query("best")

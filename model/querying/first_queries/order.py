@@ -7,7 +7,7 @@ from model.querying.selection import Candidates, Query, query_by_rank
 
 
 class Even:
-    """Ask images at even intervals of the batch (PT4AL, section 3.2: the choice of the paper)."""
+    """Ask images at even intervals of the batch (PT4AL, section 4.3: the choice of the paper)."""
 
     info = StrategyInfo("at even intervals", "PT4AL")
     needs: frozenset[str] = frozenset()

@@ -5,33 +5,54 @@ from model.problems import Problem
 from model.querying.samplers.badge import Badge
 from model.querying.samplers.bald import Bald
 from model.querying.samplers.base import Sampler
+from model.querying.samplers.batch_bald import BatchBald
 from model.querying.samplers.class_balanced import ClassBalanced
+from model.querying.samplers.core_gcn import CoreGcn
 from model.querying.samplers.core_set import CoreSet
+from model.querying.samplers.dal_osr import DalOsr
+from model.querying.samplers.ensemble import Ensemble
 from model.querying.samplers.entropy import Entropy
 from model.querying.samplers.learning_loss import LearningLoss
 from model.querying.samplers.least_confidence import LeastConfidence
 from model.querying.samplers.margin import Margin
+from model.querying.samplers.mc_entropy import McEntropy
+from model.querying.samplers.pretext_loss import PretextLoss
 from model.querying.samplers.random import Random
+from model.querying.samplers.released_confidence import ReleasedConfidence
+from model.querying.samplers.ta_vaal import TaVaal
 from model.querying.samplers.uncertainty_herding import UncertaintyHerding
 from model.querying.samplers.vaal import Vaal
 from model.querying.samplers.variation_ratio import VariationRatio
+from model.querying.samplers.waal import Waal
 from model.querying.samplers.weibull import Weibull
 
 SAMPLERS: dict[str, Sampler] = {
     "random": Random(),
     "least_confidence": LeastConfidence(),
+    "released_confidence": ReleasedConfidence(),
     "margin": Margin(),
     "entropy": Entropy(),
     "bald": Bald(),
+    "mc_entropy": McEntropy(),
+    "batch_bald": BatchBald(),
     "variation_ratio": VariationRatio(),
+    "ens_least_confidence": Ensemble("least_confidence"),
+    "ens_margin": Ensemble("margin"),
+    "ens_entropy": Ensemble("entropy"),
     "core_set": CoreSet(),
+    "core_gcn": CoreGcn(),
     "badge": Badge(),
     "uncertainty_herding": UncertaintyHerding(),
     "class_balanced": ClassBalanced(),
     "weibull": Weibull(),
+    "dal_osr": DalOsr(),
     "learning_loss": LearningLoss(detached=False),
     "learning_loss_detached": LearningLoss(detached=True),
     "vaal": Vaal(),
+    "ta_vaal": TaVaal(),
+    "waal": Waal(),
+    "highest_loss": PretextLoss(highest=True),
+    "lowest_loss": PretextLoss(highest=False),
 }
 
 
@@ -64,6 +85,9 @@ _POSTERIOR = "one posterior over classes that exclude each other"
 _REASONS = {
     "probs": _POSTERIOR,
     "mutual_information": _POSTERIOR,
+    "dropout_entropy": _POSTERIOR,
+    "logits": _POSTERIOR,
+    "dropout_probs": _POSTERIOR,
     "ensemble_probs": _POSTERIOR,
     "labels": "one class an image",
     "class_probs": "a probability of each class for itself",

@@ -1,4 +1,4 @@
-"""BALD by dropout (Gal, Islam and Ghahramani 2017; the DBAL of the initial-pools paper)."""
+"""BALD by dropout (Houlsby et al. 2011; Gal, Islam and Ghahramani 2017): mutual information, see ``mc_entropy``."""
 
 import numpy as np
 

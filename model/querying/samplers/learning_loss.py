@@ -6,8 +6,11 @@ from model.querying.info import StrategyInfo
 from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
 TOGETHER = StrategyInfo(
-    "a module on all stages of the network, trained with it, predicts the highest loss", "Yoo and Kweon 2019", "1.1, 1"
+    "a module on all stages of the network, trained with it, predicts the highest loss, of 10,000 drawn images",
+    "Yoo and Kweon 2019",
+    "1.1, 1",
 )
+SUBSET = 10_000  # images that are looked at, drawn anew in each round (Yoo and Kweon, section 4.1)
 ALONE = StrategyInfo("the same, but its training leaves the network alone", "PT4AL's baseline", "1.05, 1")
 
 
@@ -23,5 +26,11 @@ class LearningLoss:
         self.info = ALONE if detached else TOGETHER
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
-        """Return the ``k`` candidates of the highest predicted loss."""
-        return query_by_rank(lowest(candidates.indices, -candidates.rows(self.need), k)[0])
+        """Return the ``k`` candidates of the highest predicted loss, of a drawn part of a pool that is larger than it.
+
+        Without the draw, nearly equal images would be asked together.
+        """
+        indices = candidates.indices
+        if len(indices) > max(SUBSET, k):
+            indices = generator.choice(indices, max(SUBSET, k), replace=False)
+        return query_by_rank(lowest(indices, -candidates.rows(self.need, indices), k)[0])

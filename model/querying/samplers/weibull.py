@@ -7,7 +7,8 @@ from model.querying.outputs import FloatArray, IntArray
 from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
 LOWEST_SHAPE, HIGHEST_SHAPE = 1e-2, 1e4  # between which a Weibull shape is looked for
-FEWEST = 3  # distances that a fit takes: two images always lie equally far from their mean
+FEWEST = 3  # distances that a fit takes
+ALONE = 60  # distances from which a class has a fit of its own: of fewer, fits differ by chance, and a class wins by it
 SPREAD = 1e-3  # share of the largest distance by which they have to differ: less is rounding
 
 
@@ -15,7 +16,8 @@ class Weibull:
     """Ask the images farthest out in the latent distribution of the class whose mean is nearest.
 
     Per class: the mean latent of the labeled images that the model gets right, and a Weibull fitted to their distances
-    from it. A class with too few of them for a fit shares the fit over all classes' distances.
+    from it. Each of these is measured to the mean of the others of its class, since one that contains it is too near
+    to it, by a third with three images. Classes with fewer than ALONE of them share one fit.
     """
 
     info = StrategyInfo("outliers of the nearest class's distances", "DALBT")
@@ -41,10 +43,20 @@ class Weibull:
 def _classes(latents: FloatArray, labels: IntArray) -> tuple[FloatArray, list[tuple[float, float]]]:
     """Return the mean latent (classes, D) and the Weibull (shape, scale) of each class that occurs."""
     groups = [np.asarray(latents[labels == c], np.float64) for c in np.unique(labels)]
-    means = np.stack([group.mean(axis=0) for group in groups])
-    distances = [np.linalg.norm(group - mean, axis=1) for group, mean in zip(groups, means, strict=True)]
+    distances = [distances_left_out(group) for group in groups]
     shared = fit_weibull(np.concatenate(distances)) or (1.0, 1.0)
-    return means, [fit_weibull(d) or shared for d in distances]
+    fits = [(fit_weibull(d) if len(d) >= ALONE else None) or shared for d in distances]
+    return np.stack([group.mean(axis=0) for group in groups]), fits
+
+
+def distances_left_out(group: FloatArray) -> FloatArray:
+    """Return the distance of each row to the mean of the others: (n, D) -> (n,), none of a single row."""
+    n = len(group)
+    if n < 2:
+        return np.empty(0)
+    # The mean without a row lies on the other side of the mean with it: n / (n - 1) times as far from the row.
+    left_out: FloatArray = np.linalg.norm(group - group.mean(axis=0), axis=1) * (n / (n - 1))
+    return left_out
 
 
 def fit_weibull(values: FloatArray) -> tuple[float, float] | None:
@@ -64,7 +76,7 @@ def fit_weibull(values: FloatArray) -> tuple[float, float] | None:
 
 def _root(logs: FloatArray) -> float:
     """Return the shape that solves the equation of ``fit_weibull``, or the bound that is nearest to it."""
-    from scipy.optimize import brentq  # imported here: one sampler alone needs it
+    from scipy.optimize import brentq  # imported here: few samplers need it
 
     def excess(shape: float) -> float:
         powers = np.exp(shape * logs)
