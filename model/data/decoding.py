@@ -21,7 +21,7 @@ from model.errors import BadImage, BadInput
 __all__ = ["Decoded", "ImageBank", "Sides", "auto_side", "decode", "decode_with_depth", "measure"]
 
 MAX_PIXELS = 89_000_000  # pixels; the default of Pillow, which takes twice as many with a warning
-SIDES = (16, 32, 64, 96)  # pixels
+SIDES = (16, 32, 64)  # pixels, of small images
 # Pillow opens more formats: some start other programs (EPS), some are shown by no browser, and some are decoded in full
 # when they are opened, at a size that their header does not tell (ICO, ICNS).
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA")
@@ -165,15 +165,16 @@ def measure(data: bytes) -> tuple[int, int]:
     return (height, width) if lies else (width, height)
 
 
-def auto_side(sizes: Sequence[tuple[int, int]]) -> int:
+def auto_side(sizes: Sequence[tuple[int, int]], largest: int) -> int:
     """Return the side of a bank from a sample of (width, height) in pixels: the median shorter side, rounded to SIDES.
 
     Up to a third above one of SIDES it is rounded down: 40 px images lose little at 32, and cost a quarter of 64.
+    largest: the side for all that is larger, in pixels.
     """
     if len(sizes) == 0:
         raise BadInput("no image size to choose the side from")
     shorter = float(np.median([min(size) for size in sizes]))
-    return next((side for side in SIDES if shorter <= side * 4 / 3), SIDES[-1])
+    return next((side for side in SIDES if shorter <= side * 4 / 3), largest)
 
 
 def _orientation(image: Image.Image) -> int:

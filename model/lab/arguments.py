@@ -11,6 +11,8 @@ from model.lab.experiment import ExperimentConfig
 from model.networks.registry import INITS, NETWORK_NAMES
 from model.training.registry import RECIPE_INFOS
 
+MOST_PIXELS = 512  # of a side, as in the configuration of a project
+
 
 def positive(text: str) -> int:
     """Read a whole number from 1 on; argparse reports anything else."""
@@ -26,6 +28,14 @@ def _whole(text: str, lowest: int) -> int:
     if not text.isascii() or not text.isdecimal() or int(text) < lowest:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from {lowest} on")
     return int(text)
+
+
+def side(text: str) -> int:
+    """Read a side that every network takes: a multiple of 8, as they halve an image three times."""
+    pixels = positive(text)
+    if pixels % 8 or pixels > MOST_PIXELS:
+        raise argparse.ArgumentTypeError(f"{pixels} is not a multiple of 8 between 8 and {MOST_PIXELS} (pixels)")
+    return pixels
 
 
 def share(text: str) -> float:
@@ -52,6 +62,7 @@ def study_parser(prog: str, description: str) -> argparse.ArgumentParser:
     add("--seeds", type=positive, required=True, help="number of seeds")
     add("--first-seed", type=natural, default=0)
     add("--json", type=Path, required=True, help="file of the results, written as they come")
+    add("--side", type=side, help="pixels of a side, a multiple of 8; default: what suits the images, 96 at most")
     add("--network", default="auto")
     add("--recipe", default="auto")
     add("--epochs", type=positive, help="epochs of the main model (default: the recipe's)")
@@ -77,7 +88,7 @@ def check(config: ExperimentConfig, inits: Collection[str], device: str) -> None
     inits: all that will be used. ``pretrained`` downloads its weights here.
     """
     from model.device import pick_device
-    from model.networks.backbones import build_backbone, load_imagenet
+    from model.networks.backbones import IMAGENET_SIDE, build_backbone, load_imagenet
 
     pick_device(device)
     if config.encoder != NO_ENCODER:
@@ -94,4 +105,4 @@ def check(config: ExperimentConfig, inits: Collection[str], device: str) -> None
             weights_of = ", ".join(INITS[init].networks)
             raise BadInput(f"init: '{init}' weights are those of {weights_of}, not of network '{config.network}'")
     if "pretrained" in inits:
-        load_imagenet(build_backbone("resnet18", 32, seed=0))
+        load_imagenet(build_backbone("resnet18", IMAGENET_SIDE, seed=0))

@@ -23,7 +23,9 @@ from model.data.decoding import auto_side, decode, measure
 from model.errors import BadImage, BadInput
 from model.problems.base import Target
 from model.querying.outputs import IntArray
+from model.training.registry import RECIPE_INFOS
 
+LARGEST_SIDE = RECIPE_INFOS["auto"].largest_side  # where no side is given
 DATA_FOLDER = "PT4AL_DATA"
 DEFAULT_FOLDER = Path("../shared/data")
 SIZE_SAMPLE = 200  # images whose sizes choose the side
@@ -270,7 +272,7 @@ def _from_grey(
     side: int | None,
 ) -> ImageSet:
     """Resize grey images (N, H, W) as ``decode`` resizes an image file."""
-    side = side or auto_side([grey.shape[2:0:-1]])
+    side = side or auto_side([grey.shape[2:0:-1]], LARGEST_SIDE)
     small = [Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC) for picture in grey]
     images = np.repeat(np.stack([np.asarray(picture) for picture in small])[..., None], 3, axis=3)
     return _split(name, classes, images, labels, test, paths, (grey.shape[2], grey.shape[1]))
@@ -293,7 +295,7 @@ def _split(
 
 
 def _side_of(items: Sequence[_Item]) -> int:
-    return auto_side(_sizes(items) or [(32, 32)])
+    return auto_side(_sizes(items) or [(32, 32)], LARGEST_SIDE)
 
 
 def _median_size(items: Sequence[_Item]) -> tuple[int, int]:

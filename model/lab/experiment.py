@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,8 +30,28 @@ from model.training.registry import RECIPE_INFOS
 POOL_STREAM, TEST_STREAM, QUERY_STREAM, MIX_STREAM = 0, 1, 2, 3
 
 CLASS_NAMES = "classes.json"  # in the folder of a seed, for the report
-MOST_NAMED = 20  # classes up to which the log counts the images of each by name
 CHECKED = 512  # images of a pool on which a pretext task is checked before it is trained
+MOST_NAMED = 20  # classes up to which the log counts the images of each by name
+
+
+def _even(classes: int) -> FloatArray:
+    return np.ones(classes)
+
+
+def _ramp(classes: int) -> FloatArray:
+    """Rise evenly to ten times the first class (PT4AL's imbalanced CIFAR-10: 500, 1000, ..., 5000)."""
+    return np.linspace(0.1, 1.0, classes)
+
+
+def _long_tail(classes: int) -> FloatArray:
+    """Fall by the same factor from class to class, to a fiftieth of the first one (initial-pools paper, 4.1)."""
+    shares: FloatArray = LONG_TAIL ** -(np.arange(classes) / max(classes - 1, 1))
+    return shares
+
+
+LONG_TAIL = 50.0  # the first class against the last one
+# From the number of classes to the size of each, up to a factor.
+IMBALANCES: dict[str, Callable[[int], FloatArray]] = {"none": _even, "ramp": _ramp, "long_tail": _long_tail}
 
 
 @dataclass(frozen=True)
@@ -39,9 +59,10 @@ class ExperimentConfig:
     """What all strategies of a results file share; a run continues a file only with the same configuration.
 
     pool, test: number of images; None for all of the set. k: images that a round asks. holdout: number of random images
-    that a round asks besides, to measure with, as a share of k. imbalance: PT4AL's 1:10 ramp over the classes of the
-    pool. batches: of the pool, None for as many as rounds. epochs, pretext_epochs: None for those of the recipe. mix:
-    another set whose images are put into the pool, ``name`` or ``name:N`` for N of them. encoder, learner: see
+    that a round asks besides, to measure with, as a share of k. imbalance: of the pool, a name of IMBALANCES. batches:
+    of the pool, None for as many as rounds. epochs, pretext_epochs: None for those of the recipe. mix: another set
+    whose images are put into the pool, ``name`` or ``name:N`` for N of them. put_back: whether those that were asked go
+    back to the pool, as in DALBT. side: of the images in pixels, None for what suits them. encoder, learner: see
     ``model.encoders`` and ``model.learners``.
     """
 
@@ -50,7 +71,7 @@ class ExperimentConfig:
     k: int
     pool: int | None = None
     test: int | None = None
-    imbalance: bool = False
+    imbalance: str = "none"
     network: str = "auto"
     init: str = "pretext"
     recipe: str = "auto"
@@ -58,6 +79,8 @@ class ExperimentConfig:
     pretext_epochs: int | None = None
     holdout: float = 0.0
     mix: str | None = None
+    put_back: bool = False
+    side: int | None = None
     batches: int | None = None
     encoder: str = AUTO_ENCODER
     learner: str = AUTO_LEARNER
@@ -198,19 +221,20 @@ def pretext_of(name: str) -> tuple[str, str | None]:
     return task, recipe or None
 
 
-def draw_pool(labels: IntArray, size: int | None, generator: np.random.Generator, *, imbalance: bool) -> IntArray:
-    """Return the indices of the training images that make up the pool, ascending: a uniform draw, or PT4AL's ramp.
+def draw_pool(
+    labels: IntArray, size: int | None, generator: np.random.Generator, *, imbalance: str = "none"
+) -> IntArray:
+    """Return the indices of the training images that make up the pool, ascending.
 
-    labels: (N,) of the training set. imbalance: the number of images rises evenly from the first class, which gets a
-    tenth of that of the last one (PT4AL's imbalanced CIFAR-10: 500, 1000, ..., 5000), with as many images as ``size``
-    and the smallest class allow.
+    labels: (N,) of the training set. imbalance: ``none``: a uniform draw. Any other of IMBALANCES: as many images as
+    ``size`` and the smallest class allow, in its proportions.
     """
     size = min(size or len(labels), len(labels))
-    if not imbalance:
+    if imbalance == "none":
         return np.sort(generator.permutation(len(labels))[:size])
     counts = np.bincount(labels)
-    ramp = np.linspace(0.1, 1.0, len(counts))
-    keep = np.floor(min(size / ramp.sum(), (counts / ramp).min()) * ramp + 1e-9).astype(np.int64)
+    shares = IMBALANCES[imbalance](len(counts))
+    keep = np.floor(min(size / shares.sum(), (counts / shares).min()) * shares + 1e-9).astype(np.int64)
     picks = [generator.permutation(np.flatnonzero(labels == c))[: keep[c]] for c in range(len(counts))]
     return np.sort(np.concatenate(picks))
 

@@ -2,7 +2,7 @@
 
 For each seed a main model is trained from scratch on a random part of the pool. Spearman's rho of its loss and the loss
 of a pretext task is computed over the rest of the pool, on which only the pretext network was trained (these are the
-images that the loss orders), and over test images, which neither network has seen (section 3.1, Fig. 2).
+images that the loss orders), and over test images, which neither network has seen (section 3, Fig. 2).
 """
 
 import argparse
@@ -67,7 +67,7 @@ def measure(
     to_do = {seed: missing for seed in seeds if (missing := [task for task in tasks if (task, seed) not in known])}
     if not to_do:
         return
-    source = load_source(config.data, config.mix, log)
+    source = load_source(config.data, config.mix, log, config.side)
     if source.images.problem != "single_label":
         raise BadInput(f"'{config.data}' has not one class an image: this study needs the loss of its main task")
     for seed, missing in to_do.items():
@@ -227,6 +227,7 @@ def _config(given: argparse.Namespace) -> ExperimentConfig:
         recipe=given.recipe,
         epochs=given.epochs,
         pretext_epochs=given.pretext_epochs,
+        side=given.side,
     )
 
 

@@ -46,8 +46,9 @@ class OracleLoop:
         self.batch_of: IntArray | None = None
         self.weights: Path | None = None
         self.losses = np.full(len(experiment.truth), np.nan, np.float32)
-        # First queries that read neither features nor chance go by the losses.
-        by_losses = not settings.needs(0) and settings.first_query != "random"
+        # Strategies that read neither features nor chance go by the losses.
+        named = ((0, settings.first_query), (1, settings.sampler))
+        by_losses = any(not settings.needs(number) and name != "random" for number, name in named)
         if settings.order != "none" or learner == OWN or by_losses:
             if learner != OWN and pretext_info(pretext_of(pretext)[0]).on_encoder:
                 self.losses = experiment.losses_on_encoder()
@@ -74,9 +75,14 @@ class OracleLoop:
         return np.sort(self.asked[self.experiment.truth[self.asked] >= 0])
 
     @property
+    def gone(self) -> IntArray:
+        """The pool indices of the images asked that are not asked again; those of another set may go back."""
+        return self.labeled if self.experiment.config.put_back else self.asked
+
+    @property
     def left(self) -> int:
-        """The number of images that were not asked yet."""
-        return len(self.losses) - len(self.asked) - len(self.holdout)
+        """The number of images that may be asked yet."""
+        return len(self.losses) - len(self.gone) - len(self.holdout)
 
     def resume(self, done: int) -> int:
         """Load what the rounds before ``done`` asked and return the next round; 0 if files of them are missing."""
@@ -130,11 +136,11 @@ class OracleLoop:
         features = None
         if outputs is None and "pretext_embeddings" in self.settings.needs(0):
             features = self._first_features()
-        free = ~mask_of(np.concatenate([self.asked, self.holdout]), size)
+        free = ~mask_of(np.concatenate([self.gone, self.holdout]), size)
         generator = np.random.default_rng([self.experiment.seed, QUERY_STREAM, number])
         # With an encoder, the first round does not wait for losses.
         batch_of = self.batch_of if number > 0 or self.learner == OWN else None
-        pool = Pool(self.losses, batch_of, free, labels, features, mask_of(self.asked, size))
+        pool = Pool(self.losses, batch_of, free, labels, features, mask_of(self.gone, size))
         plan = plan_round(number, pool, outputs, self.settings, generator)
         if self.settings.holdout:
             save_array(self.folder / f"holdout-{number:03d}.npy", plan.indices[plan.holdout])
@@ -151,6 +157,7 @@ class OracleLoop:
             learner=self.learner,
             network=config.network,
             init=self.init,
+            previous=self._last_model(number),
             recipe=config.recipe,
             joint=self.joint,
             needs=self.settings.needs(number + 1),
@@ -177,6 +184,20 @@ class OracleLoop:
         model = load_model(best, device=experiment.device)
         targets = experiment.test_targets
         return evaluate(model, self.test, np.arange(len(targets)), targets, names)
+
+    def _last_model(self, number: int) -> Path | None:
+        """Return a copy of the model of the round before, for a fit that goes on from it and may be repeated."""
+        if self.init != "previous" or not self.model.exists():
+            return None
+        for path in self.folder.glob("last-model-*.pt"):
+            if path != self._copy(number):
+                path.unlink()
+        if not self._copy(number).exists():
+            write_atomically(self._copy(number), self.model.read_bytes())
+        return self._copy(number)
+
+    def _copy(self, number: int) -> Path:
+        return self.folder / f"last-model-{number:03d}.pt"
 
     def _choice(self, number: int) -> Path:
         return self.folder / f"choice-{number:03d}.json"

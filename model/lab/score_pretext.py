@@ -18,15 +18,13 @@ from model.data.atomic_files import write_atomically
 from model.data.bank import ImageBank
 from model.device import pick_device
 from model.errors import ModelError
-from model.lab.arguments import natural, positive
+from model.lab.arguments import natural, positive, side
 from model.lab.datasets import load_images
 from model.lab.progress_bars import ProgressBars
 from model.networks.registry import NETWORK_NAMES
 from model.pretext.registry import PRETEXT_TASKS
 from model.pretext.run import extract_losses, train_pretext
 from model.training.registry import RECIPE_INFOS
-
-MOST_PIXELS = 512  # of a side, as in the configuration of a project
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,14 +78,6 @@ def _score(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _side(text: str) -> int:
-    """Read a side that every network takes: a multiple of 8, as they halve an image three times."""
-    side = positive(text)
-    if side % 8 or side > MOST_PIXELS:
-        raise argparse.ArgumentTypeError(f"{side} is not a multiple of 8 between 8 and {MOST_PIXELS} (pixels)")
-    return side
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m model.pretext", description=__doc__.splitlines()[0] if __doc__ else ""
@@ -98,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--network", default="auto", choices=NETWORK_NAMES)
     parser.add_argument("--recipe", default="auto", choices=RECIPE_INFOS)
     parser.add_argument("--epochs", type=positive, help="instead of the recipe's own")
-    parser.add_argument("--side", type=_side, help="pixels, a multiple of 8; default: what suits the images")
+    parser.add_argument("--side", type=side, help="pixels, a multiple of 8; default: what suits the images")
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--weights", type=Path, help="keep the trained weights in this file")

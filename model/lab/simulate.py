@@ -12,7 +12,7 @@ from model.encoders.registry import AUTO as ENCODER_AUTO
 from model.encoders.registry import NONE as NO_ENCODER
 from model.errors import BadInput, ModelError, UnknownName
 from model.lab.arguments import check, parse, positive, share, study_parser
-from model.lab.experiment import Experiment, ExperimentConfig, check_pretext, pretext_of
+from model.lab.experiment import IMBALANCES, Experiment, ExperimentConfig, check_pretext, pretext_of
 from model.lab.learning_curves import CONTROL, RoundRow, summarize, table
 from model.lab.oracle_loop import OracleLoop
 from model.lab.results import Log, Results
@@ -119,8 +119,8 @@ def simulate(
     """
     rounds = min(config.rounds, stop_after or config.rounds)
     check(config, {strategy.init or config.init for strategy in strategies}, device)
-    source = load_source(config.data, config.mix, log)
-    if source.images.problem != QuerySettings.problem and (config.holdout or config.imbalance):
+    source = load_source(config.data, config.mix, log, config.side)
+    if source.images.problem != QuerySettings.problem and (config.holdout or config.imbalance != "none"):
         raise BadInput(f"'{config.data}' has not one class an image: leave out --holdout and --imbalance")
     for strategy in strategies:
         strategy.query_settings(config, len(source.images.classes), source.images.problem)
@@ -209,8 +209,16 @@ def _parser() -> argparse.ArgumentParser:
         help="comma list of pretext/batch_order/first_query/sampler[/joint[/init[/learner]]], default, random",
     )
     add("--holdout", type=share, default=0.0, help="images on top at random to measure with, as a share of k")
-    add("--imbalance", action="store_true", help="the paper's 1:10 ramp over the classes of the pool")
+    add(
+        "--imbalance",
+        nargs="?",
+        const="ramp",
+        default="none",
+        choices=IMBALANCES,
+        help="of the classes: ramp (PT4AL's, 1:10; also without a name) or long_tail (1:50)",
+    )
     add("--mix", help="NAME or NAME:N: put (N of) another set's images into the pool, which nobody can label")
+    add("--put-back", action="store_true", help="those that were asked go back to the pool, as in DALBT")
     add("--encoder", default=ENCODER_AUTO, help="auto, none, a name of model/encoders, or timm:<name>")
     add("--learner", default=LEARNER_AUTO, choices=LEARNER_NAMES, help="where a strategy names none")
     add("--init", default="pretext", help="pretext, scratch or pretrained, where a strategy names none")

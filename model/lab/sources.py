@@ -84,15 +84,17 @@ class Source:
         return np.stack([np.asarray(image) for image in scaled])
 
 
-def load_source(data: str, mix: str | None, log: Callable[[str], None]) -> Source:
+def load_source(data: str, mix: str | None, log: Callable[[str], None], side: int | None = None) -> Source:
     """Load a set, and the set that is mixed into it: ``name``, or ``name:N`` for N of its images.
+
+    side: of the images, in pixels; None for what suits them.
 
     Logs which images cannot be decoded.
 
     Raises:
         BadInput: a folder without classes, or with splits in place of classes.
     """
-    images = load_images(data)
+    images = load_images(data, side=side)
     _report_broken(images, log)
     splits = [name for name in images.classes if name.lower() in SPLITS]
     if splits and len(splits) == len(images.classes):

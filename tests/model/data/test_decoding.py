@@ -375,12 +375,13 @@ def test_decode_refuses_a_side_of_zero():
     ],
 )
 def test_auto_side_follows_the_median_shorter_side(sizes, side):
-    assert auto_side(sizes) == side
+    assert auto_side(sizes, 96) == side
+    assert auto_side(sizes, 224) == (224 if side == 96 else side)
 
 
 def test_auto_side_refuses_an_empty_sample():
     with pytest.raises(BadInput):
-        auto_side([])
+        auto_side([], 96)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 95}, {"subsampling": 0}])

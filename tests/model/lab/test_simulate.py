@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.data.bank import ImageBank
 from model.data.features import FeatureBank
 from model.errors import BadInput, UnknownName
 from model.lab.experiment import ExperimentConfig
@@ -230,6 +231,44 @@ def test_simulation_counts_the_images_of_another_set_that_it_asks(tmp_path):
     assert 0 < rows[0]["foreign"] < 1
 
 
+def test_simulation_puts_back_the_images_of_another_set_as_dalbt_does(tmp_path):
+    path = tmp_path / "r.json"
+    folder = _folder_of_noise(tmp_path / "noise", 60)
+    arguments = "--data digits --pool 30 --test 50 --rounds 3 --k 30 --seeds 1 --epochs 1 --pretext-epochs 1 --put-back"
+    assert main([*arguments.split(), "--mix", f"{folder}:40", "--strategies", "random", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())
+    assert [row["labels"] for row in rows] == [30, 60, 90]  # each asked image costs, though there are 70 only
+    asked = [np.load(part) for part in sorted(path.with_suffix(".work").rglob("asked-*.npy"))]
+    truth = np.arange(70) < 30  # those of the set come first
+    own = np.concatenate([part[truth[part]] for part in asked])
+    assert len(set(own)) == len(own), "an image with a class is asked once"
+    foreign = np.concatenate([part[~truth[part]] for part in asked])
+    assert len(set(foreign)) < len(foreign), "the others may come again"
+
+
+def test_simulation_goes_on_from_the_last_rounds_weights_to_the_same_figures_after_a_stop(tmp_path):
+    arguments = (
+        "--data digits --pool 80 --test 60 --rounds 3 --k 15 --seeds 1 --epochs 2 --pretext-epochs 1 --threads 1"
+    )
+    whole, parts = tmp_path / "whole.json", tmp_path / "parts.json"
+    named = ["--strategies", "/none/random/random/none/previous,/none/random/random/none/scratch"]
+    assert main([*arguments.split(), *named, "--json", str(whole)]) == 0
+    for rounds in (1, 2, 3):
+        assert main([*arguments.split(), *named, "--json", str(parts), "--stop-after", str(rounds)]) == 0
+    key = lambda row: (row["strategy"], row["round"])  # noqa: E731
+    rows = sorted(json.loads(whole.read_text()), key=key)
+    assert rows == sorted(json.loads(parts.read_text()), key=key)
+    assert rows[0]["accuracy"] == rows[3]["accuracy"], "the first round has no model before it"
+    assert rows[1]["accuracy"] != rows[4]["accuracy"]
+
+
+def test_simulation_takes_a_side(tmp_path):
+    path = tmp_path / "r.json"
+    arguments = "--data digits --pool 40 --test 20 --rounds 1 --k 10 --seeds 1 --epochs 1 --pretext-epochs 1 --side 32"
+    assert main([*arguments.split(), "--strategies", "random", "--json", str(path)]) == 0
+    assert ImageBank.open(path.with_suffix(".work") / "seed-0" / "pool").side == 32
+
+
 def test_simulation_mixes_in_no_more_than_there_is(tmp_path, capsys):
     folder = _folder_of_noise(tmp_path / "noise", 4)  # one of them is a test image
     assert run(tmp_path / "r.json", "random", "--mix", f"{folder}:4") == 2
@@ -238,7 +277,7 @@ def test_simulation_mixes_in_no_more_than_there_is(tmp_path, capsys):
 
 def test_simulation_of_every_kind_of_need(tmp_path):
     """One strategy for each way in which outputs come about: first-query features, ensemble, module, adversary."""
-    names = ["//kmeans/variation_ratio", "///learning_loss/barlow_twins", "///bald", "///vaal"]
+    names = ["//kmeans/variation_ratio", "///learning_loss/barlow_twins", "///bald", "///vaal", "///mc_entropy/dalbt"]
     path = tmp_path / "r.json"
     arguments = "--data digits --pool 80 --test 40 --rounds 2 --k 10 --seeds 1 --epochs 1 --pretext-epochs 1"
     assert main([*arguments.split(), "--strategies", ",".join(names), "--json", str(path)]) == 0
