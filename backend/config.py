@@ -4,6 +4,7 @@ import json
 import os
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -38,21 +39,55 @@ QUOTES = "\"'`\u201c\u201d\u2018\u2019"
 PASSWORDS = frozenset({"basic_auth_user", "basic_auth_pass"})  # may begin with anything
 TRUSTED = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # read by requests at each connection; the first one counts
 
-PRESETS: dict[str, dict[str, object]] = {
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings under one name. differs: what is not as in its source all the same, for docs/configuration.md."""
+
+    values: Mapping[str, object]
+    differs: tuple[str, ...] = ()
+
+
+_PAPER: dict[str, object] = {
+    "pretext": "rotation",
+    "batch_order": "high_first",
+    "first_query": "even",
+    "sampler": "least_confidence",
+    "encoder": "none",
+    "learner": "own",
+    "network": "resnet18",
+    "init": "previous",
+    "recipe": "paper",
+}
+_HOLDOUT = "A tenth of each round's labels is asked on top, and never trained on (`holdout_fraction`)"
+_K = (
+    "A round asks a fifth of a batch, 1,000 images at most: that is CIFAR-10's. Caltech-101's is 1,000 of 8,046, "
+    "ImageNet's 128,000 of 1,279,867 (`labels_per_round`)"
+)
+_PIXELS = "Pixels are centred and scaled alike for every set, not by the set's own mean and deviation"
+
+PRESETS: dict[str, Preset] = {
     # What docs/method.md's tables support: the defaults below, and those of QuerySettings.
-    "measured": {},
-    # PT4AL exactly as published (ECCV 2022): section 4 and the appendix's training details.
-    "paper": {
-        "pretext": "rotation",
-        "batch_order": "high_first",
-        "first_query": "even",
-        "sampler": "least_confidence",
-        "encoder": "none",
-        "learner": "own",
-        "network": "resnet18",
-        "init": "scratch",
-        "recipe": "paper",
-    },
+    "measured": Preset({}),
+    # PT4AL (ECCV 2022): section 4 and 5.1, and where these say nothing, its code.
+    "paper": Preset(
+        _PAPER,
+        (
+            _HOLDOUT,
+            _K,
+            "ImageNet's 100 epochs are not chosen by themselves (`epochs`)",
+            "Images of up to 64 pixels are cropped as the code does it, with a black frame of an eighth of the side",
+            _PIXELS,
+        ),
+    ),
+    "released_code": Preset(
+        {**_PAPER, "batch_order": "released_code", "sampler": "released_confidence"},
+        (
+            "The code keeps the epoch of the highest accuracy on the test images. Here the last epoch is kept",
+            _HOLDOUT,
+            _PIXELS,
+        ),
+    ),
 }
 
 
@@ -190,6 +225,8 @@ class ProjectConfig(BaseModel):
     image_size: int | Literal["auto"] = "auto"
     init: str = "pretext"
     recipe: str = "auto"
+    epochs: int | None = Field(default=None, ge=1, le=10_000)
+    pretext_epochs: int | None = Field(default=None, ge=1, le=10_000)
     joint: str = "none"
     holdout_fraction: float = Field(default=0.1, ge=0, le=1)
     preannotate: bool = True
@@ -207,7 +244,7 @@ class ProjectConfig(BaseModel):
         if not isinstance(preset, str) or preset not in PRESETS:
             raise ConfigError(f"preset: {preset!r} is not one of {', '.join(PRESETS)}")
         try:
-            return cls.model_validate({**PRESETS[preset], **given})
+            return cls.model_validate({**PRESETS[preset].values, **given})
         except ValidationError as error:
             raise ConfigError(_sentence(error, str, sorted(cls.model_fields))) from None
 
@@ -270,12 +307,21 @@ class ProjectConfig(BaseModel):
             raise ValueError(f"learner: '{info.name}' does not go with {self.calls_for_own}: leave one of them out")
         return self
 
+    @model_validator(mode="after")
+    def _epochs_of_a_network(self) -> Self:
+        if self.pretext_epochs is not None and not self.own_network and PRETEXT_TASKS[self.pretext].on_encoder:
+            raise ValueError(
+                f"pretext_epochs: '{self.pretext}' is a head on the encoder, which has no epochs: leave the key out, "
+                f"or choose another pretext task or encoder: '{NO_ENCODER}'"
+            )
+        return self
+
     @property
     def calls_for_own(self) -> str | None:
         """The setting that only a network of our own can follow, in words; None where there is none."""
         if self.encoder == NO_ENCODER:
             return f"encoder: '{NO_ENCODER}'"
-        for name in ("network", "init", "recipe", "joint"):
+        for name in ("network", "init", "recipe", "epochs", "joint"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 return f"{name}: '{getattr(self, name)}'"
         provided = LEARNERS[LINEAR].provides or frozenset()

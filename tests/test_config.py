@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.config import CHOICES, ProjectConfig, Settings
+from backend.config import CHOICES, PRESETS, ProjectConfig, Settings
 from backend.errors import ConfigError
 from model.querying.plan import QuerySettings
 
@@ -20,7 +20,7 @@ def test_extra_params_may_be_json_text() -> None:
 def test_a_preset_is_overridden_by_single_keys() -> None:
     config = ProjectConfig.from_extra_params({"preset": "paper", "sampler": "entropy"})
     assert (config.network, config.init, config.batch_order, config.first_query, config.recipe, config.sampler) == (
-        "resnet18", "scratch", "high_first", "even", "paper", "entropy",
+        "resnet18", "previous", "high_first", "even", "paper", "entropy",
     )  # fmt: skip
 
 
@@ -28,8 +28,30 @@ def test_the_preset_paper_is_pt4al_as_published() -> None:
     paper = ProjectConfig.from_extra_params({"preset": "paper"})
     assert (paper.pretext, paper.network, paper.recipe) == ("rotation", "resnet18", "paper")
     assert (paper.batch_order, paper.first_query, paper.sampler) == ("high_first", "even", "least_confidence")
-    assert (paper.init, paper.joint, paper.rounds) == ("scratch", "none", 10)
+    assert (paper.init, paper.joint, paper.rounds) == ("previous", "none", 10)
     assert paper.labels_of_round(50_000) == 1000
+
+
+def test_the_preset_released_code_differs_from_the_paper_in_its_order_and_its_confidence() -> None:
+    paper, code = (ProjectConfig.from_extra_params({"preset": name}) for name in ("paper", "released_code"))
+    assert (code.batch_order, code.sampler) == ("released_code", "released_confidence")
+    changed = {"preset": "released_code", "batch_order": "released_code", "sampler": "released_confidence"}
+    assert code == paper.model_copy(update=changed)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_a_preset_leaves_other_than_its_source_is_documented(name: str) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
+    _, _, section = page.partition("### Presets")
+    said = " ".join(section.partition("\n#")[0].split())
+    assert f"`{name}`" in said
+    assert [sentence for sentence in PRESETS[name].differs if f"{sentence}." not in said] == []
+
+
+def test_epochs_are_those_of_a_network() -> None:
+    config = ProjectConfig.from_extra_params({"epochs": 30, "pretext_epochs": 12})
+    assert (config.own_network, config.epochs, config.pretext_epochs) == (True, 30, 12)
+    assert not ProjectConfig.from_extra_params({"pretext": "jigsaw", "pretext_epochs": 12}).own_network
 
 
 def test_the_preset_measured_is_the_defaults() -> None:
@@ -50,6 +72,8 @@ def test_the_preset_measured_is_the_defaults() -> None:
         ({"rounds": "ten"}, ["rounds", "ten"]),
         ({"holdout_fraction": 1.5}, ["holdout_fraction", "1.5"]),
         ({"image_size": 33}, ["image_size", "33"]),
+        ({"epochs": 0}, ["epochs", "0"]),
+        ({"pretext_epochs": 9}, ["pretext_epochs", "rotation", "encoder"]),
         ({"image_size": 8, "pretext": "jigsaw"}, ["image_size", "8", "jigsaw", "12"]),
         ({"preannotate": "yes"}, ["preannotate", "yes"]),
         ("{rounds: 4}", ["JSON"]),
@@ -87,13 +111,15 @@ def test_every_strategy_of_the_method_is_offered() -> None:
     assert set(CHOICES["sampler"]) == {
         "random", "least_confidence", "margin", "entropy", "bald", "variation_ratio", "core_set",
         "badge", "uncertainty_herding", "class_balanced", "weibull", "learning_loss", "learning_loss_detached", "vaal",
+        "batch_bald", "core_gcn", "dal_osr", "ta_vaal", "waal", "highest_loss",
+        "lowest_loss", "mc_entropy", "ens_least_confidence", "ens_margin", "ens_entropy", "released_confidence",
     }  # fmt: skip
     assert set(CHOICES["first_query"]) == {
         "auto", "even", "top", "random", "binned", "binned_2", "binned_10", "kmeans", "kmeans_proportional",
         "max_herding", "scan", "typical",
     }  # fmt: skip
     assert set(CHOICES["learner"]) == {"auto", "linear", "own", "decoder"}
-    assert set(CHOICES["joint"]) == {"none", "barlow_twins"}
+    assert set(CHOICES["joint"]) == {"none", "barlow_twins", "dalbt"}
 
 
 def test_every_choice_and_every_key_is_documented() -> None:

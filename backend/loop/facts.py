@@ -48,7 +48,7 @@ class StaleReason(StrEnum):
     MOSTLY_NEW = "nearly all pictures came later"
 
     IMAGE_SIZE = "another image size is configured"
-    PRETEXT = "another pretext task, network, recipe or seed is configured"
+    PRETEXT = "another pretext task, network, recipe, seed or number of epochs is configured"
     SPLIT = "another order or number of batches is configured"
     OUTGROWN = "the pool is much larger than the one the pretext model was trained on"
 

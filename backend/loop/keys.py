@@ -39,6 +39,8 @@ def pretext_key(config: ProjectConfig, side: int | None) -> str:
     parts: tuple[object, ...] = (config.pretext, config.network, config.recipe, config.seed, side)
     if on_encoder(config):
         parts = (*parts, encoder_info(config.encoder).name)
+    if config.pretext_epochs is not None:  # without the key as in earlier releases, whose losses stay
+        parts = (*parts, f"{config.pretext_epochs} epochs")
     return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
 
 

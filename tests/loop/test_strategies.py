@@ -1,5 +1,6 @@
 """Every strategy that the extra params accept, through the steps that train, score and plan: without Label Studio."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from backend.errors import Superseded
 from backend.loop.advance import gather_facts
 from backend.loop.decide import Step, next_step
 from backend.loop.facts import JobKind, StaleReason
+from backend.loop.keys import pretext_key
 from backend.loop.steps.bank import open_bank
 from backend.loop.steps.pretext import restart
 from backend.store import AskRole, AskState, RoundRow, RoundState
@@ -153,6 +155,29 @@ def right_before(project: Project, number: int, row: RoundRow) -> int:
     held = [index for index, _, holdout in project.store.of(project.key).tasks.targets() if holdout]
     assert len(held) == row.holdout_size
     return int((probs[held].argmax(axis=1) == project.truth[held]).sum())
+
+
+def test_a_round_goes_on_from_the_weights_of_the_last_one(project: Project):
+    project.configure(init="previous")
+    project.retrain()
+    project.answer(1)
+    project.retrain()
+    rounds = project.store.of(project.key).rounds
+    assert [rounds.get(number).learner["init"] for number in (0, 1)] == ["scratch", "previous"]
+
+
+def test_epochs_are_as_configured_and_train_anew_only_what_they_change(project: Project):
+    keys = [pretext_key(project.configure(**more).config, SIDE) for more in ({}, {"epochs": 3}, {"pretext_epochs": 2})]
+    assert keys[0] == keys[1] != keys[2]
+    project.configure(epochs=3)
+    assert project.open().config.epochs == 3
+    project.retrain()
+    note = json.loads(project.open().files.trained(0).read_text())
+    project.configure(epochs=4)
+    project.store.of(project.key).rounds.drop(1)
+    project.store.of(project.key).rounds.set(0, state=RoundState.LIVE)
+    project.retrain()
+    assert json.loads(project.open().files.trained(0).read_text())["identity"] != note["identity"]
 
 
 def test_a_class_that_is_added_after_a_training_is_asked_like_any_other(project: Project):

@@ -46,7 +46,7 @@ def test_digits_are_scikit_learns_pixels_with_their_labels() -> None:
     [(name, content)] = images.files(1234, 1235)
     pixels = np.asarray(Image.open(io.BytesIO(content)))
     assert pixels.shape == (16, 16)
-    assert auto_side([pixels.shape]) == 16  # the network sees what annotators see
+    assert auto_side([pixels.shape], 96) == 16  # the network sees what annotators see
     blocks = pixels.reshape(8, 2, 8, 2).mean(axis=(1, 3)) / 255 * 16
     assert np.abs(blocks - load_digits().images[1234]).mean() < 1
     assert images.label_of(served_as(name)) == str(load_digits().target[1234])

@@ -134,6 +134,7 @@ def _train(
         checkpoint=checkpoint,
         network=config.network,
         recipe=config.recipe,
+        epochs=config.pretext_epochs,
         seed=config.seed,
         device=device,
         progress=progress,

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,7 @@ class Training:
             init=config.init,
             recipe=config.recipe,
             joint=config.joint,
+            epochs=config.epochs,
             needs=self.needs,
             seed=config.seed,
             device=self.device,
@@ -155,7 +156,8 @@ def _train(training: Training, number: int, labels: LabelSet, progress: Progress
 
     files, config = training.files, training.config
     weights = files.pretext(pretext_key(config, training.pool.bank.side))
-    identity, note, out = _identity(training, labels, weights), files.trained(number), files.model(number)
+    previous = _last_model(training, number)
+    identity, note, out = _identity(training, labels, weights, previous), files.trained(number), files.model(number)
     known = _read_note(note)
     if known.get("identity") == identity and out.exists():
         logger.info("the weights are there already: only scoring is repeated")
@@ -170,7 +172,7 @@ def _train(training: Training, number: int, labels: LabelSet, progress: Progress
         labels.truth,
         training.problem,
         training.labeling.classes,
-        training.settings,
+        replace(training.settings, previous=previous),
         out=out,
         checkpoint=checkpoint,
         pretext_weights=weights if config.own_network and weights.exists() else None,
@@ -184,14 +186,23 @@ def _train(training: Training, number: int, labels: LabelSet, progress: Progress
     return known
 
 
-def _identity(training: Training, labels: LabelSet, weights: Path) -> str:
-    """Return a digest of all that the weights follow from: labels by pool index and name, settings, pretext weights."""
+def _last_model(training: Training, number: int) -> Path | None:
+    """Return the weights of the newest model before this round, for a configuration that goes on from them."""
+    if training.config.init != "previous":
+        return None
+    rounds = [row.number for row in training.store.rounds.all() if row.has_model and row.number < number]
+    return training.files.model(rounds[-1]) if rounds else None
+
+
+def _identity(training: Training, labels: LabelSet, weights: Path, previous: Path | None) -> str:
+    """Return a digest of all that the weights follow from: labels by pool index and name, settings, first weights."""
     config = training.config
     parts = (
         _digest(labels), training.problem.name, *training.labeling.classes,
         config.network, config.init, config.recipe, config.joint, config.seed, config.learner,
         training.store.row().features_key if not config.own_network else "",
         *sorted(training.needs), weights.stem, weights.exists(),
+        *((config.epochs,) if config.epochs is not None else ()), *((previous.stem,) if previous is not None else ()),
     )  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

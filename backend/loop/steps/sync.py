@@ -32,6 +32,7 @@ from model.encoders.registry import SIDES
 from model.encoders.registry import auto_side as encoder_side
 from model.errors import BankError
 from model.querying.outputs import IntArray
+from model.training.registry import RECIPE_INFOS
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +208,8 @@ def _is_many_later(store: ProjectStore) -> bool:
 def _sides_of(sample: list[FetchedImage], config: ProjectConfig) -> tuple[int | None, int | None]:
     """Return the sides of the bank and of the encoder's images that a sample asks for; None where none can be read."""
     sizes = [image.size for image in sample if image.size is not None]
-    side = configured_side(config) or (auto_side(sizes) if sizes else None)
+    largest = RECIPE_INFOS[config.recipe].largest_side
+    side = configured_side(config) or (auto_side(sizes, largest) if sizes else None)
     return side, encoder_side(sizes) if sizes else None
 
 
