@@ -17,7 +17,7 @@ class CoreGcn:
     info = StrategyInfo(
         "as `core_set`, on features of a graph network that learns which images are labeled",
         "Caramalau et al. 2021",
-        "1, 1 and 6 s",
+        "1, 1 and 5 s",
     )
     needs = frozenset({"graph_features"})
     scores_are_ranks = True
