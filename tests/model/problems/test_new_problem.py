@@ -66,7 +66,8 @@ def test_a_new_problem_is_learned_measured_and_asked_by_without_any_other_change
     assert temperature.value == pytest.approx(1.0)  # nothing to calibrate
     assert len(predict(kind, outputs, rest, [], {}, temperature.value)[0]) == 140
     assert expected_errors(kind, outputs, np.ones(200, bool), temperature, {}).expected == 0
-    assert samplers_for(kind) == ("random", "least_confidence", "core_set", "uncertainty_herding")
+    by_all = ("random", "least_confidence", "core_set", "uncertainty_herding", "highest_loss", "lowest_loss")
+    assert samplers_for(kind) == by_all
 
 
 def test_a_new_problem_is_learned_from_the_features_of_an_encoder(tmp_path, monkeypatch) -> None:
