@@ -65,6 +65,10 @@ class Files:
         """Return the folder where a pretext head on the encoder keeps features while it is fitted and scores."""
         return self.folder / f"ways-up-{key}"
 
+    def twins(self) -> Path:
+        """Return the note of how many images are equal or look alike."""
+        return self.folder / "twins.json"
+
     def drop_banks(self) -> None:
         """Delete all image banks that are in use or were; one that was damaged stays to be looked at."""
         for folder in self.folder.glob("bank-*[0-9]"):

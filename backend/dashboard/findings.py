@@ -11,6 +11,7 @@ from backend.status.left_out import left_out
 from backend.status.measured import Metric
 from backend.status.query_error_rate import ErrorRateDifference, error_rate_difference
 from backend.status.status import Status
+from backend.status.twins import twins_text
 from backend.store.task_answers import Reason
 
 WIDE = 0.15  # width of the interval of a mean quality above which it says little
@@ -39,6 +40,7 @@ def findings(page: ProjectPage) -> list[Finding]:
         *_error_rates(error_rate_difference(page.asked_in_full), status.metric, bool(page.history)),
         *_agreement([entry.row.agreement for entry in page.history]),
         *_left_out(answers),
+        *_twins(status),
         *_accepted(page.services.store.of(page.project.id).dashboard.accepted(), status.tasks.labeled),
     ]
 
@@ -150,6 +152,12 @@ def _left_out(answers: Mapping[Reason, int]) -> Iterable[Finding]:
     text = left_out(answers)
     if text is not None:
         yield Finding("plain", f"Answered but not trained on: {text}.")
+
+
+def _twins(status: Status) -> Iterable[Finding]:
+    text = twins_text(status.twins) if status.twins else None
+    if text is not None:
+        yield Finding("plain", text)
 
 
 def _accepted(accepted: int, labeled: int) -> Iterable[Finding]:

@@ -38,6 +38,7 @@ class Step(StrEnum):
     RECORD = "record"
     AUTOLABEL = "autolabel"  # label the rest
     EXPORT = "export"  # write the newest model for other programs
+    TWINS = "twins"  # count images that are equal or look nearly alike
     CLEAN = "clean"  # delete superseded predictions
     DROP = "drop"  # forget a round of which no task is left
     FORGET = "forget"  # forget all rounds: no task that they asked is left
@@ -68,13 +69,16 @@ JOB_OF_STEP = {
     Step.RECORD: JobKind.RECORD,
     Step.AUTOLABEL: JobKind.AUTOLABEL,
     Step.EXPORT: JobKind.EXPORT,
+    Step.TWINS: JobKind.TWINS,
 }
 # Planning reads what the training has just written. The worker of that job plans right away, if the table calls for it:
 # no other project's step waits for it then.
 FOLLOW_UP = {JobKind.RETRAIN: Step.PLAN}
 OBSERVED_AGAIN = frozenset({Step.SWITCH, Step.RECONCILE})  # they change what Label Studio was seen to have
 REPEATED = frozenset({Step.CLEAN})  # each time does a part of the work, which the facts do not show
-READS_BANK = frozenset({JobKind.SYNC, JobKind.EMBED, JobKind.PRETEXT, JobKind.RETRAIN, JobKind.REFINE, JobKind.EXPORT})
+READS_BANK = frozenset(
+    {JobKind.SYNC, JobKind.EMBED, JobKind.PRETEXT, JobKind.RETRAIN, JobKind.REFINE, JobKind.EXPORT, JobKind.TWINS}
+)
 
 
 def next_step(facts: Facts, passing: Collection[Step] = ()) -> Step:
@@ -261,6 +265,8 @@ ROWS = (
     Row(Step.RECORD, lambda f: f.tasks.unrecorded > 0 and f.split_current, Stage.RECORDING),
     Row(Step.AUTOLABEL, lambda f: f.autolabel_ordered),
     Row(Step.EXPORT, lambda f: f.unexported),
+    # Nobody waits for it.
+    Row(Step.TWINS, lambda f: f.twins_uncounted and f.live_round is not None and _all_fetched(f)),
     Row(Step.IGNORE_REQUEST, lambda f: f.training_requested and f.collecting and f.asks.answered == 0),
     # Deleting by task and writing predictions for the same tasks do not go together. Nor does deleting while losses are
     # recorded: on SQLite, Label Studio may then wait 13 s for its lock, and the queue with it.

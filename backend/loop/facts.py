@@ -8,6 +8,7 @@ from enum import StrEnum
 from backend.config import ProjectConfig
 from backend.loop.keys import configured_side, features_key, pretext_key, split_key, view_side
 from backend.project_files import Files
+from backend.status.twins import read_twins
 from backend.store import JobState, ProjectRow, ProjectStore, RoundRow, RoundState
 from backend.store.jobs import is_alive, is_waiting
 from backend.store.rounds import AskCounts
@@ -39,6 +40,7 @@ class JobKind(StrEnum):
     RECORD = "record"
     AUTOLABEL = "autolabel"
     EXPORT = "export"
+    TWINS = "twins"  # counts images that are equal or look nearly alike
 
 
 class StaleReason(StrEnum):
@@ -109,6 +111,7 @@ class Facts:
     training_requested: bool = False
     autolabel_ordered: bool = False  # predictions for all that nobody labels are to be written
     unrefined: bool = False  # the learner of the newest model may be compared with others
+    twins_uncounted: bool = False  # how many images are equal or look alike is not known, or of another pool
     unexported: bool = False  # the newest model is not written for other programs yet
     running: frozenset[JobKind] = frozenset()  # or queued
     resting: frozenset[JobKind] = frozenset()  # failed, and waiting for the next try
@@ -183,6 +186,7 @@ def gather(
         training_requested=row.training_requested and (observed is None or seen.training_requested),
         autolabel_ordered=order is not None and order.written_at is None,
         unrefined=_is_unrefined(store, config, newest),
+        twins_uncounted=_are_twins_uncounted(files, row, tasks.ok),
         unexported=newest is not None and not newest.exported,
         running=frozenset(JobKind(job.kind) for job in jobs if is_alive(job, now)),
         resting=frozenset(JobKind(job.kind) for job in jobs if job.state == JobState.FAILED and is_waiting(job, now)),
@@ -213,6 +217,16 @@ def _is_bank_lost(files: Files, row: ProjectRow, expected: int) -> bool:
         return len(ImageBank.open(files.bank(row.image_side))) < expected
     except BankError:
         return True
+
+
+def _are_twins_uncounted(files: Files, row: ProjectRow, images: int) -> bool:
+    try:
+        bank = ImageBank.open(files.bank(row.image_side or 0))
+    except BankError:
+        return False
+    counts = read_twins(files)
+    known = counts is not None and counts.is_of(images, len(bank)) and counts.is_compared(images, row.features_key)
+    return not (known and bank.is_digested)
 
 
 def _is_unrefined(store: ProjectStore, config: ProjectConfig, newest: RoundRow | None) -> bool:

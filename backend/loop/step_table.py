@@ -20,6 +20,7 @@ from backend.loop.steps.refine import refine
 from backend.loop.steps.retrain import retrain
 from backend.loop.steps.split import split_pool
 from backend.loop.steps.sync import sync
+from backend.loop.steps.twins import count_twins
 from backend.queueing.queues import IO, TRAIN, TimeSlice
 from model.problems import problem
 
@@ -65,7 +66,7 @@ def _pretext(context: Context, project: OpenProject, progress: Progress) -> None
 
 
 def _split(context: Context, project: OpenProject, progress: Progress) -> None:
-    split_pool(project.store, project.config, progress, TimeSlice(context.queueing, IO).expired)
+    split_pool(project.store, project.files, project.config, progress, TimeSlice(context.queueing, IO).expired)
 
 
 def _refine(context: Context, project: OpenProject, progress: Progress) -> None:
@@ -82,7 +83,7 @@ STEPS: dict[Step, StepCall] = {
     Step.EXTEND: lambda c, p, f: extend(p.store, p.files, p.config, p.labeling),
     Step.REFETCH: lambda c, p, f: refetch(p.store, p.files),
     Step.RESTART: _restart,
-    Step.SPLIT: lambda c, p, f: split_pool(p.store, p.config),
+    Step.SPLIT: lambda c, p, f: split_pool(p.store, p.files, p.config),
     Step.PLAN: lambda c, p, f: plan(p.store, p.files, p.config, p.labeling),
     Step.CLEAN: lambda c, p, f: queue.clean(p.store, p.studio),
     Step.DROP: lambda c, p, f: queue.drop(p.store),
@@ -99,5 +100,6 @@ JOBS: dict[JobKind, Job] = {
     JobKind.PRETEXT: Job(TRAIN, _pretext),
     JobKind.REFINE: Job(TRAIN, _refine),
     JobKind.RETRAIN: Job(TRAIN, lambda c, p, done: retrain(p.store, p.files, p.config, p.labeling, p.device, done)),
+    JobKind.TWINS: Job(IO, lambda c, p, done: count_twins(p.store, p.files, done)),
     JobKind.EXPORT: Job(IO, lambda c, p, done: export(p.store, p.files, p.encoders.folder, done)),
 }

@@ -64,7 +64,14 @@ def as_json(status: Status, rates: ErrorRateDifference | None = None) -> dict[st
         "encoder": encoder_of(status.config),
         "learner": learner_of(status),
         "control": status.labeling.control if status.labeling else None,
-        "pool": {"tasks": tasks.tasks, "images": tasks.ok, "broken": tasks.broken, "labeled": tasks.labeled},
+        "pool": {
+            "tasks": tasks.tasks,
+            "images": tasks.ok,
+            "broken": tasks.broken,
+            "labeled": tasks.labeled,
+            "equal": status.twins.equal if status.twins else None,
+            "alike": status.twins.alike if status.twins else None,
+        },
         "round": live.number if live else 0,
         "rounds": status.config.rounds,
         "queue": {

@@ -15,13 +15,17 @@ from model.problems.base import Decoding
 from model.querying.batches import batch_order, in_order
 from model.querying.first_queries import first_query
 from model.querying.first_queries.base import FirstQuery
+from model.querying.kinds import Kinds, Leave
+from model.querying.likeness import Likeness
 from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs, sizes_of
 from model.querying.samplers import check_sampler, sampler
 from model.querying.samplers.base import Sampler
 from model.querying.selection import Candidates, Query, lowest, mask_of, strictly_rising
 
 ROOM = 1e-9  # what a plan leaves free below a score of 1: float64 steps for millions of images that extend its reserve
+TRIES, DRAWN = 8, 4  # looks further down an order, each twice as far; random images drawn for each that is missing
 EDGE = 1e-6  # how far a holdout image's score keeps off the query's when it comes before the first or after the last
+NOTHING = Query(np.empty(0, np.int64), np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,10 @@ class Pool:
     pretext_embeddings: (N, D) features of the pretext network, None where the first query reads none.
     answered: (N,) True where somebody gave an answer to learn from, or one that there is none (a skipped image):
     strategies that spread their picks keep off these. None: where there is a label.
+    held: (N,) True where the answer measures the model; None: nowhere.
+    twins: (N,) the same number for images that are equal; None where none are.
+    looks: (N, D) features of length 1 by which images that look nearly alike are told, zero where there are none; None
+    where nobody can tell.
     """
 
     losses: FloatArray
@@ -44,6 +52,9 @@ class Pool:
     labels: IntArray | None = None
     pretext_embeddings: FloatArray | None = None
     answered: BoolArray | None = None
+    held: BoolArray | None = None
+    twins: IntArray | None = None
+    looks: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -109,17 +120,22 @@ def plan_round(
     Round 0, or any round without ``outputs``, is asked by the first query inside batch 0; round i by the sampler inside
     batch i; after the last batch by the sampler over all that is left. Where a batch has too few images left, the
     following batches fill in, then the earlier ones. The holdout is a uniform draw from everything that the query
-    left, so that it measures the model on the pool. All parts are shorter only where the pool is exhausted.
+    left, so that it measures the model on the pool.
+
+    No two of a kind (``kinds``): images that equal, or look like, what was asked before come when nothing else is left,
+    and never two of them in one query. The holdout has nothing of a kind with what is learned from; what is of a kind
+    with the holdout comes last of all, and measures as well. All parts are shorter only where the pool is exhausted.
     Raises BadInput where arrays do not fit together or an output that the strategy needs is missing.
     """
     _check(pool, outputs)
     planner = _RoundPlanner(number, pool, outputs, settings, generator)
     free = _askable(pool)
-    query = planner.ask(settings.k, free, covered=np.empty(0, np.int64))
+    none = np.empty(0, np.int64)
+    query = planner.ask(settings.k, free, covered=none, taken=none, most=Leave.EQUAL_TO_ANSWERED)
     left = np.flatnonzero(free & ~mask_of(query.indices, len(free)))
-    holdout = generator.choice(left, min(settings.holdout, len(left)), replace=False)
+    holdout = planner.draw(settings.holdout, left, query.indices)
     taken = np.concatenate([query.indices, holdout])
-    reserve = planner.ask(settings.reserve, free & ~mask_of(taken, len(free)), covered=query.indices)
+    reserve = planner.ask(settings.reserve, free, covered=query.indices, taken=taken)
     return _serve(query, holdout, reserve, planner.scores_are_ranks, generator)
 
 
@@ -140,8 +156,7 @@ def extend_reserve(
     """
     _check(pool, outputs)
     planner = _RoundPlanner(number, pool, outputs, settings, generator)
-    free = _askable(pool) & ~mask_of(asked, len(pool.losses))
-    more = planner.ask(settings.reserve, free, covered=asked)
+    more = planner.ask(settings.reserve, _askable(pool), covered=asked, taken=asked)
     # Half of what is left below 1 stays free for the next extension.
     ramp = above + (1 - above) / 2 * np.arange(len(more.indices)) / max(len(more.indices), 1)
     values = np.minimum(ramp if planner.scores_are_ranks else more.scores, max(above, 1 - ROOM))
@@ -166,20 +181,69 @@ class _RoundPlanner:
         self.to_cover = np.flatnonzero(_askable(pool) | mask_of(_answered(pool), len(pool.losses)))
         self.problem = problem(settings.problem)
         self.answered = _answered(pool)
+        self.kinds = _kinds(pool, self.answered, generator)
 
-    def ask(self, count: int, free: BoolArray, covered: IntArray) -> Query:
-        """Return ``count`` of the ``free`` images, most wanted first; fewer where there are not as many."""
-        covered = np.concatenate([self.answered, covered])
-        parts: list[Query] = [Query(np.empty(0, np.int64), np.empty(0))]
-        for batch in self.batches:
-            missing = count - sum(len(part.indices) for part in parts)
-            if missing <= 0:
+    def ask(
+        self, count: int, free: BoolArray, covered: IntArray, taken: IntArray, most: Leave = Leave.LIKE_EACH_OTHER
+    ) -> Query:
+        """Return ``count`` of the ``free`` images, most wanted first; fewer where there are not as many.
+
+        covered: what else the round has asked to learn from. taken: all that it has asked, which is not asked again.
+        most: what may be asked in the end, where nothing else is left.
+        """
+        asked = NOTHING
+        for leave in Leave if self.kinds is not None else [most]:
+            for batch in self.batches if leave <= most else []:
+                if len(asked.indices) < count:
+                    members = self._members(free, batch, np.concatenate([taken, asked.indices]), leave)
+                    asked = self._ask_more(asked, count, members, covered, taken, leave)
+        return asked
+
+    def _members(self, free: BoolArray, batch: int | None, away: IntArray, leave: Leave) -> IntArray:
+        """Return the pool indices of a batch that are left, ascending."""
+        left = free & ~mask_of(away, len(free))
+        if self.kinds is not None:
+            left = self.kinds.one_of_each(left, away, leave)
+        return np.flatnonzero(left if batch is None else left & (self.pool.batch_of == batch))
+
+    def _ask_more(
+        self, asked: Query, count: int, members: IntArray, covered: IntArray, taken: IntArray, leave: Leave
+    ) -> Query:
+        """Return ``asked`` filled up to ``count`` with members, looking ever further down the strategy's order."""
+        for number in range(TRIES):
+            missing = count - len(asked.indices)
+            if missing <= 0 or not len(members):
                 break
-            members = np.flatnonzero(free if batch is None else free & (self.pool.batch_of == batch))
-            if len(members):
-                parts.append(self._select(members, missing, covered))
-                covered = np.concatenate([covered, parts[-1].indices])
-        return Query(np.concatenate([p.indices for p in parts]), np.concatenate([p.scores for p in parts]))
+            away = np.concatenate([self.answered, covered, asked.indices])
+            more = self._select(members, missing << number, away)
+            if self.kinds is None:
+                return _joined(asked, more)
+            members = np.setdiff1d(members, more.indices)
+            kept = np.flatnonzero(self.kinds.apart(more.indices, np.concatenate([taken, asked.indices]), leave))[
+                :missing
+            ]
+            asked = _joined(asked, Query(more.indices[kept], more.scores[kept]))
+        return asked
+
+    def draw(self, count: int, left: IntArray, query: IntArray) -> IntArray:
+        """Return ``count`` of the images ``left``, drawn at random, to measure what is learned from ``query`` and more.
+
+        Where nothing is left to learn from, they are of a kind with the holdout, and there may be more of them.
+        """
+        drawn = self.generator.choice(left, min(count, len(left)), replace=False)
+        if self.kinds is None:
+            return drawn
+        if not len(query):
+            alike = self.kinds.of_held(left)
+            return self.generator.choice(alike, min(max(count, self.settings.k), len(alike)), replace=False)
+        held = self.kinds.measuring(drawn, query)
+        for _ in range(TRIES):
+            left = np.setdiff1d(left, drawn)
+            if len(held) == count or not len(left):
+                break
+            drawn = self.generator.choice(left, min(DRAWN * count, len(left)), replace=False)
+            held = self.kinds.measuring(np.concatenate([held, drawn]), query)[:count]
+        return held
 
     def _select(self, members: IntArray, count: int, covered: IntArray) -> Query:
         pool, settings = self.pool, self.settings
@@ -195,6 +259,23 @@ class _RoundPlanner:
             pool=self.to_cover,
         )
         return self.strategy.select(candidates, count, self.generator)
+
+
+def _kinds(pool: Pool, answered: IntArray, generator: np.random.Generator) -> Kinds | None:
+    """Return which images are of a kind; None where nobody can tell."""
+    if pool.twins is None and pool.looks is None:
+        return None
+    held = np.flatnonzero(pool.held) if pool.held is not None else np.empty(0, np.int64)
+    twins = pool.twins if pool.twins is not None else np.arange(len(pool.losses))
+    likeness = None
+    if pool.looks is not None:
+        known = np.union1d(np.flatnonzero(pool.available), np.concatenate([answered, held]))
+        likeness = Likeness(pool.looks, known, generator.spawn(1)[0])
+    return Kinds(twins, likeness, answered, held)
+
+
+def _joined(first: Query, second: Query) -> Query:
+    return Query(np.concatenate([first.indices, second.indices]), np.concatenate([first.scores, second.scores]))
 
 
 def _askable(pool: Pool) -> BoolArray:
@@ -243,7 +324,9 @@ def _between(values: FloatArray, is_holdout: BoolArray) -> FloatArray:
 
 def _check(pool: Pool, outputs: Outputs | None) -> None:
     size = len(pool.losses)
-    arrays: dict[str, Any] = {name: getattr(pool, name) for name in ("batch_of", "available", "labels", "answered")}
+    arrays: dict[str, Any] = {
+        name: getattr(pool, name) for name in ("batch_of", "available", "labels", "answered", "held", "twins", "looks")
+    }
     sizes = {name: len(array) for name, array in arrays.items() if array is not None}
     sizes |= sizes_of(replace(outputs or Outputs(), pretext_embeddings=pool.pretext_embeddings))
     for name, rows in sizes.items():

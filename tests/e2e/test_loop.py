@@ -85,7 +85,7 @@ def test_the_loop_from_connecting_to_the_second_round(make_project, backend, stu
     project = make_project(IMAGES, rounds=ROUNDS, labels_per_round=K, **paper)
     backend.wait_round(project.id, 0)
     status = backend.wait(project.id, "recording", lambda s: s["stage"] == "labeling")
-    assert status["pool"] == {"tasks": IMAGES, "images": IMAGES, "broken": 0, "labeled": 0}
+    assert status["pool"].items() >= {"tasks": IMAGES, "images": IMAGES, "broken": 0, "labeled": 0}.items()
     assert status["error"] is None
 
     # Every task is recorded, in batches of equal size, in the configured order.
@@ -292,7 +292,7 @@ def test_two_projects_do_not_touch_each_other(make_project, backend, studio: Lab
     backend.wait_round(one.id, 1)
     after = backend.status(two.id)
     assert after["queue"] == before["queue"]
-    assert after["pool"] == {"tasks": 60, "images": 60, "broken": 0, "labeled": 0}
+    assert after["pool"].items() >= {"tasks": 60, "images": 60, "broken": 0, "labeled": 0}.items()
     assert studio.project(two.id).settings().model_version == "pt4al-r000"
     assert not set(after["queue"]["task_ids"]) & set(all_tasks(studio, one.id))
 

@@ -53,7 +53,8 @@ def test_a_pool_with_one_broken_image_in_twenty_is_completed_and_mended(
     annotator.connect_backend(project.id, backend.url, {"rounds": 2, "labels_per_round": 10})
     status = backend.wait_round(project.id, 0, 900)
     took = time.monotonic() - begun
-    assert status["pool"] == {"tasks": POOL, "images": POOL - BROKEN, "broken": BROKEN, "labeled": 0}
+    pool = {"tasks": POOL, "images": POOL - BROKEN, "broken": BROKEN, "labeled": 0}
+    assert status["pool"].items() >= pool.items()
     listed = backend.get(f"/api/projects/{project.id}/broken")
     assert len(listed) == BROKEN
     assert all(row["reason"] for row in listed)

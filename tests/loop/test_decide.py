@@ -201,6 +201,7 @@ ROWS = {
     "predictions for the rest ordered": (replace(LIVE, autolabel_ordered=True), Step.AUTOLABEL),
     "learners not compared": (replace(LIVE, unrefined=True), Step.REFINE),
     "newest model not exported": (replace(LIVE, unexported=True), Step.EXPORT),
+    "images that look alike not counted": (replace(LIVE, twins_uncounted=True), Step.TWINS),
     "predictions of unknown fate": (live(doubtful=3), Step.POST),
     "connection not looked at for a while": (replace(LIVE, maintenance_due=True, unread=True), Step.MAINTAIN),
     "tasks deleted": (replace(LIVE, count_differs=True, studio_tasks=99), Step.RECONCILE),

@@ -22,7 +22,7 @@ from model.pretext.run import train_pretext
 
 def split_a_part(project: Project) -> None:
     split_pool(
-        project.store.of(project.key), project.open().config, ignore, lambda: True
+        project.store.of(project.key), project.open().files, project.open().config, ignore, lambda: True
     )  # others wait after each part
 
 

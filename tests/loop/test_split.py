@@ -113,15 +113,15 @@ def test_a_job_that_is_not_disturbed_splits_the_whole_pool(project: Project, que
 def test_the_rest_of_a_split_is_left_to_the_job_too_since_one_image_less_shifts_all_ranks(
     project: Project, queue: Queue
 ) -> None:
-    split_pool(project.store.of(project.key), project.open().config, ignore, lambda: True)
-    split_pool(project.store.of(project.key), project.open().config, ignore, lambda: True)
+    split_pool(project.store.of(project.key), project.open().files, project.open().config, ignore, lambda: True)
+    split_pool(project.store.of(project.key), project.open().files, project.open().config, ignore, lambda: True)
     before = batches(project)
     take_split(project)
     assert (batches(project), len(queue.jobs)) == (before, 1)
 
 
 def test_no_round_is_planned_while_only_a_part_of_the_pool_has_its_batch(project: Project) -> None:
-    split_pool(project.store.of(project.key), project.open().config, ignore, lambda: True)
+    split_pool(project.store.of(project.key), project.open().files, project.open().config, ignore, lambda: True)
     with pytest.raises(Superseded, match="batches of project"):
         project.step(Step.PLAN)
     assert project.store.of(project.key).rounds.current() is None
@@ -133,7 +133,7 @@ def test_a_split_of_images_that_are_fetched_anew_meanwhile_does_not_count(projec
         project.store.projects.set(project.key, pretext_key=None, split_key=None)
 
     with pytest.raises(Superseded):
-        split_pool(project.store.of(project.key), project.open().config, lost)
+        split_pool(project.store.of(project.key), project.open().files, project.open().config, lost)
     assert project.open().row.split_key is None
 
 
@@ -148,7 +148,7 @@ def test_nothing_is_recorded_of_a_split_that_is_not_whole(project: Project) -> N
     def called_for() -> bool:
         return is_missing(Step.RECORD, gather_facts(project.context, project.key, None))
 
-    split_pool(project.store.of(project.key), project.open().config, ignore, lambda: True)
+    split_pool(project.store.of(project.key), project.open().files, project.open().config, ignore, lambda: True)
     assert project.store.of(project.key).tasks.counts(0).unrecorded == 30
     assert not called_for()
     project.step(Step.SPLIT)
@@ -158,7 +158,7 @@ def test_nothing_is_recorded_of_a_split_that_is_not_whole(project: Project) -> N
 def test_what_a_split_has_written_already_is_not_written_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    split_pool(project.store.of(project.key), project.open().config, ignore, lambda: True)
+    split_pool(project.store.of(project.key), project.open().files, project.open().config, ignore, lambda: True)
     written: list[int] = []
     plain: Callable[..., None] = project.store.of(project.key).tasks.set_batches
     monkeypatch.setattr(
@@ -174,8 +174,8 @@ def test_the_rest_of_a_failed_split_ends_its_failure(
 ) -> None:
     take_split(project)
     *_, kind, key, token = queue.jobs.pop()
-    split_pool(project.store.of(project.key), project.open().config, ignore, lambda: True)
-    split_pool(project.store.of(project.key), project.open().config, ignore, lambda: True)
+    split_pool(project.store.of(project.key), project.open().files, project.open().config, ignore, lambda: True)
+    split_pool(project.store.of(project.key), project.open().files, project.open().config, ignore, lambda: True)
     project.store.of(key).jobs.take(kind, token, "w")
     take_split(project)
     assert project.store.of(key).tasks.counts(0).unsplit == 20, "the job lives and will write them"

@@ -8,8 +8,7 @@ import numpy as np
 from backend.project_files import Files
 from backend.store import RoundRow
 from model.data.atomic_files import save_array
-from model.data.features import FeatureBank
-from model.learners.scaling import ScaledFeatures, query_features
+from model.learners.scaling import ScaledFeatures
 from model.problems import problem
 from model.querying.outputs import OUTPUTS, FloatArray, Outputs, extended
 
@@ -33,19 +32,17 @@ def save_outputs(files: Files, number: int, outputs: Outputs) -> None:
             logger.warning("'%s' of the pool are not finite numbers and are not used", name)
 
 
-def load_outputs(
-    files: Files, model: RoundRow | None, size: int, features: FeatureBank | None = None
-) -> Outputs | None:
+def load_outputs(files: Files, model: RoundRow | None, size: int, features: FloatArray | None = None) -> Outputs | None:
     """Return what a model has left, for a pool of ``size``; None without what its predictions are made of.
 
-    Images that the model has not seen get neutral values. Where the model has no embeddings of its own, they are the
-    features of the encoder.
+    Images that the model has not seen get neutral values. features: of the encoder, which stand for embeddings where
+    the model has none of its own.
     """
     if model is None or model.classes is None:
         return None
     arrays = {name: _load(files.output(model.number, name), name, size) for name in OUTPUTS}
-    if arrays["embeddings"] is None and features is not None:
-        arrays["embeddings"] = query_features(features, size)
+    if arrays["embeddings"] is None:
+        arrays["embeddings"] = features
     missing = any(arrays[name] is None for name in problem(model.problem).base_outputs)
     return None if missing else Outputs(**arrays)
 

@@ -13,17 +13,17 @@ from backend.loop.keys import pretext_key, split_key
 from backend.loop.steps.features import read_features
 from backend.loop.steps.outputs import load_outputs, load_pretext_embeddings
 from backend.loop.steps.split import check_current
+from backend.loop.steps.twins import twins_of
 from backend.project_files import Files
 from backend.status.predictions import ModelOutputs, open_outputs
 from backend.store import AskRole, AskState, ProjectStore, RoundRow, RoundState
 from backend.store.rounds import Ask
 from backend.store.tasks import PoolView
-from model.data.features import FeatureBank
 from model.learners.scaling import query_features
 from model.problems import problem
 from model.problems.base import Prediction, Problem
 from model.querying.first_queries import first_query
-from model.querying.outputs import DERIVED, FloatArray, IntArray, Outputs, sizes_of
+from model.querying.outputs import DERIVED, IntArray, Outputs, sizes_of
 from model.querying.plan import Pool, QuerySettings, extend_reserve, plan_round
 from model.querying.samplers import sampler
 from model.querying.selection import Query
@@ -98,18 +98,22 @@ def _basis(store: ProjectStore, files: Files, config: ProjectConfig, labeling: L
     view = store.tasks.pool(store.tasks.pool_size())
     row = _model_before(store, labeling, number)
     bank = None if config.own_network else read_features(store, files)
-    outputs = load_outputs(files, row, len(view.task_id), bank)
+    looks = query_features(bank, len(view.task_id)) if bank is not None else None
+    outputs = load_outputs(files, row, len(view.task_id), looks)
     classes = (row.classes if row else None) or labeling.classes  # a model keeps those that it was trained on
     features = None
     if outputs is None and "pretext_embeddings" in first_query(config.chosen_first_query).needs:
-        features = _first_features(store, files, config, bank, len(view.task_id))
+        key = pretext_key(config, store.row().image_side)
+        features = looks if looks is not None else load_pretext_embeddings(files, key, len(view.task_id))
     # Skipped and disputed images too: asking beside them again would teach as little. A holdout teaches nothing there.
     answered = (view.task_id >= 0) & ~view.available & ~view.holdout
     class_ids = _class_ids(store, view, problem(labeling.problem), classes)
     available, batches = view.available, view.batch if bank is None or _has_batches(store, config) else None
     if bank is not None:
         available = available & bank.knows(np.arange(len(available)))
-    pool = Pool(view.loss, batches, available, class_ids, features, answered)
+    held = (view.task_id >= 0) & ~view.available & view.holdout
+    twins = twins_of(store, files, view.task_id >= 0)
+    pool = Pool(view.loss, batches, available, class_ids, features, answered, held, twins, looks)
     k = config.labels_of_round(int((view.task_id >= 0).sum()), store.tasks.counts(time.time()).recent)
     settings = QuerySettings(
         batches=config.rounds if batches is None or config.own_network else int(batches.max(initial=0)) + 1,
@@ -130,15 +134,6 @@ def _has_batches(store: ProjectStore, config: ProjectConfig) -> bool:
     """Tell whether losses and batches of the present configuration are there; with an encoder, rounds do not wait."""
     row = store.row()
     return row.pretext_key == pretext_key(config, row.image_side) and row.split_key == split_key(config)
-
-
-def _first_features(
-    store: ProjectStore, files: Files, config: ProjectConfig, bank: FeatureBank | None, size: int
-) -> FloatArray | None:
-    """Return what a first query reads: the encoder's features (size, D), or those of the pretext network."""
-    if bank is None:
-        return load_pretext_embeddings(files, pretext_key(config, store.row().image_side), size)
-    return query_features(bank, size)
 
 
 def _model_before(store: ProjectStore, labeling: Labeling, number: int) -> RoundRow | None:

@@ -12,13 +12,14 @@ from backend.loop.heartbeat import Progress
 from backend.loop.keys import on_encoder, pretext_key
 from backend.loop.steps.bank import bank_side, open_bank
 from backend.loop.steps.features import Encoders
+from backend.loop.steps.twins import spread, twins_of
 from backend.project_files import Files
 from backend.queueing.queues import TimeSlice
 from backend.store import ProjectStore
 from model.data.atomic_files import save_array
 from model.data.bank import ImageBank
 from model.querying.first_queries import first_query
-from model.querying.outputs import FEATURES, IntArray
+from model.querying.outputs import FEATURES, FloatArray, IntArray
 
 TRAIN_SHARE, FIT_SHARE = 0.9, 0.2  # of the progress bar, of a network and of a head on the encoder
 SCORED = 32  # images whose losses are written at once: a second, for which a training may wait
@@ -68,26 +69,49 @@ def _pretext_on_encoder(
         # Noted before all losses are there, so that a job that makes way goes on where it was.
         store.tasks.clear_losses()
         store.set(pretext_key=key, split_key=None)
-    unscored = _unscored(store, bank, key)
-    for start in range(0, len(unscored), SCORED):
-        part = unscored[start : start + SCORED]
-        losses = rotation_losses(bank, encoder, weights, part, work=work)
-        store.tasks.set_losses({int(index): float(loss) for index, loss in zip(part, losses, strict=True)})
-        progress(FIT_SHARE + (1 - FIT_SHARE) * (start + len(part)) / len(unscored))
-        if expired() and start + SCORED < len(unscored):
+    unscored = _unscored(store, files, bank, key)
+    first = unscored.first
+    for start in range(0, len(first), SCORED):
+        part = first[start : start + SCORED]
+        unscored.note(part, rotation_losses(bank, encoder, weights, part, work=work))
+        progress(FIT_SHARE + (1 - FIT_SHARE) * (start + len(part)) / len(first))
+        if expired() and start + SCORED < len(first):
             return  # the next job goes on from here, after the trainings that wait
     shutil.rmtree(work, ignore_errors=True)
     files.drop_other_pretext(key)
 
 
-def _unscored(store: ProjectStore, bank: ImageBank, key: str) -> IntArray:
-    """Return the pool indices of images without a loss.
+class _Unscored:
+    """The images without a loss, of which equal ones get the same.
+
+    first: the pool indices whose loss has to be computed, ascending.
+    """
+
+    def __init__(self, store: ProjectStore, indices: IntArray, twins: IntArray, known: FloatArray) -> None:
+        """indices: of the images. twins, known: by pool index, the first equal image, and the losses that are known."""
+        self._store, self._indices, self._twins = store, indices, twins
+        self._shared = spread(known, twins)
+        copied = indices[np.isfinite(self._shared[indices])]
+        if len(copied):
+            store.tasks.set_losses({int(index): float(self._shared[index]) for index in copied})
+        self.first: IntArray = np.unique(twins[np.setdiff1d(indices, copied)])
+
+    def note(self, first: IntArray, losses: FloatArray) -> None:
+        """Write the losses of these images, and of those that equal them."""
+        self._shared[first] = losses
+        equal = self._indices[np.isin(self._twins[self._indices], first)]
+        self._store.tasks.set_losses({int(index): float(self._shared[self._twins[index]]) for index in equal})
+
+
+def _unscored(store: ProjectStore, files: Files, bank: ImageBank, key: str) -> _Unscored:
+    """Return the images without a loss.
 
     Losses without their key are what a killed job has left, perhaps under another configuration.
     """
     pool = store.tasks.pool(len(bank))
-    known = np.isfinite(pool.loss) & (store.row().pretext_key == key)
-    return np.flatnonzero((pool.task_id >= 0) & ~known)
+    in_use = pool.task_id >= 0
+    losses = np.where(in_use & (store.row().pretext_key == key), pool.loss, np.nan)
+    return _Unscored(store, np.flatnonzero(in_use & ~np.isfinite(losses)), twins_of(store, files, in_use), losses)
 
 
 def _pretext_of_a_network(
@@ -99,9 +123,9 @@ def _pretext_of_a_network(
     key = pretext_key(config, bank_side(store))
     if not files.pretext(key).exists():
         _train(store, files, config, device, bank, lambda share: progress(TRAIN_SHARE * share))
-    unscored = _unscored(store, bank, key)
-    if len(unscored):
-        start, stop = int(unscored[0]), int(unscored[-1]) + 1
+    unscored = _unscored(store, files, bank, key)
+    if len(unscored.first):
+        start, stop = int(unscored.first[0]), int(unscored.first[-1]) + 1
         losses = extract_losses(
             bank,
             files.pretext(key),
@@ -111,7 +135,7 @@ def _pretext_of_a_network(
             device=device,
             progress=lambda share: progress(TRAIN_SHARE + (1 - TRAIN_SHARE) * share),
         )
-        store.tasks.set_losses({int(i): float(losses[i - start]) for i in unscored})
+        unscored.note(unscored.first, losses[unscored.first - start])
     if "pretext_embeddings" in first_query(config.chosen_first_query).needs:
         _write_embeddings(files, bank, key, device)
     store.set(pretext_key=key)

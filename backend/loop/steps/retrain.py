@@ -19,6 +19,7 @@ from backend.loop.keys import pretext_key
 from backend.loop.steps.bank import open_bank
 from backend.loop.steps.features import read_features, read_views
 from backend.loop.steps.outputs import save_outputs
+from backend.loop.steps.twins import twins_of
 from backend.project_files import Files
 from backend.status.predictions import ModelOutputs, open_outputs
 from backend.store import ProjectStore, RoundRow, RoundState
@@ -29,6 +30,7 @@ from model.problems import problem
 from model.problems.base import Decoding, Encoded, Problem, Target
 from model.querying.outputs import IntArray, Outputs
 from model.querying.samplers import sampler
+from model.querying.selection import mask_of
 
 if TYPE_CHECKING:
     from model.learners.settings import FitSettings
@@ -269,11 +271,18 @@ def _agreement(training: Training, before: ModelOutputs, model: ModelOutputs) ->
 
 
 def labels_of(training: Training) -> LabelSet:
-    """Return the labels that fit what is learned now, by pool index."""
+    """Return the labels that fit what is learned now, by pool index.
+
+    Nothing is learned from an image that equals one of the holdout: people label what nobody asked, too.
+    """
     of, classes = training.problem, training.labeling.classes
     rows = [row for row in training.store.tasks.targets() if of.fits(row[1], classes)]
-    train = [(index, target) for index, target, holdout in rows if not holdout]
     held = [(index, target) for index, target, holdout in rows if holdout]
+    labeled = np.array([index for index, _, _ in rows], np.int64)
+    in_use = mask_of(labeled, int(labeled.max(initial=-1)) + 1)
+    twins = twins_of(training.store, training.files, in_use)
+    measured = {int(twins[index]) for index, _ in held}
+    train = [(index, target) for index, target, holdout in rows if not holdout and int(twins[index]) not in measured]
     return LabelSet(
         train=np.array([index for index, _ in train], np.int64),
         learned=[target for _, target in train],

@@ -9,6 +9,8 @@ from backend.errors import Superseded
 from backend.loop.decide import INLINE_SPLIT
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import features_key, pretext_key, split_key
+from backend.loop.steps.twins import spread, twins_of
+from backend.project_files import Files
 from backend.store import ProjectRow, ProjectStore
 from model.querying.batches import place, split
 
@@ -17,6 +19,7 @@ PART = INLINE_SPLIT  # images whose batches are written in one go
 
 def split_pool(
     store: ProjectStore,
+    files: Files,
     config: ProjectConfig,
     progress: Progress = lambda share: None,
     expired: Callable[[], bool] = lambda: False,
@@ -24,7 +27,8 @@ def split_pool(
     """Give every image without one its batch: a fresh split, or a place between those of the existing one.
 
     A split counts once its key is noted: what a killed one has left is no part of it, but what of that is right is not
-    written again. expired: asked now and then; where it is True, the next call goes on from there.
+    written again. Equal images share a batch, in which they count once. expired: asked now and then; where it is True,
+    the next call goes on from there.
     """
     began = store.row()
     pool = store.tasks.pool(store.tasks.pool_size())
@@ -33,10 +37,16 @@ def split_pool(
     new = np.flatnonzero(scored & ((pool.batch < 0) | (not whole)) & (pool.task_id >= 0))
     if not len(new):
         return
+    twins = twins_of(store, files, scored & (pool.task_id >= 0))
+    known = np.full(len(pool.batch), np.nan)
+    known[old] = pool.batch[old]
+    known = spread(known, twins)
+    first = np.unique(twins[new[np.isnan(known[new])]])  # the rest equals images that have a batch
     if len(old):
-        batches = place(pool.loss[new], pool.loss[old], pool.batch[old], config.batch_order)
+        known[first] = place(pool.loss[first], pool.loss[old], pool.batch[old], config.batch_order)
     else:
-        batches = split(pool.loss[new], config.batches_of(len(new)), config.batch_order)
+        known[first] = split(pool.loss[first], config.batches_of(len(first)), config.batch_order)
+    batches = known[twins[new]].astype(np.int64)
     wrong = np.flatnonzero(pool.batch[new] != batches)
     for start in range(0, len(wrong), PART):
         if start and expired():
