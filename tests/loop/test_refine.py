@@ -52,7 +52,7 @@ def finish_round(loop: LoopProject) -> list[str]:
     before = len(loop.queueing.ran)
     loop.answer(ASKED)
     loop.run()
-    return [job for job in loop.queueing.ran[before:] if job != "advance"]
+    return [job for job in loop.queueing.ran[before:] if job not in ("advance", "twins")]
 
 
 def newest(loop: LoopProject) -> RoundRow:

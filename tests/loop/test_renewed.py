@@ -12,10 +12,13 @@ from support.loop_project import SIDE, WITH_ENCODER, LoopProject, image_of, shor
 
 from backend.autolabel.preview import preview
 from backend.errors import ImageError
+from backend.items.fetching import FetchedImage
 from backend.loop.context import open_project
+from backend.loop.steps.sync import show
 from backend.status.predictions import open_predictions
 from backend.store import ImageState
 from model.data.bank import ImageBank
+from model.data.views import ViewBank
 
 IMAGES, ASKED = 40, 4
 
@@ -258,3 +261,11 @@ def test_a_bank_of_an_earlier_release_needs_no_digests_for_it(loop: LoopProject)
     renew(loop, RENEWALS["S3"], 1)
     loop.run()
     assert known(loop) == before
+
+
+def test_the_same_picture_at_another_size_is_shown_at_that_size(tmp_path: Path) -> None:
+    views, pixels = ViewBank.create(tmp_path, 8), np.zeros((8, 8, 3), np.uint8)
+    small, large = (FetchedImage(1, pixels, size=size, view=pixels) for size in ((8, 6), (80, 60)))
+    for image in (small, small, large):
+        show(views, np.array([0]), [image])
+        assert tuple(views.sizes(np.array([0]))[0]) == image.size

@@ -272,7 +272,7 @@ def _commit(
         if filled.features is not None:
             _embed(filled.features, encoders, places, good)
         if filled.views is not None:
-            _show(filled.views, places, good)
+            show(filled.views, places, good)
         store.tasks.images_fetched(dict(zip(task_ids, places.tolist(), strict=True)), refs)
     failed = [image for image in part if image.pixels is None]
     if failed:
@@ -289,11 +289,12 @@ def _embed(features: FeatureBank, encoders: Encoders, places: IntArray, images: 
         features.write(places[~known], encoders.of(features).embed(np.stack([one for one in large if one is not None])))
 
 
-def _show(views: ViewBank, places: IntArray, images: list[FetchedImage]) -> None:
-    """Write the views of the images at these pool indices that have none yet."""
-    missing = [
-        number for number, known in enumerate(views.knows(places)) if not known and images[number].view is not None
-    ]
+def show(views: ViewBank, places: IntArray, images: list[FetchedImage]) -> None:
+    """Write the views of the images at these pool indices that have none yet, or one of another size."""
+    known = views.knows(places)
+    for number in np.flatnonzero(known):
+        known[number] = tuple(views.sizes(places[[number]])[0].tolist()) == images[number].size
+    missing = [number for number in np.flatnonzero(~known) if images[number].view is not None]
     if missing:
         pixels = np.stack([image for number in missing if (image := images[number].view) is not None])
         views.write(places[missing], pixels, np.array([images[number].size for number in missing]))
