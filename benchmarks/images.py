@@ -2,15 +2,20 @@
 
 import io
 import os
+import tarfile
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model.lab.datasets import DATA_FOLDER, DEFAULT_FOLDER, load_images
+from model.data.decoding import decode
+from model.lab.datasets import DATA_FOLDER, DEFAULT_FOLDER
 
+CIFAR = 50_000  # images, which lie by class
+SUFFIXES = (".png", ".jpg", ".jpeg")
 PHOTO = 320, 240  # pixels: width and height
 PHOTO_CLASSES = ("china left", "china right", "flower left", "flower right")
 
@@ -30,9 +35,14 @@ def colour_images(count: int, side: int, seed: int) -> npt.NDArray[np.uint8]:
 
 
 def cifar_like(count: int) -> tuple[str, npt.NDArray[np.uint8]]:
-    """Return the first images of CIFAR-10, (count, 32, 32, 3), and their name; generated ones where it is not there."""
-    if (Path(os.environ.get(DATA_FOLDER) or DEFAULT_FOLDER) / "cifar10").is_dir():
-        return "CIFAR-10 images", load_images("cifar10", side=32).train[:count]
+    """Return images of CIFAR-10, (count, 32, 32, 3), and their name; generated ones where it is not there."""
+    archive = Path(os.environ.get(DATA_FOLDER) or DEFAULT_FOLDER) / "cifar10" / "cifar10-train.tar.gz"
+    if archive.exists():
+        with tarfile.open(archive, "r|gz") as files:
+            spread = islice((file for file in files if file.name.endswith(SUFFIXES)), 0, None, CIFAR // count)
+            contents = (files.extractfile(file) for file in islice(spread, count))
+            images = [decode(content.read(), 32) for content in contents if content is not None]
+        return "CIFAR-10 images", np.stack(images)
     return "generated images of 32 px", colour_images(count, 32, seed=0)
 
 
