@@ -307,7 +307,7 @@ def test_a_pool_without_features_gets_a_network_of_its_own(tmp_path):
 def test_a_learner_that_does_not_exist_or_has_no_features_is_refused(tmp_path):
     pool = PoolImages(bank_of(tmp_path / "bank", noise(40, side=16)))
     truth = rng().integers(0, 3, 40)
-    with pytest.raises(UnknownName, match="unknown learner 'origami': choose one of auto, .*linear, own"):
+    with pytest.raises(UnknownName, match=r"unknown learner 'origami': choose one of auto, .*linear, own"):
         fitted(pool, truth, tmp_path, "origami")
     with pytest.raises(BadInput, match="'linear' needs the features of an encoder"):
         fitted(pool, truth, tmp_path, "linear")
