@@ -128,9 +128,9 @@ class Regions(ABC):
     def _shown(self, drawn: Drawn, item: Item, number: int) -> list[Region]:
         """Return a region as Label Studio has it, or two where a ``<Labels>`` names the class."""
         drawing = self.drawing
-        sizes: Region = {}
+        sizes: Region = {} if drawn.score is None else {"score": drawn.score}
         if item.width and item.height:
-            sizes = {"original_width": item.width, "original_height": item.height, "image_rotation": 0}
+            sizes |= {"original_width": item.width, "original_height": item.height, "image_rotation": 0}
         if self._tag.kind != PAIRED:
             return [{**drawing.region({**drawn.value, drawing.kind: [drawn.label]}), **sizes}]
         shared = {**sizes, "id": f"{self.control}-{number}"}

@@ -35,13 +35,14 @@ LARGEST = 1e6  # percent: what is further out is no place
 class Drawn:
     """A region of a class. label: the class. shape: a value of SHAPES. value: as Label Studio has it.
 
-    size: width and height of the image in pixels, None where the region does not say them.
+    size: width and height of the image in pixels, None where the region does not say them. score: of a prediction.
     """
 
     label: str
     shape: str
     value: Mapping[str, Any]
     size: tuple[int, int] | None = None
+    score: float | None = None
 
     @property
     def aspect(self) -> float:

@@ -12,6 +12,7 @@ from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs
 PRIOR_SD = 0.35  # of log T: a few dozen images must not make a model twice as sure as it says
 MANY = 5_000  # images behind the interval of the errors; of more, every n-th stands for its neighbours
 
+_TINY = 1e-6  # how near to 0 and 1 a score may come: its logit is finite
 _LOG_T = np.linspace(-1.6, 1.6, 81)  # T from 0.2 to 5
 
 
@@ -25,6 +26,44 @@ class Temperature:
     value: float
     values: FloatArray
     weights: FloatArray
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """What makes chances of scores: slope * logit + offset, through the logistic function."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def apply(self, scores: FloatArray) -> FloatArray:
+        """Return the chances, of the same shape as the scores."""
+        chances: FloatArray = 1 / (1 + np.exp(-(self.slope * _logits(scores) + self.offset)))
+        return chances
+
+
+def fit_sigmoid(scores: FloatArray, hits: BoolArray, steps: int = 50) -> Sigmoid:
+    """Fit the chance that a score (n,) is a hit. Source: Platt 1999, by Newton's method.
+
+    A prior of one pseudo-observation keeps both near what the scores say themselves.
+    """
+    x = np.stack([_logits(scores), np.ones(len(scores))], axis=1)
+    start = np.array([1.0, 0.0])
+    weights = start.copy()
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-(x @ weights)))
+        gradient = x.T @ (p - np.asarray(hits, np.float64)) + (weights - start)
+        curvature = (x * (p * (1 - p))[:, None]).T @ x + np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        weights -= step / max(1.0, float(np.abs(step).max()))  # no step beyond 1: far out, the curve is flat
+        if np.abs(step).max() < 1e-6:
+            break
+    return Sigmoid(float(max(weights[0], 0.05)), float(weights[1]))
+
+
+def _logits(scores: FloatArray) -> FloatArray:
+    p = np.clip(np.asarray(scores, np.float64), _TINY, 1 - _TINY)
+    logits: FloatArray = np.log(p) - np.log1p(-p)
+    return logits
 
 
 def fit_temperature(problem: Problem, outputs: Outputs, indices: IntArray, truth: Encoded) -> Temperature:

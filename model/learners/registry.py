@@ -9,7 +9,7 @@ from model.querying.outputs import DERIVED
 if TYPE_CHECKING:
     from model.learners.base import LearnerCode
 
-AUTO, LINEAR, OWN, DECODER = "auto", "linear", "own", "decoder"
+AUTO, LINEAR, OWN, DECODER, DETECTOR = "auto", "linear", "own", "decoder", "detector"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,13 @@ LEARNERS: dict[str, LearnerInfo] = {
             module="model.learners.linear",
             encoder=True,
             provides=frozenset({"embeddings", "labels", "pretext_embeddings", *DERIVED}),
+        ),
+        LearnerInfo(
+            name=DETECTOR,
+            learns="a detector on the frozen feature maps of the encoder",
+            module="model.learners.detector",
+            encoder=True,
+            provides=frozenset({"embeddings", "pretext_embeddings", *DERIVED}),
         ),
         LearnerInfo(
             name=OWN,

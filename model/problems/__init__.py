@@ -2,13 +2,14 @@
 
 from model.errors import UnknownName
 from model.problems.base import Problem
+from model.problems.detection import Detection
 from model.problems.multi_label import MultiLabel
 from model.problems.segmentation import Segmentation
 from model.problems.single_label import SingleLabel
 
 __all__ = ["PROBLEMS", "Problem", "problem"]
 
-PROBLEMS: dict[str, Problem] = {of.name: of for of in (SingleLabel(), MultiLabel(), Segmentation())}
+PROBLEMS: dict[str, Problem] = {of.name: of for of in (SingleLabel(), MultiLabel(), Segmentation(), Detection())}
 
 
 def problem(name: str) -> Problem:

@@ -25,6 +25,8 @@ class Outputs:
     class_probs: (N, C) probability of each class, each for itself.
     values: (N, D) numbers whose meaning is the problem's own.
     class_maps: (N, S, S) uint8 class ids of an image's pixels (``model.data.masks``).
+    boxes: (N, M, 6) objects, the surest first: left, top, width and height as shares of the image, score, class id; -1
+    behind the last one.
     embeddings: (N, D) penultimate features of the main model, in FEATURES.
     mutual_information: (N,) of label and weights, over passes with dropout, in nats.
     dropout_entropy: (N,) entropy of the mean posterior over passes with dropout, in nats.
@@ -44,6 +46,7 @@ class Outputs:
     class_probs: FloatArray | None = None
     values: FloatArray | None = None
     class_maps: npt.NDArray[Any] | None = None
+    boxes: FloatArray | None = None
     embeddings: FloatArray | None = None
     mutual_information: FloatArray | None = None
     dropout_entropy: FloatArray | None = None
@@ -64,6 +67,10 @@ def _uniform(known: FloatArray) -> float:
 
 def _half(known: FloatArray) -> float:
     return 0.5
+
+
+def _none(known: FloatArray) -> float:
+    return -1.0
 
 
 def _origin(known: FloatArray) -> float:
@@ -105,6 +112,7 @@ OUTPUTS: dict[str, OutputSpec] = {
         OutputSpec("class_probs", _half),
         OutputSpec("values", _mean),
         OutputSpec("class_maps", _ignored, dtype=np.uint8),
+        OutputSpec("boxes", _none),
         OutputSpec("embeddings", _origin, dtype=FEATURES),
         OutputSpec("mutual_information", _mean, requires="dropout"),
         OutputSpec("dropout_entropy", _mean, requires="dropout"),

@@ -9,7 +9,6 @@ from backend.errors import ProjectError
 from backend.labeling.answers import summarize
 from backend.labeling.base import Item
 from backend.labeling.reader import read_labeling
-from backend.labeling.regions import Regions
 from backend.labeling.registry import LABELINGS
 
 ODD_NAMES = '<Choice value="a / b"/><Choice value="a"><Choice value="b"/><Choice value="/ c"/></Choice>'
@@ -35,7 +34,7 @@ JSON = st.recursive(
 
 def test_every_control_tag_of_the_registry_is_tried_with_both_kinds_of_problems():
     """Those whose answers are regions have contracts of their own."""
-    of_the_image = {name for name, info in LABELINGS.items() if not issubclass(info.make, Regions)}
+    of_the_image = {name for name in LABELINGS if not name.endswith("labels")}
     assert {name.split(",")[0] for name in CONTROLS} == of_the_image
     assert all(key == info.tag.lower() for key, info in LABELINGS.items())
     assert len(SINGLE) >= 3

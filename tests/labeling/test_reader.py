@@ -7,6 +7,7 @@ from backend.errors import ProjectError
 from backend.labeling.reader import read_labeling
 
 RATING = tag("Rating", "", "stars")
+LINES = tag("VectorLabels", '<Label value="road"/>', "lines")
 BOXES = tag("RectangleLabels", '<Label value="car"/>', "boxes")
 
 
@@ -50,7 +51,7 @@ def test_read_labeling_says_which_of_several_images_is_learned():
         ((choices(), RATING), "choice", "single_label"),
         # Earlier releases learned choices alone: projects of theirs stay with them.
         ((RATING, choices()), "choice", "single_label"),
-        ((BOXES, RATING), "stars", "single_label"),
+        ((BOXES, RATING), "boxes", "detection"),
         ((choices(name="many", extra='choice="multiple"'), RATING), "many", "multi_label"),
         # One choice teaches more than several: projects that rely on it stay with it.
         ((choices(name="many", extra='choice="multiple"'), choices(extra='choice="single-radio"')), "choice", None),
@@ -86,20 +87,20 @@ def test_read_labeling_reads_the_control_tag_that_is_named(control):
         (
             "chioce",
             "control 'chioce': no control tag has this name; there are 'choice' (<Choices>), "
-            "'boxes' (<RectangleLabels>), 'per' (<Choices>), of which we can learn 'choice' (<Choices>)",
+            "'lines' (<VectorLabels>), 'per' (<Choices>), of which we can learn 'choice' (<Choices>)",
         ),
-        ("boxes", "control 'boxes': we cannot learn <RectangleLabels>; there are 'choice' (<Choices>)"),
+        ("lines", "control 'lines': we cannot learn <VectorLabels>; there are 'choice' (<Choices>)"),
         ("per", "no control tag that we can learn: <Choices> 'per' is about regions"),
     ],
 )
 def test_read_labeling_says_which_control_tags_there_are(control, says):
     with pytest.raises(ProjectError, match=re.escape(says)):
-        labeling_of(choices(), BOXES, choices(name="per", extra='perRegion="true"'), control=control)
+        labeling_of(choices(), LINES, choices(name="per", extra='perRegion="true"'), control=control)
 
 
 def test_read_labeling_says_that_nothing_can_be_learned_where_a_name_is_wrong():
     with pytest.raises(ProjectError, match="of which we can learn none"):
-        labeling_of(BOXES, control="choice")
+        labeling_of(LINES, control="choice")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_read_labeling_says_that_nothing_can_be_learned_where_a_name_is_wrong():
         ('<!DOCTYPE x [<!ENTITY a "b">]><View>&a;</View>', "XML entities"),
         (view(choices()), "no <Image> tag"),
         (view(IMAGE), "no control tag that we can learn (<Choices>, <Taxonomy>, <Rating>, <BrushLabels>, "),
-        (view(IMAGE, BOXES), "no control tag that we can learn (<Choices>, <Taxonomy>, <Rating>, <BrushLabels>, "),
+        (view(IMAGE, LINES), "no control tag that we can learn (<Choices>, <Taxonomy>, <Rating>, <BrushLabels>, "),
         (view(IMAGE, '<Text name="t" value="$t"/>', choices(to="t")), "is not about an <Image>"),
         (view('<Image name="image" value="$Image URL"/>', choices()), 'value="$Image URL", for which Label Studio sh'),
         (view('<Image name="image" value="$画像"/>', choices()), 'value="$画像", for which Label Studio sh'),

@@ -41,3 +41,15 @@ def region(value: Any, kind: str = "choices", name: str = "choice") -> dict[str,
 
 def annotation(*regions: Any, skipped: bool = False) -> AnnotationRecord:
     return AnnotationRecord(1, regions, skipped)
+
+
+LABELS = '<Label value="cat"/><Label value="Big dog" alias="dog"/>'
+# Control tags whose answers are regions, and what draws them.
+REGIONS = {
+    "rectanglelabels": tag("RectangleLabels", LABELS),
+    "ellipselabels": tag("EllipseLabels", LABELS),
+    "polygonlabels": tag("PolygonLabels", LABELS),
+    "keypointlabels": tag("KeyPointLabels", LABELS),
+    "labels, rectangles": tag("Labels", LABELS) + '<Rectangle name="drawn" toName="image"/>',
+    "labels, key points": tag("Labels", LABELS) + '<KeyPoint name="drawn" toName="image"/>',
+}

@@ -18,6 +18,10 @@ CLASSES = ["cat", "dog", "bird", "fish"]
 TARGETS = {
     "single_label": ["dog", "cat", "fish", "dog", "bird"],
     "multi_label": [["dog"], [], ["cat", "fish"], ["dog", "bird"], ["fish"]],
+    "detection": [
+        [["dog", 0.1, 0.1, 0.2, 0.2]], [], [["cat", 0.5, 0.5, 0.5, 0.5], ["fish", 0.0, 0.0, 0.1, 0.3]],
+        [["dog", 0.1, 0.1, 0.2, 0.2], ["dog", 0.5, 0.1, 0.2, 0.2]], [["fish", 0.0, 0.0, 1.0, 1.0]],
+    ],
     "segmentation": [
         pack(np.tile(np.repeat(np.array(row, np.uint8), GRID // 4), (GRID, 1)), CLASSES)
         for row in ([2, 2, 0, 0], [1, 1, 1, 3], [4, 0, 0, 0], [2, 3, 2, 3])
@@ -45,9 +49,20 @@ def targets_of(kind: Problem, n: int) -> list:
 
 def outputs_of(kind: Problem, n: int = N, seed: int = 0) -> Outputs:
     if not isinstance(kind, VectorProblem):
-        return masks_of(n, seed)
+        return masks_of(n, seed) if kind.name == "segmentation" else boxes_of(n, seed)
     raw = torch.randn(n, len(CLASSES), generator=torch.Generator().manual_seed(seed)) * 2
     return Outputs(**{name: array.numpy() for name, array in kind.outputs_of(raw).items()})
+
+
+def boxes_of(n: int, seed: int) -> Outputs:
+    """Return three boxes an image, of random places, scores and classes."""
+    generator = np.random.default_rng(seed)
+    boxes = np.full((n, 5, 6), -1.0, np.float32)
+    boxes[:, :3, :2] = generator.random((n, 3, 2)) / 2
+    boxes[:, :3, 2:4] = 0.1 + generator.random((n, 3, 2)) / 4
+    boxes[:, :3, 4] = -np.sort(-generator.random((n, 3)), axis=1)
+    boxes[:, :3, 5] = generator.integers(0, len(CLASSES), (n, 3))
+    return Outputs(boxes=boxes)
 
 
 def masks_of(n: int, seed: int) -> Outputs:
@@ -64,7 +79,9 @@ def test_problem_stands_under_its_name(kind: Problem) -> None:
 
 
 def test_unknown_problem_lists_the_choices() -> None:
-    with pytest.raises(UnknownName, match=r"unknown problem 'best'.*multi_label, segmentation, single_label"):
+    with pytest.raises(
+        UnknownName, match=r"unknown problem 'best'.*detection, multi_label, segmentation, single_label"
+    ):
         problem("best")
 
 
