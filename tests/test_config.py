@@ -118,7 +118,7 @@ def test_every_strategy_of_the_method_is_offered() -> None:
         "auto", "even", "top", "random", "binned", "binned_2", "binned_10", "kmeans", "kmeans_proportional",
         "max_herding", "scan", "typical",
     }  # fmt: skip
-    assert set(CHOICES["learner"]) == {"auto", "linear", "own", "decoder"}
+    assert set(CHOICES["learner"]) == {"auto", "linear", "own", "decoder", "detector"}
     assert set(CHOICES["joint"]) == {"none", "barlow_twins", "dalbt"}
 
 

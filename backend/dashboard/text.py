@@ -1,6 +1,7 @@
 """The texts of the pages: what happens now, how long it takes, and how values are written."""
 
 import json
+from collections import Counter
 
 from backend.status.status import NO_TASKS, Status
 from backend.store import JobRow
@@ -17,6 +18,7 @@ STAGES = {
 }
 PUZZLES = {"rotation": "which way an image is turned", "jigsaw": "how the pieces of an image belong together"}
 NOTHING = "nothing"  # where no class is named
+BOX, TIMES = 5, "\N{MULTIPLICATION SIGN}"  # values of a box, of which the first is its class
 NO_IMAGES = "Waiting for images"
 MIN_SHARE, MIN_ELAPSED_S = 0.02, 3.0  # below these a forecast of the time left is a guess
 
@@ -37,11 +39,17 @@ def count(number: int, noun: str) -> str:
 
 
 def of_target(target: Target) -> str:
-    """Return a target or a prediction as text: a class, classes in a row or ``nothing``, anything else as JSON."""
+    """Return a target or a prediction as text: a class, classes in a row or ``nothing``, anything else as JSON.
+
+    Of boxes, the number of each class is told.
+    """
     if isinstance(target, str):
         return target
     if isinstance(target, list | tuple) and all(isinstance(name, str) for name in target):
         return ", ".join(target) or NOTHING
+    if isinstance(target, list | tuple) and all(isinstance(box, list | tuple) and len(box) >= BOX for box in target):
+        counts = Counter(str(box[0]) for box in target)
+        return ", ".join(f"{number} {TIMES} {name}" for name, number in counts.items())
     return json.dumps(target, ensure_ascii=False)
 
 

@@ -8,7 +8,8 @@ from model.problems import problem
 
 FEW_RANDOM = 10  # random images below which their share is no number to show: one more would move it by ten points
 COUNTED = "accuracy"  # the metric of predictions that are right or wrong
-NAMES = {"f1": "F1", "miou": "IoU"}  # metrics whose name is written in another way than the problem has it
+# Metrics whose name is written in another way than the problem has it.
+NAMES = {"f1": "F1", "miou": "IoU", "box_f1": "F1 of boxes"}
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ FEWEST = 6  # labels below which scores stay as they are
 MOST = 20, 600  # boxes of an image that are kept: twice as many as any labeled image has, within these
 MOST_LABELS = 1500  # labeled images that are trained on; of more, drawn ones: their maps stay in memory
 MIRRORED = 500  # labeled images up to which their mirror images are trained on too: 0.3 GB of maps
+SMALLEST = 1e-4  # width and height of a box that is kept, as shares of the image
 FOLD_STRIDE = 104_729  # between the seeds of the folds' models
 
 
@@ -162,10 +163,11 @@ def detect(
     boxes = np.full((len(letterboxes), most, 6), -1.0, np.float32)
     for row, box, image in zip(boxes, letterboxes, found, strict=True):
         corners = box.to_shares(image["boxes"].cpu().numpy().reshape(-1, 2, 2)).reshape(-1, 4).clip(0, 1)
-        count = len(corners)
+        kept = (corners[:, 2:] - corners[:, :2]).min(axis=1, initial=1.0) > SMALLEST  # cut off at the image's edge
+        corners, count = corners[kept], int(kept.sum())
         row[:count, :2], row[:count, 2:4] = corners[:, :2], corners[:, 2:] - corners[:, :2]
-        row[:count, 4] = sigmoid.apply(image["scores"].cpu().numpy())
-        row[:count, 5] = image["labels"].cpu().numpy()
+        row[:count, 4] = sigmoid.apply(image["scores"].cpu().numpy()[kept])
+        row[:count, 5] = image["labels"].cpu().numpy()[kept]
     return boxes
 
 

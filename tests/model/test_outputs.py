@@ -38,6 +38,7 @@ def test_images_that_came_later_get_the_neutral_value(name: str) -> None:
         "embeddings": 0.0,
         "pretext_embeddings": 0.0,
         "class_maps": 255,
+        "boxes": -1.0,
     }
     np.testing.assert_allclose(
         grown.take([4, 5], axis), neutral.get(name, 1.5), rtol=1e-3 if name == "dropout_probs" else 1e-6

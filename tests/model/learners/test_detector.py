@@ -20,15 +20,15 @@ from model.problems.detection import canonical
 
 DETECTION, CLASSES = PROBLEMS["detection"], ["square", "disc"]
 SIDE, WIDTH, HEIGHT = 128, 128, 96  # pixels
-LABELED, IMAGES = 12, 20
+LABELED, IMAGES = 24, 36
 
 
 def scene(generator):
     """Return a picture of up to three objects, and their boxes."""
     pixels = generator.normal(110, 12, (HEIGHT, WIDTH, 3))
     boxes, taken = [], []
-    for _ in range(generator.integers(0, 4)):
-        size, label = int(generator.integers(24, 40)), CLASSES[generator.integers(2)]
+    for _ in range(generator.integers(0, 5)):
+        size, label = int(generator.integers(28, 36)), CLASSES[generator.integers(2)]
         x, y = int(generator.integers(0, WIDTH - size)), int(generator.integers(0, HEIGHT - size))
         if any(abs(x - other) < 44 and abs(y - above) < 44 for other, above in taken):
             continue
@@ -63,7 +63,7 @@ def fitted(scenes, tmp_path_factory):
     pool, targets = scenes
     folder = tmp_path_factory.mktemp("fitted")
     told: list[float] = []
-    settings = FitSettings(learner="auto", device="cpu", epochs=50)
+    settings = FitSettings(learner="auto", device="cpu", epochs=60)
     about = fit(
         pool, np.arange(LABELED), DETECTION.encode(targets[:LABELED], CLASSES), DETECTION, CLASSES, settings,
         out=folder / "m.pt", checkpoint=folder / "c.pt", progress=told.append,
@@ -130,9 +130,12 @@ def test_labels_without_any_object_are_learned_too(scenes, tmp_path):
 
 @pytest.mark.parametrize(
     ("indices", "of", "says"),
-    [([0, 1, 2], "detection", "3 labeled images and 2"), ([0, IMAGES - 1], "detection", "1 of 2 labeled images have no"),
-     ([0, 1], "single_label", "does not fit single_label")],
-)  # fmt: skip
+    [
+        ([0, 1, 2], "detection", "3 labeled images and 2"),
+        ([0, IMAGES - 1], "detection", "1 of 2 labeled images have no view"),
+        ([0, 1], "single_label", "does not fit single_label"),
+    ],
+)
 def test_labels_that_cannot_be_trained_on_are_refused(scenes, tmp_path, indices, of, says):
     pool, targets = scenes
     truth = DETECTION.encode(targets[:2], CLASSES)

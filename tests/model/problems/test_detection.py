@@ -103,9 +103,13 @@ def test_canonical_targets_fit_and_stay_as_they_are(boxes):
 
 
 @pytest.mark.parametrize(
-    "wrong", [None, 3, "cell", ["cell"], [["cell"]], [["horse", *A[1:]]], [["cell", 0, 0, 2, 1]], [["cell", 0, 0, 0, 1]],
-              [["cell", "0", 0, 1, 1]], [["cell", True, 0, 1, 1]], [["cell", float("nan"), 0, 1, 1]], {"cell": 1}],
-)  # fmt: skip
+    "wrong",
+    [
+        *(None, 3, "cell", ["cell"], [["cell"]], [["horse", *A[1:]]], {"cell": 1}),
+        *([["cell", 0, 0, 2, 1]], [["cell", 0, 0, 0, 1]], [["cell", -0.5, 0, 1, 1]]),
+        *([["cell", "0", 0, 1, 1]], [["cell", True, 0, 1, 1]], [["cell", float("nan"), 0, 1, 1]]),
+    ],
+)
 def test_other_values_do_not_fit(wrong):
     assert not DETECTION.fits(wrong, CLASSES)
 
