@@ -232,7 +232,7 @@ class _Objective:
         self._module, self._labeled, self._device = module, labeled, device
         self._rows, self._mirrored = torch.from_numpy(rows), len(labeled.maps[0]) > len(labeled)
 
-    def loss(self, positions: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, positions: Tensor, generator: torch.Generator, done: float) -> Tensor:
         """Return the mean loss of the images at ``positions``, each of which may be mirrored."""
         places = self._rows[positions]
         if self._mirrored:
