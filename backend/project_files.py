@@ -32,11 +32,21 @@ class Files:
         """Return the folder of the features for a features key."""
         return self.folder / f"features-{key}"
 
+    def activations(self, key: str) -> Path:
+        """Return the folder of what the last block of the encoder is given, for a features key."""
+        return self.folder / f"activations-{key}"
+
     def drop_features(self, but: str | None = None) -> None:
-        """Delete the features of all encoders, but for those of a key; what was damaged stays to be looked at."""
-        for folder in self.folder.glob("features-*"):
-            if folder != self.features(but or "") and not folder.name.endswith("-damaged"):
+        """Delete what all encoders have made, but for those of a key; what was damaged stays to be looked at."""
+        kept = {self.features(but or ""), self.activations(but or "")}
+        for folder in (*self.folder.glob("features-*"), *self.folder.glob("activations-*")):
+            if folder not in kept and not folder.name.endswith("-damaged"):
                 shutil.rmtree(folder)
+
+    def drop_activations(self) -> None:
+        """Delete what the last block is given, which no learner may read any more."""
+        for folder in self.folder.glob("activations-*"):
+            shutil.rmtree(folder)
 
     @property
     def encoders(self) -> Path:

@@ -118,7 +118,7 @@ def test_every_strategy_of_the_method_is_offered() -> None:
         "auto", "even", "top", "random", "binned", "binned_2", "binned_10", "kmeans", "kmeans_proportional",
         "max_herding", "scan", "typical",
     }  # fmt: skip
-    assert set(CHOICES["learner"]) == {"auto", "linear", "own", "decoder", "detector"}
+    assert set(CHOICES["learner"]) == {"auto", "linear", "finetune", "own", "decoder", "detector"}
     assert set(CHOICES["joint"]) == {"none", "barlow_twins", "dalbt"}
 
 
@@ -138,6 +138,7 @@ def test_a_default_is_among_its_choices() -> None:
         ({}, False),
         ({"encoder": "timm:resnet18"}, False),
         ({"learner": "linear"}, False),
+        ({"learner": "finetune"}, False),
         ({"sampler": "badge", "pretext": "jigsaw", "image_size": 64}, False),
         ({"preset": "paper"}, True),
         ({"learner": "own"}, True),
@@ -157,13 +158,16 @@ def test_a_setting_that_the_encoder_cannot_follow_calls_for_an_own_network(given
         assert config.chosen_first_query == ("typical" if own else "max_herding")
 
 
+@pytest.mark.parametrize("learner", ["linear", "finetune"])
 @pytest.mark.parametrize(
     "given", [{"encoder": "none"}, {"network": "resnet18"}, {"joint": "barlow_twins"}, {"sampler": "vaal"}]
 )
-def test_a_linear_head_and_what_it_cannot_follow_are_refused_together(given: dict[str, str]) -> None:
+def test_a_learner_on_the_encoder_and_what_it_cannot_follow_are_refused_together(
+    given: dict[str, str], learner: str
+) -> None:
     [(name, value)] = given.items()
-    with pytest.raises(ConfigError, match=f"'linear' does not go with {name}: '{value}'"):
-        ProjectConfig.from_extra_params({"learner": "linear", **given})
+    with pytest.raises(ConfigError, match=f"'{learner}' does not go with {name}: '{value}'"):
+        ProjectConfig.from_extra_params({"learner": learner, **given})
 
 
 def test_an_encoder_that_nobody_knows_is_refused_with_the_choices() -> None:

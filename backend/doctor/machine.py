@@ -13,11 +13,15 @@ from backend.queueing.queues import QUEUES, Queueing
 from backend.queueing.worker import has_worker
 from backend.server.own_processes import ask
 from backend.store import Store
+from model.encoders.registry import SIDES
+from model.learners.registry import MOST_ACTIVATED
 
 LOW_BYTES = 2 * 2**30  # with less, checkpoints and image bank of a large pool may not fit
 FEW_BYTES = 2**27  # of images to come, that nobody needs to know of
 USUAL_SIDE = 64  # pixels of images whose side is not chosen yet
 FEATURE_BYTES = 3584  # of an image, of the default encoder
+STRIDE, ACTIVATED_BYTES = 32, 2 * 192  # pixels that one place of the last maps stands for, and what it takes
+
 FULL_SHARE = 0.9  # of Redis' limit
 ANSWER_S = 5.0
 NVIDIA = Path("/dev/nvidia0")
@@ -61,12 +65,15 @@ def check_machine(settings: Settings, store: Store | None) -> Iterator[Finding]:
 
 
 def bytes_to_come(store: Store) -> int:
-    """Return what the images that are still to be fetched will take on the disk: their pixels and features."""
+    """Return what the images that are still to be fetched will take on the disk: pixels, features and activations."""
     total = 0
     for project in store.projects.all(active=True):
         counts = store.of(project.id).tasks.counts(0)
         left = max(counts.tasks - counts.ok - counts.broken, 0)
-        total += left * (3 * (project.image_side or USUAL_SIDE) ** 2 + FEATURE_BYTES)
+        made = FEATURE_BYTES
+        if counts.tasks <= MOST_ACTIVATED:
+            made += ACTIVATED_BYTES * ((project.encoder_side or SIDES[0]) // STRIDE) ** 2
+        total += left * (3 * (project.image_side or USUAL_SIDE) ** 2 + made)
     return total
 
 

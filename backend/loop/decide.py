@@ -188,6 +188,17 @@ def _wants_embed(facts: Facts) -> bool:
     return not facts.own_network and not facts.features_current and facts.tasks.ok > 0 and facts.tasks.new == 0
 
 
+def _wants_activations(facts: Facts) -> bool:
+    """Tell whether images have features, but not yet what a fine-tuned block is given; annotators never wait for it."""
+    return facts.features_current and not facts.activations_current and facts.live_round is not None
+
+
+def _wants_refine(facts: Facts) -> bool:
+    """Tell whether learners are to be compared: behind what annotators wait for, and the losses, known sooner."""
+    ready = facts.activations_current or JobKind.EMBED in facts.resting
+    return facts.unrefined and ready and not _wants_retrain(facts) and not _wants_pretext(facts)
+
+
 def _wants_pretext(facts: Facts) -> bool:
     if not facts.own_network and facts.live_round is None and (facts.askable > 0 or not facts.features_current):
         return False  # annotators, if there is anything left for them, do not wait for losses
@@ -259,8 +270,8 @@ ROWS = (
     ),
     Row(Step.PLAN, _wants_plan, Stage.PRETEXT),
     Row(Step.RETRAIN, _wants_retrain, Stage.TRAINING),
-    # Behind what annotators wait for, and behind the losses, which are known sooner.
-    Row(Step.REFINE, lambda f: f.unrefined and not _wants_retrain(f) and not _wants_pretext(f)),
+    Row(Step.EMBED, _wants_activations),
+    Row(Step.REFINE, _wants_refine),
     # Batches that are not whole yet are no business of Label Studio's.
     Row(Step.RECORD, lambda f: f.tasks.unrecorded > 0 and f.split_current, Stage.RECORDING),
     Row(Step.AUTOLABEL, lambda f: f.autolabel_ordered),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from backend.config import ProjectConfig
-from backend.loop.keys import configured_side, features_key, pretext_key, split_key, view_side
+from backend.loop.keys import configured_side, features_key, keeps_activations, pretext_key, split_key, view_side
 from backend.project_files import Files
 from backend.status.twins import read_twins
 from backend.store import JobState, ProjectRow, ProjectStore, RoundRow, RoundState
@@ -17,7 +17,7 @@ from model.data.bank import ImageBank
 from model.data.features import FeatureBank
 from model.data.views import ViewBank
 from model.errors import BankError
-from model.learners.registry import AUTO, LINEAR, OWN
+from model.learners.registry import AUTO, FINETUNE, LINEAR, OWN
 from model.learners.trials import Choice, is_wanted
 from model.problems import problem
 
@@ -89,9 +89,8 @@ class Facts:
     sampling_right: bool = True
     superseded: int = 0  # rounds whose predictions may go
     own_network: bool = True  # the main model is a network of our own, which waits for losses and batches
-    features_current: bool = (
-        False  # every image has the features of the configured encoder, and a view if one is needed
-    )
+    features_current: bool = False  # every image has the features of the encoder, and a view if one is needed
+    activations_current: bool = True  # every image has those of the last block, if a learner may read them
     askable: int = 0  # images that a round may ask
     patient: bool = True  # a first queue waits until all images are there
     extendable: bool = False  # there are images that the current round does not ask
@@ -147,6 +146,9 @@ def gather(
     pretext_current = row.pretext_key == pretext_key(config, row.image_side)
     images = store.tasks.pool_size()
     features_current = _are_features_current(files, config, row, images)
+    activations_current = _are_activations_current(files, config, row, images, tasks.ok + tasks.new)
+    if config.learner == FINETUNE:  # which cannot begin without them
+        features_current = features_current and activations_current
     askable = tasks.askable if config.own_network else tasks.available
     ready = split_current if config.own_network else features_current
     waited = row.fetching_since is not None and now - row.fetching_since >= PATIENCE_S
@@ -154,6 +156,7 @@ def gather(
     return Facts(
         own_network=config.own_network,
         features_current=features_current,
+        activations_current=activations_current,
         askable=askable,
         patient=not waited,
         tasks=tasks,
@@ -254,6 +257,18 @@ def _are_features_current(files: Files, config: ProjectConfig, row: ProjectRow, 
         return viewed and len(FeatureBank.open(files.features(key))) >= expected
     except BankError:
         return expected == 0  # nothing was embedded yet
+
+
+def _are_activations_current(files: Files, config: ProjectConfig, row: ProjectRow, expected: int, size: int) -> bool:
+    """Tell whether no learner may read activations, or all images that were fetched have them."""
+    key = features_key(config, row.encoder_side)
+    if key is None or not keeps_activations(config, row, size):
+        return True
+    try:
+        bank = FeatureBank.open(files.activations(key))
+        return bank.dim == 0 or len(bank) >= expected
+    except BankError:
+        return expected == 0
 
 
 def _stale_reason(

@@ -7,6 +7,7 @@ from backend.errors import ConfigError, ProjectError
 from backend.labeling.project import labeling_of
 from backend.store import ProjectRow
 from model.encoders.registry import encoder_info
+from model.learners.registry import FINETUNE, reads_activations
 from model.pretext.registry import PRETEXT_TASKS
 from model.problems import problem
 
@@ -32,6 +33,15 @@ def view_side(row: ProjectRow) -> int | None:
         return problem(labeling_of(row).problem).view_side
     except (ConfigError, ProjectError):
         return None
+
+
+def keeps_activations(config: ProjectConfig, row: ProjectRow, images: int) -> bool:
+    """Tell whether a learner of what the project labels may read activations in a pool of so many images."""
+    try:
+        learners = problem(labeling_of(row).problem).learners
+    except (ConfigError, ProjectError):
+        return False
+    return FINETUNE in learners and reads_activations(config.learner, images)
 
 
 def pretext_key(config: ProjectConfig, side: int | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from backend.config import ProjectConfig
 from backend.loop.facts import CHOSEN
 from model.encoders.registry import TIMM, encoder_info
-from model.learners.registry import LEARNERS, LINEAR, OWN
+from model.learners.registry import FINETUNE, LEARNERS, LINEAR, OWN
 
 FEATURES = {
     "both": "its last layer, and its last layer with the means of its stages, whose answers are averaged",
@@ -38,6 +38,8 @@ def learner_text(config: ProjectConfig, learner: Mapping[str, Any] | None) -> st
     compared = _comparison((learner.get(CHOSEN) or {}).get("quality") or {})
     if info.name == OWN:
         return f"The model: {info.learns}.{compared}"
+    if info.name == FINETUNE:
+        return f"The model: {info.learns}, {encoder_of(config) or ''}".rstrip(" ,") + f".{compared}"
     text = f"The model: {info.learns} {encoder_of(config) or ''}".rstrip()
     text += f", of {FEATURES.get(str(learner.get('features')), 'its features')}"
     likelihood = learner.get("likelihood") or {}
@@ -51,6 +53,6 @@ def _comparison(quality: Mapping[str, float]) -> str:
     """Return a sentence that says how good each learner was on labels that it had not seen."""
     if len(quality) < 2:
         return ""
-    names = {LINEAR: "the linear head", OWN: "a network of our own"}
-    said = " and ".join(f"{names.get(name, name)} {value:.0%}" for name, value in quality.items())
-    return f" On labels that they had not seen, {said} were right."
+    names = {LINEAR: "the linear head", FINETUNE: "the fine-tuned block", OWN: "a network of our own"}
+    *others, last = (f"{names.get(name, name)} {value:.0%}" for name, value in quality.items())
+    return f" On labels that they had not seen, {', '.join(others)} and {last} were right."

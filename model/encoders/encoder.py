@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,46 +13,97 @@ import numpy.typing as npt
 
 from model.data.atomic_files import write_atomically
 from model.encoders.registry import EncoderInfo, encoder_info
-from model.encoders.weights import load_network, weights_path
+from model.encoders.weights import bare_network, load_network, weights_path
 from model.errors import BadInput
 from model.querying.outputs import FloatArray, as_features
 
 if TYPE_CHECKING:
-    from model.encoders.network import FeatureNetwork
+    from model.encoders.network import FeatureNetwork, Top
 
+PREPARED = 2  # of the prepared networks: the first had no activations
 CHUNK = {"onnxruntime": 16, "torch": 256}  # images of a minibatch: larger ones are slower on a processor
 BYTES = (127.0,) * 3, (128.0,) * 3  # mean and deviation of the pixels that the lite networks take
 
 Images = npt.NDArray[np.uint8]
+Run = Callable[[Images, bool], tuple[FloatArray, FloatArray | None]]  # features, and activations where they are wanted
 
 
 class Encoder:
     """A pretrained network that turns images into features.
 
     name, side: of the network, and of its images in pixels. dim: number of features. last: how many of them, the first
-    ones, are those of the last layer; the others are means of the stages. engine: what computes them: onnxruntime on
-    a processor, which folds the batch norms into the convolutions and is 1.3 to 1.5 times as fast as PyTorch there, and
-    PyTorch in half precision on a GPU.
+    ones, are those of the last layer; the others are means of the stages. activations: numbers an image that the last
+    block is given; 0 where it cannot be separated. engine: what computes them: onnxruntime on a processor, which folds
+    the batch norms into the convolutions and is 1.3 to 1.5 times as fast as PyTorch there, and PyTorch in half
+    precision on a GPU.
     """
 
     def __init__(
-        self, info: EncoderInfo, side: int, dim: int, last: int, engine: str, run: Callable[[Images], FloatArray]
+        self, info: EncoderInfo, side: int, dim: int, last: int, activations: int, engine: str, run: Run
     ) -> None:
         """Use ``open_encoder``."""
         self.info, self.name, self.side, self.dim, self.last, self.engine = info, info.name, side, dim, last, engine
-        self._run = run
+        self.activations, self._run = activations, run
 
     def embed(self, images: Images) -> FloatArray:
         """Return the features of uint8 RGB images, (n, side, side, 3) -> (n, dim) float16."""
+        return self._embed(images, False)[0]
+
+    def activate(self, images: Images) -> tuple[FloatArray, FloatArray]:
+        """Return the features (n, dim) and, of the same pass, what the last block is given, (n, activations) float16.
+
+        Each row of these is a map (C, H, W).
+        """
+        if not self.activations:
+            raise BadInput(no_last_block(self.name))
+        return self._embed(images, True)
+
+    def _embed(self, images: Images, both: bool) -> tuple[FloatArray, FloatArray]:
         expected = (self.side, self.side, 3)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
             raise BadInput(f"'{self.name}' takes uint8 images of (n, {expected}), found {images.dtype} {images.shape}")
         features = np.empty((len(images), self.dim), np.float16)
+        activations = np.empty((len(images), self.activations if both else 0), np.float16)
         chunk = CHUNK[self.engine]
         for start in range(0, len(images), chunk):
-            part = images[start : start + chunk]
-            features[start : start + chunk] = as_features(self._run(np.ascontiguousarray(part)))
-        return features
+            part = slice(start, start + chunk)
+            found, given = self._run(np.ascontiguousarray(images[part]), both)
+            features[part] = as_features(found)
+            if given is not None:
+                activations[part] = as_features(given.reshape(len(given), -1))
+        return features, activations
+
+
+def width_of(top: "Top | None") -> int:
+    """Return how many numbers an image a last block is given; 0 without one."""
+    return 0 if top is None else prod(top.shape)
+
+
+def open_top(info: EncoderInfo, side: int, folder: Path) -> "Top":
+    """Return the last block of an encoder, folded, to be trained; raise BadInput where it cannot be separated."""
+    return _folded(info, load_feature_network(info, folder, side), side)
+
+
+def bare_top(info: EncoderInfo, side: int) -> "Top":
+    """Return the same with random weights, for those that are loaded into it."""
+    from model.encoders.network import FeatureNetwork
+
+    return _folded(info, FeatureNetwork(bare_network(info), *BYTES), side)
+
+
+def _folded(info: EncoderInfo, network: "FeatureNetwork", side: int) -> "Top":
+    top = network.top(side)
+    if top is None:
+        raise BadInput(no_last_block(info.name))
+    return top.folded()
+
+
+def no_last_block(name: str) -> str:
+    """Return a sentence that the last block of an encoder cannot be trained."""
+    return (
+        f"the last block of '{name}' cannot be separated from the network, so it cannot be trained: "
+        'set "learner": "linear", or another "encoder"'
+    )
 
 
 @cache
@@ -93,25 +145,30 @@ def _on_gpu(info: EncoderInfo, side: int, folder: Path, device: str) -> Encoder:
 
     module = load_feature_network(info, folder, side)
     dim, last = module.widths(side)
+    top = module.top(side)
     module = module.to(device if ":" in device else "cuda", torch.float16, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
-    def run(images: Images) -> FloatArray:
-        features: FloatArray = module(torch.from_numpy(images).to(module.mean.device)).cpu().numpy()
-        return features
+    def run(images: Images, both: bool) -> tuple[FloatArray, FloatArray | None]:
+        pixels = torch.from_numpy(images).to(module.mean.device)
+        if not both or top is None:
+            return module(pixels).cpu().numpy(), None
+        features, activations = module.with_activations(pixels.permute(0, 3, 1, 2), top.block)
+        return features.cpu().numpy(), activations.contiguous().cpu().numpy()
 
-    return Encoder(info, side, dim, last, "torch", run)
+    return Encoder(info, side, dim, last, width_of(top), "torch", run)
 
 
 def _on_processor(info: EncoderInfo, side: int, folder: Path, threads: int | None) -> Encoder:
-    session = open_session(info, side, folder, threads, lambda module: _onnx(module, side))
+    session = open_session(info, side, folder, threads, lambda module: _onnx(module, side), kind=f"-{PREPARED}")
     about = session.get_modelmeta().custom_metadata_map
 
-    def run(images: Images) -> FloatArray:
-        features: FloatArray = session.run(None, {"images": images})[0]
-        return features
+    def run(images: Images, both: bool) -> tuple[FloatArray, FloatArray | None]:
+        features, *more = session.run(["features", "activations"] if both else ["features"], {"images": images})
+        return features, more[0] if more else None
 
-    return Encoder(info, side, int(about["dim"]), int(about["last"]), "onnxruntime", run)
+    dim, last, activations = (int(about[name]) for name in ("dim", "last", "activations"))
+    return Encoder(info, side, dim, last, activations, "onnxruntime", run)
 
 
 def open_session(
@@ -145,8 +202,14 @@ def open_session(
 
 
 def _onnx(module: "FeatureNetwork", side: int) -> bytes:
+    from model.encoders.network import WithActivations
+
     dim, last = module.widths(side)
-    return traced(module, side, ["features"], {"dim": dim, "last": last})
+    top = module.top(side)
+    about = {"dim": dim, "last": last, "activations": width_of(top)}
+    if top is None:
+        return traced(module, side, ["features"], about)
+    return traced(WithActivations(module, top.block), side, ["features", "activations"], about)
 
 
 def traced(module: Any, side: int, outputs: Sequence[str], about: Mapping[str, object]) -> bytes:

@@ -99,6 +99,14 @@ def _check_name(info: EncoderInfo) -> None:
         raise WeightsMissing(f"timm has no such weights: {error} See timm.list_pretrained()") from error
 
 
+def bare_network(info: EncoderInfo) -> "nn.Module":
+    """Return the network of an encoder with random weights, in evaluation mode."""
+    import timm
+
+    network: nn.Module = timm.create_model(info.network, pretrained=False, **_resizable(info))
+    return network.eval()
+
+
 def _from_package(info: EncoderInfo, folder: Path) -> "nn.Module":
     import timm
     import torch
@@ -148,16 +156,15 @@ def _reach_hub() -> None:
 
 
 def _from_file(info: EncoderInfo, path: Path) -> "nn.Module":
-    import timm
     from safetensors.torch import load
 
-    network = timm.create_model(info.network, pretrained=False, **_resizable(info))
+    network = bare_network(info)
     try:
         network.load_state_dict(load(path.read_bytes()))
     except Exception as error:  # damaged, or of another network
         reason = " ".join(str(error).split())[:200]
         raise WeightsMissing(f"{path} does not hold the weights of {info.network}: {reason}") from error
-    return network.eval()
+    return network
 
 
 def _resizable(info: EncoderInfo) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from model.data.atomic_files import save_array, write_atomically
 from model.data.bank import ImageBank
-from model.data.features import FeatureBank
 from model.encoders.registry import AUTO as AUTO_ENCODER
 from model.encoders.registry import NONE, encoder_info
 from model.errors import BadInput, UnknownName
 from model.lab.sources import FOREIGN, TEST, TRAIN, Source
 from model.learners.base import PoolImages
 from model.learners.registry import AUTO as AUTO_LEARNER
+from model.learners.registry import OWN, reads_activations
 from model.pretext.registry import pretext_info, pretext_task
 from model.problems import problem
 from model.problems.base import Problem, Target
@@ -113,24 +113,25 @@ class Experiment:
         self._tested = tested
         write_atomically(folder / CLASS_NAMES, json.dumps(images.classes).encode())
 
-    @cached_property
-    def pool(self) -> PoolImages:
-        """The images of the pool, with the features of the encoder."""
+    @cache  # noqa: B019 - an experiment lives as long as its process
+    def pool(self, learner: str) -> PoolImages:
+        """Return the images of the pool, with what a learner reads of the encoder."""
         drawn = {TRAIN: chosen_of(self.source, self.config, self.seed), FOREIGN: foreign_of(self.source, self.seed)}
-        return PoolImages(self.bank, self._features("pool", drawn))
+        return self._images("pool", self.bank, drawn, learner)
 
-    @cached_property
-    def test(self) -> PoolImages:
-        """The images of the test set, with the features of the encoder."""
-        return PoolImages(self.test_bank, self._features("test", {TEST: self._tested}))
+    @cache  # noqa: B019
+    def test(self, learner: str) -> PoolImages:
+        """Return the images of the test set, likewise."""
+        return self._images("test", self.test_bank, {TEST: self._tested}, learner)
 
-    def _features(self, name: str, parts: Mapping[str, IntArray]) -> FeatureBank | None:
-        if self.config.encoder == NONE:
-            return None
-        return self.source.features(
-            self.config.encoder, parts, folder=self.folder / f"{name}-features", cache=self.folder.parent,
-            device=self.device,
+    def _images(self, name: str, bank: ImageBank, parts: Mapping[str, IntArray], learner: str) -> PoolImages:
+        if self.config.encoder == NONE or learner == OWN:
+            return PoolImages(bank)
+        features, activations = self.source.embedded(
+            self.config.encoder, parts, folder=self.folder / f"{name}-embedded", cache=self.folder.parent,
+            device=self.device, activations=reads_activations(learner, len(self.bank)),
         )  # fmt: skip
+        return PoolImages(bank, features, encoders=self.folder.parent / "encoders", activations=activations)
 
     @property
     def classes(self) -> int:

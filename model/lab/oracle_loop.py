@@ -12,7 +12,7 @@ from model.evaluation.metrics import cohen_kappa
 from model.lab.experiment import QUERY_STREAM, Experiment, pretext_of
 from model.lab.learning_curves import RoundRow
 from model.learners.base import Model, PoolImages, evaluate
-from model.learners.registry import AUTO, OWN
+from model.learners.registry import AUTO, LINEAR, OWN
 from model.learners.scaling import query_features
 from model.learners.trials import choice_of
 from model.pretext.registry import pretext_info
@@ -61,13 +61,13 @@ class OracleLoop:
 
     @property
     def pool(self) -> PoolImages:
-        """The images of the pool; with features only where the learner reads them."""
-        return PoolImages(self.experiment.bank) if self.learner == OWN else self.experiment.pool
+        """The images of the pool, with what the learner reads of the encoder."""
+        return self.experiment.pool(self.learner)
 
     @property
     def test(self) -> PoolImages:
         """The images of the test set, likewise."""
-        return PoolImages(self.experiment.test_bank) if self.learner == OWN else self.experiment.test
+        return self.experiment.test(self.learner)
 
     @property
     def labeled(self) -> IntArray:
@@ -179,7 +179,7 @@ class OracleLoop:
             chosen = refine(
                 self.pool, labeled, own, of, names, settings, known, out=self.refined, checkpoint=checkpoint
             )
-            best = self.refined if chosen.learner == OWN else self.model
+            best = self.refined if chosen.learner != LINEAR else self.model
             write_atomically(self._choice(number), json.dumps(asdict(chosen)).encode())
         model = load_model(best, device=experiment.device)
         targets = experiment.test_targets

@@ -17,8 +17,7 @@ from model.lab.learning_curves import CONTROL, RoundRow, summarize, table
 from model.lab.oracle_loop import OracleLoop
 from model.lab.results import Log, Results
 from model.lab.sources import load_source
-from model.learners.registry import AUTO as LEARNER_AUTO
-from model.learners.registry import LEARNER_NAMES, LEARNERS, LINEAR, OWN
+from model.learners.registry import AUTO, LEARNER_NAMES, LEARNERS, LINEAR, OWN
 from model.networks.registry import INITS
 from model.problems import problem
 from model.querying.plan import QuerySettings
@@ -83,8 +82,8 @@ class Strategy:
             f"sampler '{self.sampler}'": not needs <= {*(LEARNERS[LINEAR].provides or needs), *BASE_OUTPUTS},
         }
         for_own = [what for what, given in calls.items() if given]
-        if learner == LINEAR and for_own:
-            raise BadInput(f"strategy '{self.name}': learner '{LINEAR}' does not go with {for_own[0]}")
+        if learner not in (AUTO, OWN) and for_own:
+            raise BadInput(f"strategy '{self.name}': learner '{learner}' does not go with {for_own[0]}")
         return OWN if for_own else learner
 
 
@@ -220,7 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--mix", help="NAME or NAME:N: put (N of) another set's images into the pool, which nobody can label")
     add("--put-back", action="store_true", help="those that were asked go back to the pool, as in DALBT")
     add("--encoder", default=ENCODER_AUTO, help="auto, none, a name of model/encoders, or timm:<name>")
-    add("--learner", default=LEARNER_AUTO, choices=LEARNER_NAMES, help="where a strategy names none")
+    add("--learner", default=AUTO, choices=LEARNER_NAMES, help="where a strategy names none")
     add("--init", default="pretext", help="pretext, scratch or pretrained, where a strategy names none")
     return parser
 

@@ -14,7 +14,7 @@ from model.encoders.encoder import Encoder, open_encoder
 from model.encoders.registry import auto_side as encoder_side
 from model.errors import BadInput
 from model.lab.datasets import ImageSet, load_images
-from model.querying.outputs import IntArray
+from model.querying.outputs import FloatArray, IntArray
 
 # A folder of these holds splits, not classes: a network would learn which split an image is of.
 SPLITS = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
@@ -46,30 +46,55 @@ class Source:
         """Return the encoder of that name for the images of this set; raise WeightsMissing where it cannot be had."""
         return open_encoder(name, encoder_side([self.images.size_of_files]), cache / "encoders", device)
 
-    def features(
-        self, encoder: str, parts: Mapping[str, IntArray], *, folder: Path, cache: Path, device: str
-    ) -> FeatureBank:
+    def embedded(
+        self,
+        encoder: str,
+        parts: Mapping[str, IntArray],
+        *,
+        folder: Path,
+        cache: Path,
+        device: str,
+        activations: bool = False,
+    ) -> tuple[FeatureBank, FeatureBank | None]:
         """Return the features of these rows of TRAIN, TEST and FOREIGN, one after the other, kept in ``folder``.
 
-        Each image is embedded once for all seeds: ``cache`` has what was embedded so far. The images come from their
-        files at the encoder's own side, as they do in the product.
+        activations: whether those of the last block are wanted too; None where there are none. Each image is embedded
+        once for all seeds: ``cache`` has what was embedded so far. The images come from their files at the encoder's
+        own side, as they do in the product.
         """
         opened = self.encoder(encoder, cache=cache, device=device)
-        shape = (opened.name, opened.side, opened.dim, opened.last)
-        bank = FeatureBank.create(folder, *shape)
-        if len(bank) == sum(map(len, parts.values())):
-            return bank
-        gathered = []
-        for split, rows in parts.items():
-            name = f"features-{opened.name.replace(':', '-')}-{opened.side}-{split}"
-            known = FeatureBank.create(cache / name, *shape)
-            missing = rows[~known.knows(rows)]
-            for start in range(0, len(missing), EMBEDDED):
-                part = missing[start : start + EMBEDDED]
-                known.write(part, opened.embed(self._at_side(split, part, opened.side)))
-            gathered.append(known.gather(rows))
-        bank.write(np.arange(sum(map(len, gathered))), np.concatenate(gathered))
-        return bank
+        widths = {"features": (opened.dim, opened.last)}
+        if activations and opened.activations:
+            widths["activations"] = (opened.activations, opened.activations)
+        banks = {kind: FeatureBank.create(folder / kind, opened.name, opened.side, *widths[kind]) for kind in widths}
+        if any(len(bank) < sum(map(len, parts.values())) for bank in banks.values()):
+            gathered: dict[str, list[FloatArray]] = {kind: [] for kind in widths}
+            for split, rows in parts.items():
+                kept = self._kept(split, rows, opened, widths, cache)
+                for kind, bank in kept.items():
+                    gathered[kind].append(bank.gather(rows))
+            for kind, bank in banks.items():
+                bank.write(np.arange(sum(map(len, gathered[kind]))), np.concatenate(gathered[kind]))
+        return banks["features"], banks.get("activations")
+
+    def _kept(
+        self, split: str, rows: IntArray, opened: Encoder, widths: Mapping[str, tuple[int, int]], cache: Path
+    ) -> dict[str, FeatureBank]:
+        """Return what was embedded of a part of the set, with these rows, by kind."""
+        name = f"{opened.name.replace(':', '-')}-{opened.side}-{split}"
+        kept = {
+            kind: FeatureBank.create(cache / f"{kind}-{name}", opened.name, opened.side, *width)
+            for kind, width in widths.items()
+        }
+        known = np.all([bank.knows(rows) for bank in kept.values()], axis=0)
+        missing = rows[~known]
+        for start in range(0, len(missing), EMBEDDED):
+            part = missing[start : start + EMBEDDED]
+            images = self._at_side(split, part, opened.side)
+            found = opened.activate(images) if "activations" in kept else (opened.embed(images),)
+            for bank, values in zip(kept.values(), found, strict=True):
+                bank.write(part, values)
+        return kept
 
     def _at_side(self, split: str, rows: IntArray, side: int) -> npt.NDArray[np.uint8]:
         """Return these images scaled from their files, (n, side, side, 3)."""

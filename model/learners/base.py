@@ -25,13 +25,15 @@ class PoolImages:
     """The images of a pool as learners see them, all by pool index.
 
     features: None where there is no encoder. views: with their aspect kept; None where the problem asks for none.
-    encoders: the folder of ``open_encoder``, for learners that read the encoder's feature maps.
+    encoders: the folder of ``open_encoder``, for learners that read more of the encoder than its features. activations:
+    what the encoder's last block is given, where it is kept.
     """
 
     bank: ImageBank
     features: FeatureBank | None = None
     views: ViewBank | None = None
     encoders: Path = Path("encoders")
+    activations: FeatureBank | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which learner suits a project: the linear head on the encoder, or a network of our own, by the labels alone.
+"""Which learner suits a project, by the labels alone: cheap learners first, dear ones only where they may be ahead.
 
 A network of our own is ahead where pictures are unlike those that the encoder was trained on, and far behind elsewhere.
 """
@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from model.errors import BadInput
-from model.learners import linear, own_network
+from model.learners import finetune, linear, own_network
 from model.learners.base import PoolImages
-from model.learners.folds import deal
-from model.learners.registry import LINEAR, OWN
+from model.learners.folds import FOLDS, deal
+from model.learners.registry import FINETUNE, LINEAR, OWN
 from model.learners.settings import FitSettings
 from model.learners.trials import Choice
 from model.problems.base import Problem, Target, as_vector
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import FloatArray, IntArray, Outputs
 
-FOLDS = 3  # a network of our own is trained once for each
-CLEAR = 0.5  # standard errors that the network has to be ahead: trained on part of the labels, it is underrated
-GOOD = 0.97  # quality of the linear head out of fold from which no other is tried
+CLEAR = 0.5  # standard errors that a dearer learner has to be ahead: trained on part of the labels, it is underrated
+GOOD = 0.97  # quality of a learner out of fold from which no dearer one is tried
+TUNING_SHARE = 0.3  # of the progress
 
 
 def choose(
@@ -35,34 +35,44 @@ def choose(
     checkpoint: Path,
     progress: Progress = ignore_progress,
 ) -> Choice:
-    """Compare the learners by cross-validation on the labels; the linear head stays where the difference may be chance.
+    """Compare the learners by cross-validation on the labels; a cheaper one stays where the difference may be chance.
 
     indices: (n,) pool indices of the labeled images. targets: theirs. checkpoint: where a killed trial goes on from.
+    The last block of the encoder is tried where its activations are there.
     """
     truth = problem.encode(targets, classes)
     _, folds = deal(truth, FOLDS, settings.seed)
     if pool.features is None:
         raise BadInput("there are no features of an encoder to compare the learners on")
+
+    def qualities(outputs: Outputs) -> FloatArray:
+        predictions = problem.decode(outputs, np.arange(len(targets)), classes, {})
+        return np.array([problem.quality(p, t) for p, t in zip(predictions, targets, strict=True)])
+
     vector = as_vector(problem)
-    head = linear.out_of_fold(pool.features, indices, truth, vector, classes, folds)
-    quality = {LINEAR: _qualities(problem, head, targets, classes)}
-    if float(quality[LINEAR].mean()) < GOOD:
-        network = own_network.out_of_fold(
-            pool.bank, indices, truth, vector, classes, settings, folds, checkpoint=checkpoint, progress=progress
-        )
-        quality[OWN] = _qualities(problem, network, targets, classes)
+    quality = {LINEAR: qualities(linear.out_of_fold(pool.features, indices, truth, vector, classes, folds))}
+    given = indices, truth, vector, classes, settings, folds
+    share = 0.0
+    if pool.activations is not None and _may_be_beaten(quality) and pool.activations.knows(indices).all():
+        share = TUNING_SHARE
+        tuning: Progress = lambda done: progress(TUNING_SHARE * done)  # noqa: E731
+        quality[FINETUNE] = qualities(finetune.out_of_fold(pool, *given, checkpoint=checkpoint, progress=tuning))
+    if _may_be_beaten(quality):
+        rest: Progress = lambda done: progress(share + (1 - share) * done)  # noqa: E731
+        quality[OWN] = qualities(own_network.out_of_fold(pool.bank, *given, checkpoint=checkpoint, progress=rest))
     means = {name: round(float(values.mean()), 4) for name, values in quality.items()}
     return Choice(_better(quality), len(indices), means)
 
 
+def _may_be_beaten(quality: Mapping[str, FloatArray]) -> bool:
+    return max(float(values.mean()) for values in quality.values()) < GOOD
+
+
 def _better(quality: Mapping[str, FloatArray]) -> str:
-    if OWN not in quality:
-        return LINEAR
-    difference = quality[OWN] - quality[LINEAR]
-    error = difference.std(ddof=1) / np.sqrt(len(difference))
-    return OWN if difference.mean() > CLEAR * error else LINEAR
-
-
-def _qualities(problem: Problem, outputs: Outputs, targets: Sequence[Target], classes: Sequence[str]) -> FloatArray:
-    predictions = problem.decode(outputs, np.arange(len(targets)), classes, {})
-    return np.array([problem.quality(p, t) for p, t in zip(predictions, targets, strict=True)])
+    """Return the learner that is clearly ahead of the cheaper ones. quality: of each label, cheap learners first."""
+    best = LINEAR
+    for name, values in quality.items():
+        difference = values - quality[best]
+        if difference.mean() > CLEAR * difference.std(ddof=1) / np.sqrt(len(difference)):
+            best = name
+    return best

@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.errors import BadInput, ModelError, UnknownName
+from model.learners import finetune
 from model.learners.base import Fitted, Model, PoolImages
 from model.learners.choice import choose
-from model.learners.registry import AUTO, LEARNER_NAMES, LEARNERS, OWN
+from model.learners.registry import AUTO, FINETUNE, LEARNER_NAMES, LEARNERS, LINEAR, OWN
 from model.learners.settings import FitSettings
 from model.learners.trials import Choice, is_due
 from model.problems import Problem
@@ -73,19 +74,22 @@ def refine(
     """Choose the learner where that is due, and write its model to ``out`` where it is not the linear head.
 
     It takes as long as several trainings of a network: ``fit`` gives a linear head meanwhile. known: the choice of an
-    earlier round.
+    earlier round. Where the activations of a fine-tuned block are not kept any more, the linear head stays.
     """
     choice = known
     if is_due(known, len(indices)):
         share: Progress = lambda done: progress(TRIAL_SHARE * done)  # noqa: E731
         choice = choose(pool, indices, targets, problem, classes, settings, checkpoint=checkpoint, progress=share)
-    if choice is None:
-        return Choice()
-    if choice.learner == OWN:
-        LEARNERS[OWN].load().fit(
-            pool, indices, problem.encode(targets, classes), problem, classes, replace(settings, learner=OWN),
+    finetuned = pool.activations is not None and bool(pool.activations.knows(indices).all())
+    if choice is None or (choice.learner == FINETUNE and not finetuned):
+        return replace(choice or Choice(), learner=LINEAR)
+    if choice.learner != LINEAR:
+        chosen = replace(settings, learner=choice.learner)
+        fit(
+            pool, indices, problem.encode(targets, classes), problem, classes, chosen,
             out=out, checkpoint=checkpoint, progress=lambda done: progress(TRIAL_SHARE + (1 - TRIAL_SHARE) * done),
         )  # fmt: skip
+    finetune.forget(checkpoint)
     return choice
 
 

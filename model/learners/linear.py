@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from model.learners.settings import FitSettings
 from model.problems import Problem, problem
 from model.problems.base import Decoding, Encoded, VectorProblem, as_vector
 from model.progress import Progress, ignore_progress
-from model.querying.outputs import OUTPUTS, FloatArray, IntArray, Outputs
+from model.querying.outputs import OUTPUTS, BoolArray, FloatArray, IntArray, Outputs
 from model.training.loop import read_weights, write_weights
 
 FORMAT = 1  # of the file that ``fit_linear`` writes
@@ -84,17 +85,8 @@ def fit_linear(
     dealt = deal(truth, FOLDS, seed, MOST_FOLDED)
     trials = _cross_validate(head, kinds(features), x, truth, classes, *dealt, progress)
     kind = max(trials, key=lambda name: trials[name].likelihood) if trials else next(iter(kinds(features)))
-    chosen = trials.get(kind, _Trial(0.0, 1.0, {}, np.empty((0, 0))))
-    heads = []
-    for columns in kinds(features)[kind]:
-        weight, bias = head.fit(x[columns], truth)
-        heads.append(
-            {
-                "mean": torch.from_numpy(scalings[columns].mean),
-                "weight": torch.from_numpy(weight),
-                "bias": torch.from_numpy(bias),
-            }
-        )
+    chosen = trials.get(kind, NO_TRIAL)
+    heads = saved_heads(fit_heads(head, kinds(features)[kind], x, truth), scalings)
     write_weights(out, {
         "format": FORMAT, "learner": LINEAR, "problem": of.name, "classes": len(classes), "seed": seed,
         "encoder": features.encoder, "side": features.side, "heads": heads,
@@ -132,6 +124,32 @@ def load(path: Path, device: str = "auto") -> "LinearModel":
     return LinearModel.load(path)
 
 
+Head = tuple[int, npt.NDArray[np.float32], npt.NDArray[np.float32]]  # columns, weights, biases
+
+
+def fit_heads(head: LinearHead, columns_of: Sequence[int], x: Mapping[int, FloatArray], truth: Encoded) -> list[Head]:
+    """Return the heads of a kind of features. x: the scaled features of the labeled images by number of columns."""
+    return [(columns, *head.fit(x[columns], truth)) for columns in columns_of]
+
+
+def mean_raw(x: Mapping[int, FloatArray], heads: Sequence[Head]) -> Tensor:
+    """Return the mean of the heads' raw outputs, (n, outputs)."""
+    raw = [x[columns] @ weight + bias for columns, weight, bias in heads]
+    return torch.from_numpy(np.mean(raw, axis=0))
+
+
+def saved_heads(heads: Sequence[Head], scalings: Mapping[int, Scaling]) -> list[dict[str, Tensor]]:
+    """Return heads as they stand in the file of a model."""
+    return [
+        {
+            "mean": torch.from_numpy(scalings[columns].mean),
+            "weight": torch.from_numpy(weight),
+            "bias": torch.from_numpy(bias),
+        }
+        for columns, weight, bias in heads
+    ]
+
+
 def out_of_fold(
     features: FeatureBank,
     indices: IntArray,
@@ -150,11 +168,13 @@ def out_of_fold(
     rows = np.arange(len(truth))
     trials = _cross_validate(head, columns_of, x, truth, classes, rows, folds, ignore_progress)
     best = max(trials.values(), key=lambda trial: trial.likelihood)
-    return _outputs(of, torch.from_numpy(best.raw / best.temperature))
+    return outputs_of(of, torch.from_numpy(best.raw / best.temperature))
 
 
 class LinearModel:
     """What ``fit_linear`` wrote. encoder, side: of the features that it reads."""
+
+    chunk = 8192  # images that are scored at once
 
     def __init__(self, content: dict[str, Any]) -> None:
         """Use ``load``."""
@@ -191,17 +211,14 @@ class LinearModel:
         beyond = needs - PROVIDED - {*self.problem.base_outputs}
         if beyond:
             raise BadInput(f"a linear model does not give {', '.join(sorted(beyond))}")
-        bank = pool.features
-        if bank is None or (bank.encoder, bank.side) != (self.encoder, self.side):
-            raise BadInput(f"this model needs the features of '{self.encoder}' at {self.side} pixels")
+        bank = self._features(pool)
         whole = indices is None
         indices = np.arange(len(pool.bank)) if indices is None else np.asarray(indices, np.int64)
-        known = np.flatnonzero(bank.knows(indices))
+        known = np.flatnonzero(self._knows(pool, indices))
         arrays: dict[str, FloatArray] = {}
-        for start in range(0, max(len(known), 1), 8192):
-            part = known[start : start + 8192]
-            raw = self._raw(bank.gather(indices[part])) / self.temperature
-            for name, values in self.problem.outputs_of(raw).items():
+        for start in range(0, max(len(known), 1), self.chunk):
+            part = known[start : start + self.chunk]
+            for name, values in self._score(pool, indices[part], needs).items():
                 if name not in arrays:
                     arrays[name] = np.full((len(indices), *values.shape[1:]), np.nan, OUTPUTS[name].dtype)
                 arrays[name][part] = values.numpy()
@@ -209,10 +226,25 @@ class LinearModel:
         for name, array in arrays.items():
             absent = np.setdiff1d(np.arange(len(indices)), known)
             array[absent] = OUTPUTS[name].neutral(array[known]) if len(known) or array.ndim > 1 else 0.0
-        if "embeddings" in needs:
+        if "embeddings" in needs - arrays.keys():
             features = query_features(bank, len(pool.bank))
             arrays["embeddings"] = features if whole else features[indices]
         return Outputs(**arrays)
+
+    def _features(self, pool: PoolImages) -> FeatureBank:
+        """Return the features of a pool; raise BadInput where they are not those that the model was fitted on."""
+        bank = pool.features
+        if bank is None or (bank.encoder, bank.side) != (self.encoder, self.side):
+            raise BadInput(f"this model needs the features of '{self.encoder}' at {self.side} pixels")
+        return bank
+
+    def _knows(self, pool: PoolImages, indices: IntArray) -> BoolArray:
+        """Tell which of these images the model can score."""
+        return self._features(pool).knows(indices)
+
+    def _score(self, pool: PoolImages, indices: IntArray, needs: frozenset[str]) -> dict[str, Tensor]:
+        """Return the problem's outputs of these images, and what else is computed with them."""
+        return self.problem.outputs_of(self._raw(self._features(pool).gather(indices)) / self.temperature)
 
     def _raw(self, features: FloatArray) -> Tensor:
         """Return the mean of the heads' raw outputs."""
@@ -221,8 +253,8 @@ class LinearModel:
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """What a cross-validation says of a kind of features: mean log likelihood of a label, and what follows from it.
+class Trial:
+    """What a cross-validation says of a model: mean log likelihood of a label, and what follows from it.
 
     raw: (n, outputs) of the labels that were dealt out, before the temperature.
     """
@@ -231,6 +263,9 @@ class _Trial:
     temperature: float
     decoding: Decoding
     raw: FloatArray
+
+
+NO_TRIAL = Trial(0.0, 1.0, {}, np.empty((0, 0)))  # of too few labels
 
 
 def _cross_validate(
@@ -242,7 +277,7 @@ def _cross_validate(
     rows: IntArray,
     folds: Sequence[IntArray],
     progress: Progress,
-) -> dict[str, _Trial]:
+) -> dict[str, Trial]:
     """Try each kind of features out of fold; empty where there are too few labels to tell."""
     if not folds:
         return {}
@@ -255,23 +290,25 @@ def _cross_validate(
     trials = {}
     for name, columns_of in kinds.items():
         mean = np.mean([raw[columns][rows] for columns in columns_of], axis=0)
-        trials[name] = _trial(head.problem, mean, truth[rows], classes)
+        trials[name] = trial_of(head.problem, mean, truth[rows], classes)
     return trials
 
 
-def _trial(of: VectorProblem, raw: FloatArray, truth: Encoded, classes: Sequence[str]) -> _Trial:
+def trial_of(of: VectorProblem, raw: FloatArray, truth: Encoded, classes: Sequence[str]) -> Trial:
+    """Return what raw outputs out of fold (n, outputs) say: how likely the labels are, temperature and decoding."""
     everything = np.arange(len(truth))
     # The only label of a class is unknown to the model that is asked for it, which says nothing of its confidences.
     fair = everything
     if truth.ndim == 1 and truth.dtype.kind == "i":
         fair = np.flatnonzero(np.bincount(truth)[truth] > 1)
     temperature = fit_temperature(
-        of, _outputs(of, torch.from_numpy(raw[fair])), np.arange(len(fair)), truth[fair]
+        of, outputs_of(of, torch.from_numpy(raw[fair])), np.arange(len(fair)), truth[fair]
     ).value
-    outputs = _outputs(of, torch.from_numpy(raw / temperature))
+    outputs = outputs_of(of, torch.from_numpy(raw / temperature))
     likelihood = float(of.log_likelihood(outputs, everything, truth, np.ones(1))[0]) / len(truth)
-    return _Trial(likelihood, temperature, of.tune(outputs, truth, classes) if of.folds else {}, raw)
+    return Trial(likelihood, temperature, of.tune(outputs, truth, classes) if of.folds else {}, raw)
 
 
-def _outputs(of: VectorProblem, raw: Tensor) -> Outputs:
+def outputs_of(of: VectorProblem, raw: Tensor) -> Outputs:
+    """Return what raw outputs (n, outputs) say as ``Outputs``."""
     return Outputs(**{name: values.numpy() for name, values in of.outputs_of(raw).items()})

@@ -1,6 +1,5 @@
 """Fit a network of our own to the targets given so far."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +14,8 @@ from model.data.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, UnknownName
 from model.learners.base import Fitted, PoolImages
+from model.learners.folds import digest, forget_folds, share_of
+from model.learners.folds import out_of_fold as out_of_fold_arrays
 from model.learners.learner import FORMAT, Learner
 from model.learners.registry import OWN
 from model.learners.settings import FitSettings
@@ -25,7 +26,7 @@ from model.problems import Problem
 from model.problems.base import Decoding, Encoded, VectorProblem, as_vector
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import IntArray, Outputs
-from model.training.loop import Images, read_weights, recalibrate, train, write_weights
+from model.training.loop import Images, recalibrate, train, write_weights
 from model.training.objectives import LabelObjective
 from model.training.recipes import RECIPES, Recipe, adapted, sample
 from model.training.registry import JOINTS
@@ -83,7 +84,7 @@ def fit_network(
     decoding = training.tune(folds, checkpoint, settings.seed, lambda share: progress(share * len(folds) / steps))
     everything, members = np.arange(len(indices)), []
     for member in range(parts.members):
-        share = _share_of(progress, len(folds) + member, steps)
+        share = share_of(progress, len(folds) + member, steps)
         seed = settings.seed + MEMBER_STRIDE * member
         members.append(training.run(everything, _numbered(checkpoint, member), seed, share, member))
     states = [module.state_without_projector() for module in members]
@@ -91,8 +92,7 @@ def fit_network(
                         "module": states[0], "others": states[1:], "labeled": torch.from_numpy(indices)})  # fmt: skip
     for member in range(parts.members):
         _numbered(checkpoint, member).unlink(missing_ok=True)
-    for fold in range(len(folds)):
-        _of_fold(checkpoint, fold).unlink(missing_ok=True)
+    forget_folds(checkpoint, len(folds))
     recipe, start = training.recipe, training.start
     seconds = time.monotonic() - started
     return LearnerSummary(start.network, start.init, recipe.plan.epochs, seconds, recipe.augmentation.flip)
@@ -144,8 +144,7 @@ def out_of_fold(
     indices, truth = _checked(bank, indices, truth, problem, len(classes))
     training = _Training.prepare(bank, indices, truth, problem, classes, settings, None)
     outputs = training.out_of_fold(folds, checkpoint, settings.seed, progress)
-    for fold in range(len(folds)):
-        _of_fold(checkpoint, fold).unlink(missing_ok=True)
+    forget_folds(checkpoint, len(folds))
     return outputs
 
 
@@ -209,7 +208,7 @@ class _Training:
         )  # fmt: skip
         train(
             module, objective, len(rows), self.recipe.plan,
-            checkpoint=checkpoint, identity={**self._identity(rows), "start": _digest(*_as_arrays(module))},
+            checkpoint=checkpoint, identity={**self._identity(rows), "start": digest(*_as_arrays(module))},
             seed=seed, device=self.device, progress=progress,
         )  # fmt: skip
         if self.recipe.recalibrate:
@@ -231,35 +230,21 @@ class _Training:
 
     def out_of_fold(self, folds: Sequence[IntArray], checkpoint: Path, seed: int, progress: Progress) -> Outputs:
         """Return what models say of the fold that they were not trained on, for all labeled images."""
-        arrays: dict[str, npt.NDArray[Any]] = {}
-        for fold, held in enumerate(folds):
-            rows = np.setdiff1d(np.arange(len(self.indices)), held)
-            share = _share_of(progress, fold, len(folds))
-            outputs = self._out_of_fold(rows, held, _of_fold(checkpoint, fold), seed + FOLD_STRIDE * (fold + 1), share)
-            for name, values in outputs.items():
-                arrays.setdefault(name, np.empty((len(self.indices), *values.shape[1:]), values.dtype))[held] = values
-        return Outputs(**arrays)
 
-    def _out_of_fold(
-        self, rows: IntArray, held: IntArray, path: Path, seed: int, progress: Progress
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Return what a model that is trained on ``rows`` says of ``held``; kept in ``path`` for a fit that is killed.
-
-        The file holds the checkpoint of the training first.
-        """
-        names, identity = self.problem.base_outputs, {**self._identity(rows), "fold": _digest(held), "seed": seed}
-        stored = read_weights(path) if path.exists() else None
-        if stored is None or stored.get("fold_identity") != identity:
-            module = self.run(rows, path, seed, progress)
+        def predict(fold: int, rows: IntArray, held: IntArray, path: Path, share: Progress) -> dict[str, Any]:
+            module = self.run(rows, path, seed + FOLD_STRIDE * (fold + 1), share)
             learner = Learner([module], self.problem, len(self.classes), self.bank.side, self.device)
             outputs = learner.predict(self.bank, self.indices[held])
-            stored = {name: torch.from_numpy(getattr(outputs, name)) for name in names}
-            write_weights(path, {**stored, "fold_identity": identity})
-        progress(1.0)
-        return {name: stored[name].numpy() for name in names}
+            return {name: getattr(outputs, name) for name in self.problem.base_outputs}
+
+        def identity(rows: IntArray) -> dict[str, Any]:
+            return {**self._identity(rows), "seed": seed}
+
+        given = len(self.indices), folds, predict, identity
+        return Outputs(**out_of_fold_arrays(*given, checkpoint=checkpoint, progress=progress))
 
     def _identity(self, rows: IntArray) -> dict[str, Any]:
-        return {**self.about, "labels": _digest(self.indices[rows], self.truth[rows]), "recipe": asdict(self.recipe)}
+        return {**self.about, "labels": digest(self.indices[rows], self.truth[rows]), "recipe": asdict(self.recipe)}
 
 
 def _folds(problem: VectorProblem, labels: int, seed: int) -> list[IntArray]:
@@ -282,14 +267,6 @@ def _checked(
     return indices, truth
 
 
-def _digest(*arrays: npt.NDArray[Any]) -> str:
-    """Return what tells these arrays from others in a checkpoint."""
-    known = hashlib.sha256()
-    for array in arrays:
-        known.update(array.tobytes())
-    return known.hexdigest()
-
-
 def _as_arrays(module: MainNetwork) -> list[npt.NDArray[Any]]:
     return [tensor.detach().cpu().numpy() for tensor in module.state_dict().values()]
 
@@ -297,13 +274,3 @@ def _as_arrays(module: MainNetwork) -> list[npt.NDArray[Any]]:
 def _numbered(checkpoint: Path, member: int) -> Path:
     """Return where a member of an ensemble keeps its checkpoint: the first where a single model does."""
     return checkpoint if member == 0 else checkpoint.with_name(f"{checkpoint.stem}-{member}{checkpoint.suffix}")
-
-
-def _of_fold(checkpoint: Path, fold: int) -> Path:
-    """Return where the model of a fold keeps its checkpoint, and then what it says of the fold."""
-    return checkpoint.with_name(f"{checkpoint.stem}-fold-{fold}{checkpoint.suffix}")
-
-
-def _share_of(progress: Progress, step: int, steps: int) -> Progress:
-    """Return a callback for the progress of one of several trainings that reports that of all of them."""
-    return lambda share: progress((step + share) / steps)

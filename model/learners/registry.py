@@ -9,7 +9,8 @@ from model.querying.outputs import DERIVED
 if TYPE_CHECKING:
     from model.learners.base import LearnerCode
 
-AUTO, LINEAR, OWN, DECODER, DETECTOR = "auto", "linear", "own", "decoder", "detector"
+AUTO, LINEAR, FINETUNE, OWN = "auto", "linear", "finetune", "own"
+DECODER, DETECTOR = "decoder", "detector"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,13 @@ LEARNERS: dict[str, LearnerInfo] = {
             provides=frozenset({"embeddings", "pretext_embeddings", *DERIVED}),
         ),
         LearnerInfo(
+            name=FINETUNE,
+            learns="the last block of the encoder, beside a linear head on its frozen features",
+            module="model.learners.finetune",
+            encoder=True,
+            provides=frozenset({"embeddings", "labels", "pretext_embeddings", *DERIVED}),
+        ),
+        LearnerInfo(
             name=OWN,
             learns="all weights of a small network of our own",
             module="model.learners.own_network",
@@ -63,5 +71,13 @@ LEARNERS: dict[str, LearnerInfo] = {
         ),
     )
 }
+
+MOST_ACTIVATED = 50_000  # images of a pool up to which ``auto`` may choose a learner that reads activations
+
+
+def reads_activations(learner: str, images: int) -> bool:
+    """Tell whether a learner, which may be ``auto``, reads activations in a pool of so many images."""
+    return learner == FINETUNE or (learner == AUTO and images <= MOST_ACTIVATED)
+
 
 LEARNER_NAMES = (AUTO, *LEARNERS)

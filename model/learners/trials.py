@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.learners.registry import LINEAR, OWN
+from model.learners.registry import LINEAR
 
 FEWEST = 24  # labels below which the difference of two learners is chance
 GROWTH = 1.5  # after so many times the labels of the last trial, the next one
@@ -26,8 +26,8 @@ def is_due(known: Choice | None, labels: int) -> bool:
 
 
 def is_wanted(known: Choice | None, labels: int) -> bool:
-    """Tell whether there is anything to do beside the linear head: a comparison, or the network that was chosen."""
-    return is_due(known, labels) or (known is not None and known.learner == OWN)
+    """Tell whether there is anything to do beside the linear head: a comparison, or a learner that was chosen."""
+    return is_due(known, labels) or (known is not None and known.learner != LINEAR)
 
 
 def choice_of(path: Path) -> Choice | None:

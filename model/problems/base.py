@@ -131,7 +131,7 @@ class Problem(ABC):
 class VectorProblem(Problem):
     """A problem whose prediction is made of one vector an image, which a head gives of the image's features."""
 
-    learners = ("linear", "own")
+    learners = ("linear", "finetune", "own")
 
     @abstractmethod
     def head(self, width: int, classes: int) -> "nn.Module":

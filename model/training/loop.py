@@ -10,6 +10,7 @@ import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from errno import EINVAL
 from functools import partial
 from math import ceil, cos, pi
 from pathlib import Path
@@ -40,7 +41,8 @@ class Plan:
     tenth at 80 %. keep: the weights after the last epoch, or those of the epoch that ``Objective.quality`` rates best.
     checkpoint_s: seconds of work that a kill may cost at most, on top of the epoch under way. fill: the last minibatch
     is filled up from another pass; else it is as short as it comes, but for a single image, whose batch normalisation
-    would be undefined. optimizer: gradient descent with momentum, or Adam with PyTorch's constants.
+    would be undefined. optimizer: gradient descent with momentum, or Adam with PyTorch's constants. clip: the largest
+    length of all gradients together in gradient descent, to which longer ones are shortened; None for any.
     """
 
     epochs: int
@@ -56,6 +58,7 @@ class Plan:
     checkpoint_s: float = 0.0
     fill: bool = True
     optimizer: Literal["sgd", "adam"] = "sgd"
+    clip: float | None = None
 
     def steps(self, images: int) -> int:
         """Return the number of minibatches of an epoch."""
@@ -263,6 +266,8 @@ class _Sgd:
     def step(self, rate: float) -> None:
         """Move against the gradients, and forget them."""
         momentum, decay = self._plan.momentum, self._plan.weight_decay
+        if self._plan.clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._plan.clip)
         for parameter, velocity in zip(self._parameters, self.state, strict=True):
             if parameter.grad is None:
                 continue
@@ -320,6 +325,10 @@ def read_weights(path: Path) -> dict[str, Any] | None:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelError(f"there are no weights at {path}") from error
+    except OSError as error:
+        if error.errno != EINVAL:  # which PyTorch raises for a file that was cut off
+            raise
+        return None
     except (pickle.UnpicklingError, *_DAMAGE):
         return None
     return content if isinstance(content, dict) else None

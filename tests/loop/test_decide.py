@@ -105,6 +105,20 @@ ROWS = {
         replace(LIVE, own_network=False, features_current=False, collecting=False),
         Step.EMBED,
     ),
+    "activations missing before the first queue": (replace(NEW, activations_current=False), Step.PLAN),
+    "activations missing behind a queue": (
+        replace(LIVE, own_network=False, features_current=True, activations_current=False),
+        Step.EMBED,
+    ),
+    "activations missing, and a round that was answered": (
+        replace(
+            live(waiting=40, answered=50, reserve=30),
+            own_network=False,
+            features_current=True,
+            activations_current=False,
+        ),
+        Step.RETRAIN,
+    ),
     "round in the store only": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(unposted=10)), Step.POST),
     "round half sent": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(unposted=4, waiting=6)), Step.POST),
     "round sent, not served": (Facts(tasks=POOL, planned=True, asked=10, asks=AskCounts(waiting=10)), Step.SWITCH),
@@ -200,6 +214,14 @@ ROWS = {
     ),
     "predictions for the rest ordered": (replace(LIVE, autolabel_ordered=True), Step.AUTOLABEL),
     "learners not compared": (replace(LIVE, unrefined=True), Step.REFINE),
+    "learners not compared, and activations on their way": (
+        replace(LIVE, unrefined=True, activations_current=False, running=frozenset({JobKind.EMBED})),
+        Step.WAIT,
+    ),
+    "learners not compared, and activations that cannot be had": (
+        replace(LIVE, unrefined=True, activations_current=False, resting=frozenset({JobKind.EMBED})),
+        Step.REFINE,
+    ),
     "newest model not exported": (replace(LIVE, unexported=True), Step.EXPORT),
     "images that look alike not counted": (replace(LIVE, twins_uncounted=True), Step.TWINS),
     "predictions of unknown fate": (live(doubtful=3), Step.POST),

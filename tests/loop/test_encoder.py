@@ -25,6 +25,8 @@ from model.data.decoding import decode
 from model.data.features import FeatureBank
 from model.encoders.registry import DEFAULT, SIDES
 from model.errors import WeightsMissing
+from model.learners import registry
+from model.querying.outputs import FloatArray, IntArray
 
 IMAGES, ASKED = 40, 4
 LARGE = SIDES[0]  # pixels of the encoder's images: those of the tests are small
@@ -97,7 +99,7 @@ def uploaded(loop: LoopProject, task: int) -> bytes:
 
 
 def check_features(loop: LoopProject, name: str = DEFAULT, factor: float = 1.0, known: set[int] | None = None) -> None:
-    """Compare the features of every image, or of the tasks ``known``, with those of its upload."""
+    """Compare features and activations of every image, or of the tasks ``known``, with those of its upload."""
     project = project_of(loop)
     key = project.row.features_key
     assert key == f"{name.replace(':', '-')}-{LARGE}"
@@ -108,7 +110,12 @@ def check_features(loop: LoopProject, name: str = DEFAULT, factor: float = 1.0, 
     assert set(view.task_id[indices]) == (set(loop.truth) if known is None else known)
     assert bank.knows(indices).all()
     images = np.stack([decode(uploaded(loop, task), LARGE) for task in view.task_id[indices]])
-    np.testing.assert_array_equal(bank.gather(indices), FakeEncoder(name, LARGE, factor).embed(images))
+    features, activations = FakeEncoder(name, LARGE, factor).activate(images)
+    np.testing.assert_array_equal(bank.gather(indices), features)
+    kept = FeatureBank.open(project.files.activations(key))
+    assert (kept.encoder, kept.side, kept.dim) == (name, LARGE, FakeEncoder.activations)
+    assert kept.knows(indices).all()
+    np.testing.assert_array_equal(kept.gather(indices), activations)
 
 
 def check_losses(loop: LoopProject) -> None:
@@ -239,7 +246,15 @@ def damage_header(loop: LoopProject) -> None:
     (project_of(loop).files.features(f"{DEFAULT}-{LARGE}") / "features.json").write_text("{")
 
 
-HARM = [lose, damage, damage_header]
+def lose_activations(loop: LoopProject) -> None:
+    shutil.rmtree(project_of(loop).files.activations(f"{DEFAULT}-{LARGE}"))
+
+
+def damage_activations(loop: LoopProject) -> None:
+    (project_of(loop).files.activations(f"{DEFAULT}-{LARGE}") / "features.bin").write_bytes(b"")
+
+
+HARM = [lose, damage, damage_header, lose_activations, damage_activations]
 
 
 @pytest.mark.parametrize("harm", HARM)
@@ -267,8 +282,9 @@ def test_another_encoder_embeds_the_images_again_and_deletes_the_features_of_the
     check_losses(serving)
     assert [serving.stored(task) for task in serving.queue(0)] == labels
     assert serving.queue() == queue, "a round that is served stays"
-    [folder] = project_of(serving).files.folder.glob("features-*")
-    assert folder == project_of(serving).files.features(f"timm-other-{LARGE}")
+    files = project_of(serving).files
+    assert [*files.folder.glob("features-*")] == [files.features(f"timm-other-{LARGE}")]
+    assert [*files.folder.glob("activations-*")] == [files.activations(f"timm-other-{LARGE}")]
     serving.answer(ASKED)
     serving.run()
     assert serving.round.number == 2
@@ -362,6 +378,80 @@ def test_a_project_that_goes_back_to_a_network_of_its_own_asks_new_images_too(se
     assert serving.store.of(serving.id).rounds.get(1).learner["learner"] == "own"
     asks = serving.store.of(serving.id).rounds.asks(2, states=list(AskState))
     assert {ask.task_id for ask in asks} >= set(more), "the reserve is larger than the pool"
+
+
+# Activations
+
+
+def test_a_project_that_has_no_activations_yet_gets_them_and_keeps_its_features(
+    serving: LoopProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: dict[int, int] = {}
+    plain = FeatureBank.write
+    lose_activations(serving)
+
+    def write(bank: FeatureBank, indices: IntArray, rows: FloatArray) -> None:
+        written[bank.dim] = written.get(bank.dim, 0) + len(indices)
+        plain(bank, indices, rows)
+
+    monkeypatch.setattr(FeatureBank, "write", write)
+    serving.answer(ASKED)
+    ran = work(serving.run())
+    assert {"retrain", "embed"} <= set(ran)
+    assert serving.round.number == 1
+    check_features(serving)
+    assert written == {FakeEncoder.activations: IMAGES, FakeEncoder.dim: 0}, "features that are there stay"
+
+
+def test_a_pool_that_has_become_too_large_for_activations_has_none(
+    serving: LoopProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "MOST_ACTIVATED", IMAGES + 5)
+    serving.add(10)
+    serving.run()
+    files = project_of(serving).files
+    assert [*files.folder.glob("activations-*")] == []
+    assert len(FeatureBank.open(files.features(f"{DEFAULT}-{LARGE}"))) == IMAGES + 10
+    serving.answer(ASKED)
+    assert "embed" not in serving.run()
+    assert (serving.round.number, serving.row.error) == (1, None)
+
+
+def test_a_project_whose_learner_reads_no_activations_keeps_none(loop: LoopProject) -> None:
+    loop.connect(**WITH_ENCODER, learner="linear")
+    loop.run()
+    assert [*project_of(loop).files.folder.glob("activations-*")] == []
+    loop.answer(ASKED)
+    loop.run()
+    loop.setup(**WITH_ENCODER, learner="finetune")
+    loop.answer(ASKED)
+    loop.run()
+    check_features(loop)
+    rounds = loop.store.of(loop.id).rounds.all()
+    assert [row.learner and row.learner["learner"] for row in rounds] == ["linear", "finetune", None]
+    assert loop.round.state == RoundState.LIVE
+
+
+@pytest.mark.parametrize("learner", ["finetune", "auto"])
+def test_an_encoder_whose_last_block_cannot_be_separated_is_said_where_it_is_needed(
+    loop: LoopProject, monkeypatch: pytest.MonkeyPatch, learner: str
+) -> None:
+    monkeypatch.setattr(FakeEncoder, "activations", 0)
+    loop.connect(**WITH_ENCODER, learner=learner)
+    loop.run()
+    if learner == "auto":
+        loop.answer(ASKED)
+        assert "embed" not in loop.run()
+        assert (loop.round.number, loop.row.error) == (1, None)
+        return
+    said = read_status(loop.store, loop.row).error
+    assert said is not None
+    assert "the last block of 'efficientnet_lite0' cannot be separated" in said
+    assert 'set "learner": "linear"' in said
+    loop.setup(**WITH_ENCODER, learner="linear")
+    loop.store.of(loop.id).jobs.retry_now()
+    loop.run()
+    assert (loop.round.state, loop.row.error) == (RoundState.LIVE, None)
 
 
 # Weights

@@ -1,5 +1,6 @@
 """The choice of the learner: behind the queue, by the labels, and the better model in the head's place."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from backend.status.predictions import open_outputs
 from backend.status.status import read_status
 from backend.store import RoundRow, RoundState
 from model.learners import choice, trials
+from model.learners.finetune import FinetunedModel
 from model.learners.fitting import load_model
 from model.learners.learner import Learner
 from model.learners.linear import LinearModel
-from model.learners.registry import LINEAR, OWN
+from model.learners.registry import FINETUNE, LEARNERS, LINEAR, OWN
 
 ASKED = 4  # images a round
 FEWEST = 8  # labels from which the learners are compared here
@@ -67,11 +69,13 @@ def test_learners_are_compared_once_there_are_labels_enough_and_both_are_named(l
     assert ran.index("retrain") < ran.index("refine")
     learner = newest(loop).learner
     assert learner is not None
-    assert set(learner[CHOSEN]["quality"]) == {LINEAR, OWN}
+    assert set(learner[CHOSEN]["quality"]) == {LINEAR, FINETUNE, OWN}
     assert learner[CHOSEN]["labels"] == FEWEST
     text = learner_text(open_project(loop.context, loop.id).config, learner)
     assert text is not None
-    assert "On labels that they had not seen, the linear head" in text
+    assert re.search(
+        r"seen, the linear head \d+%, the fine-tuned block \d+% and a network of our own \d+% were right\.$", text
+    )
     assert read_status(loop.store, loop.row).error is None
 
 
@@ -91,24 +95,28 @@ def test_the_next_comparison_waits_for_half_as_many_labels_again(loop: LoopProje
     # 8, 12, and not 16, which is less than one and a half times 12
 
 
-def test_the_network_that_was_ahead_takes_the_place_of_the_head(
-    loop: LoopProject, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("better", "kind"), [(OWN, Learner), (FINETUNE, FinetunedModel)])
+def test_the_learner_that_was_ahead_takes_the_place_of_the_head(
+    loop: LoopProject, monkeypatch: pytest.MonkeyPatch, better: str, kind: type
 ) -> None:
     finish_round(loop)
-    have_won(monkeypatch, OWN)
+    have_won(monkeypatch, better)
     assert "refine" in finish_round(loop)
     project, row = open_project(loop.context, loop.id), newest(loop)
     assert row.learner is not None
-    assert (row.learner["learner"], row.learner[CHOSEN]["learner"]) == (OWN, OWN)
+    assert (row.learner["learner"], row.learner[CHOSEN]["learner"]) == (better, better)
     model = load_model(project.files.model(row.number), device="cpu")
-    assert isinstance(model, Learner)
+    assert isinstance(model, kind)
     training = Training.open(project.store, project.files, project.config, project.labeling, "cpu")
     outputs = open_outputs(project.files, row)
     assert outputs is not None
     np.testing.assert_array_equal(np.asarray(outputs.outputs.probs), model.predict_pool(training.pool).probs)
     assert row.exported, "it is exported again"
     assert not project.files.refined(row.number).exists()
-    # A head answers first in the next round too, and the network follows without a comparison.
+    said = learner_text(project.config, row.learner)
+    assert said is not None
+    assert said.startswith(f"The model: {LEARNERS[better].learns}")
+    # A head answers first in the next round too, and the learner follows without a comparison.
     have_won(monkeypatch, LINEAR)
     ran = finish_round(loop)
     assert ran.index("retrain") < ran.index("refine")
@@ -147,7 +155,9 @@ def test_the_comparison_makes_way_and_is_done_later(loop: LoopProject, monkeypat
     assert CHOSEN in again
 
 
-@pytest.mark.parametrize("params", [{"learner": "linear"}, {"learner": "own"}, {"encoder": "none"}])
+@pytest.mark.parametrize(
+    "params", [{"learner": "linear"}, {"learner": "finetune"}, {"learner": "own"}, {"encoder": "none"}]
+)
 def test_a_learner_that_was_chosen_by_a_person_is_not_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: dict[str, str]
 ) -> None:

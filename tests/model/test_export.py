@@ -17,7 +17,8 @@ from model.data.features import FeatureBank
 from model.errors import BadInput
 from model.export import export
 from model.learners.base import PoolImages
-from model.learners.linear import LinearModel, fit_linear
+from model.learners.finetune import FinetunedModel
+from model.learners.fitting import fit, load_model
 from model.learners.own_network import FitSettings, Learner, fit_network
 from model.problems import problem
 from model.problems.single_label import calibrate
@@ -96,33 +97,44 @@ def test_names_that_do_not_fit_the_model_are_refused(exported: Path) -> None:
         export(exported / "m.pt", ["a", "b", "c"], 1.0, onnx=exported / "x", safetensors=exported / "y")
 
 
-@pytest.fixture(scope="module")
-def exported_head(tmp_path_factory, encoder, encoders) -> Path:
-    """A folder with a linear model, its exports at temperature 2, and pictures of several sizes."""
+@pytest.fixture(scope="module", params=["linear", "finetune"])
+def exported_head(request, tmp_path_factory, encoder, encoders) -> Path:
+    """A folder with a model on an encoder, its exports at temperature 2, and pictures of several sizes."""
     folder = tmp_path_factory.mktemp("head")
     (folder / "images").mkdir()
     generator = np.random.default_rng(1)
     bank = ImageBank.create(folder / "bank", SIDE)
     features = FeatureBank.create(folder / "features", encoder.name, encoder.side, encoder.dim, encoder.last)
+    width = encoder.activations
+    activations = FeatureBank.create(folder / "activations", encoder.name, encoder.side, width, width)
     for number in range(12):
         path = folder / "images" / f"{number:02d}.png"
         draw(path, number, generator.integers(140, 260, 2), generator)
         image = decode_with_depth(path.read_bytes(), Sides(SIDE, encoder.side))
         assert image.large is not None
         bank.append(image.pixels[None])
-        features.write(np.array([number]), encoder.embed(image.large[None]))
-    fit_linear(features, np.arange(12), np.arange(12) % 2, problem("single_label"), CLASSES, out=folder / "m.pt")
-    export(
-        folder / "m.pt", CLASSES, 2.0, onnx=folder / "m.onnx", safetensors=folder / "m.safetensors", encoders=encoders
-    )
+        for kept, rows in zip((features, activations), encoder.activate(image.large[None]), strict=True):
+            kept.write(np.array([number]), rows)
+    labels, settings = np.arange(12) % 2, FitSettings(learner=request.param, device="cpu")
+    files = {"out": folder / "m.pt", "checkpoint": folder / "c.pt"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.learners.finetune.EPOCHS", 1.0)
+        fit(pool_of(folder, encoders), np.arange(12), labels, problem("single_label"), CLASSES, settings, **files)
+    files = {"onnx": folder / "m.onnx", "safetensors": folder / "m.safetensors"}
+    export(folder / "m.pt", CLASSES, 2.0, **files, encoders=encoders)
     return folder
 
 
-def test_a_linear_model_is_exported_with_its_encoder_inside(exported_head: Path) -> None:
+def pool_of(folder: Path, encoders: Path) -> PoolImages:
+    features, activations = (FeatureBank.open(folder / name) for name in ("features", "activations"))
+    return PoolImages(ImageBank.open(folder / "bank"), features, encoders=encoders, activations=activations)
+
+
+def test_a_model_on_an_encoder_is_exported_with_it_inside(exported_head: Path, encoders: Path) -> None:
     import onnxruntime
 
-    pool = PoolImages(ImageBank.open(exported_head / "bank"), FeatureBank.open(exported_head / "features"))
-    probs = LinearModel.load(exported_head / "m.pt").predict_pool(pool).probs
+    trained = load_model(exported_head / "m.pt", device="cpu")
+    probs = trained.predict_pool(pool_of(exported_head, encoders)).probs
     assert probs is not None
     model = onnxruntime.InferenceSession(exported_head / "m.onnx")
     for number, expected in enumerate(calibrate(probs, 2.0)):
@@ -133,10 +145,14 @@ def test_a_linear_model_is_exported_with_its_encoder_inside(exported_head: Path)
     assert json.loads(about["classes"]) == CLASSES
     assert (about["network"], about["side"]) == ("efficientnet_lite0", "128")
     with safe_open(exported_head / "m.safetensors", "pt") as file:
-        assert {"heads.0.weight", "heads.0.bias", "heads.0.mean"} <= set(file.keys())
+        names = set(file.keys())
+    assert {"heads.0.weight", "heads.0.bias", "heads.0.mean"} <= names
+    assert ("tuned.head.weight" in names) == isinstance(trained, FinetunedModel)
 
 
-def test_the_script_of_the_guide_labels_a_folder_by_a_linear_model_too(exported_head: Path, tmp_path: Path) -> None:
+def test_the_script_of_the_guide_labels_a_folder_by_a_model_on_an_encoder_too(
+    exported_head: Path, tmp_path: Path
+) -> None:
     (script,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "label_folder.py").write_text(script)
     command = [sys.executable, "label_folder.py", str(exported_head / "m.onnx"), str(exported_head / "images")]

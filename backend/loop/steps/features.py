@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from backend.config import ProjectConfig
 from backend.errors import Superseded
 from backend.items.fetching import FetchedImage, download_images, sample_images
 from backend.loop.heartbeat import Progress
-from backend.loop.keys import features_key
+from backend.loop.keys import features_key, keeps_activations
 from backend.loop.steps.bank import open_bank, set_aside
 from backend.project_files import Files
 from backend.queueing.queues import TimeSlice
@@ -24,10 +25,11 @@ from model.data.bank import ImageBank
 from model.data.decoding import Sides
 from model.data.features import FeatureBank
 from model.data.views import UNKNOWN_SIZE, ViewBank
-from model.encoders.encoder import Encoder, open_encoder
+from model.encoders.encoder import Encoder, no_last_block, open_encoder
 from model.encoders.registry import SIDES, auto_side, encoder_info
-from model.errors import BankError
-from model.querying.outputs import IntArray
+from model.errors import BadInput, BankError
+from model.learners.registry import FINETUNE
+from model.querying.outputs import BoolArray, IntArray
 
 COMMIT_IMAGES = 128  # images that are written at once: five seconds of embedding, by which a first queue may be late
 COMMIT_VIEWS = 64  # the same where there are views, of which one takes a hundred times as much memory
@@ -52,22 +54,76 @@ class Encoders:
         return self.open(features.encoder, features.side)
 
 
-def open_features(store: ProjectStore, files: Files, config: ProjectConfig, encoders: Encoders) -> FeatureBank | None:
-    """Open the features of the configured encoder to write to, an empty one where there are none yet.
+@dataclass(frozen=True)
+class EncoderBanks:
+    """What an encoder makes of a project's images. activations: of the last block; None where they are not kept."""
 
-    None where the main model is a network of our own. Damaged features are kept aside.
+    encoder: Encoder
+    features: FeatureBank
+    activations: FeatureBank | None
+
+    @classmethod
+    def create(cls, encoder: Encoder, features: Path, activations: Path | None) -> Self:
+        """Open what is in these folders to write to, empty where there is nothing yet. What is damaged is kept aside.
+
+        Of an encoder whose last block cannot be separated, activations without columns stay empty, and say so.
+        """
+        about, width = (encoder.name, encoder.side), encoder.activations
+        known = _create(features, *about, encoder.dim, encoder.last)
+        kept = None if activations is None else _create(activations, *about, width, width)
+        return cls(encoder, known, kept if width else None)
+
+    def knows(self, indices: IntArray) -> BoolArray:
+        """Tell which of these images have all that is kept."""
+        known = self.features.knows(indices)
+        return known if self.activations is None else known & self.activations.knows(indices)
+
+    def write(self, places: IntArray, pixels: NDArray[np.uint8]) -> None:
+        """Embed the images of these pool indices, (n, side, side, 3), of which something is missing, and keep that."""
+        missing = ~self.knows(places)
+        places, pixels = places[missing], pixels[missing]
+        if not len(places):
+            return
+        if self.activations is None:
+            self.features.write(places, self.encoder.embed(pixels))
+            return
+        features, activations = self.encoder.activate(pixels)
+        new = ~self.features.knows(places)
+        self.features.write(places[new], features[new])
+        self.activations.write(places, activations)
+
+
+def _create(folder: Path, encoder: str, side: int, dim: int, last: int) -> FeatureBank:
+    try:
+        return FeatureBank.create(folder, encoder, side, dim, last)
+    except BankError:
+        set_aside(folder)
+        return FeatureBank.create(folder, encoder, side, dim, last)
+
+
+def open_banks(store: ProjectStore, files: Files, config: ProjectConfig, encoders: Encoders) -> EncoderBanks | None:
+    """Open what the configured encoder makes of the images, to write to.
+
+    None where the main model is a network of our own. Activations that no learner may read any more, as in a pool that
+    has become too large for it, are deleted. Raises BadInput where the configured learner needs those of an encoder
+    whose last block cannot be separated.
     """
     side = store.row().encoder_side or SIDES[0]
     key = features_key(config, side)
     if key is None:
         return None
     encoder = encoders.open(config.encoder, side)
-    shape = (encoder.name, side, encoder.dim, encoder.last)
-    try:
-        return FeatureBank.create(files.features(key), *shape)
-    except BankError:
-        set_aside(files.features(key))
-        return FeatureBank.create(files.features(key), *shape)
+    if config.learner == FINETUNE and not encoder.activations:
+        raise BadInput(no_last_block(encoder.name))
+    wanted = keeps_activations(config, store.row(), _size(store))
+    if not wanted:
+        files.drop_activations()
+    return EncoderBanks.create(encoder, files.features(key), files.activations(key) if wanted else None)
+
+
+def _size(store: ProjectStore) -> int:
+    counts = store.tasks.counts(time.time())
+    return counts.ok + counts.new
 
 
 def open_views(files: Files, side: int) -> ViewBank:
@@ -101,6 +157,23 @@ def read_features(store: ProjectStore, files: Files) -> FeatureBank | None:
         raise Superseded(str(error)) from error
 
 
+def read_activations(store: ProjectStore, files: Files, config: ProjectConfig) -> FeatureBank | None:
+    """Open what the last block of the encoder is given; None where a learner may not read it, or it is not there.
+
+    Raises Superseded where the configured learner cannot do without, and not all images have it: EMBED sees to it.
+    """
+    key = store.row().features_key
+    if key is None or not keeps_activations(config, store.row(), _size(store)):
+        return None
+    try:
+        bank = FeatureBank.open(files.activations(key))
+    except BankError:
+        bank = None
+    if config.learner == FINETUNE and (bank is None or len(bank) < store.tasks.pool_size()):
+        raise Superseded("not all images have the activations of the encoder yet")
+    return bank if bank is not None and bank.dim else None
+
+
 def embed(
     store: ProjectStore,
     studio: StudioProject,
@@ -111,11 +184,11 @@ def embed(
     progress: Progress,
     view_side: int | None = None,
 ) -> None:
-    """Embed every image that has no features of the configured encoder, and note that all have; likewise their views.
+    """Embed every image of which something is missing that the configured encoder makes, and note that all are there.
 
-    It happens to projects of an older release, after another encoder or another kind of label was configured, and where
-    features or views were lost. Images are fetched again, at the sides that are wanted; one that cannot be any more is
-    taken as the bank has it. view_side: of the views that the project's problem asks for, in pixels.
+    Likewise their views. It happens to projects of an older release, after another encoder or another kind of label was
+    configured, and where something was lost. Images are fetched again, at the sides that are wanted; one that cannot be
+    any more is taken as the bank has it. view_side: of the views that the project's problem asks for, in pixels.
     """
     bank = open_bank(store, files)
     view = store.tasks.pool(store.tasks.pool_size())
@@ -124,28 +197,26 @@ def embed(
         sample = sample_images(studio, store.tasks.references(view.task_id[indices][:SAMPLED].tolist()))
         sizes = [image.size for image in sample if image.size is not None]
         store.set(encoder_side=auto_side(sizes) if sizes else SIDES[0])
-    features = open_features(store, files, config, encoders)
-    if features is None:
+    banks = open_banks(store, files, config, encoders)
+    if banks is None:
         return
     views = open_views(files, view_side) if view_side is not None else None
-    unembedded = ~features.knows(indices)
+    unembedded, side = ~banks.knows(indices), banks.encoder.side
     unviewed = ~views.knows(indices) if views is not None else np.zeros(len(indices), np.bool_)
     missing = indices[unembedded | unviewed]
-    encoder = encoders.of(features)
-    sides = Sides(bank.side, features.side if unembedded.any() else None, view_side if unviewed.any() else None)
+    sides = Sides(bank.side, side if unembedded.any() else None, view_side if unviewed.any() else None)
     for number, part in enumerate(chunks(missing.tolist(), commit_images(sides.view))):
         progress(number * commit_images(sides.view) / len(missing))
         places = np.array(part, np.int64)
         images = _fetched(store, studio, bank, view.task_id[places], places, sides)
         if sides.encoder is not None:
-            large = np.stack([image.large for image in images if image.large is not None])
-            features.write(places, encoder.embed(large))
+            banks.write(places, np.stack([image.large for image in images if image.large is not None]))
         if views is not None and sides.view is not None:
             pixels = np.stack([image.view for image in images if image.view is not None])
             views.write(places, pixels, np.array([image.size for image in images]))
         if time_slice.expired():
             return  # the next job goes on from here, after those of other projects
-    key = features_key(config, features.side)
+    key = features_key(config, side)
     store.set(features_key=key, fetching_since=store.row().fetching_since or time.time())
     files.drop_features(but=key)
     if view_side is not None:

@@ -16,7 +16,7 @@ from backend.loop.steps.outputs import save_outputs
 from backend.loop.steps.retrain import Training, labels_of, note_result
 from backend.project_files import Files
 from backend.store import ProjectStore
-from model.learners.registry import OWN
+from model.learners.registry import LINEAR
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +54,12 @@ def refine(
         out=out, checkpoint=files.checkpoint(f"round-{row.number:03d}-refined"), progress=beat,
     )  # fmt: skip
     learner = {**row.learner, CHOSEN: asdict(choice)}
-    if choice.learner == OWN:
+    if choice.learner != LINEAR:
         model = load_model(out, device=device)
         outputs = model.predict_pool(training.pool)
         out.replace(files.model(row.number))
         save_outputs(files, row.number, outputs)
         note_result(training, row, labels, outputs, model.decoding)
-        learner = {"learner": OWN, CHOSEN: asdict(choice)}
-    store.rounds.set(row.number, learner=learner, exported=row.exported and choice.learner != OWN)
+        learner = {"learner": choice.learner, CHOSEN: asdict(choice)}
+    store.rounds.set(row.number, learner=learner, exported=row.exported and choice.learner == LINEAR)
     logger.info("learner: %s, %s", choice.learner, dict(choice.quality))

@@ -17,7 +17,7 @@ from backend.labeling.base import Labeling
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import pretext_key
 from backend.loop.steps.bank import open_bank
-from backend.loop.steps.features import read_features, read_views
+from backend.loop.steps.features import read_activations, read_features, read_views
 from backend.loop.steps.outputs import save_outputs
 from backend.loop.steps.twins import twins_of
 from backend.project_files import Files
@@ -73,10 +73,12 @@ class Training:
     def open(
         cls, store: ProjectStore, files: Files, config: ProjectConfig, labeling: Labeling, device: str
     ) -> "Training":
-        """Open the bank, features and views of a project; raise Superseded where they are not there."""
-        features = read_features(store, files) if not config.own_network else None
+        """Open the bank, views and what the encoder makes; raise Superseded where they are not there."""
         views = read_views(files, problem(labeling.problem).view_side)
-        pool = PoolImages(open_bank(store, files), features, views, files.encoders)
+        pool = PoolImages(open_bank(store, files), views=views, encoders=files.encoders)
+        if not config.own_network:
+            features, activations = read_features(store, files), read_activations(store, files, config)
+            pool = replace(pool, features=features, activations=activations)
         return cls(store, files, config, labeling, device, pool)
 
     @property

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,13 @@ from backend.items.fetching import FetchedImage, download_images
 from backend.items.reference import image_ref
 from backend.labeling.base import Labeling
 from backend.loop.steps.bank import bank_ranges, bank_side
-from backend.loop.steps.features import Encoders, read_features
+from backend.loop.steps.features import EncoderBanks, Encoders, read_features
 from backend.project_files import Files
 from backend.status.predictions import ModelOutputs
 from backend.store import ProjectStore
 from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
 from model.data.decoding import Sides
-from model.data.features import FeatureBank
 from model.data.ranges import Ranges
 from model.data.views import ViewBank
 from model.learners.base import PoolImages
@@ -54,18 +54,19 @@ def score_tasks(
     with tempfile.TemporaryDirectory() as folder:
         bank = ImageBank.create(Path(folder) / "bank", side)
         bank.append(np.stack([image.pixels for image in good if image.pixels is not None]))
-        features = None
+        pool = PoolImages(bank, encoders=files.encoders)
         if known is not None:
-            features = FeatureBank.create(Path(folder) / "features", known.encoder, known.side, known.dim, known.last)
-            pixels = np.stack([image.large for image in good if image.large is not None])
-            features.write(np.arange(len(good)), encoders.of(features).embed(pixels))
-        views = None
+            encoder = encoders.of(known)
+            activations = Path(folder) / "activations" if encoder.activations else None
+            banks = EncoderBanks.create(encoder, Path(folder) / "features", activations)
+            banks.write(np.arange(len(good)), np.stack([image.large for image in good if image.large is not None]))
+            pool = replace(pool, features=banks.features, activations=banks.activations)
         if sides.view is not None:
             views = ViewBank.create(Path(folder) / "views", sides.view)
             pixels = np.stack([image.view for image in good if image.view is not None])
             views.write(np.arange(len(good)), pixels, np.array([image.size for image in good]))
-        trained = load_model(files.model(model.number), device=encoders.device)
-        outputs = trained.predict_pool(PoolImages(bank, features, views, files.encoders))
+            pool = replace(pool, views=views)
+        outputs = load_model(files.model(model.number), device=encoders.device).predict_pool(pool)
     scored, everything = ModelOutputs(model, outputs), np.arange(len(good))
     rows = zip(good, scored.predict(everything), scored.confidence(everything), strict=True)
     return {image.task_id: (prediction, float(confidence)) for image, prediction, confidence in rows}

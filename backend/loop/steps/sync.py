@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -15,7 +15,7 @@ from backend.loop.facts import MANY_LATER, MOSTLY_LATER, PATIENCE_S, StaleReason
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import configured_side, features_key
 from backend.loop.steps.bank import bank_ranges, open_bank, set_aside
-from backend.loop.steps.features import Encoders, commit_images, open_features, open_views
+from backend.loop.steps.features import EncoderBanks, Encoders, commit_images, open_banks, open_views
 from backend.loop.steps.places import place
 from backend.loop.steps.pull import fetch_settings, pull_changes, reconcile
 from backend.project_files import Files
@@ -25,7 +25,6 @@ from backend.store.tasks import Failure
 from backend.studio.project import StudioProject
 from model.data.bank import ImageBank
 from model.data.decoding import Sides, auto_side
-from model.data.features import FeatureBank
 from model.data.ranges import Depth, Ranges, ranges_of, widened
 from model.data.views import ViewBank
 from model.encoders.registry import SIDES
@@ -48,11 +47,11 @@ ImageRefs = Sequence[tuple[int, str]]  # task id and reference of each image
 class _Filled:
     """What the images are written to.
 
-    bank: None while its side is not known. features, views: None where there are none, or the job EMBED fills them.
+    bank: None while its side is not known. banks, views: None where there are none, or the job EMBED fills them.
     """
 
     bank: ImageBank | None
-    features: FeatureBank | None = None
+    banks: EncoderBanks | None = None
     views: ViewBank | None = None
 
     @property
@@ -60,7 +59,7 @@ class _Filled:
         """The sides that images are decoded to."""
         if self.bank is None:
             return Sides(SAMPLE_SIDE)
-        encoder = self.features.side if self.features is not None else None
+        encoder = self.banks.encoder.side if self.banks is not None else None
         return Sides(self.bank.side, encoder, self.views.side if self.views is not None else None)
 
 
@@ -92,15 +91,15 @@ def sync(
         bank = _bank_to_fill(store, files)
         filled = _Filled(bank)
         if bank is not None:
-            features = _features_to_fill(store, files, config, encoders)
-            filled = _Filled(bank, features, _views_to_fill(store, files, view_side))
+            banks = _banks_to_fill(store, files, config, encoders)
+            filled = _Filled(bank, banks, _views_to_fill(store, files, view_side))
         counts = store.tasks.counts(time.time())
         total = max(total, counts.ok + counts.new)
         fetched = download_images(studio, refs, filled.sides, ranges=bank.ranges if bank is not None else None)
         while part := list(islice(fetched, commit_images(view_side))):
             if bank is not None and _widen_ranges(store, files, bank, part):
                 break  # the images are fetched again, and read by the wider ranges
-            _commit(store, filled, encoders, part, dict(refs))
+            _commit(store, filled, part, dict(refs))
             done += len(part)
             progress(min(done / max(total, 1), 1.0))
             if time_slice.expired() or (waits and not is_first_awaited(store)):
@@ -123,18 +122,19 @@ def is_first_awaited(store: ProjectStore) -> bool:
     return store.rounds.current() is None and (since is None or time.time() - since < PATIENCE_S)
 
 
-def _features_to_fill(
-    store: ProjectStore, files: Files, config: ProjectConfig, encoders: Encoders
-) -> FeatureBank | None:
-    """Return the features of the configured encoder where all images have them; else the job EMBED sees to them.
+def _banks_to_fill(store: ProjectStore, files: Files, config: ProjectConfig, encoders: Encoders) -> EncoderBanks | None:
+    """Return what the configured encoder makes, where all images have it; else the job EMBED sees to it.
 
-    Rows behind a gap would hide it: features are missing where there are fewer rows than images.
+    Rows behind a gap would hide it: something is missing where there are fewer rows than images.
     """
     row = store.row()
     if row.features_key is None or row.features_key != features_key(config, row.encoder_side):
         return None
-    features = open_features(store, files, config, encoders)
-    return features if features is not None and len(features) >= store.tasks.pool_size() else None
+    banks, images = open_banks(store, files, config, encoders), store.tasks.pool_size()
+    if banks is None or len(banks.features) < images:
+        return None
+    complete = banks.activations is not None and len(banks.activations) >= images
+    return banks if complete else replace(banks, activations=None)
 
 
 def _views_to_fill(store: ProjectStore, files: Files, side: int | None) -> ViewBank | None:
@@ -259,7 +259,6 @@ def _widen_ranges(store: ProjectStore, files: Files, bank: ImageBank, part: list
 def _commit(
     store: ProjectStore,
     filled: _Filled,
-    encoders: Encoders,
     part: list[FetchedImage],
     refs: dict[int, str],
 ) -> None:
@@ -269,8 +268,8 @@ def _commit(
         task_ids = [image.task_id for image in good]
         pixels = np.stack([image.pixels for image in good if image.pixels is not None])
         places = place(store, filled.bank, task_ids, pixels)
-        if filled.features is not None:
-            _embed(filled.features, encoders, places, good)
+        if filled.banks is not None:
+            filled.banks.write(places, np.stack([image.large for image in good if image.large is not None]))
         if filled.views is not None:
             show(filled.views, places, good)
         store.tasks.images_fetched(dict(zip(task_ids, places.tolist(), strict=True)), refs)
@@ -279,14 +278,6 @@ def _commit(
         attempts = store.tasks.attempts([image.task_id for image in failed])
         failures = {image.task_id: _failure(image, attempts[image.task_id]) for image in failed}
         store.tasks.images_failed(failures, refs)
-
-
-def _embed(features: FeatureBank, encoders: Encoders, places: IntArray, images: list[FetchedImage]) -> None:
-    """Write the features of the images at these pool indices that have none yet."""
-    known = features.knows(places)
-    large = [image.large for image, is_known in zip(images, known, strict=True) if not is_known]
-    if large:
-        features.write(places[~known], encoders.of(features).embed(np.stack([one for one in large if one is not None])))
 
 
 def show(views: ViewBank, places: IntArray, images: list[FetchedImage]) -> None:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from support.images import noise
 
-from model.encoders.encoder import load_feature_network, open_encoder
+from model.encoders.encoder import PREPARED, load_feature_network, open_encoder, open_top
 from model.encoders.registry import ENCODERS
 from model.errors import BadInput
 
@@ -23,11 +23,11 @@ def network(encoders):
 
 @pytest.fixture(scope="module")
 def by_hand(tmp_path_factory):
-    """A folder with random weights of two small networks of timm."""
+    """A folder with random weights of small networks of timm."""
     import timm
 
     folder = tmp_path_factory.mktemp("by-hand")
-    for name in ("test_resnet", "test_vit"):
+    for name in ("test_resnet", "test_vit", "test_convnext"):
         torch.manual_seed(0)
         save_file(timm.create_model(name, pretrained=False).state_dict(), folder / f"{name}.safetensors")
     return folder
@@ -51,6 +51,42 @@ def test_features_are_the_pooled_last_layer_and_the_means_of_the_stages(encoder,
         features = network(images)
     assert (encoder.last, encoder.dim) == (1280, 1280 + means.shape[1]) == network.widths(128)[::-1]
     torch.testing.assert_close(features, torch.cat([last, means], dim=1))
+
+
+def test_what_the_last_block_is_given_comes_by_the_same_pass_and_makes_the_last_layer(encoder, network):
+    images = noise(20, 128)
+    features, activations = encoder.activate(images)
+    np.testing.assert_array_equal(features, encoder.embed(images))
+    assert (activations.dtype, activations.shape, encoder.activations) == (np.float16, (20, 3072), 3072)
+    top = network.top(128)
+    assert top.shape == (192, 4, 4)
+    given = torch.from_numpy(activations).float().view(20, *top.shape)
+    for block in (top, top.folded(), open_top(LITE0, 128, None)):
+        with torch.inference_mode():
+            last = block(given).numpy()
+        np.testing.assert_allclose(last, features[:, : encoder.last], rtol=2e-2, atol=2e-3 * np.abs(last).max())
+    assert not [part for part in top.folded().modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    assert [part for part in top.modules() if isinstance(part, torch.nn.BatchNorm2d)], "the network stays as it is"
+
+
+def test_the_last_block_of_a_residual_network_is_found_and_that_of_others_is_none(by_hand):
+    assert load_feature_network(_info("test_resnet"), by_hand, 32).top(32).shape[1:] == (2, 2)
+    assert load_feature_network(_info("test_vit"), by_hand, 64).top(64) is None
+    encoder = open_encoder.__wrapped__("timm:test_convnext", 64, by_hand, threads=1)
+    assert encoder.activations == 0
+    assert encoder.embed(noise(2, 64)).shape == (2, encoder.dim)
+    with pytest.raises(BadInput, match="the last block of 'timm:test_convnext' cannot be separated"):
+        encoder.activate(noise(2, 64))
+
+
+def test_a_network_that_an_older_release_has_prepared_is_prepared_again(by_hand):
+    open_encoder.__wrapped__("timm:test_resnet", 64, by_hand, threads=1)
+    (prepared,) = by_hand.glob("test_resnet-64-*.onnx")
+    old = by_hand / prepared.name.replace(f"-{PREPARED}-", "-")
+    assert old != prepared
+    prepared.rename(old)
+    assert open_encoder.__wrapped__("timm:test_resnet", 64, by_hand, threads=1).activations > 0
+    assert prepared.exists()
 
 
 def test_an_image_has_the_same_features_in_any_company(encoder):

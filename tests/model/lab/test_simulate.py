@@ -327,6 +327,20 @@ def test_simulation_of_a_linear_learner_goes_on_after_a_stop_to_the_same_figures
     assert rows == sorted(json.loads(linear.read_text()), key=lambda row: (row["strategy"], row["round"]))
 
 
+def test_simulation_of_a_fine_tuned_block_keeps_activations_and_asks_the_same_random_images(
+    linear, encoders, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("model.learners.finetune.EPOCHS", 10.0)
+    path = tmp_path / "r.json"
+    assert run_linear(path, encoders, "/none/random/random/none/pretext/finetune", "--rounds", "2") == 0
+    rows = json.loads(path.read_text())
+    assert [row["asked"] for row in rows] == [row["asked"] for row in json.loads(linear.read_text())[:2]]
+    assert rows[1]["accuracy"] > 0.3
+    kept = FeatureBank.open(path.with_suffix(".work") / "seed-0" / "pool-embedded" / "activations")
+    assert (len(kept), kept.dim) == (120, 192 * 4 * 4)
+    assert run_linear(path, encoders, "random", "--learner", "finetune", "--encoder", "none") == 2
+
+
 def test_simulation_embeds_the_images_of_another_set_as_well(tmp_path, encoders):
     path = tmp_path / "r.json"
     folder = _folder_of_noise(tmp_path / "noise", 40)
@@ -335,7 +349,7 @@ def test_simulation_embeds_the_images_of_another_set_as_well(tmp_path, encoders)
     for row in json.loads(path.read_text()):
         assert row["foreign"] == pytest.approx(1 - sum(row["asked"]) / 12)
     assert {row["round"] for row in json.loads(path.read_text())} == {0, 1}
-    features = FeatureBank.open(path.with_suffix(".work") / "seed-0" / "pool-features")
+    features = FeatureBank.open(path.with_suffix(".work") / "seed-0" / "pool-embedded" / "features")
     assert features.known.tolist() == [True] * 60
     digits, noise = features.gather(np.arange(40)), features.gather(np.arange(40, 60))
     assert np.linalg.norm(digits.mean(axis=0) - noise.mean(axis=0)) > 1  # each set has its own
