@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.fake_encoder import use_fake_encoders
-from support.loop_project import SIDE, WITH_ENCODER, LoopProject, shorten_training
+from support.loop_project import SIDE, WITH_ENCODER, LoopProject, image_of, shorten_training
 
 from backend.loop.context import open_project
 from backend.store import AskState, RoundState
@@ -120,6 +120,17 @@ def test_the_same_images_imported_again_go_on_without_their_labels(loop: LoopPro
     assert loop.round.number == 2
 
 
+def test_tasks_that_get_the_ids_of_deleted_ones_are_another_pool(loop: LoopProject) -> None:
+    """As on a real server with SQLite; people who edit the data of all tasks do the same."""
+    old = serve(loop, SIDE)
+    for task in old:
+        reference = f"/data/upload/photo-{task}.png"
+        loop.server.files[reference] = image_of(loop.truth[task], loop.generator, LARGE)
+        loop.person.call("PATCH", f"/api/tasks/{task}/", {"data": {"image": reference}})
+    check_whole(loop, 96, SIDES[1])
+    assert (loop.round.number, loop.row.pretext_images) == (0, SAMPLE)
+
+
 def test_ten_times_as_many_of_another_size_are_followed_and_labels_stay(loop: LoopProject) -> None:
     serve(loop, SIDE)
     answered = loop.answer(3)
@@ -213,4 +224,4 @@ def test_a_pool_that_dribbles_in_is_measured_and_nothing_is_fetched_again(loop: 
         loop.run()
     check_whole(loop, SIDE, SIDES[0])
     assert loop.row.fetching_since == bank
-    assert len(drawn) <= 6 * 4 + 32, "the new ones, and one sample"
+    assert len(drawn) <= 6 * 4 + 2 * 32, "the new ones, and a sample before and behind"

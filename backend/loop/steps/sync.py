@@ -104,7 +104,7 @@ def sync(
             progress(min(done / max(total, 1), 1.0))
             if time_slice.expired() or (waits and not is_first_awaited(store)):
                 return  # the next job goes on from here, after those of other projects, or after the first queue
-    _note_later(store)
+    _note_later(store, studio, files, config)
 
 
 def _to_fetch(store: ProjectStore) -> ImageRefs:
@@ -171,20 +171,16 @@ def _must_restart(store: ProjectStore, studio: StudioProject, files: Files, conf
     row = store.row()
     if row.image_side is None or not _is_many_later(store):
         return False
-    if row.stale is None:
-        sample = sample_images(studio, store.tasks.drawn(FETCH_IMAGES))
-        side, large = _sides_of(sample, config)
-        others = large not in (None, row.encoder_side) and row.encoder_side is not None
-        others = others or _have_other_ranges(store, bank_ranges(store, files), sample)
-        if side not in (None, row.image_side) or others:
-            store.set(stale=StaleReason.OTHER_SIZES.name)
+    if row.stale is None and _are_sizes_others(store, studio, files, config):
+        store.set(stale=StaleReason.OTHER_SIZES.name)
     return store.row().stale == StaleReason.OTHER_SIZES.name
 
 
 def _have_other_ranges(store: ProjectStore, ranges: Ranges | None, sample: list[FetchedImage]) -> bool:
     """Tell whether pictures of more than 8 bits would be read by the range of a pool of which nothing is left."""
     counts = store.tasks.counts(time.time())
-    if ranges is None or counts.later < counts.tasks:
+    replaced = counts.later == counts.tasks or store.tasks.from_row(store.row().measured_rows or 0) == counts.ok > 0
+    if ranges is None or not replaced:
         return False
     present = ranges_of(image.depth for image in sample)
     former = [Depth(kind, *ranges[kind]) for kind in present if kind in ranges]
@@ -192,12 +188,30 @@ def _have_other_ranges(store: ProjectStore, ranges: Ranges | None, sample: list[
     return beyond or widened(present, former) != present
 
 
-def _note_later(store: ProjectStore) -> None:
-    """Note, once later images are there, that the sides fit them, and whether nearly all are other pictures."""
-    row, counts = store.row(), store.tasks.counts(time.time())
-    if row.stale is None and _is_many_later(store):
-        mostly = store.tasks.from_row(row.measured_rows or 0) >= MOSTLY_LATER * counts.ok
-        store.tasks.note_measured(StaleReason.MOSTLY_NEW.name if mostly else None)
+def _are_sizes_others(store: ProjectStore, studio: StudioProject, files: Files, config: ProjectConfig) -> bool:
+    """Tell whether a sample of the pool asks for other sides, or for other ranges, than the bank has."""
+    row = store.row()
+    sample = sample_images(studio, store.tasks.drawn(FETCH_IMAGES))
+    side, large = _sides_of(sample, config)
+    if side not in (None, row.image_side) or (row.encoder_side is not None and large not in (None, row.encoder_side)):
+        return True
+    return _have_other_ranges(store, bank_ranges(store, files), sample)
+
+
+def _note_later(store: ProjectStore, studio: StudioProject, files: Files, config: ProjectConfig) -> None:
+    """Note, once later images are there, whether the sides fit them, and whether nearly all are other pictures.
+
+    Ids do not tell: Label Studio on SQLite gives those of deleted tasks to others, and people edit tasks. A picture
+    that was not in the measured pool has a later row in the bank.
+    """
+    row, ok = store.row(), store.tasks.counts(time.time()).ok
+    if row.stale is not None or row.measured_to is None or row.image_side is None:
+        return
+    fresh = store.tasks.from_row(row.measured_rows or 0)
+    if fresh > MANY_LATER * ok and _are_sizes_others(store, studio, files, config):
+        store.set(stale=StaleReason.OTHER_SIZES.name)
+    elif fresh > MANY_LATER * ok or _is_many_later(store):
+        store.tasks.note_measured(StaleReason.MOSTLY_NEW.name if fresh >= MOSTLY_LATER * ok else None)
 
 
 def _is_many_later(store: ProjectStore) -> bool:
