@@ -80,12 +80,15 @@ def deflated(raw: bool) -> bytes:
     return packer.compress(IMAGE) + packer.flush()
 
 
+ZIPPED = gzip.compress(IMAGE, mtime=0)  # without the time: every process that collects the tests has to name them alike
+
+
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        ("gzip", gzip.compress(IMAGE)), ("GZIP", gzip.compress(IMAGE)), ("x-gzip", gzip.compress(IMAGE)),
-        ("deflate", deflated(False)), ("deflate", deflated(True)), ("gzip, gzip", gzip.compress(gzip.compress(IMAGE))),
-        ("identity, gzip", gzip.compress(IMAGE)), ("gzip, identity", gzip.compress(IMAGE)),
+        ("gzip", ZIPPED), ("GZIP", ZIPPED), ("x-gzip", ZIPPED),
+        ("deflate", deflated(False)), ("deflate", deflated(True)), ("gzip, gzip", gzip.compress(ZIPPED, mtime=0)),
+        ("identity, gzip", ZIPPED), ("gzip, identity", ZIPPED),
         ("identity", IMAGE), ("", IMAGE), ("none", IMAGE), ("utf-8", IMAGE), ("aws-chunked", IMAGE), ("binary", IMAGE),
         ("aws-chunked,utf-8", IMAGE), ("aws-chunked, gzip", IMAGE),
     ],
