@@ -3,7 +3,8 @@
 ``digits`` is part of scikit-learn; ``fashion-mnist``, ``cifar10``, ``photos``, ``objects``, ``blood-cells`` and
 ``camvid`` are in the folder that the environment variable PT4AL_DATA names; any other name is a folder of images in
 which each subfolder is a class. ``blood-cells:kinds`` are crops of microscope images with the kinds of cell in each of
-them (several an image), ``camvid:patches`` patches of street scenes with what fills them.
+them (several an image), ``camvid`` street scenes with their masks, ``camvid:patches`` patches of them with what fills
+them.
 """
 
 import csv
@@ -19,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model.data.decoding import auto_side, decode, measure
+from model.data.decoding import Sides, auto_side, decode_with_depth, measure
+from model.data.masks import IGNORED, pack
 from model.errors import BadImage, BadInput
+from model.problems import problem as problem_of
 from model.problems.base import Target
 from model.querying.outputs import IntArray
 from model.training.registry import RECIPE_INFOS
@@ -38,13 +41,22 @@ SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True)
+class Views:
+    """Images with their aspect kept (``model.data.views``). pixels: (N, S, S, 3). sizes: (N, 2), width and height."""
+
+    pixels: npt.NDArray[np.uint8]
+    sizes: IntArray
+
+
+@dataclass(frozen=True)
 class ImageSet:
     """Images as arrays: a pool (``train``) and a test split, which is for measuring only.
 
     train, test: (N, side, side, 3). train_labels, test_labels: (N,) class ids, -1 for an image without a label. paths:
     origin of each image of the pool. broken: path and reason of each image that could not be decoded. size_of_files:
     the median width and height of the images as they came, in pixels. problem: what there is to predict.
-    train_targets, test_targets: the targets of the problem; None where they are the names of the classes.
+    train_targets, test_targets: the targets of the problem; None where they are the names of the classes. train_views,
+    test_views: where the problem needs them, and no side was asked for.
     """
 
     name: str
@@ -59,6 +71,8 @@ class ImageSet:
     problem: str = "single_label"
     train_targets: tuple[Target | None, ...] | None = None
     test_targets: tuple[Target | None, ...] | None = None
+    train_views: Views | None = None
+    test_views: Views | None = None
 
     def targets(self, *, test: bool) -> list[Target | None]:
         """Return the target of each image of the pool, or of the test split; None for one without a label."""
@@ -84,6 +98,7 @@ def load_images(data: str, *, side: int | None = None, test_share: float = 0.25)
         "photos": _photos,
         "objects": _objects,
         "blood-cells:kinds": _blood_cell_kinds,
+        "camvid": _camvid,
         "camvid:patches": _camvid_patches,
     }
     if not 0 <= test_share < 1:
@@ -194,6 +209,19 @@ def _centre_in(row: Mapping[str, str], left: int, top: int) -> bool:
     return left <= x < left + CROP and top <= y < top + CROP
 
 
+def _camvid(side: int | None, test_share: float) -> ImageSet:
+    """Load the scenes with their masks; what nobody labeled is ignored."""
+    folder = _set_folder("camvid")
+    classes = (folder / "classes.txt").read_text().splitlines()[:CAMVID_CLASSES]
+    files, items = dict(_tar(folder / "camvid.tar")), []
+    for row in _rows(folder / "files.csv"):
+        with Image.open(io.BytesIO(files[row["mask"]])) as drawn:
+            ids = np.asarray(drawn)
+        mask = np.where(ids < CAMVID_CLASSES, ids + 1, IGNORED).astype(np.uint8)
+        items.append(_Item(row["image"], files[row["image"]], 0, row["split"] != "train", pack(mask, classes)))
+    return _from_files("camvid", classes, items, side, "segmentation")
+
+
 def _camvid_patches(side: int | None, test_share: float) -> ImageSet:
     """Load patches of PATCH pixels of which one class fills FILLED; every fourth scene is for testing."""
     folder = _set_folder("camvid")
@@ -242,11 +270,15 @@ def _folder(folder: Path, side: int | None, test_share: float) -> ImageSet:
 def _from_files(
     name: str, classes: Sequence[str], items: list[_Item], side: int | None, problem: str = "single_label"
 ) -> ImageSet:
+    view = None if side else problem_of(problem).view_side
     side = side or _side_of(items)
-    images, kept, broken = [], [], []
+    images, views, kept, broken = [], list[npt.NDArray[np.uint8]](), [], []
     for item in items:
         try:
-            images.append(decode(item.data, side))
+            decoded = decode_with_depth(item.data, Sides(side, view=view))
+            images.append(decoded.pixels)
+            if decoded.view is not None:
+                views.append(decoded.view)
             kept.append(item)
         except BadImage as error:
             broken.append((item.path, str(error)))
@@ -259,7 +291,12 @@ def _from_files(
     if problem == split.problem:
         return split
     train, tested = (tuple(item.target for item in kept if item.test == part) for part in (False, True))
-    return replace(split, problem=problem, train_targets=train, test_targets=tested)
+    split = replace(split, problem=problem, train_targets=train, test_targets=tested)
+    if view is None:
+        return split
+    letterboxed = Views(np.stack(views), np.array([measure(item.data) for item in kept], np.int64))
+    train_views, test_views = (Views(letterboxed.pixels[part], letterboxed.sizes[part]) for part in (~test, test))
+    return replace(split, train_views=train_views, test_views=test_views)
 
 
 def _from_grey(

@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from model.data.atomic_files import save_array, write_atomically
 from model.data.bank import ImageBank
+from model.data.views import ViewBank
 from model.encoders.registry import AUTO as AUTO_ENCODER
 from model.encoders.registry import NONE, encoder_info
 from model.errors import BadInput, UnknownName
+from model.lab.datasets import Views
 from model.lab.sources import FOREIGN, TEST, TRAIN, Source
 from model.learners.base import PoolImages
 from model.learners.registry import AUTO as AUTO_LEARNER
@@ -117,21 +119,32 @@ class Experiment:
     def pool(self, learner: str) -> PoolImages:
         """Return the images of the pool, with what a learner reads of the encoder."""
         drawn = {TRAIN: chosen_of(self.source, self.config, self.seed), FOREIGN: foreign_of(self.source, self.seed)}
-        return self._images("pool", self.bank, drawn, learner)
+        return self._images("pool", self.bank, drawn, learner, self.source.images.train_views)
 
     @cache  # noqa: B019
     def test(self, learner: str) -> PoolImages:
         """Return the images of the test set, likewise."""
-        return self._images("test", self.test_bank, {TEST: self._tested}, learner)
+        return self._images("test", self.test_bank, {TEST: self._tested}, learner, self.source.images.test_views)
 
-    def _images(self, name: str, bank: ImageBank, parts: Mapping[str, IntArray], learner: str) -> PoolImages:
+    def _views(self, name: str, views: Views | None, rows: IntArray) -> ViewBank | None:
+        if views is None:
+            return None
+        bank = ViewBank.create(self.folder / f"{name}-views", views.pixels.shape[1])
+        if len(bank) < len(rows):
+            bank.write(np.arange(len(rows)), views.pixels[rows], views.sizes[rows])
+        return bank
+
+    def _images(
+        self, name: str, bank: ImageBank, parts: Mapping[str, IntArray], learner: str, views: Views | None
+    ) -> PoolImages:
         if self.config.encoder == NONE or learner == OWN:
             return PoolImages(bank)
         features, activations = self.source.embedded(
             self.config.encoder, parts, folder=self.folder / f"{name}-embedded", cache=self.folder.parent,
             device=self.device, activations=reads_activations(learner, len(self.bank)),
         )  # fmt: skip
-        return PoolImages(bank, features, encoders=self.folder.parent / "encoders", activations=activations)
+        own = self._views(name, views, next(iter(parts.values())))
+        return PoolImages(bank, features, own, encoders=self.folder.parent / "encoders", activations=activations)
 
     @property
     def classes(self) -> int:

@@ -96,18 +96,20 @@ class OracleLoop:
         return done
 
     def round(self, number: int) -> RoundRow:
-        """Ask, train on all answers, and measure on the test set."""
+        """Ask, train on all answers, and measure on the test set, by the problem's metric."""
         if not self._asked_in(number).exists():
             self._ask(number)
         asked = self._load_round(number)
+        measured = self._train_and_measure(number)
         row = RoundRow(
             strategy=self.name,
             seed=self.experiment.seed,
             round=number,
             labels=len(self.asked),
-            accuracy=self._train_and_measure(number),
+            accuracy=measured,
             asked=self.experiment.histogram(asked),
         )
+        row |= cast(RoundRow, {self.experiment.problem.metric: measured})
         if self.experiment.config.mix:
             row["foreign"] = float((self.experiment.truth[asked] < 0).mean()) if len(asked) else 0.0
         return row | self._holdout_figures(number)
@@ -173,7 +175,7 @@ class OracleLoop:
             out=self.model, checkpoint=checkpoint, pretext_weights=self.weights,
         )  # fmt: skip
         best = self.model
-        if self.learner == AUTO and self.pool.features is not None:
+        if self.learner == AUTO and self.pool.features is not None and {LINEAR, OWN} <= {*of.learners}:
             # The next round is asked by the linear head, as in a project, where annotators do not wait for this.
             known = choice_of(self._choice(number - 1))
             chosen = refine(

@@ -104,9 +104,9 @@ class LearnerCode(Protocol):
 def evaluate(
     model: Model, pool: PoolImages, indices: IntArray, targets: Sequence[Target], classes: Sequence[str]
 ) -> float:
-    """Return the mean quality of a model's predictions for these images: the problem's metric."""
+    """Return how good a model's predictions for these images are together: the problem's ``score``."""
     if not len(indices):
         raise BadInput("there are no images to measure the model on")
     outputs = model.predict_pool(pool, indices)
     predictions = model.problem.decode(outputs, np.arange(len(indices)), classes, model.decoding)
-    return float(np.mean([model.problem.quality(p, t) for p, t in zip(predictions, targets, strict=True)]))
+    return model.problem.score(predictions, targets, classes)

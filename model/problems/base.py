@@ -76,6 +76,13 @@ class Problem(ABC):
         """Return how well a prediction fits a target, 0 to 1; by default whether it is right."""
         return float(_hashable(prediction) == _hashable(target))
 
+    def score(self, predictions: Sequence[Prediction], targets: Sequence[Target], classes: Sequence[str]) -> float:
+        """Return how well predictions fit their targets together, as papers report it: by default the mean quality.
+
+        predictions: at least one.
+        """
+        return float(np.mean([self.quality(a, b) for a, b in zip(predictions, targets, strict=True)]))
+
     def classes_of(self, target: Target) -> tuple[str, ...]:
         """Return the classes that a target names, for tables of classes; by default none."""
         return ()

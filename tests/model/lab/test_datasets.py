@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.data.masks import IGNORED, unpack
 from model.errors import BadInput
 from model.lab.datasets import load_images
 
@@ -177,3 +178,26 @@ def test_patches_of_streets_are_those_that_one_class_fills(data):
     patches = load_images("camvid:patches")
     assert patches.targets(test=True) == patches.targets(test=False) == ["class 0", "class 3"]
     assert patches.size_of_files == (48, 48)
+
+
+def test_street_scenes_have_masks_and_views_with_their_aspect_kept(data):
+    folder = data / "camvid"
+    folder.mkdir()
+    (folder / "classes.txt").write_text("".join(f"class {number}\n" for number in range(12)))
+    ids = np.repeat(np.array([[0, 3, 11]], np.uint8), [60, 20, 40], axis=1).repeat(90, axis=0)
+    drawn = io.BytesIO()
+    Image.fromarray(ids).save(drawn, "PNG")
+    files = {}
+    for name in ("a", "b"):
+        files |= {f"{name}.png": picture(50, (120, 90)), f"{name}-mask.png": drawn.getvalue()}
+    archive(folder / "camvid.tar", files, "w")
+    rows = [(part, f"{name}.png", f"{name}-mask.png") for part, name in (("train", "a"), ("val", "b"))]
+    table(folder / "files.csv", ["split", "image", "mask"], rows)
+    scenes = load_images("camvid")
+    assert (scenes.problem, len(scenes.classes)) == ("segmentation", 11)
+    (target,) = scenes.targets(test=True)
+    assert np.array_equal(unpack(target, scenes.classes), np.where(ids == 11, IGNORED, ids + 1))
+    assert scenes.train_views.pixels.shape == (1, 320, 320, 3)
+    assert (scenes.train_views.pixels[0, 240:] == 127).all()
+    assert scenes.test_views.sizes.tolist() == [[120, 90]]
+    assert load_images("camvid", side=32).train_views is None

@@ -44,6 +44,13 @@ def test_quality_compares_a_coarse_prediction_at_the_size_of_the_target() -> Non
     assert OF.quality(pack(truth, CLASSES), pack(truth[::4, ::4], CLASSES)) == 1
 
 
+def test_the_score_sums_pixels_before_it_divides() -> None:
+    predictions, targets = [mask([[1, 1, 1, 2]]), mask([[1, 0]])], [mask([[1, 1, 2, 2]]), mask([[2, 0]])]
+    assert OF.score(predictions, targets, CLASSES) == pytest.approx((2 / 4 + 1 / 3) / 2)
+    qualities = [OF.quality(own, truth) for own, truth in zip(predictions, targets, strict=True)]
+    assert qualities == pytest.approx([(2 / 3 + 1 / 2) / 2, 0])
+
+
 def test_pixels_that_nobody_knows_do_not_count() -> None:
     target = mask([[1, IGNORED, IGNORED, 0]])
     assert OF.quality(mask([[1, 2, 3, 0]]), target) == 1  # the other two classes are in no pixel that is known
