@@ -1,0 +1,137 @@
+"""Masks in Label Studio's editor: one that the model drew is shown, corrected and submitted; one is drawn anew."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.labelings import IMAGE, view
+from support.labelstudio import LabelStudioServer
+
+from backend.demo.annotator import Annotator
+from backend.labeling.base import Item, Labeling
+from backend.labeling.reader import read_labeling
+from backend.studio.project import LabelStudio, StudioProject
+from backend.studio.types import NamedToken, Prediction
+from model.data.masks import pack, unpack
+from scripts.chromium import BINARY, Chromium, started
+
+WIDTH, HEIGHT = 160, 120
+VERSION = "drawn"
+LABELS = '<Label value="disc"/><Label value="square"/>'
+REGIONS = "() => window.Htx?.annotationStore?.selected?.regions?.map((r) => [r.type, r.labels?.[0] ?? r.labelName])"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.e2e,
+    pytest.mark.skipif(BINARY is None, reason="there is no Chromium here"),
+]
+
+
+@pytest.fixture(scope="module")
+def person(label_studio: LabelStudioServer) -> Annotator:
+    return Annotator(label_studio.url, label_studio.email, label_studio.password)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, label_studio: LabelStudioServer) -> Iterator[Chromium]:
+    with started(tmp_path_factory.mktemp("chromium"), width=1600, height=950) as chromium:
+        chromium.open(f"{label_studio.url}/user/login/")
+        chromium.fill("input[name=email]", label_studio.email)
+        chromium.fill("input[name=password]", label_studio.password)
+        chromium.press("Enter")
+        chromium.wait("the login", "() => !location.pathname.startsWith('/user')")
+        yield chromium
+
+
+class Drawn:
+    """A project with one image, on which the model has drawn a disc and a square."""
+
+    def __init__(self, server: LabelStudioServer, person: Annotator, kind: str) -> None:
+        config = view(IMAGE, f'<{kind} name="mask" toName="image">{LABELS}</{kind}>')
+        self.labeling: Labeling = read_labeling(config)
+        self.project: StudioProject = LabelStudio(server.url, [NamedToken("tests", server.token)]).project(
+            person.create_project(kind, config)
+        )
+        person.upload_images(self.project.id, [("image.png", picture())])
+        (self.task,) = self.project.tasks.ids()
+        self.url = f"{server.url}/projects/{self.project.id}/data?task={self.task}"
+        rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+        self.pixels = np.where((columns - 50) ** 2 + (rows - 60) ** 2 < 30**2, 1, 0).astype(np.uint8)
+        self.pixels[30:60, 110:150] = 2
+
+    def show(self) -> None:
+        """Write the model's mask as a prediction of the version that the project shows."""
+        result = self.labeling.result(pack(self.pixels, self.labeling.classes), Item(WIDTH, HEIGHT))
+        assert self.project.predictions.write([Prediction(self.task, 0.5, VERSION, result)]) == []
+        self.project.update(model_version=VERSION)
+
+    def submitted(self) -> tuple[list[dict[str, Any]], np.ndarray]:
+        """Return the regions of the only annotation, and the class ids that they make."""
+        (task,) = self.project.tasks.by_id([self.task])
+        (annotation,) = task.annotations
+        target = self.labeling.target(annotation.result)
+        assert target is not None
+        return list(annotation.result), unpack(target, self.labeling.classes, (WIDTH, HEIGHT))
+
+
+def picture() -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3))
+    Image.fromarray(noise.astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def stroke(browser: Chromium, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Draw over the image from one place to another, each as shares of its width and height."""
+    box = browser.wait("the canvas", """() => {
+      const r = document.querySelector(".konvajs-content canvas")?.getBoundingClientRect();
+      return r && r.width > 50 ? [r.left, r.top, r.width, r.height] : null;
+    }""")
+    places = [(box[0] + share[0] * box[2], box[1] + share[1] * box[3]) for share in (start, end)]
+    mouse = {"button": "left", "clickCount": 1}
+    (x, y), (to_x, to_y) = places
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    browser.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, **mouse)
+    for step in range(1, 11):
+        browser.call(
+            "Input.dispatchMouseEvent", type="mouseMoved", x=x + (to_x - x) * step / 10, y=y + (to_y - y) * step / 10,
+            button="left",
+        )  # fmt: skip
+    browser.call("Input.dispatchMouseEvent", type="mouseReleased", x=to_x, y=to_y, **mouse)
+
+
+def submit(browser: Chromium, drawn: Drawn) -> None:
+    browser.click("button", "Submit")
+    browser.wait("the answer", "() => window.Htx?.annotationStore?.selected?.pk != null")
+
+
+@pytest.mark.parametrize("kind", ["BrushLabels", "BitmaskLabels", "PolygonLabels"])
+def test_a_mask_that_the_model_drew_is_shown_and_comes_back(
+    kind: str, browser: Chromium, person: Annotator, label_studio: LabelStudioServer
+) -> None:
+    drawn = Drawn(label_studio, person, kind)
+    drawn.show()
+    browser.open(drawn.url)
+    regions = browser.wait("both regions", f"() => {{ const r = ({REGIONS})(); return r?.length === 2 ? r : null; }}")
+    print(kind, regions)
+    submit(browser, drawn)
+    result, pixels = drawn.submitted()
+    print({k: v for k, v in result[0].items() if k != 'value'}, (pixels != drawn.pixels).sum())
+
+
+def test_a_mask_is_corrected_with_the_brush(browser: Chromium, person: Annotator, label_studio) -> None:
+    drawn = Drawn(label_studio, person, "BrushLabels")
+    drawn.show()
+    browser.open(drawn.url)
+    browser.wait("both regions", f"() => ({REGIONS})()?.length === 2")
+    browser.press("2")
+    stroke(browser, (0.2, 0.9), (0.8, 0.9))
+    print(browser.run(REGIONS))
+    submit(browser, drawn)
+    result, pixels = drawn.submitted()
+    import json
+    open('/tmp/wt/Dx/edited.json','w').write(json.dumps(result))
+    print([(r['type'], list(r['value'])) for r in result], (pixels != drawn.pixels).sum(), np.argwhere(pixels!=drawn.pixels).min(0), np.argwhere(pixels!=drawn.pixels).max(0))
