@@ -4,6 +4,7 @@ The queue stays as it is: neither the project's version nor a prediction of it i
 """
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isclose
 
@@ -64,15 +65,28 @@ def autolabel(store: ProjectStore, studio: StudioProject, files: Files, labeling
     for number, ids in enumerate(chunks(wrong, DELETED)):
         progress(number * DELETED / total)
         studio.predictions.delete(ids)
-    for number, tasks in enumerate(chunks(missing, IMPORTED)):
-        progress((len(wrong) + number * IMPORTED) / total)
-        items = items_of(store, files, labeling, tasks)
-        studio.predictions.write(
-            [ordered.prediction(task, version, labeling, items.get(task, Item())) for task in tasks]
-        )
+    share: Progress = lambda done: progress((len(wrong) + done) / total)  # noqa: E731
+    studio.predictions.write(_drawn(store, files, labeling, ordered, version, missing, share))
     _drop_superseded(studio, version, progress)
     store.autolabel.written(order.ordered_at, len(ordered.tasks))
     logger.info("%d final predictions written as %s", len(ordered.tasks), version)
+
+
+def _drawn(
+    store: ProjectStore,
+    files: Files,
+    labeling: Labeling,
+    ordered: _Ordered,
+    version: str,
+    tasks: Sequence[int],
+    progress: Progress,
+) -> Iterator[Prediction]:
+    """Yield the predictions of these tasks one by one, as they are written: their regions may be large."""
+    for first, part in enumerate(chunks(tasks, IMPORTED)):
+        items = items_of(store, files, labeling, part)
+        for position, task in enumerate(part):
+            progress(first * IMPORTED + position)
+            yield ordered.prediction(task, version, labeling, items.get(task, Item()))
 
 
 def _read_order(store: ProjectStore, files: Files, labeling: Labeling, order: AutolabelOrderRow) -> _Ordered | None:

@@ -1,8 +1,9 @@
 """Writing and deleting predictions without stopping annotators: what Label Studio makes slow, in small pieces."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 
-from backend.chunks import chunks
+from backend.chunks import chunks, weighed_chunks
 from backend.errors import StudioError, StudioMissing, StudioRefused, StudioUnreachable
 from backend.studio.session import SLOW_READ_S, StudioSession
 from backend.studio.tasks import ProjectTasks
@@ -11,6 +12,8 @@ from backend.studio.types import Prediction, StoredPrediction
 # Predictions a request. Each request also recounts the whole project (seconds at 50,000 tasks), so few are better; but
 # 5,000 in one keep annotators' saves waiting for 3 s.
 IMPORTED = 2000
+# Bytes of their regions a request, about: those of a mask may have 100 kB.
+IMPORTED_BYTES = 4_000_000
 
 # Predictions deleted in one transaction. Each takes Label Studio about 10 ms, and SQLite's other writers give up after
 # 5 s: deleting 500 at once makes annotators' saves fail.
@@ -24,15 +27,17 @@ class ProjectPredictions:
         """Take Label Studio's id of the project, and its tasks."""
         self._session, self._project_id, self._tasks = session, project_id, tasks
 
-    def write(self, predictions: Sequence[Prediction]) -> list[int]:
+    def write(self, predictions: Iterable[Prediction]) -> list[int]:
         """Import predictions; return the tasks among them that are gone, which are left out.
+
+        Only those of one request are in memory.
 
         Raises:
             StudioUnreachable: no answer came; some may have been written (see ``stored``).
             StudioError: Label Studio left some out.
         """
         gone: list[int] = []
-        for part in chunks(predictions, IMPORTED):
+        for part in weighed_chunks(predictions, IMPORTED, IMPORTED_BYTES, _weight):
             try:
                 self._import(part)
             except (StudioUnreachable, StudioRefused, StudioMissing):
@@ -126,3 +131,8 @@ class ProjectPredictions:
                 f"Label Studio left out {len(part) - answer['created']} of {len(part)} predictions: "
                 "do their classes still stand in the labeling interface?"
             )
+
+
+def _weight(prediction: Prediction) -> int:
+    """Return about how many bytes a prediction's regions have."""
+    return len(json.dumps([dict(region) for region in prediction.result], separators=(",", ":")))

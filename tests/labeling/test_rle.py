@@ -1,13 +1,12 @@
 """Run lengths of brushes: against the server's own code, and what is none."""
 
-import importlib.util
 from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.labelstudio import ROOT
+from support.labelstudio import server_codec
 
 from backend.labeling.rle import SIZES, decode, decode_mask, encode, encode_mask
 
@@ -16,16 +15,8 @@ MASK = np.array([[1, 0, 0], [1, 1, 0]], np.bool_)
 
 @pytest.fixture(scope="module")
 def server() -> ModuleType:
-    """The server's own codec, which needs numpy and Pillow alone."""
-    path = next((ROOT / ".venv-labelstudio").glob("lib/*/site-packages/label_studio_sdk/converter/brush.py"), None)
-    if path is None:
-        pytest.skip("there is no Label Studio here")
-    spec = importlib.util.spec_from_file_location("brush", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The server's own codec."""
+    return server_codec()
 
 
 @pytest.mark.parametrize("seed", range(12))

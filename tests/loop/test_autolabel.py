@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from support.loop_project import LoopProject, shorten_training
 
-from backend.autolabel import step
 from backend.autolabel.preview import autolabel_version
 from backend.autolabel.step import autolabel
 from backend.errors import StudioUnreachable
 from backend.loop.context import open_project
+from backend.studio import predictions
 from backend.studio.types import Prediction
 
 IMAGES, ASKED = 30, 4
@@ -74,7 +74,7 @@ def test_autolabel_writes_only_what_is_confident_enough(loop: LoopProject) -> No
 def test_autolabel_continues_after_a_lost_answer_without_doubles(
     loop: LoopProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step, "IMPORTED", 10)
+    monkeypatch.setattr(predictions, "IMPORTED", 10)
     count = iter(range(100))
 
     def fail(request: str) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.e2e_harness import wait_for
 from support.labelings import IMAGE, view
-from support.labelstudio import LabelStudioServer
+from support.labelstudio import LabelStudioServer, server_codec
 
 from backend.demo.annotator import Annotator
 from backend.labeling.base import Item, Labeling
 from backend.labeling.reader import read_labeling
+from backend.labeling.rle import decode_mask
 from backend.studio.project import LabelStudio, StudioProject
 from backend.studio.types import NamedToken, Prediction
 from model.data.masks import pack, unpack
@@ -86,10 +88,13 @@ def picture() -> bytes:
 
 def stroke(browser: Chromium, start: tuple[float, float], end: tuple[float, float]) -> None:
     """Draw over the image from one place to another, each as shares of its width and height."""
-    box = browser.wait("the canvas", """() => {
+    box = browser.wait(
+        "the canvas",
+        """() => {
       const r = document.querySelector(".konvajs-content canvas")?.getBoundingClientRect();
       return r && r.width > 50 ? [r.left, r.top, r.width, r.height] : null;
-    }""")
+    }""",
+    )
     places = [(box[0] + share[0] * box[2], box[1] + share[1] * box[3]) for share in (start, end)]
     mouse = {"button": "left", "clickCount": 1}
     (x, y), (to_x, to_y) = places
@@ -105,33 +110,46 @@ def stroke(browser: Chromium, start: tuple[float, float], end: tuple[float, floa
 
 def submit(browser: Chromium, drawn: Drawn) -> None:
     browser.click("button", "Submit")
-    browser.wait("the answer", "() => window.Htx?.annotationStore?.selected?.pk != null")
+    wait_for("the answer", lambda: drawn.project.tasks.by_id([drawn.task])[0].annotations, timeout_s=30)
 
 
 @pytest.mark.parametrize("kind", ["BrushLabels", "BitmaskLabels", "PolygonLabels"])
 def test_a_mask_that_the_model_drew_is_shown_and_comes_back(
     kind: str, browser: Chromium, person: Annotator, label_studio: LabelStudioServer
 ) -> None:
+    """To the pixel with a brush or a bitmask; a polygon has fewer corners than a disc has pixels on its rim."""
     drawn = Drawn(label_studio, person, kind)
     drawn.show()
     browser.open(drawn.url)
     regions = browser.wait("both regions", f"() => {{ const r = ({REGIONS})(); return r?.length === 2 ? r : null; }}")
-    print(kind, regions)
+    assert {label for _, label in regions} == {"disc", "square"}
     submit(browser, drawn)
     result, pixels = drawn.submitted()
-    print({k: v for k, v in result[0].items() if k != 'value'}, (pixels != drawn.pixels).sum())
+    assert [one["origin"] for one in result] == ["prediction"] * 2
+    assert (pixels != drawn.pixels).sum() <= (0 if kind != "PolygonLabels" else 60)
 
 
-def test_a_mask_is_corrected_with_the_brush(browser: Chromium, person: Annotator, label_studio) -> None:
+def test_a_mask_is_corrected_with_the_brush(
+    browser: Chromium, person: Annotator, label_studio: LabelStudioServer
+) -> None:
     drawn = Drawn(label_studio, person, "BrushLabels")
     drawn.show()
     browser.open(drawn.url)
     browser.wait("both regions", f"() => ({REGIONS})()?.length === 2")
     browser.press("2")
     stroke(browser, (0.2, 0.9), (0.8, 0.9))
-    print(browser.run(REGIONS))
+    browser.wait("the stroke", f"() => ({REGIONS})()?.length === 3")
     submit(browser, drawn)
     result, pixels = drawn.submitted()
-    import json
-    open('/tmp/wt/Dx/edited.json','w').write(json.dumps(result))
-    print([(r['type'], list(r['value'])) for r in result], (pixels != drawn.pixels).sum(), np.argwhere(pixels!=drawn.pixels).min(0), np.argwhere(pixels!=drawn.pixels).max(0))
+    changed = pixels != drawn.pixels
+    assert (pixels[changed] == 2).all()  # a stroke along the lower edge, with what the model drew left as it was
+    rows, columns = np.nonzero(changed)
+    assert changed[int(0.9 * HEIGHT), int(0.2 * WIDTH) : int(0.8 * WIDTH)].all()
+    assert rows.min() > 0.6 * HEIGHT
+    assert columns.min() < 0.25 * WIDTH < 0.75 * WIDTH < columns.max()
+    # What the editor has written is read as the server reads it.
+    server = server_codec()
+    for one in result:
+        theirs = server.decode_rle(one["value"]["rle"]).reshape(HEIGHT, WIDTH, 4)[..., 3]
+        ours = decode_mask(one["value"]["rle"], WIDTH, HEIGHT)
+        assert np.array_equal(theirs > theirs.max() // 2, ours)
