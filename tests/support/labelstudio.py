@@ -1,5 +1,6 @@
 """A real Label Studio for tests, started from its own environment."""
 
+import importlib.util
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import requests
 
@@ -106,3 +108,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def server_codec() -> ModuleType:
+    """Return the server's own code for run lengths of brushes, which needs numpy and Pillow alone."""
+    path = next(binary().parents[1].glob("lib/*/site-packages/label_studio_sdk/converter/brush.py"))
+    spec = importlib.util.spec_from_file_location("brush", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
