@@ -21,7 +21,7 @@ LABELS = '<Label value="sky"/><Label value="road"/><Label value="Big car" alias=
 CLASSES = ("sky", "road", "car")
 WIDTH, HEIGHT = 40, 30
 ITEM = Item(WIDTH, HEIGHT)
-KINDS = ("BrushLabels", "BitmaskLabels", "PolygonLabels", "EllipseLabels")
+KINDS = ("BrushLabels", "BitmaskLabels", "PolygonLabels", "EllipseLabels", "RectangleLabels")
 LEFT = np.arange(WIDTH) < 10  # a quarter of the image
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["sky", "rle", ""]),
@@ -72,9 +72,11 @@ def test_a_control_tag_has_its_classes_and_the_problem(kind: str) -> None:
     [("BrushLabels", {"format": "rle", "rle": encode_mask(left_quarter())}),
      ("PolygonLabels", {"points": [[0, 0], [25, 0], [25, 100], [0, 100]]}),
      ("PolygonLabels", {"points": [[-50, -50], [25, -50], [25, 150], [-50, 150]]}),
-    ],
+     ("RectangleLabels", {"x": 0, "y": 0, "width": 25, "height": 100, "rotation": 0}),
+     ("RectangleLabels", {"x": 25, "y": 0, "width": 75, "height": 100 / 3, "rotation": 90})],
 )  # fmt: skip
 def test_a_region_covers_a_quarter_of_the_image(kind: str, value: dict[str, Any]) -> None:
+    """The last one turns around its first corner: 30 pixels wide and 10 high become 10 wide and 30 high."""
     assert np.array_equal(painted(kind, region(kind, value)) == 1, left_quarter())
 
 
@@ -186,7 +188,7 @@ def test_polygons_have_few_points_and_fit_the_mask() -> None:
     assert (back != pixels).mean() < 0.002
 
 
-@pytest.mark.parametrize("kind", ["EllipseLabels"])
+@pytest.mark.parametrize("kind", ["RectangleLabels", "EllipseLabels"])
 def test_where_nothing_else_can_be_drawn_a_part_is_shown_by_what_is_around_it(kind: str) -> None:
     pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
     pixels[6:18, 4:20] = 2
@@ -209,3 +211,21 @@ def test_more_labels_than_a_mask_can_have_are_refused() -> None:
     inner = "".join(f'<Label value="{number}"/>' for number in range(255))
     with pytest.raises(ProjectError, match="has 255 labels: masks can have 254"):
         labeling_of("BrushLabels", inner)
+
+
+def test_brushes_beside_labels_are_read_by_their_ids_and_written_as_a_pair() -> None:
+    """``<Labels>`` names the class of what a ``<Brush>`` or a ``<Rectangle>`` draws."""
+    config = view(IMAGE, f'<Labels name="mask" toName="image">{LABELS}</Labels>'
+                  '<Brush name="brush" toName="image"/><Rectangle name="box" toName="image"/>')  # fmt: skip
+    labeling = read_labeling(config)
+    assert (labeling.problem, labeling.classes) == ("segmentation", CLASSES)
+    mask = pack(np.where(left_quarter(), 3, 0).astype(np.uint8), CLASSES)
+    shown = labeling.result(mask, ITEM)
+    assert [(one["from_name"], one["type"]) for one in shown] == [("brush", "brush"), ("mask", "labels")]
+    assert shown[0]["id"] == shown[1]["id"]
+    assert labeling.target(shown) == mask
+    box = {"x": 25, "y": 0, "width": 75, "height": 100, "rotation": 0}
+    sizes = {"id": "b", "to_name": "image", "original_width": WIDTH, "original_height": HEIGHT}
+    shown += [{**sizes, "from_name": "box", "type": "rectangle", "value": box},
+              {**sizes, "from_name": "mask", "type": "labels", "value": {**box, "labels": ["sky"]}}]  # fmt: skip
+    assert np.array_equal(unpack(labeling.target(shown), CLASSES), np.where(left_quarter(), 3, 1))

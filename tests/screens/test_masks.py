@@ -86,15 +86,21 @@ def picture() -> bytes:
     return file.getvalue()
 
 
-def stroke(browser: Chromium, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """Draw over the image from one place to another, each as shares of its width and height."""
-    box = browser.wait(
-        "the canvas",
+def canvas(browser: Chromium) -> list[float]:
+    """Return left, top, width and height of the image in the editor, once it is there."""
+    box: list[float] = browser.wait(
+        "the image",
         """() => {
       const r = document.querySelector(".konvajs-content canvas")?.getBoundingClientRect();
       return r && r.width > 50 ? [r.left, r.top, r.width, r.height] : null;
     }""",
     )
+    return box
+
+
+def stroke(browser: Chromium, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Draw over the image from one place to another, each as shares of its width and height."""
+    box = canvas(browser)
     places = [(box[0] + share[0] * box[2], box[1] + share[1] * box[3]) for share in (start, end)]
     mouse = {"button": "left", "clickCount": 1}
     (x, y), (to_x, to_y) = places
@@ -136,7 +142,9 @@ def test_a_mask_is_corrected_with_the_brush(
     drawn.show()
     browser.open(drawn.url)
     browser.wait("both regions", f"() => ({REGIONS})()?.length === 2")
+    canvas(browser)  # before it is there, the editor forgets which label is chosen
     browser.press("2")
+    browser.wait("the label", "() => window.Htx.annotationStore.selected.names.get('mask').selectedLabels.length === 1")
     stroke(browser, (0.2, 0.9), (0.8, 0.9))
     browser.wait("the stroke", f"() => ({REGIONS})()?.length === 3")
     submit(browser, drawn)
