@@ -2,7 +2,8 @@
 
 ``digits`` is part of scikit-learn; ``fashion-mnist``, ``cifar10``, ``photos``, ``objects``, ``blood-cells`` and
 ``camvid`` are in the folder that the environment variable PT4AL_DATA names; any other name is a folder of images in
-which each subfolder is a class. ``blood-cells:kinds`` are crops of microscope images with the kinds of cell in each of
+which each subfolder is a class. ``blood-cells`` are microscope images with a box
+around each cell, ``blood-cells:kinds`` crops of microscope images with the kinds of cell in each of
 them (several an image), ``camvid`` street scenes with their masks, ``camvid:patches`` patches of them with what fills
 them.
 """
@@ -25,6 +26,7 @@ from model.data.masks import IGNORED, pack
 from model.errors import BadImage, BadInput
 from model.problems import problem as problem_of
 from model.problems.base import Target
+from model.problems.detection import canonical
 from model.querying.outputs import IntArray
 from model.training.registry import RECIPE_INFOS
 
@@ -34,6 +36,10 @@ DEFAULT_FOLDER = Path("../shared/data")
 SIZE_SAMPLE = 200  # images whose sizes choose the side
 CROP = 160  # pixels: side of the crops of microscope images; one has ten cells or so
 PATCH, FILLED = 48, 0.75  # pixels: side of a patch of a street scene, and the share of it that one class has to fill
+THINGS, SMALLEST_THING = (
+    ("Car", "Pedestrian", "SignSymbol"),
+    8,
+)  # of street scenes that are boxes; pixels of their sides
 CAMVID_CLASSES = 11  # the class behind them is what nobody labeled
 SUFFIXES = frozenset(
     f".{end}" for end in ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "avif", "jp2", "ppm")
@@ -97,8 +103,10 @@ def load_images(data: str, *, side: int | None = None, test_share: float = 0.25)
         "cifar10": _cifar10,
         "photos": _photos,
         "objects": _objects,
+        "blood-cells": _blood_cells,
         "blood-cells:kinds": _blood_cell_kinds,
         "camvid": _camvid,
+        "camvid:boxes": _camvid_boxes,
         "camvid:patches": _camvid_patches,
     }
     if not 0 <= test_share < 1:
@@ -179,6 +187,27 @@ def _listed(name: str, side: int | None) -> ImageSet:
     return _from_files(name, (folder / "classes.txt").read_text().splitlines(), items, side)
 
 
+def _blood_cells(side: int | None, test_share: float) -> ImageSet:
+    """Load the microscope images with the boxes of their cells."""
+    folder = _set_folder("blood-cells")
+    classes = (folder / "classes.txt").read_text().splitlines()
+    rows: dict[str, list[dict[str, str]]] = {}
+    for row in _rows(folder / "boxes.csv"):
+        rows.setdefault(row["path"], []).append(row)
+    items = []
+    for path, content in _tar(folder / "blood-cells.tar"):
+        if path in rows:
+            boxes = canonical([_box(row) for row in rows[path]], classes)
+            items.append(_Item(path, content, 0, rows[path][0]["split"] == "test", boxes))
+    return _from_files("blood-cells", classes, items, side, "detection")
+
+
+def _box(row: Mapping[str, str]) -> list[object]:
+    """Return a row of a table of boxes in pixels as a target has it."""
+    x, y, right, down, width, height = (float(row[name]) for name in ("x1", "y1", "x2", "y2", "width", "height"))
+    return [row["class"], x / width, y / height, (right - x) / width, (down - y) / height]
+
+
 def _blood_cell_kinds(side: int | None, test_share: float) -> ImageSet:
     """Load crops of CROP pixels of the microscope images; a crop has the kinds whose boxes have their centre in it."""
     folder = _set_folder("blood-cells")
@@ -220,6 +249,28 @@ def _camvid(side: int | None, test_share: float) -> ImageSet:
         mask = np.where(ids < CAMVID_CLASSES, ids + 1, IGNORED).astype(np.uint8)
         items.append(_Item(row["image"], files[row["image"]], 0, row["split"] != "train", pack(mask, classes)))
     return _from_files("camvid", classes, items, side, "segmentation")
+
+
+def _camvid_boxes(side: int | None, test_share: float) -> ImageSet:
+    """Load the scenes with a box around each part of the masks of THINGS that is connected and not too small."""
+    from scipy.ndimage import find_objects, label
+
+    folder = _set_folder("camvid")
+    names = (folder / "classes.txt").read_text().splitlines()
+    files, items = dict(_tar(folder / "camvid.tar")), []
+    for row in _rows(folder / "files.csv"):
+        with Image.open(io.BytesIO(files[row["mask"]])) as drawn:
+            ids = np.asarray(drawn)
+        boxes = []
+        for name in THINGS:
+            for down, across in find_objects(label(ids == names.index(name))[0]):
+                height, width = down.stop - down.start, across.stop - across.start
+                if min(height, width) >= SMALLEST_THING:
+                    shares = across.start / ids.shape[1], down.start / ids.shape[0]
+                    boxes.append([name, *shares, width / ids.shape[1], height / ids.shape[0]])
+        target = canonical(boxes, THINGS)
+        items.append(_Item(row["image"], files[row["image"]], 0, row["split"] != "train", target))
+    return _from_files("camvid:boxes", THINGS, items, side, "detection")
 
 
 def _camvid_patches(side: int | None, test_share: float) -> ImageSet:

@@ -109,7 +109,7 @@ class OracleLoop:
             accuracy=measured,
             asked=self.experiment.histogram(asked),
         )
-        row |= cast(RoundRow, {self.experiment.problem.metric: measured})
+        row |= cast(RoundRow, {self.experiment.problem.scored: measured})
         if self.experiment.config.mix:
             row["foreign"] = float((self.experiment.truth[asked] < 0).mean()) if len(asked) else 0.0
         return row | self._holdout_figures(number)

@@ -53,7 +53,7 @@ class Strategy:
             raise UnknownName("joint training", self.joint, JOINTS)
         if self.init is not None and self.init not in INITS:
             raise UnknownName("init", self.init, INITS)
-        learner = self.learner_of(config)
+        learner = self.learner_of(config, of)
         best = "typical" if learner == OWN else "max_herding"
         return QuerySettings(
             batches=config.batches or config.rounds,
@@ -66,11 +66,16 @@ class Strategy:
             problem=of,
         )
 
-    def learner_of(self, config: ExperimentConfig) -> str:
-        """Return the learner: OWN, or another one that reads features; raise BadInput for what does not go together."""
+    def learner_of(self, config: ExperimentConfig, of: str = QuerySettings.problem) -> str:
+        """Return the learner: OWN, or another one that reads features; raise BadInput for what does not go together.
+
+        of: the problem. Where OWN does not fit it, nothing calls for OWN.
+        """
         learner = self.learner or config.learner
         if learner not in LEARNER_NAMES:
             raise UnknownName("learner", learner, LEARNER_NAMES)
+        if OWN not in problem(of).learners:
+            return learner
         needs = sampler(self.sampler).needs
         calls = {
             f"encoder '{NO_ENCODER}'": config.encoder == NO_ENCODER,
@@ -123,7 +128,7 @@ def simulate(
         raise BadInput(f"'{config.data}' has not one class an image: leave out --holdout and --imbalance")
     for strategy in strategies:
         strategy.query_settings(config, len(source.images.classes), source.images.problem)
-    if any(strategy.learner_of(config) != OWN for strategy in strategies):
+    if any(strategy.learner_of(config, source.images.problem) != OWN for strategy in strategies):
         source.encoder(config.encoder, cache=results.work, device=device)
     missing = [
         seed for seed in seeds if any(_done(results.rows, strategy.name, seed) < rounds for strategy in strategies)
@@ -146,7 +151,7 @@ def _run(experiment: Experiment, strategy: Strategy, rounds: int, results: Resul
         return
     settings = strategy.query_settings(config, experiment.classes, experiment.problem.name)
     loop = OracleLoop(experiment, strategy.name, settings, strategy.pretext, strategy.joint, strategy.init,
-                      strategy.learner_of(config))  # fmt: skip
+                      strategy.learner_of(config, experiment.problem.name))  # fmt: skip
     for number in range(loop.resume(done), rounds):
         if not loop.left:
             break

@@ -108,5 +108,6 @@ def evaluate(
     if not len(indices):
         raise BadInput("there are no images to measure the model on")
     outputs = model.predict_pool(pool, indices)
-    predictions = model.problem.decode(outputs, np.arange(len(indices)), classes, model.decoding)
+    decoding = model.problem.ranked(model.decoding)
+    predictions = model.problem.decode(outputs, np.arange(len(indices)), classes, decoding)
     return model.problem.score(predictions, targets, classes)

@@ -83,6 +83,15 @@ class Problem(ABC):
         """
         return float(np.mean([self.quality(a, b) for a, b in zip(predictions, targets, strict=True)]))
 
+    @property
+    def scored(self) -> str:
+        """The name of what ``score`` returns; by default that of the mean quality."""
+        return self.metric
+
+    def ranked(self, decoding: Decoding) -> Decoding:
+        """Return the decoding of the predictions that ``score`` is given; by default the same."""
+        return decoding
+
     def classes_of(self, target: Target) -> tuple[str, ...]:
         """Return the classes that a target names, for tables of classes; by default none."""
         return ()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from model.errors import BadInput
-from model.evaluation.boxes import f1, match, overlaps
+from model.evaluation.boxes import detections, f1, match, mean_average_precision, overlaps
 from model.problems.base import Decoding, Encoded, Prediction, Problem, Target, chunks
 from model.querying.outputs import DERIVED, BoolArray, FloatArray, IntArray, Outputs
 
@@ -59,6 +59,25 @@ class Detection(Problem):
         (boxes, classes), (true_boxes, true_classes) = (_arrays(boxes, names) for boxes in (prediction, target))
         hits = int((match(boxes, classes, true_boxes, true_classes) >= 0).sum())
         return f1(hits, len(boxes), len(true_boxes))
+
+    @property
+    def scored(self) -> str:
+        """The mean average precision at an overlap of 0.5."""
+        return "map50"
+
+    def ranked(self, decoding: Decoding) -> Decoding:
+        """Return a decoding that shows all boxes: average precision is that of their order."""
+        return {**decoding, "threshold": 0.0}
+
+    def score(self, predictions: Sequence[Prediction], targets: Sequence[Target], classes: Sequence[str]) -> float:
+        """Return the mean average precision at an overlap of 0.5, over the classes that occur; 1 where none does."""
+        ids = {name: number for number, name in enumerate(classes)}
+        given = []
+        for boxes in predictions:
+            places, names = _arrays(boxes, ids)
+            given.append((places, names, -np.sort([-float(box[5]) for box in boxes])))
+        found = mean_average_precision(detections(given, [_arrays(boxes, ids) for boxes in targets], len(classes)))
+        return found[0] if found is not None else 1.0
 
     def classes_of(self, target: Target) -> tuple[str, ...]:
         """Return the classes of the boxes, each once."""

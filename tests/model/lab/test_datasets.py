@@ -160,6 +160,39 @@ def test_crops_of_blood_cells_have_the_kinds_whose_centre_is_in_them(data):
     assert kinds.train.shape[0] == kinds.test.shape[0] == 2
 
 
+def test_blood_cells_have_boxes_as_shares_and_views(data):
+    folder = data / "blood-cells"
+    folder.mkdir()
+    (folder / "classes.txt").write_text("Platelets\nRBC\nWBC\n")
+    archive(folder / "blood-cells.tar", {"a.jpg": picture(99, (320, 160)), "b.jpg": picture(99, (320, 160))}, "w")
+    rows = [("a.jpg", 320, 160, "WBC", 32, 16, 64, 48, "train"), ("a.jpg", 320, 160, "RBC", 0, 0, 32, 16, "train")]
+    rows += [("b.jpg", 320, 160, "RBC", 300, 100, 330, 120, "test")]  # beyond the image
+    table(folder / "boxes.csv", ["path", "width", "height", "class", "x1", "y1", "x2", "y2", "split"], rows)
+    cells = load_images("blood-cells")
+    assert cells.problem == "detection"
+    assert cells.targets(test=False) == [[["RBC", 0.0, 0.0, 0.1, 0.1], ["WBC", 0.1, 0.1, 0.1, 0.2]]]
+    assert cells.targets(test=True) == [[["RBC", 0.9375, 0.625, 0.0625, 0.125]]]
+    assert cells.train_views.sizes.tolist() == [[320, 160]]
+
+
+def test_street_scenes_have_a_box_around_each_thing(data):
+    folder = data / "camvid"
+    folder.mkdir()
+    names = ["Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian"]
+    (folder / "classes.txt").write_text("\n".join([*names, "Bicyclist", "Unlabelled"]))
+    ids = np.zeros((100, 200), np.uint8)
+    ids[10:30, 20:60] = ids[50:70, 100:140] = 8
+    ids[80:84, 10:14] = 9  # too small
+    drawn = io.BytesIO()
+    Image.fromarray(ids).save(drawn, "PNG")
+    files = {name: picture(50, (200, 100)) for name in ("a.png", "b.png")}
+    archive(folder / "camvid.tar", {**files, "m.png": drawn.getvalue()}, "w")
+    table(folder / "files.csv", ["split", "image", "mask"], [("train", "a.png", "m.png"), ("val", "b.png", "m.png")])
+    scenes = load_images("camvid:boxes")
+    assert scenes.classes == ("Car", "Pedestrian", "SignSymbol")
+    assert scenes.targets(test=True) == [[["Car", 0.1, 0.1, 0.2, 0.2], ["Car", 0.5, 0.5, 0.2, 0.2]]]
+
+
 def test_patches_of_streets_are_those_that_one_class_fills(data):
     folder = data / "camvid"
     folder.mkdir()

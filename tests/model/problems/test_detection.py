@@ -192,6 +192,17 @@ def test_average_precision_is_that_of_a_curve_by_hand():
     assert mean_average_precision(detections([boxes], [(place(), np.empty(0, int))], classes=1)) is None
 
 
+def test_a_detector_is_scored_by_all_its_boxes():
+    outputs = outputs_of([row(A, 0.9), row(C, 0.05)], [row(B, 0.8)])
+    targets = [[A, C], [B]]
+    assert DETECTION.scored == "map50"
+    shown, everything = ({"threshold": 0.5}, DETECTION.ranked({"threshold": 0.5, "missed": 0.1}))
+    few, every = (DETECTION.decode(outputs, np.arange(2), CLASSES, decoding) for decoding in (shown, everything))
+    assert DETECTION.score(few, targets, CLASSES) == pytest.approx(0.5)
+    assert DETECTION.score(every, targets, CLASSES) == pytest.approx(1.0)
+    assert DETECTION.score([[], []], [[], []], CLASSES) == 1.0
+
+
 def test_the_bootstrap_surrounds_the_value():
     generator = np.random.default_rng(0)
     predictions, targets = [], []
