@@ -1,4 +1,4 @@
-"""Masks in Label Studio's editor: one that the model drew is shown, and submitted as it is."""
+"""Masks in Label Studio's editor: one that the model drew is shown, corrected and submitted; one is drawn anew."""
 
 import io
 from collections.abc import Iterator
@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 from support.e2e_harness import wait_for
 from support.labelings import IMAGE, view
-from support.labelstudio import LabelStudioServer
+from support.labelstudio import LabelStudioServer, server_codec
 
 from backend.demo.annotator import Annotator
 from backend.labeling.base import Item, Labeling
 from backend.labeling.reader import read_labeling
+from backend.labeling.rle import decode_mask
 from backend.studio.project import LabelStudio, StudioProject
 from backend.studio.types import NamedToken, Prediction
 from model.data.masks import pack, unpack
@@ -85,9 +86,64 @@ def picture() -> bytes:
     return file.getvalue()
 
 
+def canvas(browser: Chromium) -> list[float]:
+    """Return left, top, width and height of the image in the editor, once it is there."""
+    box: list[float] = browser.wait(
+        "the image",
+        """() => {
+      const r = document.querySelector(".konvajs-content canvas")?.getBoundingClientRect();
+      return r && r.width > 50 ? [r.left, r.top, r.width, r.height] : null;
+    }""",
+    )
+    return box
+
+
+def stroke(browser: Chromium, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Draw over the image from one place to another, each as shares of its width and height."""
+    box = canvas(browser)
+    places = [(box[0] + share[0] * box[2], box[1] + share[1] * box[3]) for share in (start, end)]
+    mouse = {"button": "left", "clickCount": 1}
+    (x, y), (to_x, to_y) = places
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    browser.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, **mouse)
+    for step in range(1, 11):
+        browser.call(
+            "Input.dispatchMouseEvent", type="mouseMoved", x=x + (to_x - x) * step / 10, y=y + (to_y - y) * step / 10,
+            button="left",
+        )  # fmt: skip
+    browser.call("Input.dispatchMouseEvent", type="mouseReleased", x=to_x, y=to_y, **mouse)
+
+
+def paint(browser: Chromium) -> None:
+    """Choose the second label, and draw with it along the lower edge.
+
+    Until the image is loaded, the editor forgets which label was chosen, and draws nothing.
+    """
+    chosen = "() => window.Htx.annotationStore.selected.names.get('mask').selectedLabels.length"
+
+    def is_painted() -> bool:
+        if browser.run(f"() => ({REGIONS})().length") == 3:
+            return True
+        if not browser.run(chosen):
+            browser.press("2")
+        stroke(browser, (0.2, 0.9), (0.8, 0.9))
+        return False
+
+    wait_for("the stroke", is_painted, timeout_s=30, pause_s=1)
+
+
 def submit(browser: Chromium, drawn: Drawn) -> None:
-    browser.click("button", "Submit")
-    wait_for("the answer", lambda: drawn.project.tasks.by_id([drawn.task])[0].annotations, timeout_s=30)
+    """Press the button until there is an answer: before the image is loaded, the editor does not submit."""
+    canvas(browser)
+    press = "() => [...document.querySelectorAll('button')].find((b) => b.innerText.trim() === 'Submit')?.click()"
+
+    def is_submitted() -> bool:
+        if drawn.project.tasks.by_id([drawn.task])[0].annotations:
+            return True
+        browser.run(press)
+        return False
+
+    wait_for("the answer", is_submitted, timeout_s=40, pause_s=3)
 
 
 @pytest.mark.parametrize("kind", ["BrushLabels", "BitmaskLabels", "PolygonLabels"])
@@ -104,3 +160,27 @@ def test_a_mask_that_the_model_drew_is_shown_and_comes_back(
     result, pixels = drawn.submitted()
     assert [one["origin"] for one in result] == ["prediction"] * 2
     assert (pixels != drawn.pixels).sum() <= (0 if kind != "PolygonLabels" else 60)
+
+
+def test_a_mask_is_corrected_with_the_brush(
+    browser: Chromium, person: Annotator, label_studio: LabelStudioServer
+) -> None:
+    drawn = Drawn(label_studio, person, "BrushLabels")
+    drawn.show()
+    browser.open(drawn.url)
+    browser.wait("both regions", f"() => ({REGIONS})()?.length === 2")
+    paint(browser)
+    submit(browser, drawn)
+    result, pixels = drawn.submitted()
+    changed = pixels != drawn.pixels
+    assert (pixels[changed] == 2).all()  # a stroke along the lower edge, with what the model drew left as it was
+    rows, columns = np.nonzero(changed)
+    assert changed.any(axis=0)[int(0.25 * WIDTH) : int(0.75 * WIDTH)].all()
+    assert rows.min() > 0.6 * HEIGHT
+    assert columns.min() < 0.25 * WIDTH < 0.75 * WIDTH < columns.max()
+    # What the editor has written is read as the server reads it.
+    server = server_codec()
+    for one in result:
+        theirs = server.decode_rle(one["value"]["rle"]).reshape(HEIGHT, WIDTH, 4)[..., 3]
+        ours = decode_mask(one["value"]["rle"], WIDTH, HEIGHT)
+        assert np.array_equal(theirs > theirs.max() // 2, ours)
