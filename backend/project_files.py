@@ -24,6 +24,10 @@ class Files:
         folder.mkdir(parents=True, exist_ok=True)
         return cls(folder)
 
+    def delete(self) -> None:
+        """Delete all of them, as of a project that is not in the store any more: another one may get its id."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def bank(self, side: int) -> Path:
         """Return the folder of the image bank of that side (pixels)."""
         return self.folder / f"bank-{side}"

@@ -15,6 +15,7 @@ from backend.loop.context import Context, studio_of
 from backend.loop.facts import JobKind
 from backend.loop.steps.maintain_connection import CONNECTING_S, note_entry, own_entries
 from backend.loop.steps.pull import fetch_settings
+from backend.project_files import Files
 from backend.store import ProjectRow
 from backend.store.jobs import is_alive
 from backend.store.siblings import Place
@@ -183,6 +184,7 @@ def _join(context: Context, project: ProjectRow, same: ProjectRow) -> bool:
     else:
         text = f"Label Studio was known as {same.server} before; it is {project.server} now."
         projects.take_address(same.id, of=project.id)
+        Files.of(context.settings.data_dir, project.id).delete()
         projects.set(same.id, place_text=text)
         kept = same.id
     logger.info("project %s: %s", project.studio_project_id, text)

@@ -15,6 +15,7 @@ from backend.errors import ConfigError, StudioRefused, StudioUnreachable
 from backend.loop import context as context_module
 from backend.loop import jobs
 from backend.loop.context import Context
+from backend.project_files import Files
 from backend.status.status import read_status
 from backend.store import AskState, ProjectRow
 from backend.store.siblings import Place
@@ -208,9 +209,11 @@ def test_the_same_server_by_another_name_is_one_project(two: Two, caplog: pytest
         studio_project_id=info.id, created_ts=str(info.created_ts), server=NEW, hostname=NEW, token=None,
         backend_url=URL, label_config=info.label_config, extra_params=PARAMS,
     )  # fmt: skip
+    former = Files.of(two.folder, two.rows()[NEW].id).folder
     two.turn()
     two.turn()
     (row,) = two.store.projects.all()
+    assert not former.exists(), "the next project gets its id"
     assert (row.id, row.server, row.active) == (old.id, NEW, True)
     assert two.asked(row) == 6
     assert f"known as {OLD} before" in caplog.text
