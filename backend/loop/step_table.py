@@ -38,7 +38,7 @@ class Job(NamedTuple):
 
 
 def _maintain(context: Context, project: OpenProject, facts: Facts) -> None:
-    maintain_connection(project.store, project.studio)
+    maintain_connection(project.store, project.studio, is_read=not facts.unread)
     state = connection_state(project.store)
     context.timetable.done(MAINTENANCE, project.row.id, MAINTENANCE_S, state)
 

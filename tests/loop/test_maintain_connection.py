@@ -102,6 +102,16 @@ def test_answers_that_a_restored_backup_does_not_have_are_forgotten(loop: LoopPr
     assert loop.store.of(loop.id).rounds.counts(0).answered == 0
 
 
+def test_an_answer_that_is_missing_while_changes_are_unread_has_nothing_read_again(loop: LoopProject) -> None:
+    loop.serve_first()
+    task = min(loop.truth)
+    loop.label([task])
+    loop.advance()
+    loop.server.projects[loop.studio.id].tasks[task].annotations.clear()
+    maintain_connection(loop.store.of(loop.id), loop.studio, is_read=False)
+    assert loop.row.cursor is not None
+
+
 # Connected or not
 
 

@@ -27,8 +27,10 @@ def connection_state(store: ProjectStore) -> str:
     return f"{row.connected_at} {row.backend_url} {current is not None and current.live_at is not None}"
 
 
-def maintain_connection(store: ProjectStore, studio: StudioProject) -> None:
+def maintain_connection(store: ProjectStore, studio: StudioProject, *, is_read: bool = True) -> None:
     """See to connection, webhook, tab and images that may be available again.
+
+    is_read: all changes are in the store; else an answer that was taken back looks like one of after a backup.
 
     Raises:
         Disconnected: the project has no model of ours any more: nothing more is to be written.
@@ -38,7 +40,8 @@ def maintain_connection(store: ProjectStore, studio: StudioProject) -> None:
     if not entries and time.time() - row.connected_at > CONNECTING_S:
         raise Disconnected("This backend was disconnected in Label Studio; connect it again to go on.")
     note_entry(store, entries)
-    _check_answers(store, studio)
+    if is_read:
+        _check_answers(store, studio)
     store.tasks.retry_due(time.time())
     url = entries[0].url if entries else row.backend_url
     if url:
