@@ -17,7 +17,7 @@ from backend.labeling.raster import covered, outlines
 from backend.labeling.regions import Regions
 from backend.labeling.rle import decode_mask, encode_mask
 from backend.labeling.shapes import SHAPES, Drawn, outline
-from model.data.masks import BACKGROUND, MOST_CLASSES, Pixels, enlarged, is_mask, nothing, pack, resized, unpack
+from model.data.masks import BACKGROUND, MOST_CLASSES, Pixels, enlarged, is_mask, nothing, pack, resized, unpack, within
 from model.problems.base import Prediction, Target
 
 Mask = npt.NDArray[np.bool_]  # (height, width)
@@ -58,9 +58,10 @@ class Masks(Regions):
         size = sizes.most_common(1)[0][0] if sizes else UNKNOWN_SIZE
         if size[0] * size[1] > MOST_PIXELS:
             return None
-        pixels = np.full((size[1], size[0]), BACKGROUND, np.uint8)
+        kept = within(size)  # more is not kept, and takes its time: 0.2 s a polygon in a photo of 12 megapixels
+        pixels = np.full((kept[1], kept[0]), BACKGROUND, np.uint8)
         for one in drawn:
-            area = _area(one, size)
+            area = _area(one, size, kept)
             if area is None:
                 return None
             pixels[area] = self.classes.index(one.label) + 1
@@ -88,16 +89,16 @@ class Masks(Regions):
         ]
 
 
-def _area(drawn: Drawn, size: Size) -> Mask | None:
-    """Return the pixels of a region in an image of that size; None for a region of another form."""
+def _area(drawn: Drawn, size: Size, kept: Size) -> Mask | None:
+    """Return the pixels of a region in an image of ``size``, scaled to ``kept``; None for one of another form."""
     if drawn.shape in PIXELS:
         own = drawn.size or size
         if own[0] * own[1] > MOST_PIXELS:
             return None
         mask = _brushed(drawn.value, own) if drawn.shape == "brush" else _bitmask(drawn.value)
-        return None if mask is None else resized(mask.astype(np.uint8), size).astype(np.bool_)
+        return None if mask is None else resized(mask.astype(np.uint8), kept).astype(np.bool_)
     points = outline(drawn)
-    return None if points is None else covered(points * np.array(size, np.float64), *size)
+    return None if points is None else covered(points * np.array(kept, np.float64), *kept)
 
 
 def _brushed(value: Mapping[str, Any], size: Size) -> Mask | None:

@@ -105,8 +105,14 @@ def enlarged(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 def scaled_down(pixels: Pixels, most: int) -> Pixels:
     """Return class ids none of whose sides is above ``most``, the aspect kept."""
     height, width = pixels.shape
-    scale = min(most / max(height, width), 1.0)
-    return pixels if scale == 1.0 else resized(pixels, (max(round(width * scale), 1), max(round(height * scale), 1)))
+    return resized(pixels, within((width, height), most))
+
+
+def within(size: tuple[int, int], most: int = MOST) -> tuple[int, int]:
+    """Return width and height, scaled down until none of them is above ``most`` pixels."""
+    scale = min(most / max(size), 1.0)
+    width, height = (max(round(length * scale), 1) for length in size)
+    return width, height
 
 
 def _open(png: str) -> Image.Image:

@@ -3,6 +3,7 @@
 import base64
 import io
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from support.labelings import IMAGE, view
 
 from backend.errors import ProjectError
+from backend.labeling import masks
 from backend.labeling.base import Item
 from backend.labeling.reader import read_labeling
 from backend.labeling.rle import encode_mask
@@ -59,6 +61,18 @@ def png(values: np.ndarray) -> str:
     file = io.BytesIO()
     Image.fromarray(values).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def test_areas_of_a_large_photo_are_drawn_no_larger_than_they_are_kept() -> None:
+    size = (6000, 90)
+    polygon = {"points": [[0, 0], [25, 0], [25, 100], [0, 100]]}
+    regions = [region("PolygonLabels", polygon, size=size)]
+    with patch("backend.labeling.masks.covered", wraps=masks.covered) as drawn:
+        target = labeling_of("PolygonLabels").target(regions)
+    assert drawn.call_args.args[1:] == size_of(target) == (2048, 31)
+    wide = np.broadcast_to(np.arange(size[0]) < 1500, size[::-1])
+    for pixels in (unpack(target, CLASSES), painted("BrushLabels", brush(wide))):
+        np.testing.assert_array_equal(pixels == 1, np.broadcast_to(np.arange(2048) < 512, (31, 2048)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
