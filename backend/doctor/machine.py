@@ -9,6 +9,7 @@ from pathlib import Path
 from backend.config import Settings
 from backend.doctor.finding import Finding
 from backend.errors import BackendError, ConfigError, QueueUnavailable
+from backend.loop.keys import view_side
 from backend.queueing.queues import QUEUES, Queueing
 from backend.queueing.worker import has_worker
 from backend.server.own_processes import ask
@@ -65,7 +66,7 @@ def check_machine(settings: Settings, store: Store | None) -> Iterator[Finding]:
 
 
 def bytes_to_come(store: Store) -> int:
-    """Return what the images that are still to be fetched will take on the disk: pixels, features and activations."""
+    """Return what the images that are still to be fetched will take on the disk: pixels, views, features and activations."""
     total = 0
     for project in store.projects.all(active=True):
         counts = store.of(project.id).tasks.counts(0)
@@ -73,7 +74,8 @@ def bytes_to_come(store: Store) -> int:
         made = FEATURE_BYTES
         if counts.tasks <= MOST_ACTIVATED:
             made += ACTIVATED_BYTES * ((project.encoder_side or SIDES[0]) // STRIDE) ** 2
-        total += left * (3 * (project.image_side or USUAL_SIDE) ** 2 + made)
+        pixels = (project.image_side or USUAL_SIDE) ** 2 + (view_side(project) or 0) ** 2
+        total += left * (3 * pixels + made)
     return total
 
 

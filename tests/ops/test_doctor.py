@@ -90,12 +90,12 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "make room" in (found(Settings(data_dir=tmp_path), "disk").fix or "")
 
 
-def connected(settings: Settings, tasks: int = 0, **params: object) -> None:
+def connected(settings: Settings, tasks: int = 0, config: str = CONFIG, **params: object) -> None:
     """Have a project in the store whose images are still to be fetched."""
     store = Store(settings.database, settings.data_dir)
     row, _ = store.projects.connect(
         studio_project_id=1, created_ts="1", server="http://127.0.0.1:9", token=None, backend_url=None,
-        label_config=CONFIG, extra_params=params,
+        label_config=config, extra_params=params,
     )  # fmt: skip
     store.of(row.id).tasks.apply([TaskChange(task, f"{task}.png", None, Answer.NONE, None) for task in range(tasks)])
     store.close()
@@ -116,6 +116,15 @@ def test_a_disk_that_the_features_to_come_do_not_fit_on_is_named(
         assert "images that are still to be fetched will take some 14.8 GiB of it" in finding.text
         assert finding.ok == ok
     assert "make room, or set DATA_DIR to a larger disk" in (finding.fix or "")
+
+
+def test_views_count_among_what_is_to_come(tmp_path: Path) -> None:
+    connected(
+        Settings(data_dir=tmp_path),
+        tasks=1000,
+        config=CONFIG.replace("Choices", "PolygonLabels").replace("Choice ", "Label "),
+    )
+    assert "some 0.3 GiB of it" in found(Settings(data_dir=tmp_path), "disk").text, "320 x 320 pixels each"
 
 
 @pytest.mark.parametrize("url", ["localhost:6399", "redis://h:abc/0", "foo"])
