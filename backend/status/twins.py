@@ -63,5 +63,5 @@ def twins_text(counts: TwinCounts) -> str | None:
         return None
     return (
         f"Of {counts.images:,} images, {' and '.join(parts)}. Of each kind one is asked while others are left, "
-        "and none is in both training and holdout."
+        "and no two that are equal are in both training and holdout."
     )

@@ -152,7 +152,7 @@ def test_people_are_told_how_many_there_are(loop: LoopProject) -> None:
     assert counts is not None
     assert twins_text(counts) == (
         "Of 80 images, 80 equal another one pixel by pixel. Of each kind one is asked while others are left, "
-        "and none is in both training and holdout."
+        "and no two that are equal are in both training and holdout."
     )
 
 
