@@ -5,6 +5,7 @@ from collections import Counter
 
 from backend.status.status import NO_TASKS, Status
 from backend.store import JobRow
+from model.data.masks import is_mask
 from model.problems.base import Target
 
 STAGES = {
@@ -41,10 +42,12 @@ def count(number: int, noun: str) -> str:
 def of_target(target: Target) -> str:
     """Return a target or a prediction as text: a class, classes in a row or ``nothing``, anything else as JSON.
 
-    Of boxes, the number of each class is told.
+    Of masks, the classes are told, of boxes the number of each class.
     """
     if isinstance(target, str):
         return target
+    if is_mask(target):
+        target = target["classes"]
     if isinstance(target, list | tuple) and all(isinstance(name, str) for name in target):
         return ", ".join(target) or NOTHING
     if isinstance(target, list | tuple) and all(isinstance(box, list | tuple) and len(box) >= BOX for box in target):

@@ -66,7 +66,7 @@ def check_machine(settings: Settings, store: Store | None) -> Iterator[Finding]:
 
 
 def bytes_to_come(store: Store) -> int:
-    """Return what the images that are still to be fetched will take on the disk: pixels, views, features and activations."""
+    """Return what images that are still to be fetched will take on the disk: pixels, views, features, activations."""
     total = 0
     for project in store.projects.all(active=True):
         counts = store.of(project.id).tasks.counts(0)
