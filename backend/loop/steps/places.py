@@ -15,7 +15,29 @@ ROUNDING = 2  # levels of 255 by which the same picture may differ: of another d
 Pixels = NDArray[np.uint8]
 
 
-def place(store: ProjectStore, bank: ImageBank, task_ids: Sequence[int], pixels: Pixels) -> IntArray:
+class FreePlaces:
+    """The places in the bank of pictures that no task has any more: looked up once, when the first is wanted.
+
+    To look them up takes a second for a million images. What becomes free later is found by the next ones.
+    """
+
+    def __init__(self, store: ProjectStore, bank: ImageBank) -> None:
+        self._store, self._bank = store, bank
+        self._places: dict[int, list[int]] | None = None
+
+    def take(self, pixels: Pixels) -> IntArray:
+        """Return a free place for each picture, (n, side, side, 3) -> (n,), or -1; none is given twice."""
+        if self._places is None:
+            self._places = _free(self._store, self._bank)
+        taken = np.full(len(pixels), -1, np.int64)
+        if self._places:
+            for number, digest in enumerate(digests_of(pixels).tolist()):
+                if found := self._places.get(digest):
+                    taken[number] = found.pop()
+        return taken
+
+
+def place(store: ProjectStore, bank: ImageBank, free: FreePlaces, task_ids: Sequence[int], pixels: Pixels) -> IntArray:
     """Return the pool index (n,) of these tasks' images, (n, side, side, 3); what is not in the bank yet is appended.
 
     The same pixels are the same picture, whatever its address is: a task keeps its place if its picture is there, and
@@ -31,11 +53,8 @@ def place(store: ProjectStore, bank: ImageBank, task_ids: Sequence[int], pixels:
         same = apart.max(axis=(1, 2, 3)) <= ROUNDING
         places[known[same]] = before[same]
     missing = np.flatnonzero(places < 0)
-    free = _free(store, bank) if len(missing) else {}
-    if free:
-        for number, digest in zip(missing, digests_of(pixels[missing]).tolist(), strict=True):
-            if free[digest]:
-                places[number] = free[digest].pop()
+    if len(missing):
+        places[missing] = free.take(pixels[missing])
     new = np.flatnonzero(places < 0)
     if len(new):
         places[new] = bank.append(pixels[new]) + np.arange(len(new))

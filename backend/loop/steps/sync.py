@@ -16,7 +16,7 @@ from backend.loop.heartbeat import Progress
 from backend.loop.keys import configured_side, features_key
 from backend.loop.steps.bank import bank_ranges, open_bank, set_aside
 from backend.loop.steps.features import EncoderBanks, Encoders, commit_images, open_banks, open_views
-from backend.loop.steps.places import place
+from backend.loop.steps.places import FreePlaces, place
 from backend.loop.steps.pull import fetch_settings, pull_changes, reconcile
 from backend.project_files import Files
 from backend.queueing.queues import TimeSlice
@@ -47,10 +47,11 @@ ImageRefs = Sequence[tuple[int, str]]  # task id and reference of each image
 class _Filled:
     """What the images are written to.
 
-    bank: None while its side is not known. banks, views: None where there are none, or the job EMBED fills them.
+    bank, free: None while its side is not known. banks, views: None where there are none, or the job EMBED fills them.
     """
 
     bank: ImageBank | None
+    free: FreePlaces | None = None
     banks: EncoderBanks | None = None
     views: ViewBank | None = None
 
@@ -92,7 +93,7 @@ def sync(
         filled = _Filled(bank)
         if bank is not None:
             banks = _banks_to_fill(store, files, config, encoders)
-            filled = _Filled(bank, banks, _views_to_fill(store, files, view_side))
+            filled = _Filled(bank, FreePlaces(store, bank), banks, _views_to_fill(store, files, view_side))
         counts = store.tasks.counts(time.time())
         total = max(total, counts.ok + counts.new)
         fetched = download_images(studio, refs, filled.sides, ranges=bank.ranges if bank is not None else None)
@@ -277,11 +278,11 @@ def _commit(
     refs: dict[int, str],
 ) -> None:
     good = [image for image in part if image.pixels is not None]
-    if good and filled.bank is not None:
+    if good and filled.bank is not None and filled.free is not None:
         # Images, features and views first, note after: a kill in between leaves rows that no task points to.
         task_ids = [image.task_id for image in good]
         pixels = np.stack([image.pixels for image in good if image.pixels is not None])
-        places = place(store, filled.bank, task_ids, pixels)
+        places = place(store, filled.bank, filled.free, task_ids, pixels)
         if filled.banks is not None:
             filled.banks.write(places, np.stack([image.large for image in good if image.large is not None]))
         if filled.views is not None:
