@@ -110,7 +110,8 @@ def _settle(context: Context, project: ProjectRow) -> bool:
     for row in here:
         logger.info("project %s is on %s and on %s: both go on", project.studio_project_id, row.server, project.server)
         _note(context, project, _both(row, project))
-        _note(context, row, _both(project, row))
+        if row.place not in (Place.ASKED, Place.AWAY):  # what becomes of these is not settled by that
+            _note(context, row, _both(project, row))
     return True
 
 

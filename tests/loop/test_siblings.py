@@ -276,6 +276,11 @@ def test_a_server_that_was_away_while_others_answered_asks_a_person(
     assert (rows[NEW].id, rows[OLD].place) == (old, Place.ASKED)
     assert "say below where the history belongs" in str(rows[OLD].error)
     assert not any("import/predictions" in one for one in two.server.requests), "nothing is begun until then"
+    two.store.projects.set(rows[NEW].id, active=False)
+    two.open_model_page(copy)
+    two.turn()
+    assert two.rows()[NEW].place is None
+    assert two.rows()[OLD].place == Place.ASKED, "the other one's return answers nothing"
     two.store.projects.ask(rows[OLD].id, old if choice == "take" else None)
     two.turn()
     two.turn()
