@@ -46,7 +46,7 @@ MARK = re.compile(
 )
 
 PICTURE = ROOT / "docs" / "images" / "labels.png"
-PANELS = {"photos": "photos", "cifar10": "CIFAR-10", "fashion-mnist": "Fashion-MNIST"}
+PANELS = {"photos": "photos", "objects": "44 kinds of objects", "cifar10": "CIFAR-10", "fashion-mnist": "Fashion-MNIST"}
 DEFAULT = "default"
 
 
