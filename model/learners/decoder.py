@@ -35,6 +35,7 @@ BATCH = 8  # images
 LR, WEIGHT_DECAY = 3e-3, 1e-2
 VARIANTS = 4  # of each image: as it is, mirrored, and both with other colours
 MOST_VARIED = 256 * 1024**2  # bytes of feature maps that a fit keeps: of many images, fewer variants
+MOST_LABELS = 800  # labeled images that are trained on; of more, drawn ones: their maps stay in memory
 RAREST = 1e-4  # share of the pixels from which on a class weighs no more
 LEAST_SHARE = 0.1  # of the pixels, which the least certain ones are
 SCORED = 16  # images of a minibatch that are scored
@@ -66,6 +67,8 @@ def fit(
     missing = int((~views.knows(indices)).sum())
     if missing:
         raise BadInput(f"{missing} of {len(indices)} labeled images have no views yet")
+    drawn = np.sort(np.random.default_rng([settings.seed, 1]).permutation(len(indices))[:MOST_LABELS])
+    indices, truth = indices[drawn], truth[drawn]
     encoder = open_maps(_encoder_of(pool), VIEW, pool.encoders, settings.device)
     boxes = views.letterboxes(indices)
     for mask, box in zip(truth, boxes, strict=True):

@@ -87,6 +87,20 @@ def test_it_finds_the_shapes_in_images_that_it_was_not_trained_on(pool: PoolImag
     assert evaluate(loaded, pool, held, [drawn[1][index] for index in held], CLASSES) > 0.8
 
 
+def test_of_many_labels_only_drawn_ones_are_kept_in_memory(
+    pool: PoolImages, drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    of = decoder._Labeled.of.__func__
+    monkeypatch.setattr(decoder, "MOST_LABELS", 3)
+    monkeypatch.setattr(decoder, "STEPS", 1)
+    monkeypatch.setattr(
+        decoder._Labeled, "of", classmethod(lambda cls, *given: kept.append(len(given[2])) or of(cls, *given))
+    )
+    fit_to(pool, np.arange(LABELS), drawn[1][:LABELS], tmp_path / "model.pt")
+    assert kept == [3]
+
+
 def test_outputs_are_letterboxed_sure_and_neutral_where_there_is_no_view(pool: PoolImages, model: Path) -> None:
     outputs = load_model(model, "cpu").predict_pool(pool, needs=frozenset({"embeddings"}))
     maps, values = outputs.class_maps, outputs.values
