@@ -25,7 +25,9 @@ from model.data.features import FeatureBank
 from model.encoders.registry import DEFAULT, SIDES
 
 IMAGES, LARGE = 8, SIDES[0]
-TAKEN = {Step.SYNC, Step.EMBED, Step.RESTART, Step.PRETEXT, Step.SPLIT, Step.PLAN, Step.POST}
+TAKEN = {
+    Step.SYNC, Step.NOTE_POOL, Step.EMBED, Step.TWINS, Step.RESTART, Step.PRETEXT, Step.SPLIT, Step.PLAN, Step.POST,
+}  # fmt: skip
 LEFT_OUT = {Step.MAINTAIN, Step.SWITCH, Step.RECORD}
 
 
