@@ -81,7 +81,7 @@ def test_own_processes_are_asked_without_a_proxy(web: Web, monkeypatch, tmp_path
     assert serve._healthy("127.0.0.1", port)
     assert serve._healthy("0.0.0.0", port)
     settings = Settings(data_dir=tmp_path, port=port, redis_url=f"unix://{tmp_path}/none", device="cpu")
-    assert {finding.name: finding.ok for finding in check_machine(settings)}["web"]
+    assert {finding.name: finding.ok for finding in check_machine(settings, None)}["web"]
     web.answer = lambda handler, _: reply(handler, 503)
     assert not serve._healthy("127.0.0.1", port)
     assert not serve._healthy("127.0.0.1", free_port())
