@@ -33,7 +33,7 @@ REQUESTS = int(os.environ.get("FAULTS_REQUESTS") or 400)
 HANG_S = 5.0
 # What stands in a route's place holders: something that is there. A new one has to be added here.
 HOLDERS = {
-    "studio_project_id": [3], "pool_index": [0], "name": ["curve", "confusion"], "kind": ["onnx", "safetensors"],
+    "project_name": ["3"], "pool_index": [0], "name": ["curve", "confusion"], "kind": ["onnx", "safetensors"],
     "filename": ["live.js"], "version": [plotly_version()],
 }  # fmt: skip
 PASSWORD = {"Authorization": "Basic " + base64.b64encode(b"me:pass").decode()}
@@ -149,6 +149,7 @@ def test_no_route_is_left_out_and_each_has_something_to_answer(app: Flask) -> No
         with app.test_client().get(path, headers=PASSWORD) as answer:
             answered[path] = answer.status_code
     posted = {"/setup", "/predict", "/webhook", "/train", "/api/projects/3/advance", "/projects/3/retry"}
+    posted |= {"/api/projects/3/history", "/projects/3/history"}
     assert {path for path, code in answered.items() if code == 405} == posted
     assert {path for path, code in answered.items() if code not in (200, 405)} == {"/static/live.js", "/is_training"}
 
