@@ -14,7 +14,8 @@ from backend.labeling.project import labeling_of
 from backend.labeling.registry import LABELINGS, LabelingInfo
 from backend.project_files import Files
 from backend.store import Store
-from model.problems import PROBLEMS, Problem
+from model.problems import PROBLEMS
+from model.problems.base import VectorProblem
 
 CAT_PATH, DOG_PATH = "animal / a cat with a long name", "animal / a dog with a long name"
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -182,7 +183,7 @@ def test_stars_are_classes(browser, store: Store, tmp_path) -> None:
     assert browser.get("/projects/3/final").status_code == 200
 
 
-class Amount(Problem):
+class Amount(VectorProblem):
     """A number from 0 to 1, with all that a problem need not bring left to the base class."""
 
     name = "amount"
