@@ -94,12 +94,12 @@ def test_features_are_those_of_the_images_of_the_pool_whatever_set_they_come_fro
     own, foreign = source.images.train[:, 0, 0, 0].astype(float), source.foreign[:, 0, 0, 0].astype(float)
     parts = {TRAIN: np.array([4, 1]), FOREIGN: np.array([0, 3, 5])}
     files = {"cache": tmp_path / "cache", "device": "cpu"}
-    bank = source.features("shades", parts, folder=tmp_path / "pool", **files)
+    bank, _ = source.embedded("shades", parts, folder=tmp_path / "pool", **files)
     assert bank.gather(np.arange(5))[:, 0].tolist() == [*own[[4, 1]], *foreign[[0, 3, 5]]]
-    test = source.features("shades", {TEST: np.array([1])}, folder=tmp_path / "test", **files)
+    test, _ = source.embedded("shades", {TEST: np.array([1])}, folder=tmp_path / "test", **files)
     assert test.gather(np.array([0]))[0, 0] == source.images.test[1, 0, 0, 0]
     assert encoder.embedded == 6
     # Another seed's pool embeds only what no pool had.
-    source.features("shades", {TRAIN: np.array([1, 2])}, folder=tmp_path / "again", **files)
-    source.features("shades", parts, folder=tmp_path / "pool", **files)
+    source.embedded("shades", {TRAIN: np.array([1, 2])}, folder=tmp_path / "again", **files)
+    source.embedded("shades", parts, folder=tmp_path / "pool", **files)
     assert encoder.embedded == 7
