@@ -15,7 +15,7 @@ from model.learners.settings import FitSettings
 from model.problems import Problem
 from model.problems.base import Decoding, Encoded, Target
 from model.progress import Progress, ignore_progress
-from model.querying.outputs import IntArray, Outputs
+from model.querying.outputs import BoolArray, IntArray, Outputs
 
 NO_NEEDS: frozenset[str] = frozenset()
 
@@ -99,6 +99,27 @@ class LearnerCode(Protocol):
     def load(self, path: Path, device: str = "auto") -> Model:
         """Load what ``fit`` wrote; raise ModelError where it is missing or damaged."""
         ...
+
+
+def checked_labels(indices: IntArray, truth: Encoded, of: Problem, classes: Sequence[str]) -> tuple[IntArray, Encoded]:
+    """Return pool indices (n,) and encoded targets (n, ...) as arrays; raise BadInput where no model fits them."""
+    indices, truth = np.asarray(indices, np.int64), np.asarray(truth)
+    if len(indices) != len(truth) or len(indices) == 0:
+        raise BadInput(f"found {len(indices)} labeled images and {len(truth)} labels")
+    of.check(truth, len(classes))
+    return indices, truth
+
+
+def check_known(known: BoolArray, what: str) -> None:
+    """Raise BadInput where labeled images lack what a learner reads. known: (n,) which of them have it."""
+    if not known.all():
+        raise BadInput(f"{int((~known).sum())} of {len(known)} labeled images have no {what} yet")
+
+
+def drawn_labels(indices: IntArray, truth: Encoded, most: int, seed: int) -> tuple[IntArray, Encoded]:
+    """Return the labels that are trained on: all, or of more than ``most``, so many drawn ones."""
+    rows = np.sort(np.random.default_rng([seed, 0]).permutation(len(indices))[:most])
+    return indices[rows], truth[rows]
 
 
 def evaluate(

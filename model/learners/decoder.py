@@ -17,7 +17,7 @@ from model.data.views import ViewBank
 from model.device import pick_device
 from model.encoders.maps import MapEncoder, open_maps
 from model.errors import BadInput, ModelError
-from model.learners.base import NO_NEEDS, Fitted, PoolImages
+from model.learners.base import NO_NEEDS, Fitted, PoolImages, check_known, checked_labels, drawn_labels
 from model.learners.registry import DECODER
 from model.learners.scaling import query_features
 from model.learners.settings import FitSettings
@@ -60,15 +60,9 @@ def fit(
     """Fit a decoder, see ``LearnerCode.fit``. It takes about a minute and starts anew after a kill."""
     started = time.monotonic()
     views = _views(pool)
-    indices, truth = np.asarray(indices, np.int64), np.array(truth)
-    if len(indices) != len(truth) or len(indices) == 0:
-        raise BadInput(f"found {len(indices)} labeled images and {len(truth)} masks")
-    of.check(truth, len(classes))
-    missing = int((~views.knows(indices)).sum())
-    if missing:
-        raise BadInput(f"{missing} of {len(indices)} labeled images have no views yet")
-    drawn = np.sort(np.random.default_rng([settings.seed, 1]).permutation(len(indices))[:MOST_LABELS])
-    indices, truth = indices[drawn], truth[drawn]
+    indices, truth = checked_labels(indices, truth, of, classes)
+    check_known(views.knows(indices), "views")
+    indices, truth = drawn_labels(indices, truth, MOST_LABELS, settings.seed)  # a copy, whose padding is ignored below
     encoder = open_maps(_encoder_of(pool), VIEW, pool.encoders, settings.device)
     boxes = views.letterboxes(indices)
     for mask, box in zip(truth, boxes, strict=True):

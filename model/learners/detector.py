@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from model.device import full_precision, pick_device
 from model.encoders.maps import MapEncoder, open_maps
 from model.errors import BadInput, ModelError
 from model.evaluation.calibration import Sigmoid, fit_sigmoid
-from model.learners.base import NO_NEEDS, Fitted, PoolImages
+from model.learners.base import NO_NEEDS, Fitted, PoolImages, check_known, checked_labels, drawn_labels
 from model.learners.folds import deal
 from model.learners.registry import DETECTOR, LEARNERS
 from model.learners.scaling import query_features
@@ -59,7 +59,7 @@ def fit(
 ) -> Fitted:
     """Train a detector, as a learner of the registry does; ``truth`` is as ``Detection.encode`` gives it."""
     started = time.monotonic()
-    indices, truth = _checked(pool, indices, truth, of, len(classes), settings.seed)
+    indices, truth = _checked(pool, indices, truth, of, classes, settings.seed)
     device = pick_device(settings.device)
     encoder = _encoder(pool, settings.device)
     labeled = _Labeled.of(pool, encoder, indices, truth)
@@ -242,10 +242,6 @@ class _Objective:
         with full_precision(maps[0]):
             return self._module.loss(maps, targets)
 
-    def quality(self, beat: Callable[[], None]) -> float:
-        """Nobody asks for it: the last weights are kept."""
-        raise NotImplementedError
-
 
 @dataclass(frozen=True)
 class _Training:
@@ -296,22 +292,16 @@ def plan(images: int, epochs: int | None = None) -> Plan:
 
 
 def _checked(
-    pool: PoolImages, indices: IntArray, truth: Encoded, of: Problem, classes: int, seed: int
+    pool: PoolImages, indices: IntArray, truth: Encoded, of: Problem, classes: Sequence[str], seed: int
 ) -> tuple[IntArray, Encoded]:
     """Return the labels that are trained on; raise BadInput where they, or the images, cannot be."""
     if not isinstance(of, Detection):
         raise BadInput(f"the learner '{DETECTOR}' does not fit {of.name}")
-    indices, truth = np.asarray(indices, np.int64), np.asarray(truth)
-    if len(indices) != len(truth) or len(indices) == 0:
-        raise BadInput(f"found {len(indices)} labeled images and {len(truth)} labels")
-    of.check(truth, classes)
+    indices, truth = checked_labels(indices, truth, of, classes)
     if pool.features is None or pool.views is None:
         raise BadInput(f"the learner '{DETECTOR}' needs an encoder, and images with their aspect kept")
-    missing = int((~pool.views.knows(indices)).sum())
-    if missing:
-        raise BadInput(f"{missing} of {len(indices)} labeled images have no view yet")
-    rows = np.sort(np.random.default_rng([seed, 0]).permutation(len(indices))[:MOST_LABELS])
-    return indices[rows], truth[rows]
+    check_known(pool.views.knows(indices), "views")
+    return drawn_labels(indices, truth, MOST_LABELS, seed)
 
 
 def _encoder(pool: PoolImages, device: str) -> MapEncoder:

@@ -5,7 +5,7 @@ training takes seconds. It starts from the encoder's weights, and its head from 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from math import sqrt
@@ -22,7 +22,7 @@ from model.encoders.encoder import bare_top, open_top
 from model.encoders.network import Top
 from model.encoders.registry import encoder_info
 from model.errors import BadInput, ModelError
-from model.learners.base import Fitted, PoolImages
+from model.learners.base import Fitted, PoolImages, check_known, checked_labels
 from model.learners.folds import FOLDS, deal, digest, forget_folds, share_of
 from model.learners.folds import out_of_fold as out_of_fold_arrays
 from model.learners.linear import (
@@ -240,16 +240,11 @@ class _Training:
         settings: FitSettings,
     ) -> "_Training":
         """Read what the trainings need; raise BadInput where it is not there."""
-        indices, truth = np.asarray(indices, np.int64), np.asarray(truth)
-        if len(indices) != len(truth) or len(indices) == 0:
-            raise BadInput(f"found {len(indices)} labeled images and {len(truth)} labels")
-        of.check(truth, len(classes))
+        indices, truth = checked_labels(indices, truth, of, classes)
         features, activations = pool.features, pool.activations
         if features is None or activations is None:
             raise BadInput(f"the learner '{FINETUNE}' needs the activations of an encoder: set \"encoder\"")
-        missing = int((~(features.knows(indices) & activations.knows(indices))).sum())
-        if missing:
-            raise BadInput(f"{missing} of {len(indices)} labeled images have no activations yet")
+        check_known(features.knows(indices) & activations.knows(indices), "activations")
         top = open_top(encoder_info(features.encoder), features.side, pool.encoders)
         columns, raw = kinds(features)[HEADS], features.gather(indices)
         scalings = {count: Scaling.of(features, count) for count in columns}
@@ -312,7 +307,3 @@ class _Objective:
         positions = positions.to(self._truth.device)
         raw = self._tuned(self._activations[positions].float()).float()
         return self._of.loss(raw, self._truth[positions], LABEL_SMOOTHING).mean()
-
-    def quality(self, beat: Callable[[], None]) -> float:
-        """Refuse: the last epoch is kept."""
-        raise ModelError("a fine-tuned block keeps its last epoch: there are no labels to choose another by")

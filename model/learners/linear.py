@@ -14,7 +14,7 @@ from torch import Tensor
 from model.data.features import FeatureBank
 from model.errors import BadInput, ModelError
 from model.evaluation.calibration import fit_temperature
-from model.learners.base import NO_NEEDS, Fitted, PoolImages
+from model.learners.base import NO_NEEDS, Fitted, PoolImages, check_known, checked_labels
 from model.learners.folds import deal
 from model.learners.linear_head import LinearHead
 from model.learners.registry import LEARNERS, LINEAR
@@ -72,13 +72,8 @@ def fit_linear(
     Raises BadInput for labels of images without features, or for a problem without a linear head.
     """
     started = time.monotonic()
-    truth = np.asarray(truth)
-    if len(indices) != len(truth) or len(indices) == 0:
-        raise BadInput(f"found {len(indices)} labeled images and {len(truth)} labels")
-    of.check(truth, len(classes))
-    missing = int((~features.knows(indices)).sum())
-    if missing:
-        raise BadInput(f"{missing} of {len(indices)} labeled images have no features yet")
+    indices, truth = checked_labels(indices, truth, of, classes)
+    check_known(features.knows(indices), "features")
     head, raw = LinearHead(of, len(classes), C), features.gather(indices)
     scalings = {columns: Scaling.of(features, columns) for columns in (features.last, features.dim)}
     x = {columns: scaling.apply(raw) for columns, scaling in scalings.items()}

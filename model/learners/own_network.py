@@ -13,7 +13,7 @@ import torch
 from model.data.bank import ImageBank
 from model.device import pick_device
 from model.errors import BadInput, UnknownName
-from model.learners.base import Fitted, PoolImages
+from model.learners.base import Fitted, PoolImages, checked_labels
 from model.learners.folds import digest, forget_folds, share_of
 from model.learners.folds import out_of_fold as out_of_fold_arrays
 from model.learners.learner import FORMAT, Learner
@@ -71,7 +71,7 @@ def fit_network(
     its decoding, further models are trained on parts of the labels first.
     """
     started = time.monotonic()
-    indices, truth = _checked(bank, indices, truth, problem, len(classes))
+    indices, truth = _checked(bank, indices, truth, problem, classes)
     if settings.joint not in JOINTS:
         raise UnknownName("joint training", settings.joint, JOINTS)
     if settings.needs - problem.outputs:
@@ -141,7 +141,7 @@ def out_of_fold(
     folds: rows of the labels, each in one of them. checkpoint: where a killed call goes on from; what it leaves beside
     is removed at the end.
     """
-    indices, truth = _checked(bank, indices, truth, problem, len(classes))
+    indices, truth = _checked(bank, indices, truth, problem, classes)
     training = _Training.prepare(bank, indices, truth, problem, classes, settings, None)
     outputs = training.out_of_fold(folds, checkpoint, settings.seed, progress)
     forget_folds(checkpoint, len(folds))
@@ -256,12 +256,9 @@ def _folds(problem: VectorProblem, labels: int, seed: int) -> list[IntArray]:
 
 
 def _checked(
-    bank: ImageBank, indices: IntArray, truth: Encoded, problem: VectorProblem, classes: int
+    bank: ImageBank, indices: IntArray, truth: Encoded, problem: VectorProblem, classes: Sequence[str]
 ) -> tuple[IntArray, Encoded]:
-    indices, truth = np.asarray(indices, np.int64), np.asarray(truth)
-    if len(indices) != len(truth) or len(indices) == 0:
-        raise BadInput(f"found {len(indices)} labeled images and {len(truth)} labels")
-    problem.check(truth, classes)
+    indices, truth = checked_labels(indices, truth, problem, classes)
     if not 0 <= int(indices.min()) <= int(indices.max()) < len(bank):
         raise BadInput(f"pool indices {indices.min()} to {indices.max()} do not fit a bank of {len(bank)} images")
     return indices, truth

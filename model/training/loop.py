@@ -14,7 +14,7 @@ from errno import EINVAL
 from functools import partial
 from math import ceil, cos, pi
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class Plan:
 
     epochs: passes over the images, each at least ``min_steps`` minibatches. schedule: ``one_cycle`` rises over the
     first ``warmup`` share and falls to zero; ``cosine`` falls from the start; ``constant``; ``two_steps`` falls to a
-    tenth at 80 %. keep: the weights after the last epoch, or those of the epoch that ``Objective.quality`` rates best.
+    tenth at 80 %. keep: the weights after the last epoch, or those of the epoch that ``Rated.quality`` rates best.
     checkpoint_s: seconds of work that a kill may cost at most, on top of the epoch under way. fill: the last minibatch
     is filled up from another pass; else it is as short as it comes, but for a single image, whose batch normalisation
     would be undefined. optimizer: gradient descent with momentum, or Adam with PyTorch's constants. clip: the largest
@@ -90,8 +90,13 @@ class Objective(Protocol):
         """Return the mean loss of the images at ``positions``, differentiable. done: share of all steps, below 1."""
         ...
 
+
+@runtime_checkable
+class Rated(Protocol):
+    """An objective that can choose among epochs, which needs images that it may be measured on."""
+
     def quality(self, beat: Callable[[], None]) -> float:
-        """Return how good the module is after an epoch, higher is better; asked for only where the best is kept.
+        """Return how good the module is after an epoch, higher is better.
 
         Calls ``beat`` now and then while it measures.
         """
@@ -140,7 +145,8 @@ def train(
     """Train ``module`` in place on positions 0 .. images - 1, from ``checkpoint`` where that is a part of this run.
 
     identity: plain values that, with the plan and the seed, tell this run from others; a checkpoint of another run,
-    or a damaged one, is not used. What ``progress`` raises stops the training and leaves the checkpoint.
+    or a damaged one, is not used. What ``progress`` raises stops the training and leaves the checkpoint. The best epoch
+    can only be kept of an objective that is ``Rated``.
     """
     if images < 1:
         raise BadInput("there are no images to train on")
@@ -232,6 +238,8 @@ class _Run:
         """Rate the epoch where the best is kept, and write the checkpoint unless one is fresh."""
         if self._plan.keep == "best":
             self._module.eval()
+            if not isinstance(objective, Rated):
+                raise ModelError("only the last epoch can be kept: nothing rates the others")
             quality = objective.quality(beat)
             self._module.train()
             if self._best is None or quality > self._best[0]:

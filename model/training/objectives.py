@@ -9,7 +9,6 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from model.data.augment import augment
-from model.errors import ModelError
 from model.networks.main import MainNetwork
 from model.pretext.barlow_twins import SOLARIZED, barlow_loss
 from model.pretext.views import distort
@@ -62,10 +61,6 @@ class LabelObjective:
             first, second = (self._module.projector(part) for part in embedded[n : n + len(views)].chunk(2))
             total = total + self._recipe.gamma * barlow_loss(first, second, self._recipe.redundancy)
         return total
-
-    def quality(self, beat: Callable[[], None]) -> float:
-        """Refuse: without labels to spare there is nothing to choose an epoch by."""
-        raise ModelError("a main model keeps its last epoch: there are no labels to choose another by")
 
     def _unlabeled(self, wanted: int, generator: torch.Generator) -> Tensor | None:
         """Return as many images of the pool as labeled ones, changed alike; None without a critic or a pool."""
