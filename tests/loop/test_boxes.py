@@ -9,7 +9,6 @@ import pytest
 from support.loop_project import CLASSES, PARAMS, SIDE, WITH_ENCODER, LoopProject, shorten_training
 
 from backend.loop.context import open_project
-from backend.status.predictions import open_predictions
 from backend.status.status import read_status
 from backend.status.summary import as_json
 from model.learners import detector
@@ -23,15 +22,9 @@ IMAGES, K = 24, 4
 class BoxProject(LoopProject):
     """There is a box around the bright half of each image."""
 
-    def answer(self, most: int = 1000, wanted: Any = None) -> list[int]:
-        answered: list[int] = []
-        while len(answered) < most:
-            task = self.person.next_task(self.studio.id)
-            if task is None or task.id not in self.posted():
-                break
-            self.person.annotate(task.id, [boxed(self.truth[task.id])])
-            answered.append(task.id)
-        return answered
+    @staticmethod
+    def answer_of(name: str) -> list[dict[str, Any]]:
+        return [boxed(name)]
 
 
 def boxed(name: str) -> dict[str, Any]:
@@ -59,11 +52,6 @@ class Brightness:
 
     def maps(self, views: np.ndarray) -> list[np.ndarray]:
         return [views.transpose(0, 3, 1, 2).astype(np.float16)]
-
-
-def regions_of(loop: BoxProject, task: int, version: str) -> list[dict[str, Any]]:
-    stored = loop.server.projects[loop.studio.id].tasks[task].predictions
-    return [region for one in stored if one.model_version == version for region in one.result]
 
 
 @pytest.fixture
@@ -95,20 +83,14 @@ def test_boxes_are_asked_learned_measured_pre_drawn_and_written_for_the_rest(loo
     status = as_json(read_status(loop.store, loop.row))
     assert (status["problem"], status["error"], status["history"][0]["quality"]) == ("detection", None, 1.0)
     # The next queue is pre-drawn, but for the holdout; each region has its score, and the size of its image.
-    drawn = {task: regions_of(loop, task, loop.round.model_version) for task in loop.queue()}
+    drawn = {task: loop.predicted(task, loop.round.model_version) for task in loop.queue()}
     assert sum(map(bool, drawn.values())) == K
     for task, regions in drawn.items():
         for region in regions:
             assert region == {**boxed(loop.truth[task]), "score": pytest.approx(0.9)}
-    predictions = open_predictions(project.store, project.files)
-    assert predictions is not None
-    project.store.autolabel.order(
-        number=0, confidence=0.0, temperature=predictions.temperature.value, images=10, errors=0.0
-    )
-    loop.run()
-    stored = loop.studio.predictions.stored("pt4al-final-r000")
-    assert len(stored) == project.store.autolabel.get().images > 0
-    assert all(regions_of(loop, one.task, "pt4al-final-r000") for one in stored)
+    labeled = loop.label_the_rest(images=10)
+    assert labeled
+    assert all(loop.predicted(task, "pt4al-final-r000") for task in labeled)
     loop.add(2)  # images that came later are embedded, viewed and asked too
     loop.run()
     assert project.store.row().error is None

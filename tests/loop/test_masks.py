@@ -10,7 +10,6 @@ from support.loop_project import CLASSES, PARAMS, SIDE, WITH_ENCODER, LoopProjec
 
 from backend.labeling.rle import decode_mask, encode_mask
 from backend.loop.context import open_project
-from backend.status.predictions import open_predictions
 from model.learners import decoder
 
 LABEL = '<BrushLabels name="c" toName="i"><Label value="bright"/></BrushLabels>'
@@ -21,15 +20,9 @@ IMAGES, K = 24, 4
 class MaskProject(LoopProject):
     """The bright half of each image is painted."""
 
-    def answer(self, most: int = 1000, wanted: Any = None) -> list[int]:
-        answered: list[int] = []
-        while len(answered) < most:
-            task = self.person.next_task(self.studio.id)
-            if task is None or task.id not in self.posted():
-                break
-            self.person.annotate(task.id, [painted(self.truth[task.id])])
-            answered.append(task.id)
-        return answered
+    @staticmethod
+    def answer_of(name: str) -> list[dict[str, Any]]:
+        return [painted(name)]
 
 
 def half(name: str) -> np.ndarray:
@@ -43,11 +36,6 @@ def painted(name: str) -> dict[str, Any]:
     value = {"format": "rle", "rle": encode_mask(half(name)), "brushlabels": ["bright"]}
     sizes = {"original_width": SIDE, "original_height": SIDE, "image_rotation": 0}
     return {"from_name": "c", "to_name": "i", "type": "brushlabels", "value": value, **sizes}
-
-
-def regions_of(loop: MaskProject, task: int, version: str) -> list[dict[str, Any]]:
-    stored = loop.server.projects[loop.studio.id].tasks[task].predictions
-    return [region for one in stored if one.model_version == version for region in one.result]
 
 
 @pytest.fixture
@@ -72,19 +60,13 @@ def test_masks_are_asked_learned_measured_pre_drawn_and_written_for_the_rest(loo
     assert (first.problem, first.labels, first.holdout_size) == ("segmentation", K, K // 2)
     assert first.holdout_quality / first.holdout_size > 0.8
     # The next queue is pre-drawn, but for the holdout.
-    drawn = {task: regions_of(loop, task, loop.round.model_version) for task in loop.queue()}
+    drawn = {task: loop.predicted(task, loop.round.model_version) for task in loop.queue()}
     assert sum(map(bool, drawn.values())) == K
     for task, regions in drawn.items():
         for region in regions:
             mask = decode_mask(region["value"]["rle"], SIDE, SIDE)
             assert region["value"]["brushlabels"] == ["bright"]
             assert (mask == half(loop.truth[task])).mean() > 0.85
-    predictions = open_predictions(project.store, project.files)
-    assert predictions is not None
-    project.store.autolabel.order(
-        number=0, confidence=0.0, temperature=predictions.temperature.value, images=10, errors=0.0
-    )
-    loop.run()
-    stored = loop.studio.predictions.stored("pt4al-final-r000")
-    assert len(stored) == project.store.autolabel.get().images > 0
-    assert all(regions_of(loop, one.task, "pt4al-final-r000") for one in stored)
+    labeled = loop.label_the_rest(images=10)
+    assert labeled
+    assert all(loop.predicted(task, "pt4al-final-r000") for task in labeled)

@@ -208,6 +208,17 @@ def test_train_keeps_the_best_epoch(tmp_path):
     assert same(run(fit, tmp_path / "c.pt", Plan(3, 16, lr=0.05, keep="best")), states[1])
 
 
+def test_train_refuses_to_keep_the_best_epoch_of_what_rates_none(tmp_path):
+    class Unrated:
+        loss = Fit.loss
+
+    fit = Fit()
+    unrated = Unrated()
+    unrated.__dict__.update(fit.__dict__)
+    with pytest.raises(ModelError, match="only the last epoch"):
+        run(unrated, tmp_path / "c.pt", Plan(3, 16, lr=0.05, keep="best"))
+
+
 def test_train_reports_progress_that_rises_to_one(tmp_path):
     shares = []
     run(Fit(), tmp_path / "c.pt", Plan(2, 16, lr=0.05), progress=shares.append)

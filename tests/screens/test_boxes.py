@@ -1,13 +1,8 @@
 """Boxes in Label Studio's editor: those of the model are shown, one is added, and all come back with the answer."""
 
-import io
-import time
-from collections.abc import Iterator
-
-import numpy as np
 import pytest
-from PIL import Image
 from support.e2e_harness import wait_for
+from support.editor import HEIGHT, WIDTH, drag, picture
 from support.labelings import IMAGE, view
 from support.labelstudio import LabelStudioServer
 
@@ -17,9 +12,8 @@ from backend.labeling.reader import read_labeling
 from backend.studio.project import LabelStudio
 from backend.studio.types import NamedToken, Prediction
 from model.problems.detection import Detection
-from scripts.chromium import BINARY, Chromium, started
+from scripts.chromium import BINARY, Chromium
 
-WIDTH, HEIGHT = 160, 120
 LABELS = '<Label value="cell"/><Label value="plate"/>'
 CONTROLS = {
     "rectanglelabels": f'<RectangleLabels name="kind" toName="image">{LABELS}</RectangleLabels>',
@@ -27,53 +21,12 @@ CONTROLS = {
 }
 PREDICTED = [["cell", 0.1, 0.1, 0.25, 0.25, 0.9], ["plate", 0.5, 0.2, 0.2, 0.4, 0.6]]
 REGIONS = "() => window.Htx?.annotationStore?.selected?.regions?.length"
-CANVAS = """() => {
-  const r = document.querySelector(".konvajs-content canvas")?.getBoundingClientRect();
-  return r && r.width > 50 ? [r.left, r.top, r.width, r.height] : null;
-}"""
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.e2e,
     pytest.mark.skipif(BINARY is None, reason="there is no Chromium here"),
 ]
-
-
-@pytest.fixture(scope="module")
-def person(label_studio: LabelStudioServer) -> Annotator:
-    return Annotator(label_studio.url, label_studio.email, label_studio.password)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory, label_studio: LabelStudioServer) -> Iterator[Chromium]:
-    with started(tmp_path_factory.mktemp("chromium"), width=1600, height=950) as chromium:
-        chromium.open(f"{label_studio.url}/user/login/")
-        chromium.fill("input[name=email]", label_studio.email)
-        chromium.fill("input[name=password]", label_studio.password)
-        chromium.press("Enter")
-        chromium.wait("the login", "() => !location.pathname.startsWith('/user')")
-        yield chromium
-
-
-def picture() -> bytes:
-    file = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3))
-    Image.fromarray(noise.astype(np.uint8)).save(file, "PNG")
-    return file.getvalue()
-
-
-def drag(browser: Chromium, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """Draw over the image from one place to another, each as shares of its width and height."""
-    left, top, width, height = browser.wait("the canvas", CANVAS)
-    (x, y), (to_x, to_y) = ((left + share[0] * width, top + share[1] * height) for share in (start, end))
-    mouse = {"button": "left", "clickCount": 1, "buttons": 1}
-    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-    browser.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, **mouse)
-    for step in range(1, 11):
-        place = {"x": x + (to_x - x) * step / 10, "y": y + (to_y - y) * step / 10}
-        browser.call("Input.dispatchMouseEvent", type="mouseMoved", button="left", buttons=1, **place)
-        time.sleep(0.03)  # the editor takes the moves of a frame together
-    browser.call("Input.dispatchMouseEvent", type="mouseReleased", x=to_x, y=to_y, **mouse)
 
 
 @pytest.mark.parametrize("kind", CONTROLS)

@@ -1,13 +1,11 @@
 """Masks in Label Studio's editor: one that the model drew is shown, corrected and submitted; one is drawn anew."""
 
-import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from support.e2e_harness import wait_for
+from support.editor import CANVAS, HEIGHT, WIDTH, drag, picture
 from support.labelings import IMAGE, view
 from support.labelstudio import LabelStudioServer, server_codec
 
@@ -18,9 +16,8 @@ from backend.labeling.rle import decode_mask
 from backend.studio.project import LabelStudio, StudioProject
 from backend.studio.types import NamedToken, Prediction
 from model.data.masks import pack, unpack
-from scripts.chromium import BINARY, Chromium, started
+from scripts.chromium import BINARY, Chromium
 
-WIDTH, HEIGHT = 160, 120
 VERSION = "drawn"
 LABELS = '<Label value="disc"/><Label value="square"/>'
 REGIONS = "() => window.Htx?.annotationStore?.selected?.regions?.map((r) => [r.type, r.labels?.[0] ?? r.labelName])"
@@ -30,22 +27,6 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(BINARY is None, reason="there is no Chromium here"),
 ]
-
-
-@pytest.fixture(scope="module")
-def person(label_studio: LabelStudioServer) -> Annotator:
-    return Annotator(label_studio.url, label_studio.email, label_studio.password)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory, label_studio: LabelStudioServer) -> Iterator[Chromium]:
-    with started(tmp_path_factory.mktemp("chromium"), width=1600, height=950) as chromium:
-        chromium.open(f"{label_studio.url}/user/login/")
-        chromium.fill("input[name=email]", label_studio.email)
-        chromium.fill("input[name=password]", label_studio.password)
-        chromium.press("Enter")
-        chromium.wait("the login", "() => !location.pathname.startsWith('/user')")
-        yield chromium
 
 
 class Drawn:
@@ -79,41 +60,6 @@ class Drawn:
         return list(annotation.result), unpack(target, self.labeling.classes, (WIDTH, HEIGHT))
 
 
-def picture() -> bytes:
-    file = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3))
-    Image.fromarray(noise.astype(np.uint8)).save(file, "PNG")
-    return file.getvalue()
-
-
-def canvas(browser: Chromium) -> list[float]:
-    """Return left, top, width and height of the image in the editor, once it is there."""
-    box: list[float] = browser.wait(
-        "the image",
-        """() => {
-      const r = document.querySelector(".konvajs-content canvas")?.getBoundingClientRect();
-      return r && r.width > 50 ? [r.left, r.top, r.width, r.height] : null;
-    }""",
-    )
-    return box
-
-
-def stroke(browser: Chromium, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """Draw over the image from one place to another, each as shares of its width and height."""
-    box = canvas(browser)
-    places = [(box[0] + share[0] * box[2], box[1] + share[1] * box[3]) for share in (start, end)]
-    mouse = {"button": "left", "clickCount": 1}
-    (x, y), (to_x, to_y) = places
-    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-    browser.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, **mouse)
-    for step in range(1, 11):
-        browser.call(
-            "Input.dispatchMouseEvent", type="mouseMoved", x=x + (to_x - x) * step / 10, y=y + (to_y - y) * step / 10,
-            button="left",
-        )  # fmt: skip
-    browser.call("Input.dispatchMouseEvent", type="mouseReleased", x=to_x, y=to_y, **mouse)
-
-
 def paint(browser: Chromium) -> None:
     """Choose the second label, and draw with it along the lower edge.
 
@@ -126,7 +72,7 @@ def paint(browser: Chromium) -> None:
             return True
         if not browser.run(chosen):
             browser.press("2")
-        stroke(browser, (0.2, 0.9), (0.8, 0.9))
+        drag(browser, (0.2, 0.9), (0.8, 0.9))
         return False
 
     wait_for("the stroke", is_painted, timeout_s=30, pause_s=1)
@@ -134,7 +80,7 @@ def paint(browser: Chromium) -> None:
 
 def submit(browser: Chromium, drawn: Drawn) -> None:
     """Press the button until there is an answer: before the image is loaded, the editor does not submit."""
-    canvas(browser)
+    browser.wait("the image", CANVAS)
     press = "() => [...document.querySelectorAll('button')].find((b) => b.innerText.trim() === 'Submit')?.click()"
 
     def is_submitted() -> bool:

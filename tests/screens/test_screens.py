@@ -6,7 +6,7 @@ engineer repairs an image and disconnects. Nothing waits by the clock: every ste
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from backend.demo.annotator import Annotator
 from backend.status.table import show_status
 from backend.studio.project import LabelStudio
 from backend.studio.types import NamedToken
-from scripts.chromium import BINARY, Chromium, started
+from scripts.chromium import BINARY, Chromium
 
 IMAGES, K = 60, 8
 TAB = "PT4AL queue"
@@ -51,18 +51,6 @@ def project(label_studio: LabelStudioServer, backend: Backend, digits: tuple[lis
 @pytest.fixture(scope="module")
 def studio(label_studio: LabelStudioServer) -> LabelStudio:
     return LabelStudio(label_studio.url, [NamedToken("tests", label_studio.token)])
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory, label_studio: LabelStudioServer) -> Iterator[Chromium]:
-    """A browser in which the owner of the project is logged in."""
-    with started(tmp_path_factory.mktemp("chromium"), width=1600, height=950) as chromium:
-        chromium.open(f"{label_studio.url}/user/login/")
-        chromium.fill("input[name=email]", label_studio.email)
-        chromium.fill("input[name=password]", label_studio.password)
-        chromium.press("Enter")
-        chromium.wait("the login", "() => !location.pathname.startsWith('/user')")
-        yield chromium
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from backend.loop.context import Context, open_project
 from backend.loop.steps.plan import version_of
 from backend.loop.steps.pull import pull_changes
 from backend.loop.steps.queue import post, switch
+from backend.status.predictions import open_predictions
 from backend.store import AskRole, AskState, ProjectRow, RoundRow, Store, TaskRow
 from backend.store.rounds import Ask
 from model.pretext import run as pretext_run
@@ -52,7 +53,12 @@ def image_of(name: str, generator: np.random.Generator, side: int = SIDE) -> byt
 
 
 class LoopProject:
-    """One project with its server, store and queue; ``truth`` is the class by task id."""
+    """One project with its server, store and queue; ``truth`` is the class by task id.
+
+    answer_of: from a class to the result of the annotation that a person gives.
+    """
+
+    answer_of = staticmethod(answer_of)
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, config: str = CONFIG) -> None:
         self.folder, self.server, self.queueing = folder, FakeLabelStudio(), FakeQueueing()
@@ -183,14 +189,31 @@ class LoopProject:
             task = self.person.next_task(self.studio.id)
             if task is None or task.id not in queue or not wanted(task.id):
                 break
-            self.person.annotate(task.id, answer_of(self.truth[task.id]))
+            self.person.annotate(task.id, self.answer_of(self.truth[task.id]))
             answered.append(task.id)
         return answered
 
     def label(self, tasks: Sequence[int]) -> None:
         """Label these tasks by the truth, in whatever order."""
         for task in tasks:
-            self.person.annotate(task, answer_of(self.truth[task]))
+            self.person.annotate(task, self.answer_of(self.truth[task]))
+
+    def predicted(self, task: int, version: str) -> list[dict[str, Any]]:
+        """Return the regions of a task's predictions of a model version."""
+        stored = self.server.projects[self.studio.id].tasks[task].predictions
+        return [region for one in stored if one.model_version == version for region in one.result]
+
+    def label_the_rest(self, images: int) -> list[int]:
+        """Have the first model label images without an answer, and return the tasks that got a prediction."""
+        project = open_project(self.context, self.id)
+        predictions = open_predictions(project.store, project.files)
+        assert predictions is not None
+        temperature = predictions.temperature.value
+        project.store.autolabel.order(number=0, confidence=0.0, temperature=temperature, images=images, errors=0.0)
+        self.run()
+        labeled = [one.task for one in self.studio.predictions.stored("pt4al-final-r000")]
+        assert len(labeled) == project.store.autolabel.get().images
+        return labeled
 
     def stored(self, task: int) -> tuple[str, object]:
         """Return a task's answer and target as the store has them."""
