@@ -101,6 +101,7 @@ class Settings(BaseModel):
     dashboard_url: str | None = None
     redis_url: SecretStr | None = None
     database_url: SecretStr | None = None
+    database_connections: int = Field(default=10, ge=1, le=1000)
     data_dir: Path = Path("pt4al-data")
     basic_auth_user: str | None = None
     basic_auth_pass: SecretStr | None = None

@@ -12,7 +12,7 @@ BackendError
 ├── Undecided            several servers have a project, and which one goes on with it is not known yet
 ├── ImageError           one image cannot be had or decoded; its reason goes into the quarantine
 │   └── ImageUnavailable     the source failed in a way that may pass (timeout, 5xx): worth a retry
-├── StoreUnavailable     the database cannot be read or written now: locked, or its disk is full
+├── StoreUnavailable     the database cannot be read or written now: locked, away, or its disk is full
 ├── QueueUnavailable     Redis cannot be reached or written
 └── Superseded           another worker took this job over; stop without a trace
 

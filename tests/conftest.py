@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.labelstudio import ROOT, LabelStudioServer, free_port, start_label_studio
+from support.postgres import Postgres, programs, running_postgres
 from support.redis_server import running_redis
 
 from backend.demo.annotator import Annotator
@@ -30,6 +31,16 @@ def private_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Redis for this session; tests that use it empty it first."""
     with running_redis(tmp_path_factory.mktemp("redis")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL for this session; tests make databases of their own in it."""
+    binaries = programs()
+    if binaries is None:
+        pytest.skip("there is no PostgreSQL: install it (Debian, Ubuntu: apt-get install postgresql)")
+    with running_postgres(binaries) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ def open_store(settings: Settings) -> tuple[Store | None, Finding]:
         with tempfile.TemporaryFile(dir=settings.data_dir) as file:
             file.write(b"x" * 4096)
             file.flush()
-        store = Store(settings.database, settings.data_dir)
+        store = Store.from_settings(settings)
     except OSError as error:
         fix = f"make {settings.data_dir.resolve()} writable for this user and see that its disk has room"
         return None, Finding(name, f"the data folder takes no files ({error.strerror})", fix)

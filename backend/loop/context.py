@@ -35,7 +35,7 @@ class Context:
 def context() -> Context:
     """Open this process's context on first use."""
     settings = Settings.from_env()
-    return Context(settings, Store(settings.database, settings.data_dir), Queueing.from_settings(settings))
+    return Context(settings, Store.from_settings(settings), Queueing.from_settings(settings))
 
 
 @dataclass(frozen=True)

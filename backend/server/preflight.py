@@ -30,7 +30,7 @@ def check_addresses(settings: Settings) -> None:
     if settings.redis_url:
         Queueing.from_settings(settings)
     if settings.database_url:
-        from backend.store.database import open_engine  # imported here: the supervisor needs it for nothing else
+        from backend.store.engine import open_engine  # imported here: the supervisor needs it for nothing else
 
         open_engine(settings.database).dispose()
 

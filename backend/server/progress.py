@@ -35,7 +35,7 @@ def bars(settings: Settings, stream: TextIO | None = None) -> Iterator[None]:
     if not stream.isatty() or settings.log_format == "json":
         yield
         return
-    console, store = Console(file=stream), Store(settings.database, settings.data_dir)
+    console, store = Console(file=stream), Store.from_settings(settings)
     live = Live(
         get_renderable=lambda: bar_line(_running(store)),
         console=console,

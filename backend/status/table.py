@@ -36,7 +36,7 @@ def show_status(settings: Settings, console: Console | None = None) -> int:
 def _read(settings: Settings) -> list[Status]:
     if settings.database_url is None and not (settings.data_dir / "pt4al.sqlite3").exists():
         return []  # opening it would make one
-    store = Store(settings.database, settings.data_dir)
+    store = Store.from_settings(settings)
     try:
         return [read_status(store, project) for project in store.projects.all()]
     finally:

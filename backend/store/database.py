@@ -1,33 +1,31 @@
-"""Opening the database, and its transactions."""
+"""The store: opening it, its transactions, and its part of each project."""
 
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cryptography.fernet import Fernet, InvalidToken
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from backend.errors import ConfigError, StoreUnavailable, Superseded
+from backend.config import Settings
+from backend.errors import ConfigError, Superseded
 from backend.file_locks import wait_for_lock
 from backend.store.autolabel_orders import AutolabelOrders
 from backend.store.dashboard_queries import DashboardQueries
+from backend.store.engine import CONNECTIONS, one_state, open_engine, translated, writing
 from backend.store.jobs import Jobs, release_worker
 from backend.store.projects import Projects
 from backend.store.rounds import Rounds
-from backend.store.schema import bring_up_to_date
+from backend.store.schema import open_schema
 from backend.store.tables import ProjectRow
 from backend.store.tasks import Tasks
 from model.data.atomic_files import replacing
 
 logger = logging.getLogger(__name__)
-
-BUSY_TIMEOUT_S = 30.0  # how long SQLite waits for another process's write
-BEGIN = "pt4al_begin"  # execution option: how SQLite begins the transaction
 
 
 class Cipher:
@@ -65,24 +63,30 @@ class Cipher:
 class Store:
     """The tables, by subject. Each call of a subject is one transaction."""
 
-    def __init__(self, url: str, data_dir: Path) -> None:
-        """Open the database at ``url``, creating what is missing.
+    def __init__(self, url: str, data_dir: Path, connections: int = CONNECTIONS) -> None:
+        """Open the database at ``url``, creating what is missing; at most so many ``connections`` at a time.
 
         Raises:
             ConfigError: the database or the data folder cannot be opened.
         """
-        self.engine, self.data_dir = open_engine(url), data_dir
+        self.engine, self.data_dir = open_engine(url, connections), data_dir
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             # Web and workers start at once: one of them makes key and tables, the others find them.
             with wait_for_lock(data_dir / "store.lock"):
                 cipher = Cipher(data_dir / "secret.key")
-                _prepare(self.engine)
+                open_schema(self.engine)
         except OSError as error:
             raise ConfigError(f"DATA_DIR: the data folder {data_dir.resolve()} takes no files ({error})") from error
         self._session = sessionmaker(self.engine, expire_on_commit=False)
+        self._reading = sessionmaker(one_state(self.engine), expire_on_commit=False)
         self.projects = Projects(self.read, self.write, cipher.encrypt, cipher.decrypt)
         self._of: dict[int, ProjectStore] = {}
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Open the database that the settings name; raises as the constructor does."""
+        return cls(settings.database, settings.data_dir, settings.database_connections)
 
     def of(self, project_id: int) -> "ProjectStore":
         """Return the part of the store that belongs to a project, by its id in this database."""
@@ -100,18 +104,21 @@ class Store:
         Raises:
             StoreUnavailable: the database fails in a way that may pass.
         """
-        with _translated(), self._session.begin() as session:
+        with translated(), self._reading.begin() as session:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, project_id: int | None = None) -> Iterator[Session]:
         """Run a block in one transaction: committed at its end, rolled back if it raises.
+
+        project_id: of the project whose rows alone are written. No other process writes them meanwhile; without it, no
+        other process writes anything, so that what the block has read is true until its end.
 
         Raises:
             StoreUnavailable: the database fails in a way that may pass.
         """
-        with _translated(), self._session.begin() as session:
-            session.connection(execution_options={BEGIN: "BEGIN IMMEDIATE"})
+        with translated(), self._session.begin() as session:
+            writing(session, project_id)
             yield session
 
     def close(self) -> None:
@@ -126,7 +133,7 @@ class ProjectStore:
         """Use ``Store.of``."""
         self.project_id = project_id
         self._projects = store.projects
-        bound = (store.read, store.write, project_id)
+        bound = (store.read, partial(store.write, project_id), project_id)
         self.tasks = Tasks(*bound)
         self.rounds = Rounds(*bound)
         self.jobs = Jobs(*bound)
@@ -159,59 +166,3 @@ class ProjectStore:
     def webhook_secret(self) -> str | None:
         """Return the secret that Label Studio's webhook has to send, in clear."""
         return self._projects.webhook_secret(self.row())
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except OperationalError as error:
-        raise StoreUnavailable(
-            f"the database does not take it now ({error.orig}): see that its disk has room and that no other program "
-            "locks it; the work goes on by itself then"
-        ) from error
-
-
-def _prepare(engine: Engine) -> None:
-    try:
-        with engine.connect().execution_options(**{BEGIN: "BEGIN IMMEDIATE"}) as connection, connection.begin():
-            bring_up_to_date(connection)
-    except Exception as error:
-        engine.dispose()  # the caller gets no store that it could close
-        if isinstance(error, DBAPIError):
-            raise ConfigError(f"DATABASE_URL: the database cannot be opened ({error.orig})") from None
-        raise
-
-
-def open_engine(url: str) -> Engine:
-    """Return the engine for ``url``; no connection is opened yet.
-
-    Raises:
-        ConfigError: SQLAlchemy does not know such a database, or has no driver for it.
-    """
-    try:
-        if not url.startswith("sqlite"):
-            return create_engine(url, pool_pre_ping=True)
-        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
-    except (ArgumentError, ImportError, TypeError) as error:
-        raise ConfigError(
-            f"DATABASE_URL: SQLAlchemy cannot work with it ({error}); write sqlite:////path/to/file or "
-            "postgresql+psycopg://user:password@host/database, and install that driver"
-        ) from None
-
-    @event.listens_for(engine, "connect")
-    def _pragmas(connection: Any, _record: Any) -> None:
-        # The driver must not begin transactions by itself: a read that becomes a write could then not wait its turn.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-16384"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        # A deferred transaction that turns into a write fails at once if another process wrote meanwhile;
-        # an immediate one waits for its turn.
-        connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN"))
-
-    return engine

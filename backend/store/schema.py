@@ -7,9 +7,11 @@ what the revisions lead to with ``tables.py``.
 import logging
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from backend.errors import ConfigError
+from backend.store.engine import BEGIN, is_postgres, reason, take_turn
 from backend.store.tables import Base
 
 logger = logging.getLogger(__name__)
@@ -17,6 +19,28 @@ logger = logging.getLogger(__name__)
 FIRST = "0001"  # of databases without a version table
 NEWEST = "0011"
 _VERSION_TABLE = "alembic_version"
+
+
+def open_schema(engine: Engine) -> None:
+    """Open a database for the first time in a process: create what is missing, or migrate it; one process at a time.
+
+    Processes on several machines wait for each other in the database, for as long as a migration takes.
+
+    Raises:
+        ConfigError: it cannot be opened, or belongs to a newer release. The engine is of no use then.
+    """
+    try:
+        with engine.connect().execution_options(**{BEGIN: "BEGIN IMMEDIATE"}) as connection, connection.begin():
+            if is_postgres(connection):
+                _check_encoding(connection)
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
+            take_turn(connection)
+            bring_up_to_date(connection)
+    except Exception as error:
+        engine.dispose()  # the caller gets no store that it could close
+        if isinstance(error, DBAPIError):
+            raise ConfigError(f"DATABASE_URL: the database cannot be opened ({reason(error)})") from None
+        raise
 
 
 def bring_up_to_date(connection: Connection) -> None:
@@ -54,6 +78,15 @@ def migrate(connection: Connection, revision: str) -> None:
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
+
+
+def _check_encoding(connection: Connection) -> None:
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise ConfigError(
+            f"DATABASE_URL: the database keeps texts in {encoding}, which cannot take every class and title: make one "
+            "with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _stamp(connection: Connection, revision: str) -> None:

@@ -32,7 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_env()
     app = Flask(__name__)
     app.extensions["pt4al"] = Services(
-        settings, Store(settings.database, settings.data_dir), lambda: Queueing.from_settings(settings)
+        settings, Store.from_settings(settings), lambda: Queueing.from_settings(settings)
     )
     project_status.register_names(app)
     mlbackend.mount(app)

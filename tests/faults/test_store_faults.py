@@ -67,7 +67,7 @@ def test_a_full_database_refuses_in_words_loses_nothing_and_goes_on(tmp_path: Pa
 
 
 def test_a_locked_database_is_answered_with_a_sentence(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("backend.store.database.BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("backend.store.engine.BUSY_TIMEOUT_S", 0.2)
     app = create_app(Settings(data_dir=tmp_path, redis_url=f"unix://{tmp_path}/none.sock"))
     connect_project(app.extensions["pt4al"].store)
     other = sqlite3.connect(tmp_path / "pt4al.sqlite3", isolation_level=None)

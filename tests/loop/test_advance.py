@@ -1,6 +1,7 @@
 """The whole loop in this process, on a fake Label Studio: from connecting to the third round, and what may go wrong."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,19 @@ ASKED = 4  # a round; with so few, none of them is holdout
 
 
 @pytest.fixture
-def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopProject]:
+def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[LoopProject]:
     """A project before it is connected: the real networks, trained for few steps, and no export, which takes 3 s."""
     shorten_training(monkeypatch)
     monkeypatch.setattr("model.export.export", lambda *_, **__: None)
-    made = LoopProject(tmp_path, monkeypatch)
-    made.add(IMAGES)
-    yield made
-    made.store.close()
+    with ExitStack() as stack:
+        database = None
+        if getattr(request, "param", "sqlite") == "postgresql":
+            postgres = request.getfixturevalue("postgres")
+            database = postgres.url(stack.enter_context(postgres.database()))
+        made = LoopProject(tmp_path, monkeypatch, database=database)
+        made.add(IMAGES)
+        yield made
+        made.store.close()
 
 
 @pytest.fixture
@@ -32,6 +38,7 @@ def serving(loop: LoopProject) -> LoopProject:
     return loop
 
 
+@pytest.mark.parametrize("loop", ["sqlite", "postgresql"], indirect=True)
 def test_from_connecting_to_the_third_round(loop: LoopProject) -> None:
     loop.connect()
     assert [job for job in loop.run() if job not in ("advance", "twins")] == ["sync", "pretext", "record"]

@@ -134,7 +134,7 @@ def test_an_address_that_is_no_redis_is_named(tmp_path: Path, url: str) -> None:
     assert "fix REDIS_URL" in (finding.fix or "")
 
 
-@pytest.mark.parametrize("url", ["foo", "postgres://x/y"])
+@pytest.mark.parametrize("url", ["foo", "postgres://127.0.0.1:1/y"])
 def test_an_address_that_is_no_database_is_named(tmp_path: Path, url: str) -> None:
     assert found(Settings(data_dir=tmp_path, database_url=url), "store").text.startswith("DATABASE_URL: ")
 

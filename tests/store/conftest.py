@@ -1,34 +1,46 @@
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import MetaData
+from support.postgres import Postgres
 
 from backend.store import ProjectRow, Store
-from backend.store.database import open_engine
+
+BOTH = ("sqlite", "postgresql")  # every test that asks for ``url`` or ``store`` runs on either
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """An empty database: SQLite, or the one that PT4AL_TEST_DATABASE_URL names, of which all tables are dropped."""
-    url = os.environ.get("PT4AL_TEST_DATABASE_URL")
-    if url is None:
-        return f"sqlite:///{tmp_path / 'test.sqlite3'}"
-    engine = open_engine(url)
-    tables = MetaData()
-    tables.reflect(engine)
-    tables.drop_all(engine)
-    engine.dispose()
-    return url
+@pytest.fixture(params=BOTH)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.sqlite3'}"
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.database() as name:
+        yield postgres.url(name)
 
 
-@pytest.fixture
-def store(url: str, tmp_path: Path) -> Iterator[Store]:
-    """A store on an empty database."""
-    store = Store(url, tmp_path)
-    yield store
-    store.close()
+@pytest.fixture(scope="session")
+def template(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a database on PostgreSQL that has our tables."""
+    with postgres.database() as name:
+        Store(postgres.url(name), tmp_path_factory.mktemp("template")).close()
+        yield name
+
+
+@pytest.fixture(params=BOTH)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store on a database without rows."""
+    if request.param == "sqlite":
+        store = Store(f"sqlite:///{tmp_path / 'test.sqlite3'}", tmp_path)
+        yield store
+        store.close()
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.database(like=request.getfixturevalue("template")) as name:
+        store = Store(postgres.url(name), tmp_path)
+        yield store
+        store.close()
 
 
 @pytest.fixture

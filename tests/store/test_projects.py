@@ -119,7 +119,7 @@ def test_a_damaged_key_is_set_aside(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("url", ["foo", "postgres://x", "postgresql+nodriver://x/y"])
+@pytest.mark.parametrize("url", ["foo", "mysql+nodriver://x/y", "postgresql+nodriver://x/y"])
 def test_a_database_address_that_sqlalchemy_does_not_know_is_named(tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigError, match=r"^DATABASE_URL: .* write sqlite:////path/to/file"):
         Store(url, tmp_path)

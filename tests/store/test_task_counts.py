@@ -65,7 +65,9 @@ def write_something(store: Store, key: int, dice: random.Random) -> None:
             dice.choice([tasks.note_measured, tasks.note_measured, tasks.forget_measured])()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    ("store", "seed"), [*(("sqlite", seed) for seed in range(8)), ("postgresql", 0)], indirect=["store"]
+)
 def test_stored_counts_are_right_after_any_writes(store: Store, project: ProjectRow, seed: int) -> None:
     dice = random.Random(seed)
     store.of(project.id).tasks.apply([TaskChange(i, "a.png", None, Answer.NONE, None) for i in range(1, 31)])

@@ -60,8 +60,11 @@ class LoopProject:
 
     answer_of = staticmethod(answer_of)
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, config: str = CONFIG) -> None:
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, config: str = CONFIG, database: str | None = None
+    ) -> None:
         self.folder, self.server, self.queueing = folder, FakeLabelStudio(), FakeQueueing()
+        self.database = database  # None: SQLite in the folder
         self._open(monkeypatch)
         self.person = self.server.person()
         self.truth: dict[int, str] = {}
@@ -71,7 +74,7 @@ class LoopProject:
         self.entry = 0
 
     def _open(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.store = Store(f"sqlite:///{self.folder / 'loop.sqlite3'}", self.folder)
+        self.store = Store(self.database or f"sqlite:///{self.folder / 'loop.sqlite3'}", self.folder)
         self.context = Context(Settings(data_dir=self.folder, device="cpu"), self.store, self.queueing)  # type: ignore[arg-type]
         monkeypatch.setattr(jobs, "context", lambda: self.context)
         monkeypatch.setattr(context_module, "LabelStudio", lambda server, *_: self.server)
