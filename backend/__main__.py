@@ -1,4 +1,4 @@
-"""The command line: ``python -m backend serve | web | worker | demo | doctor | status``."""
+"""The command line: ``python -m backend serve | web | worker | demo | doctor | status | copy-database``."""
 
 import argparse
 import logging
@@ -101,6 +101,12 @@ def _status(arguments: argparse.Namespace, settings: Settings) -> int:
     return show_status(settings)
 
 
+def _copy_database(arguments: argparse.Namespace, settings: Settings) -> int:
+    from backend.server.copy_database import copy
+
+    return copy(settings, arguments.source)
+
+
 def _settings(arguments: argparse.Namespace) -> Settings:
     """Return the settings; options of the command line go into the environment, so that later readers agree."""
     options = {
@@ -141,10 +147,16 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="all projects as a table, whether or not a server runs")
     status.set_defaults(run=_status)
 
+    copying = commands.add_parser(
+        "copy-database", help="copy the database of the data folder into the one that DATABASE_URL names"
+    )
+    copying.set_defaults(run=_copy_database)
+    copying.add_argument("--from", dest="source", metavar="URL", help="another database to copy from")
+
     for command in (serve, web):
         command.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")
         command.add_argument("-p", "--port", help="port to listen on (default: PORT, else 9090)")
-    for command in (serve, web, worker, doctor, status):
+    for command in (serve, web, worker, doctor, status, copying):
         command.add_argument(
             "--data-dir", "--model-dir", metavar="DIR", help="what has to be kept (default: DATA_DIR, else pt4al-data)"
         )

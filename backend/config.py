@@ -201,8 +201,11 @@ class Settings(BaseModel):
     @property
     def database(self) -> str:
         """The SQLAlchemy URL: what DATABASE_URL says, else SQLite under the data folder."""
-        if self.database_url:
-            return self.database_url.get_secret_value()
+        return self.database_url.get_secret_value() if self.database_url else self.own_database
+
+    @property
+    def own_database(self) -> str:
+        """The SQLAlchemy URL of the database under the data folder, whether or not it is the one in use."""
         return f"sqlite:///{self.data_dir.resolve() / 'pt4al.sqlite3'}"
 
 

@@ -32,7 +32,7 @@ def serve(settings: Settings, host: str) -> int:
     check_packages()
     check_addresses(settings)
     check_port(host, settings.port)
-    with _only_one(settings.data_dir):
+    with only_one(settings.data_dir):
         if settings.redis_url:
             return _run([], settings, host, {})
         redis = PrivateRedis(settings.data_dir)
@@ -105,7 +105,7 @@ def _healthy(host: str, port: int) -> bool:
 
 
 @contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
+def only_one(data_dir: Path) -> Iterator[None]:
     """Hold the data folder's lock: two process trees on one folder would write the same files.
 
     Raises:

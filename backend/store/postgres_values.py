@@ -6,12 +6,7 @@ from psycopg import Connection
 from psycopg.types.numeric import FloatDumper
 from psycopg.types.string import StrDumperUnknown
 
-REPLACEMENT = "\ufffd"
-
-
-def without_nul(text: str) -> str:
-    """Return a text without the character 0, which no text of PostgreSQL may have."""
-    return text.replace("\0", REPLACEMENT)
+from backend.store.texts import without_nul
 
 
 class _Float(FloatDumper):

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 FIRST = "0001"  # of databases without a version table
 NEWEST = "0011"
+UNFINISHED = "unfinished_copy"  # a table that is there while ``copying`` has not copied everything
 _VERSION_TABLE = "alembic_version"
 
 
@@ -47,9 +48,16 @@ def bring_up_to_date(connection: Connection) -> None:
     """Create what is missing, or migrate an older schema, within the connection's transaction.
 
     Raises:
-        ConfigError: the database belongs to a newer release.
+        ConfigError: the database belongs to a newer release or to another program, or has half of a copy.
     """
     tables = set(inspect(connection).get_table_names())
+    if UNFINISHED in tables:
+        raise ConfigError(
+            "DATABASE_URL: the database was not copied to its end: run 'python -m backend copy-database' once more"
+        )
+    if "project" in tables and "ask" not in tables:
+        whose = "Label Studio's" if "django_migrations" in tables else "another program's"
+        raise ConfigError(f"DATABASE_URL: the database is {whose}: make one of its own for this backend")
     if "project" not in tables:
         Base.metadata.create_all(connection)
         _stamp(connection, NEWEST)
