@@ -12,17 +12,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import requests
 import yaml
 from support.e2e_harness import CONFIG, wait_for
 from support.labelstudio import binary, free_port
+from support.postgres import PASSWORD, USER, Postgres
 
 from backend.demo.annotator import Annotator
+from backend.store.engine import open_engine
+from backend.store.schema import open_schema
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 GPU = ROOT / "docker" / "compose.gpu.yml"
+SCALE = ROOT / "docker" / "compose.scale.yml"
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
 SERVICES = yaml.safe_load(COMPOSE.read_text())["services"]
 OURS = ("backend", "worker")
@@ -132,11 +137,13 @@ class Native:
         return codes
 
 
-@pytest.mark.parametrize("path", [COMPOSE, GPU], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [COMPOSE, GPU, SCALE], ids=lambda path: path.name)
 def test_compose_file_keeps_to_the_specification(path: Path) -> None:
-    checker = Path(sys.executable).with_name("check-jsonschema")
     checked = subprocess.run(
-        [checker, "--builtin-schema", "vendor.compose-spec", path], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", path],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert checked.returncode == 0, checked.stdout
 
@@ -146,6 +153,47 @@ def test_gpu_override_changes_services_that_exist() -> None:
     assert set(override) == set(OURS)
     devices = override["worker"]["deploy"]["resources"]["reservations"]["devices"]
     assert [device["capabilities"] for device in devices] == [["gpu"]]
+
+
+def test_both_programs_have_a_database_of_their_own_that_nobody_else_reaches(postgres: Postgres) -> None:
+    """The databases are made by the script of the container, and opened at the addresses of the services."""
+    override = yaml.safe_load(SCALE.read_text())
+    services = override["services"]
+    assert set(services) - {"postgres"} <= set(SERVICES)
+    assert override["networks"]["database"] == {"internal": True}
+    assert services["postgres"]["networks"] == ["database"]
+    assert "ports" not in services["postgres"]
+    for name in ("label-studio", *OURS):
+        assert set(SERVICES[name]["networks"]) < set(services[name]["networks"])
+        assert services[name]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+
+    env = {"POSTGRES_USER": USER, "DATABASE_PASSWORD": "let's see", "PATH": os.environ["PATH"]}
+    env |= {"PGHOST": "127.0.0.1", "PGPORT": str(postgres.port), "PGPASSWORD": PASSWORD}
+    here = f"127.0.0.1:{postgres.port}"
+    url = re.sub(r"\$\{DATABASE_PASSWORD:\?[^}]*\}", "let's%20see", services["backend"]["environment"]["DATABASE_URL"])
+    labels = services["label-studio"]["environment"]
+    theirs = f"host=127.0.0.1 port={postgres.port} dbname={labels['POSTGRE_NAME']} password='let\\'s see'"
+    try:
+        subprocess.run([ROOT / services["postgres"]["volumes"][1].split(":")[0]], env=env, check=True)
+        with psycopg.connect(f"{theirs} user={labels['POSTGRE_USER']}") as connection:
+            connection.execute("CREATE TABLE project (id integer)")
+        engine = open_engine(url.replace("postgres:5432", here))
+        open_schema(engine)
+        engine.dispose()
+        with pytest.raises(psycopg.OperationalError, match="permission denied"):
+            psycopg.connect(f"{theirs} user=pt4al")
+    finally:
+        for name in ("labelstudio", "pt4al"):
+            postgres.run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            postgres.run(f"DROP ROLE IF EXISTS {name}")
+
+
+def test_the_added_service_is_pinned_checked_and_restarted() -> None:
+    service = yaml.safe_load(SCALE.read_text())["services"]["postgres"]
+    assert (service["restart"], service["user"], service["read_only"]) == ("unless-stopped", "postgres", True)
+    assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+    assert re.search(r":\d+\.\d+", service["image"])
+    assert service["healthcheck"]["test"]
 
 
 def test_every_service_is_pinned_checked_and_restarted() -> None:

@@ -18,7 +18,7 @@ from support.labelstudio import free_port
 from backend.server.supervisor import die_with_parent
 
 START_S = 60
-USER, PASSWORD = "pt4al", "s3cret"
+USER, PASSWORD = "tester", "s3cret"
 FAST = {
     "fsync": "off",
     "synchronous_commit": "off",
