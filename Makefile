@@ -40,7 +40,7 @@ test: $(DEV) $(SERVER)/.database  ## run all tests [ARGS="-k name"]
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 faults: $(DEV) $(SERVER)/.database  ## run the long fault tests: kills, outages, a long run (an hour) [FAULTS_TIMES=4 ARGS="-k kills"]
-	$(BIN)/python -m pytest tests/faults -m faults $(ARGS)
+	$(BIN)/python -m pytest tests/faults -m faults --timeout 0 $(ARGS)
 
 bench: setup  ## measure speeds as ratios into benchmarks/results.json [ARGS="--full" or "--only recording"]
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from backend.labeling.base import Item
 from backend.labeling.reader import read_labeling
 from backend.loop.steps.queue import _preannotation
 from backend.store import AskRole, AskRow
@@ -14,7 +15,7 @@ CONFIG = (
 
 def guess(role: AskRole, label: str | None = "cat", *, preannotate: bool = True) -> list[str]:
     labeling = read_labeling(CONFIG) if preannotate else None
-    shown = _preannotation(AskRow(task_id=1, role=role, prediction=label), labeling)
+    shown = _preannotation(AskRow(task_id=1, role=role, prediction=label), labeling, Item())
     return [choice for region in shown for choice in region["value"]["choices"]]
 
 
