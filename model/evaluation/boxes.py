@@ -6,6 +6,7 @@ image's aspect.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from model.querying.outputs import BoolArray, FloatArray, IntArray
 MATCHED = 0.5  # overlap (IoU) from which two boxes are of the same object
 OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))  # of COCO's mean average precision
 RECALLS = np.linspace(0.0, 1.0, 101)  # at which COCO reads a precision-recall curve
+FEWEST_DRAWS, MOST_DRAWS = 100, 500  # of the bootstrap
+WORK = 10_000_000  # boxes times draws of the bootstrap, which take about a second
 
 
 def overlaps(first: FloatArray, second: FloatArray) -> npt.NDArray[np.float64]:
@@ -31,21 +34,31 @@ def overlaps(first: FloatArray, second: FloatArray) -> npt.NDArray[np.float64]:
 def match(
     boxes: FloatArray, classes: IntArray, true_boxes: FloatArray, true_classes: IntArray, least: float = MATCHED
 ) -> IntArray:
-    """Return for each box the object that it finds, (n,) rows of the true boxes, -1 for none.
+    """Return for each box the object that it finds, (n,) rows of the true boxes, -1 for none; see ``matches``."""
+    return matches(boxes, classes, true_boxes, true_classes, (least,))[:, 0]
+
+
+def matches(
+    boxes: FloatArray, classes: IntArray, true_boxes: FloatArray, true_classes: IntArray, leasts: Sequence[float]
+) -> IntArray:
+    """Return for each box the object that it finds at each least overlap, (n, T) rows of the true boxes, -1 for none.
 
     Boxes come with the surest first, as in COCO: each takes the object of its class that it overlaps most, among those
-    that none before it has taken, from ``least`` on.
+    that none before it has taken, from the least overlap on.
     """
-    found = np.full(len(boxes), -1, np.int64)
+    least = np.asarray(leasts, np.float64)
+    found = np.full((len(boxes), len(least)), -1, np.int64)
     if not len(boxes) or not len(true_boxes):
         return found
     overlap = overlaps(boxes, true_boxes)
     overlap[np.asarray(classes)[:, None] != np.asarray(true_classes)[None, :]] = -1.0
-    for row in range(len(boxes)):
-        best = int(overlap[row].argmax())
-        if overlap[row, best] >= least:
-            found[row] = best
-            overlap[:, best] = -1.0
+    free, steps = np.ones((len(least), len(true_boxes)), np.bool_), np.arange(len(least))
+    for row in np.flatnonzero(overlap.max(axis=1) >= least.min()).tolist():
+        own = np.where(free, overlap[row], -1.0)  # (T, m)
+        best = own.argmax(axis=1)
+        taken = np.flatnonzero(own[steps, best] >= least)
+        found[row, taken] = best[taken]
+        free[taken, best[taken]] = False
     return found
 
 
@@ -76,18 +89,21 @@ class Detections:
         objects = float((counts * self.objects).sum())
         if objects <= 0:
             return None
-        times = counts[self.images][:, None]
-        hits = np.cumsum(self.hits * times, axis=0)
-        given = np.cumsum(times, axis=0)
-        precision = np.divide(hits, given, out=np.zeros_like(hits), where=given > 0)
-        precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]  # the best at any higher recall
-        recall = hits / objects
-        found = np.zeros(self.hits.shape[1])
-        for column in range(len(found)):
-            at = np.searchsorted(recall[:, column], RECALLS, side="left")
-            inside = at < len(recall)
-            found[column] = precision[at[inside], column].sum() / len(RECALLS)
+        times = counts[self.images]
+        given = np.cumsum(times)
+        found = np.zeros(len(self._hit_rows))
+        for column, rows in enumerate(self._hit_rows):  # recall grows at hits alone, and precision is best there
+            hits = np.cumsum(times[rows])
+            precision = np.divide(hits, given[rows], out=np.zeros_like(hits), where=given[rows] > 0)
+            precision = np.maximum.accumulate(precision[::-1])[::-1]  # the best at any higher recall
+            at = np.searchsorted(hits / objects, RECALLS, side="left")
+            found[column] = precision[at[at < len(rows)]].sum() / len(RECALLS)
         return found
+
+    @cached_property
+    def _hit_rows(self) -> list[IntArray]:
+        """The rows of the hits at each overlap."""
+        return [np.flatnonzero(column) for column in self.hits.T]
 
 
 def detections(
@@ -99,24 +115,18 @@ def detections(
 
     predictions: boxes, classes and scores of each image, the surest first. targets: boxes and classes of each image.
     """
-    found = []
-    for own in range(classes):
-        scores, images, hits, objects = [np.empty(0)], [np.empty(0, np.int64)], [np.empty((0, len(OVERLAPS)), bool)], []
-        for image, ((boxes, names, sure), (true_boxes, true_names)) in enumerate(
-            zip(predictions, targets, strict=True)
-        ):
-            given, wanted = boxes[names == own], true_boxes[true_names == own]
-            objects.append(len(wanted))
-            same = np.zeros(len(given), np.int64), np.zeros(len(wanted), np.int64)
-            hits.append(np.stack([match(given, same[0], wanted, same[1], least) >= 0 for least in OVERLAPS], axis=1))
-            scores.append(sure[names == own])
-            images.append(np.full(len(given), image))
-        together = np.concatenate(scores)
-        order = np.argsort(-together, kind="stable")
-        found.append(
-            Detections(together[order], np.concatenate(images)[order], np.concatenate(hits)[order], np.array(objects))
-        )
-    return found
+    hits = [np.empty((0, len(OVERLAPS)), np.bool_)]
+    hits += [
+        matches(boxes, names, *truth, OVERLAPS) >= 0
+        for (boxes, names, _), truth in zip(predictions, targets, strict=True)
+    ]
+    names = np.concatenate([np.empty(0, np.int64), *(names for _, names, _ in predictions)])
+    scores = np.concatenate([np.empty(0), *(sure for _, _, sure in predictions)])
+    images = np.repeat(np.arange(len(predictions)), [len(sure) for _, _, sure in predictions])
+    objects = np.array([np.bincount(names, minlength=classes) for _, names in targets], np.int64).reshape(-1, classes)
+    together, order = np.concatenate(hits), np.argsort(-scores, kind="stable")
+    parts = (order[names[order] == own] for own in range(classes))
+    return [Detections(scores[part], images[part], together[part], objects[:, own]) for own, part in enumerate(parts)]
 
 
 def mean_average_precision(
@@ -129,8 +139,12 @@ def mean_average_precision(
     return float(np.mean([value[0] for value in known])), float(np.mean(known))
 
 
-def bootstrapped(found: Sequence[Detections], images: int, draws: int = 500, seed: int = 0) -> FloatArray:
-    """Return the mean average precision at 0.5 and over OVERLAPS of sets of images drawn with replacement, (d, 2)."""
+def bootstrapped(found: Sequence[Detections], images: int, draws: int | None = None, seed: int = 0) -> FloatArray:
+    """Return the mean average precision at 0.5 and over OVERLAPS of sets of images drawn with replacement, (d, 2).
+
+    draws: by default MOST_DRAWS, and fewer the more boxes there are, so that it takes about a second at most.
+    """
+    draws = draws or int(np.clip(WORK // max(sum(len(part.scores) for part in found), 1), FEWEST_DRAWS, MOST_DRAWS))
     generator = np.random.default_rng(seed)
     values = [
         mean_average_precision(

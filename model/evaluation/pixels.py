@@ -32,19 +32,12 @@ def count_pixels(predicted: Pixels, truth: Pixels, classes: int) -> Counts:
 def class_iou(counts: Counts) -> FloatArray:
     """Return the intersection over union of each class, (..., K, K) -> (..., K - 1); NaN where it occurs in neither."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    union = counts.sum(axis=-1) + counts.sum(axis=-2) - hits
-    with np.errstate(invalid="ignore", divide="ignore"):
-        iou: FloatArray = (hits / np.where(union > 0, union, np.nan))[..., 1:]
-    return iou
+    return _iou(hits, counts.sum(axis=-1) + counts.sum(axis=-2) - hits)
 
 
 def mean_iou(counts: Counts) -> FloatArray:
     """Return the mean over the classes that occur, (..., K, K) -> (...); 1 where none does."""
-    iou = class_iou(counts)
-    present = ~np.isnan(iou)
-    total, number = np.where(present, iou, 0.0).sum(axis=-1), present.sum(axis=-1)
-    mean: FloatArray = np.where(number > 0, total / np.maximum(number, 1), 1.0)
-    return mean
+    return _mean(class_iou(counts))
 
 
 def weighted_iou(counts: Counts) -> float:
@@ -57,10 +50,26 @@ def interval(counts: Sequence[Counts], seed: int = 0, confidence: float = 0.95) 
     """Return the interval of the mean IoU of summed counts, by a bootstrap over the images; (0, 1) without any."""
     if not len(counts):
         return 0.0, 1.0
-    images = np.stack(counts)
+    # Of an image's count, hits, true and predicted pixels of each class are enough: (n, 3, K).
+    parts = np.stack([[np.diagonal(own), own.sum(axis=1), own.sum(axis=0)] for own in counts]).astype(np.float64)
     generator = np.random.default_rng(seed)
     # How often each image is drawn, not which: the sums are one matrix product.
-    times = generator.multinomial(len(images), np.full(len(images), 1 / len(images)), DRAWS)
-    sums = np.tensordot(times, images, axes=(1, 0))
-    low, high = np.quantile(mean_iou(sums), [(1 - confidence) / 2, (1 + confidence) / 2])
+    times = generator.multinomial(len(parts), np.full(len(parts), 1 / len(parts)), DRAWS).astype(np.float64)
+    hits, truth, predicted = np.moveaxis(np.tensordot(times, parts, axes=(1, 0)), 1, 0)
+    low, high = np.quantile(_mean(_iou(hits, truth + predicted - hits)), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def _iou(hits: FloatArray | Counts, union: FloatArray | Counts) -> FloatArray:
+    """Return the intersection over union of each class but the background, (..., K) -> (..., K - 1); NaN without."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        iou: FloatArray = (hits / np.where(union > 0, union, np.nan))[..., 1:]
+    return iou
+
+
+def _mean(iou: FloatArray) -> FloatArray:
+    """Return the mean over the classes that have one; 1 where none has."""
+    present = ~np.isnan(iou)
+    total, number = np.where(present, iou, 0.0).sum(axis=-1), present.sum(axis=-1)
+    mean: FloatArray = np.where(number > 0, total / np.maximum(number, 1), 1.0)
+    return mean

@@ -44,7 +44,8 @@ class Problem(ABC):
     outputs: what its models give of a pool (names of ``model.querying.outputs``), mostly ``COMMON_OUTPUTS`` and
     ``base_outputs``: a sampler is a choice if and only if it needs no more. figures: of the dashboard, in their order.
     folds: parts of the labels that ``tune`` is given predictions for, each by a model that was trained on the others;
-    0 where there is nothing to tune.
+    0 where there is nothing to tune. overlay: how targets that say where something is are drawn over their image (a
+    name of ``backend.dashboard.overlays``); hardly two of them are equal. None where a target is of the whole image.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Problem(ABC):
     view_side: int | None = None
     figures: tuple[str, ...] = ("curve", "losses", "map")
     folds: int = 0
+    overlay: str | None = None
 
     # Targets
 
@@ -75,6 +77,14 @@ class Problem(ABC):
     def quality(self, prediction: Prediction, target: Target) -> float:
         """Return how well a prediction fits a target, 0 to 1; by default whether it is right."""
         return float(_hashable(prediction) == _hashable(target))
+
+    def compared(self, prediction: Prediction, target: Target, classes: Sequence[str]) -> Any:
+        """Return what ``quality_of``, and figures of the problem, are made of; by default the quality itself."""
+        return self.quality(prediction, target)
+
+    def quality_of(self, compared: Any) -> float:
+        """Return the quality of a prediction from what ``compared`` returns of it."""
+        return float(compared)
 
     def score(self, predictions: Sequence[Prediction], targets: Sequence[Target], classes: Sequence[str]) -> float:
         """Return how well predictions fit their targets together, as papers report it: by default the mean quality.

@@ -4,13 +4,13 @@ Coordinates lie within the image and are rounded to DIGITS decimals. Boxes are i
 then of their places; no two are the same. A prediction has the score of each box behind it, surest first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from model.errors import BadInput
-from model.evaluation.boxes import detections, f1, match, mean_average_precision, overlaps
+from model.evaluation.boxes import Detections, detections, f1, match, mean_average_precision, overlaps
 from model.problems.base import Decoding, Encoded, Prediction, Problem, Target, chunks
 from model.querying.outputs import DERIVED, BoolArray, FloatArray, IntArray, Outputs
 
@@ -30,7 +30,8 @@ class Detection(Problem):
     metric = "box_f1"
     base_outputs = ("boxes",)
     outputs = DERIVED | {"boxes", "embeddings", "pretext_embeddings"}
-    figures = ("curve", "losses", "balance", "reliability", "map")
+    figures = ("curve", "losses", "balance", "boxes", "box_curves", "box_sizes", "reliability", "map")
+    overlay = "boxes"
     learners = ("detector",)
     view_side = 320
 
@@ -56,7 +57,7 @@ class Detection(Problem):
     def quality(self, prediction: Prediction, target: Target) -> float:
         """Return the F1 of the boxes matched at an overlap of 0.5, class by class; 1 where both are none."""
         names = {name: number for number, name in enumerate(dict.fromkeys(box[0] for box in (*prediction, *target)))}
-        (boxes, classes), (true_boxes, true_classes) = (_arrays(boxes, names) for boxes in (prediction, target))
+        (boxes, classes), (true_boxes, true_classes) = (as_arrays(boxes, names) for boxes in (prediction, target))
         hits = int((match(boxes, classes, true_boxes, true_classes) >= 0).sum())
         return f1(hits, len(boxes), len(true_boxes))
 
@@ -74,10 +75,16 @@ class Detection(Problem):
         ids = {name: number for number, name in enumerate(classes)}
         given = []
         for boxes in predictions:
-            places, names = _arrays(boxes, ids)
+            places, names = as_arrays(boxes, ids)
             given.append((places, names, -np.sort([-float(box[5]) for box in boxes])))
-        found = mean_average_precision(detections(given, [_arrays(boxes, ids) for boxes in targets], len(classes)))
+        found = mean_average_precision(detections(given, [as_arrays(boxes, ids) for boxes in targets], len(classes)))
         return found[0] if found is not None else 1.0
+
+    def detected(self, outputs: Outputs, indices: IntArray, truth: Encoded, classes: int) -> list[Detections]:
+        """Return what all boxes of these images, shown or not, find of their encoded targets, class by class."""
+        given = [(rows[:, :4], rows[:, 5].astype(np.int64), rows[:, 4]) for rows in _rows(outputs, indices)]
+        known = (row[row[:, 0] >= 0] for row in truth)
+        return detections(given, [(row[:, 1:], row[:, 0].astype(np.int64)) for row in known], classes)
 
     def classes_of(self, target: Target) -> tuple[str, ...]:
         """Return the classes of the boxes, each once."""
@@ -255,7 +262,7 @@ def _is_box(box: Any, classes: Sequence[str]) -> bool:
     return bool(low <= min(left, top) and max(left + width, top + height) <= 1 - 2 * low and min(width, height) > 0)
 
 
-def _arrays(boxes: Sequence[Box], ids: dict[str, int]) -> tuple[FloatArray, IntArray]:
+def as_arrays(boxes: Sequence[Box], ids: Mapping[str, int]) -> tuple[FloatArray, IntArray]:
     """Return boxes (n, 4) and class ids (n,), surest first where they have scores."""
     ordered = sorted(boxes, key=lambda box: -box[5] if len(box) > 5 else 0.0)
     places = np.array([box[1:5] for box in ordered], np.float64).reshape(-1, 4)

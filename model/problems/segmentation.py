@@ -10,7 +10,7 @@ from model.data.masks import (
     IGNORED,
     MOST_CLASSES,
     Pixels,
-    fitted,
+    enlarged,
     is_mask,
     nothing,
     pack,
@@ -48,6 +48,7 @@ class Segmentation(Problem):
     outputs = COMMON_OUTPUTS | {"class_maps", "values"}
     learners = ("decoder",)
     view_side = VIEW
+    overlay = "masks"
     figures = ("curve", "losses", "balance", "pixels", "pixel_confusion", "reliability", "map")
 
     def fits(self, target: Target, classes: Sequence[str]) -> bool:
@@ -81,7 +82,9 @@ class Segmentation(Problem):
         truth = scaled_down(unpack(target, classes, size), MEASURED)
         predicted = unpack(prediction, classes)
         if "png" in prediction:
-            predicted = fitted(predicted, (truth.shape[1], truth.shape[0]))
+            own, wanted = (predicted.shape[1], predicted.shape[0]), (truth.shape[1], truth.shape[0])
+            larger = wanted[0] >= own[0] and wanted[1] >= own[1]
+            predicted = enlarged(predicted, wanted) if larger else resized(predicted, wanted)
         else:
             predicted = np.full_like(truth, BACKGROUND)
         return count_pixels(predicted, truth, len(classes))
@@ -93,6 +96,14 @@ class Segmentation(Problem):
         """
         classes = list(dict.fromkeys([*target["classes"], *prediction["classes"]]))
         return float(mean_iou(self.counts(prediction, target, classes)))
+
+    def compared(self, prediction: Prediction, target: Target, classes: Sequence[str]) -> Counts:
+        """Return the counts, of which quality and figures are made: to bring masks to one size takes time."""
+        return self.counts(prediction, target, classes)
+
+    def quality_of(self, compared: Counts) -> float:
+        """Return the mean intersection over union of the classes that are in either."""
+        return float(mean_iou(compared))
 
     def score(self, predictions: Sequence[Prediction], targets: Sequence[Target], classes: Sequence[str]) -> float:
         """Return the mean intersection over union of the classes, from the summed pixels of all images."""

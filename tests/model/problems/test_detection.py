@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from model.errors import BadInput
 from model.evaluation.boxes import (
+    OVERLAPS,
     bootstrapped,
     detections,
     match,
+    matches,
     mean_average_precision,
     overlaps,
 )  # fmt: skip
@@ -201,6 +203,49 @@ def test_a_detector_is_scored_by_all_its_boxes():
     assert DETECTION.score(few, targets, CLASSES) == pytest.approx(0.5)
     assert DETECTION.score(every, targets, CLASSES) == pytest.approx(1.0)
     assert DETECTION.score([[], []], [[], []], CLASSES) == 1.0
+
+
+def random_boxes(generator, n):
+    return np.concatenate([generator.uniform(0, 0.6, (n, 2)), generator.uniform(0.1, 0.4, (n, 2))], axis=1)
+
+
+def test_boxes_are_matched_at_every_overlap_as_at_one():
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        truth = random_boxes(generator, 12)
+        boxes = np.concatenate([truth + generator.normal(0, 0.03, truth.shape), random_boxes(generator, 8)])
+        boxes = boxes[generator.permutation(len(boxes))].clip(0.01)
+        names, true_names = generator.integers(0, 2, len(boxes)), generator.integers(0, 2, len(truth))
+        together = matches(boxes, names, truth, true_names, OVERLAPS)
+        for column, least in enumerate(OVERLAPS):
+            assert together[:, column].tolist() == greedy(boxes, names, truth, true_names, least)
+
+
+def greedy(boxes, names, truth, true_names, least):
+    """Each box, in turn, takes the best object of its class that is still free."""
+    overlap, free, found = overlaps(boxes, truth), set(range(len(truth))), []
+    for box, name in zip(overlap, names, strict=True):
+        best = max((i for i in free if true_names[i] == name), key=lambda i, b=box: b[i], default=-1)
+        found.append(best if best >= 0 and box[best] >= least else -1)
+        free.discard(found[-1])
+    return found
+
+
+def test_an_image_that_counts_twice_is_as_good_as_two():
+    generator = np.random.default_rng(0)
+    predictions, targets = [], []
+    for _ in range(6):
+        truth = random_boxes(generator, 5)
+        boxes = np.concatenate([truth[:4] + generator.normal(0, 0.02, (4, 4)), random_boxes(generator, 3)]).clip(0.01)
+        order = np.argsort(-(scores := generator.random(7)))
+        predictions.append((boxes[order], generator.integers(0, 2, 7)[order], scores[order]))
+        targets.append((truth, generator.integers(0, 2, 5)))
+    times = np.array([2, 0, 1, 3, 1, 0])
+    rows = np.repeat(np.arange(6), times)
+    repeated = detections([predictions[i] for i in rows], [targets[i] for i in rows], 2)
+    weighted = mean_average_precision(detections(predictions, targets, 2), times.astype(float))
+    assert weighted == pytest.approx(mean_average_precision(repeated))
+    assert 0 < weighted[1] < weighted[0] < 1
 
 
 def test_the_bootstrap_surrounds_the_value():

@@ -111,6 +111,8 @@ def test_quality_is_one_for_the_target_itself_and_never_outside_the_unit_interva
     targets = TARGETS[kind.name]
     for target in targets:
         assert kind.quality(target, target) == 1.0
+        for other in targets:
+            assert kind.quality_of(kind.compared(other, target, CLASSES)) == pytest.approx(kind.quality(other, target))
         assert all(0.0 <= kind.quality(other, target) <= 1.0 for other in targets)
         assert all(kind.quality(other, target) == kind.quality(target, other) for other in targets)
 
