@@ -16,6 +16,7 @@ from backend.store.task_answers import Reason, reasons
 from model.problems.base import Prediction, Target
 
 LINES = 2000  # rows read at once
+LONG_LINES = 100  # the same of rows with masks
 GIVEN = tuple(answer for answer in Answer if answer != Answer.NONE)  # listed: an index does not serve "not equal"
 
 
@@ -120,6 +121,13 @@ class DashboardQueries(Repository):
                 for number, role, target, images in session.execute(query)
             ]
 
+    def each_asked_target(self) -> Iterator[AskedTarget]:
+        """Yield the same an image at a time, in no order: long targets, hardly two equal, are not worth sorting."""
+        query = self._asked((), AskRow.round, AskRow.role, TaskRow.target).execution_options(yield_per=LONG_LINES)
+        with self._read() as session:
+            for number, role, target in session.execute(query):
+                yield AskedTarget(number, AskRole(role), target, 1)
+
     def _asked(self, groups: Sequence[Any], *columns: Any) -> Any:
         """Return the query over the last posted ask of each labeled task."""
         posted = (AskRow.project_id == self.project_id, AskRow.state == AskState.POSTED)
@@ -189,6 +197,16 @@ class DashboardQueries(Repository):
                 for task_id, index, prediction, confidence, loss, batch, role in session.execute(query)
                 if index is not None
             ]
+
+    def asked_prediction(self, number: int, pool_index: int) -> Prediction | None:
+        """Return the prediction with which a round asked for an image; None without one, or where it did not ask."""
+        query = (
+            select(AskRow.prediction)
+            .join(TaskRow, same_task())
+            .where(AskRow.project_id == self.project_id, AskRow.round == number, TaskRow.pool_index == pool_index)
+        )
+        with self._read() as session:
+            return session.scalar(query)
 
     def losses(self, step: int = 1) -> LossTable:
         """Return loss and batch of every image in the bank, or of every ``step``-th."""

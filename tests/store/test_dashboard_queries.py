@@ -1,4 +1,5 @@
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -55,6 +56,18 @@ def test_asked_qualities_are_summed_with_their_squares(queries, store: Store, pr
     store.of(project.id).tasks.apply(changes, lambda prediction, _: 0.25 if prediction == ["a"] else 0.5)
     assert queries.asked_qualities()[-1] == AskedQuality(2, AskRole.QUERY, 2, 2, quality=0.75, squares=0.3125)
     assert queries.asked_targets()[-1] == AskedTarget(2, AskRole.QUERY, ["a", "b"], images=2)
+
+
+def test_asked_targets_are_the_same_one_by_one(queries) -> None:
+    one_by_one = Counter((row.round, row.role, row.target) for row in queries.each_asked_target())
+    assert one_by_one == {(row.round, row.role, row.target): row.images for row in queries.asked_targets()}
+    assert {row.images for row in queries.each_asked_target()} == {1}
+
+
+def test_an_asked_prediction_is_that_of_its_round(queries) -> None:
+    assert queries.asked_prediction(1, 3) == "cat"  # task 4
+    assert queries.asked_prediction(0, 2) is None  # task 3, asked without a model
+    assert queries.asked_prediction(0, 3) is None  # not asked
 
 
 def test_asked_leaves_out_what_was_not_posted(queries, store: Store, project: ProjectRow) -> None:

@@ -36,7 +36,7 @@ class Column:
 
 def draw(page: ProjectPage) -> Figure | str:
     """Draw the share of images with each class in each round's answers, the random images of the holdout first."""
-    columns = class_table(page.asked, page.problem)
+    columns = asked_classes(page)
     if not columns:
         return "Classes appear with the first answers."
     rows = _rows(columns, page.model.classes if page.model else None)
@@ -60,6 +60,11 @@ def draw(page: ProjectPage) -> Figure | str:
         xaxis={"type": "category", "automargin": True, "side": "top"},
         yaxis={"type": "category", "automargin": True, "autorange": "reversed"},
     )
+
+
+def asked_classes(page: ProjectPage) -> dict[str, Column]:
+    """Return the columns of a project, kept with the page's version, without the targets that they are made of."""
+    return page.keep("asked classes", page.version, lambda: class_table(page.asked_targets(), page.problem))
 
 
 def class_table(rows: Iterable[AskedTarget], problem: Problem) -> dict[str, Column]:
