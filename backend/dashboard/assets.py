@@ -11,9 +11,12 @@ import numpy as np
 from PIL import Image
 
 from model.data.bank import ImageBank
+from model.data.views import ViewBank
 
 PLOTLY_SCRIPT = "plotly/package_data/plotly.min.js"
 THUMBNAIL = 96  # pixels
+VIEW_THUMBNAIL = 192  # pixels of the longer side, sharp on a phone's screen
+QUALITY = 85  # of JPEG
 
 
 @dataclass(frozen=True)
@@ -51,4 +54,16 @@ def png(bank: ImageBank, pool_index: int, *, small: bool) -> bytes:
         image.thumbnail((THUMBNAIL, THUMBNAIL))
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def jpeg(views: ViewBank, pool_index: int, *, small: bool) -> bytes:
+    """Return a view without its padding as JPEG, at most ``VIEW_THUMBNAIL`` pixels a side if ``small``."""
+    index = np.array([pool_index])
+    width, height = views.letterboxes(index)[0].content
+    image = Image.fromarray(views.gather(index)[0, :height, :width])
+    if small:
+        image.thumbnail((VIEW_THUMBNAIL, VIEW_THUMBNAIL))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=QUALITY)
     return file.getvalue()

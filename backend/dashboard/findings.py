@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from backend.dashboard.figures import FIGURES
 from backend.dashboard.project_page import Entry, ProjectPage
 from backend.dashboard.text import count, percent
 from backend.status.forecast_text import query_verdict
@@ -36,6 +37,7 @@ def findings(page: ProjectPage) -> list[Finding]:
     return [
         *_forecast(status),
         *_quality(qualities[-1] if qualities else None, status.tasks.labeled, _missing(status)),
+        *_together(page),
         *(_unmeasured(config.holdout_fraction) if page.history and not qualities else ()),
         *_error_rates(error_rate_difference(page.asked_in_full), status.metric, bool(page.history)),
         *_agreement([entry.row.agreement for entry in page.history]),
@@ -87,6 +89,15 @@ def _quality(entry: Entry | None, labeled: int, missing: str) -> Iterable[Findin
         noise = f"{100 * half:.0f} points" if metric.counted else metric.number(half)
         text = f"{images} say little: differences below {noise} are noise."
         yield Finding("warning", text + (missing or " Each round adds some."))
+
+
+def _together(page: ProjectPage) -> Iterable[Finding]:
+    """Yield what figures say of all images together, beside the mean over the images."""
+    for name in page.problem.figures:
+        says = FIGURES[name].says
+        text = says(page) if says is not None else None
+        if text is not None:
+            yield Finding("plain", text)
 
 
 def _missing(status: Status) -> str:

@@ -2,17 +2,19 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.chunks import chunks
 from backend.project_files import Files
 from backend.status.learner_text import learner_text
 from backend.status.measured import Measured, measured
-from backend.status.predictions import PoolPredictions
+from backend.status.predictions import PoolPredictions, predictions_version
 from backend.status.query_error_rate import error_rate_difference
 from backend.status.status import Status, read_status
 from backend.status.summary import as_json, asked_in_full
@@ -25,11 +27,20 @@ from model.data.bank import ImageBank
 from model.data.features import FeatureBank
 from model.errors import BankError
 from model.problems import Problem, problem
+from model.problems.base import Target
+from model.querying.outputs import FloatArray
 
 T = TypeVar("T")
 
 MIN_MAPPED = 3  # images that lie in a plane
 MANY_IMAGES = 200_000  # figures of more are drawn from a part of them
+COMPARED_AT_ONCE = 16  # images of the holdout, between two looks at the clock
+BUDGET_S = 1.0  # for which a page compares images of the holdout
+MODEL_PARTS = 3  # of ``predictions_version``: those of the model
+# Figures that show something once there is a model and a labeled holdout.
+OF_HOLDOUT = (
+    "confusion", "classes", "pixels", "pixel_confusion", "boxes", "box_curves", "box_sizes", "reliability", "worst",
+)  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -37,6 +48,15 @@ class Entry(NamedTuple):
 
     row: RoundRow
     quality: Measured
+
+
+@dataclass(frozen=True, eq=True)
+class HoldoutVersion:
+    """What a value of the holdout depends on: the model, and the labeled images with their targets."""
+
+    model: Hashable
+    held: list[int]
+    targets: list[Target]
 
 
 class ProjectPage:
@@ -47,6 +67,7 @@ class ProjectPage:
         self.services = services
         self.project = project
         self._cache = cache_of(services.store)
+        self._until = time.monotonic() + BUDGET_S
 
     @cached_property
     def status(self) -> Status:
@@ -115,20 +136,16 @@ class ProjectPage:
     def filled(self) -> set[str]:
         """The parts of the page that have anything to show; a new project has hardly any."""
         tasks, history = self.status.tasks, self.data["history"]
-        held = self.held is not None
+        asked = any(row.images for row in self.asked_qualities)
         parts = {
             "curve": self.status.measured is not None,
             "use_model": self.status.newest_model is not None,
             "queue": self.status.live is not None,
             "losses": tasks.ok > tasks.unscored,
-            "balance": bool(self.asked),
-            "confusion": held,
-            "classes": held,
-            "pixels": held,
-            "pixel_confusion": held,
-            "reliability": held,
+            "balance": asked,
+            **dict.fromkeys(OF_HOLDOUT, self.held is not None),
             "map": self.project.image_side is not None and tasks.ok >= MIN_MAPPED,
-            "rounds": bool(history or self.asked),
+            "rounds": bool(history) or asked,
             "broken": tasks.broken > 0,
         }
         return {name for name, shown in parts.items() if shown}
@@ -149,12 +166,10 @@ class ProjectPage:
         """The newest round with a model, if that predicts what the project asks for."""
         return self.status.newest_model
 
-    @cached_property
-    def asked(self) -> list[AskedTarget]:
-        """Return the answered images by round, role and target."""
-        return self.keep(
-            "asked", self.version, lambda: self.services.store.of(self.project.id).dashboard.asked_targets()
-        )
+    def asked_targets(self) -> Iterable[AskedTarget]:
+        """Return the answered images by round, role and target; one by one where hardly two targets are equal."""
+        dashboard = self.services.store.of(self.project.id).dashboard
+        return dashboard.asked_targets() if self.problem.overlay is None else dashboard.each_asked_target()
 
     @cached_property
     def asked_qualities(self) -> list[AskedQuality]:
@@ -194,6 +209,52 @@ class ProjectPage:
     def held(self) -> PoolPredictions | None:
         """The same where the holdout has labels to compare it with."""
         return self.predictions if self.predictions is not None and len(self.predictions.held) else None
+
+    @cached_property
+    def model_version(self) -> Hashable:
+        """A value that changes once the newest model, or what it says of any image, does."""
+        return predictions_version(self.services.store.of(self.project.id), self.files)[:MODEL_PARTS]
+
+    def compared(self, *, whole: bool = True) -> list[Any]:
+        """Return what ``Problem.compared`` says of each image of the holdout, in the order of ``held.held``.
+
+        It is kept as long as model and target are the same. whole: without it, images that are not compared before the
+        time of a page is over are None, and follow with its next look.
+        """
+        held = self.held
+        if held is None:
+            return []
+        known: dict[int, tuple[Target, Any]] = self.keep("compared", self.model_version, dict)
+        places = [*enumerate(zip(held.held.tolist(), held.targets, strict=True))]
+        fresh = [place for place, (index, target) in places if index not in known or known[index][0] != target]
+        for part in chunks(fresh, COMPARED_AT_ONCE):
+            for place, prediction in zip(part, held.predict(held.held[part]), strict=True):
+                target = held.targets[place]
+                value = held.problem.compared(prediction, target, held.classes)
+                known[int(held.held[place])] = target, value
+            if not whole and time.monotonic() > self._until:
+                break
+        return [
+            known[index][1] if index in known and known[index][0] == target else None for _, (index, target) in places
+        ]
+
+    @property
+    def all_compared(self) -> bool:
+        """Whether all images of the holdout are compared, as far as the time of a page allows."""
+        return all(value is not None for value in self.compared(whole=False))
+
+    @property
+    def held_quality(self) -> FloatArray:
+        """How well the newest model's predictions fit the holdout, (h,)."""
+        return np.array([self.problem.quality_of(compared) for compared in self.compared()], np.float64)
+
+    def of_holdout(self, name: str, make: Callable[[PoolPredictions], T]) -> T | None:
+        """Return a value of the labeled holdout, made anew only for another model or other targets; None without."""
+        held = self.held
+        if held is None:
+            return None
+        version = HoldoutVersion(self.model_version, held.held.tolist(), held.targets)
+        return self.keep(name, version, lambda: make(held))
 
     def queue(self, limit: int) -> list[QueuedImage]:
         """Return the next images that annotators get, at most ``limit``."""

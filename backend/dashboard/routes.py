@@ -2,22 +2,24 @@
 
 import time
 
+import numpy as np
 from flask import Blueprint, Response, jsonify, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from backend.autolabel import routes
 from backend.autolabel.page import STEPS
-from backend.dashboard import assets, text
+from backend.dashboard import assets, pictures, text
 from backend.dashboard.figures import FIGURES, figure_rows
-from backend.dashboard.figures.balance import class_table
+from backend.dashboard.figures.balance import asked_classes
 from backend.dashboard.figures.classes import class_results, number
 from backend.dashboard.figures.confusion import worst
 from backend.dashboard.findings import findings
+from backend.dashboard.overlays import masks
 from backend.dashboard.pages import bank_name, fresh, prepare, render
 from backend.dashboard.project_page import ProjectPage
+from backend.dashboard.worst import worst_images
 from backend.status.query_error_rate import error_rates_by_round
-from backend.web.formats import formats_of
 from backend.web.routes.downloads import exported_model
 from backend.web.routes.project_status import find_project, place_history
 from backend.web.security import csrf
@@ -34,6 +36,7 @@ blueprint.add_app_template_filter(number, "rate")
 prepare(blueprint)
 
 QUEUE_PHONE, QUEUE_SHOWN, QUEUE_ALL = 12, 48, 2000  # thumbnails; the stylesheet knows the first
+WORST_SHOWN, WORST_ALL = 8, 100  # images of the holdout
 BROKEN_SHOWN = 200
 FOREVER_S = 365 * 24 * 3600
 
@@ -54,7 +57,8 @@ def project(project_name: str) -> ResponseReturnValue:
     """Show a project, by its name."""
     page = ProjectPage(services(), find_project(project_name))
     status, drawn = page.status, page.problem.figures
-    show_all = request.args.get("queue") == "all"
+    show_all, show_worst = request.args.get("queue") == "all", request.args.get("worst") == "all"
+    queue = page.queue(QUEUE_ALL if show_all else QUEUE_SHOWN)
     return render(
         "dashboard/project.html",
         page=page,
@@ -68,14 +72,19 @@ def project(project_name: str) -> ResponseReturnValue:
         time_left=text.time_left(status.working, time.time()),
         findings=findings(page),
         error_rate_difference=error_rates_by_round(page.asked_in_full),
-        classes=class_table(page.asked, page.problem) if "balance" in drawn else {},
+        classes=asked_classes(page) if "balance" in drawn else {},
         confusions=worst(page.held) if page.held is not None and "confusion" in drawn else [],
         class_results=class_results(page.held) if page.held is not None and "classes" in drawn else [],
-        queue=page.queue(QUEUE_ALL if show_all else QUEUE_SHOWN),
+        queue=queue,
+        queued=pictures.queued(page, queue),
         show_all=show_all,
+        worst=worst_images(page, WORST_ALL if show_worst else WORST_SHOWN),
+        show_worst=show_worst,
+        most_worst=WORST_ALL,
+        overlay=pictures.overlay_of(page),
+        colours=pictures.colours(page),
         broken=page.services.store.of(page.project.id).tasks.broken(BROKEN_SHOWN),
         exported=exported_model(page.project),
-        formats=formats_of(page.problem.name),
         order=routes.last_order(page.project),
         phone=QUEUE_PHONE,
         steps=STEPS,
@@ -103,8 +112,43 @@ def image(project_name: str, pool_index: int) -> ResponseReturnValue:
     bank = page.bank()
     if bank is None or pool_index >= len(bank):
         raise NotFound(f"project {project_name} has no image {pool_index}")
-    response = Response(assets.png(bank, pool_index, small="small" in request.args), mimetype="image/png")
-    if request.args.get("bank") == bank_name(page.project):
+    shown = assets.png(bank, pool_index, small="small" in request.args)
+    return _kept(shown, "image/png", request.args.get("bank") == bank_name(page.project))
+
+
+@blueprint.get("/projects/<project:project_name>/views/<int:pool_index>.jpg")
+def view(project_name: str, pool_index: int) -> ResponseReturnValue:
+    """Return an image of the pool with its aspect kept; with ``?small`` a thumbnail."""
+    page = ProjectPage(services(), find_project(project_name))
+    kept = pictures.views(page)
+    if kept is None or not kept.knows(np.array([pool_index]))[0]:
+        raise NotFound(f"project {project_name} has no view {pool_index}")
+    shown = assets.jpeg(kept, pool_index, small="small" in request.args)
+    return _kept(shown, "image/jpeg", request.args.get("bank") == bank_name(page.project))
+
+
+@blueprint.get("/projects/<project:project_name>/masks/<any(annotators,model,asked):whose>/<int:pool_index>.png")
+def mask(project_name: str, whose: str, pool_index: int) -> ResponseReturnValue:
+    """Return a mask as a picture to lay over its image.
+
+    whose: what annotators said of an image of the holdout, what the newest model says of it, or what the model said
+    that asked for an image of the queue. An address that names the mask by its digest may be cached for ever.
+    """
+    page = ProjectPage(services(), find_project(project_name))
+    overlay = pictures.overlay_of(page)
+    value = pictures.answer(page, whose, pool_index) if overlay is not None else None
+    if overlay is None or value is None:
+        raise NotFound(f"project {project_name} has no mask of image {pool_index}")
+    (picture,) = pictures.pictures(page, [pool_index])
+    ids = overlay.mask(value, picture.size, pictures.class_names(page))
+    if ids is None:
+        raise NotFound(f"nothing is painted in image {pool_index}")
+    return _kept(masks.picture(ids), "image/png", request.args.get("digest") == masks.digest(value))
+
+
+def _kept(content: bytes, mimetype: str, for_ever: bool) -> Response:
+    response = Response(content, mimetype=mimetype)
+    if for_ever:
         response.cache_control.max_age, response.cache_control.immutable = FOREVER_S, True
     response.cache_control.private = True
     return response

@@ -13,6 +13,8 @@ from backend.store import Answer, AskRole, ProjectRow, Store
 from backend.store.rounds import Ask
 from backend.store.tasks import TaskChange
 from model.data.bank import ImageBank
+from model.data.masks import nothing, pack
+from model.data.views import ViewBank
 
 HELD = 4  # the first tasks
 CAT, DOG = "cat", "<b>dog</b>"
@@ -107,3 +109,75 @@ def classes_project(
     return fill_problem(
         store, data_dir, config, "single_label", classes, targets, outputs, studio_project_id=studio_project_id
     )
+
+
+# Two kinds of objects. Image 1: one is found, one missed, one box is a false alarm. 2 and 3 are right, 3 has no object.
+# 4: what is there has another class. The model's box of 0.3 is below its threshold of 0.5.
+BOXES = f"""<View><Image name="image" value="$image"/><RectangleLabels name="kind" toName="image">
+<Label value="{CAT}"/><Label value="&lt;b&gt;dog&lt;/b&gt;"/></RectangleLabels></View>"""
+A, B, C = [0.1, 0.1, 0.2, 0.2], [0.5, 0.5, 0.25, 0.25], [0.7, 0.1, 0.1, 0.1]
+HELD_BOXES: list[list[Any]] = [[[CAT, *A], [CAT, *B]], [[CAT, *A], [DOG, *B]], [], [[DOG, *B]]]
+HELD_FOUND = [
+    [[*A, 0.9, 0], [*C, 0.8, 0], [*B, 0.3, 0]],
+    [[*B, 0.9, 1], [*A, 0.7, 0]],
+    [],
+    [[*A, 0.6, 0]],
+]
+WIDE = 640, 320  # pixels of every original: views are of 320 x 160
+
+
+def boxes_project(store: Store, data_dir: Path) -> ProjectRow:
+    """Fill a project of boxes, with a second round of which 7 and 8 are to be answered."""
+    found = np.full((IMAGES, 4, 6), -1.0, np.float32)
+    for row, boxes in zip(found, HELD_FOUND, strict=False):
+        row[: len(boxes)] = np.array(boxes, np.float32).reshape(-1, 6)
+    targets = [*HELD_BOXES, [[CAT, *A]], [[CAT, *A], [CAT, *B], [DOG, *C]]]
+    decoding = {"threshold": 0.5, "missed": 0.1}
+    project = fill_problem(store, data_dir, BOXES, "detection", (CAT, DOG), targets, {"boxes": found}, decoding)
+    fill_views(data_dir, project, 320)
+    serve(
+        store, project.id, 1, [Ask(7, 0.1, AskRole.QUERY, [[CAT, *A, 0.8]], 0.6), Ask(8, 0.2, AskRole.QUERY, [], 0.5)]
+    )
+    return project
+
+
+def fill_views(data_dir: Path, project: ProjectRow, side: int) -> None:
+    """Write views of all images but the last, which has none: brighter to the right, of a blue by the index."""
+    indices = np.arange(IMAGES - 1)
+    pixels = np.zeros((len(indices), side, side, 3), np.uint8)
+    pixels[..., 0], pixels[..., 2] = np.linspace(0, 255, side), 20 * indices[:, None, None]
+    views = ViewBank.create(Files.of(data_dir, project.id).views(side), side)
+    views.write(indices, pixels, np.tile(np.array(WIDE), (len(indices), 1)))
+
+
+# Two kinds of areas, on images of 80 x 40: the left half is a cat in 1 and 2, of which the model paints all and a half,
+# nothing is painted in 3, and the right half of 4 is a dog, which the model takes for a cat.
+MASKS = BOXES.replace("RectangleLabels", "BrushLabels")
+LEFT, RIGHT, QUARTER = slice(0, 40), slice(40, 80), slice(0, 20)
+
+
+def masks_project(store: Store, data_dir: Path) -> ProjectRow:
+    """Fill a project of masks, with a second round of which 7 and 8 are to be answered."""
+    outputs = {"class_maps": np.full((IMAGES, 160, 160), 255, np.uint8), "values": np.zeros((IMAGES, 5), np.float32)}
+    for row, part in zip(outputs["class_maps"], (LEFT, QUARTER, None, RIGHT), strict=False):
+        row[:80] = 0
+        if part is not None:
+            row[:80, 2 * part.start : 2 * part.stop] = 1
+    held = [painted(LEFT), painted(LEFT), nothing(), painted(RIGHT, DOG)]
+    targets = [*held, painted(LEFT), painted(RIGHT)]
+    project = fill_problem(store, data_dir, MASKS, "segmentation", (CAT, DOG), targets, outputs)
+    fill_views(data_dir, project, 320)
+    serve(
+        store,
+        project.id,
+        1,
+        [Ask(7, 0.1, AskRole.QUERY, painted(LEFT), 0.6), Ask(8, 0.2, AskRole.QUERY, nothing(), 0.5)],
+    )
+    return project
+
+
+def painted(columns: slice, name: str = CAT) -> dict[str, Any]:
+    """Return a mask of 80 x 40 pixels with these columns painted."""
+    pixels = np.zeros((40, 80), np.uint8)
+    pixels[:, columns] = 1
+    return pack(pixels, [name])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.problem_pages import boxes_project
 from werkzeug.serving import make_server
 
 from backend.store import Answer, Store
@@ -88,3 +89,22 @@ def test_parts_appear_with_their_content_and_news_are_said(server: str, filled: 
     browser.wait("the broken image", "() => !document.getElementById('broken-card').hidden")
     said = browser.run("() => document.getElementById('said').textContent")
     assert "The token is refused" in said
+
+
+def test_boxes_lie_on_their_objects_on_any_screen(server: str, pages, tmp_path: Path, browser: Chromium) -> None:
+    boxes_project(pages.extensions["pt4al"].store, tmp_path)
+    place = """(inside, kind) => {
+      const picture = document.querySelector(`${inside} .picture`), image = picture.querySelector("img");
+      const r = picture.querySelector(`.${kind} rect`).getBoundingClientRect(), i = image.getBoundingClientRect();
+      const height = i.width / 2, top = i.top + (i.height - height) / 2; // twice as wide as it is high
+      return [(r.left - i.left) / i.width, (r.top - top) / height, r.width / i.width, r.height / height];
+    }"""
+    browser.open(f"{server}/projects/3")
+    browser.wait("all figures", "() => document.querySelectorAll('.js-plotly-plot .main-svg').length >= 8")
+    for width, mobile in ((1200, False), (390, True)):
+        browser.resize(width, 6000, mobile=mobile)
+        browser.wait("all images", "() => [...document.images].every((i) => i.complete && i.naturalWidth > 0)")
+        assert browser.run(place, "#worst", "miss") == pytest.approx([0.5, 0.5, 0.25, 0.25], abs=0.05)
+        assert browser.run(place, "#queue", "plain") == pytest.approx([0.1, 0.1, 0.2, 0.2], abs=0.06)
+        assert browser.run("() => document.documentElement.scrollWidth <= innerWidth")
+    assert browser.console == []

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backend.dashboard.figures import balance, classes, confusion, curve, losses, pixels, pool_map, reliability
+from backend.dashboard.figures import balance, boxes, classes, confusion, curve, losses, pixels, pool_map, reliability
 from backend.dashboard.figures.base import Figure
 from backend.dashboard.project_page import ProjectPage
 from backend.status.measured import Metric
@@ -15,7 +15,8 @@ class FigureInfo:
 
     explanation: stands below the title; ``{metric}`` is the name of the project's metric. draw: returns Plotly's JSON,
     or a sentence that says what the figure waits for. of_means: the explanation where predictions are not right or
-    wrong, if it is another one. wide: whether it takes the whole width of the page.
+    wrong, if it is another one. wide: whether it takes the whole width of the page. says: returns a sentence for the
+    findings, None while there is nothing to say.
     """
 
     title: str
@@ -23,6 +24,7 @@ class FigureInfo:
     draw: Callable[[ProjectPage], Figure | str]
     of_means: str | None = None
     wide: bool = False
+    says: Callable[[ProjectPage], str | None] | None = None
 
     def explain(self, metric: Metric) -> str:
         """Return the explanation for a metric."""
@@ -63,11 +65,30 @@ FIGURES: dict[str, FigureInfo] = {
         "IoU: the pixels that both the annotators and the newest model give the class, as a share of those that either "
         "does, summed over the images. Images: those in which annotators gave it.",
         pixels.draw,
+        says=pixels.summary,
     ),
     "pixel_confusion": FigureInfo(
         "Confusion on random images, by pixels",
         "Rows: what annotators painted. Columns: what the newest model says, in percent of the row's pixels.",
         pixels.draw_confusion,
+    ),
+    "boxes": FigureInfo(
+        "Classes on random images, by boxes",
+        "AP: average precision, of all boxes in the order of their scores, at an overlap of 0.5 and over 0.5 to 0.95. "
+        "Precision and recall: of the boxes that are shown to annotators.",
+        boxes.draw,
+        says=boxes.summary,
+    ),
+    "box_curves": FigureInfo(
+        "Precision and recall on random images",
+        "What each class would reach if boxes were shown from another score on. Dots: from the score that is used.",
+        boxes.draw_curves,
+    ),
+    "box_sizes": FigureInfo(
+        "Sizes of objects on random images",
+        "How many objects of each size the boxes shown find, as a share above the bars. A side is the root of an area, "
+        "in pixels of the picture that the model sees.",
+        boxes.draw_sizes,
     ),
     "reliability": FigureInfo(
         "Is its confidence honest?",

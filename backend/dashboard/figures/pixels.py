@@ -9,8 +9,8 @@ from backend.dashboard.figures.base import Figure, axis, figure, heat_map, names
 from backend.dashboard.figures.classes import number
 from backend.dashboard.figures.confusion import MAX_CLASSES, WAITING
 from backend.dashboard.project_page import ProjectPage
-from backend.status.predictions import PoolPredictions
-from model.evaluation.pixels import Counts, class_iou
+from backend.status.measured import FEW_RANDOM
+from model.evaluation.pixels import Counts, class_iou, interval, mean_iou, weighted_iou
 from model.problems.segmentation import Segmentation
 from model.querying.outputs import IntArray
 
@@ -45,7 +45,7 @@ def draw(page: ProjectPage) -> Figure | str:
     """Draw a table: a row a class, its rates shaded."""
     if page.held is None:
         return WAITING
-    areas = class_areas(page.held.classes, counts_of(page, page.held))
+    areas = class_areas(page.held.classes, counts_of(page))
     cells = [[*map(number, area.rates), f"{area.pixels:,}", f"{area.images:,}"] for area in areas]
     shades = [[*(100 * (rate or 0.0) for rate in area.rates), 0.0, 0.0] for area in areas]
     trace = heat_map(list(COLUMNS), names([area.name for area in areas]), shades, cells, zmax=100, hoverinfo="skip")
@@ -60,7 +60,7 @@ def draw_confusion(page: ProjectPage) -> Figure | str:
     """Draw true against predicted classes, as shares of the true pixels."""
     if page.held is None:
         return WAITING
-    counts = _total(counts_of(page, page.held))
+    counts = _total(counts_of(page))
     shown = _most_frequent(counts)
     counts, classes = counts[np.ix_(shown, shown)], [[BACKGROUND, *page.held.classes][i] for i in shown.tolist()]
     shares = np.round(100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), 1)
@@ -81,18 +81,26 @@ def draw_confusion(page: ProjectPage) -> Figure | str:
     )
 
 
-def counts_of(page: ProjectPage, held: PoolPredictions) -> list[Counts]:
-    """Return the count of each image of the holdout, in the order of ``held.held``; kept with the page's version."""
-    return page.keep("pixels", page.version, lambda: held_counts(held))
+def summary(page: ProjectPage) -> str | None:
+    """Return the mean IoU of the summed pixels with its interval as a sentence; None of few images, or no class."""
+    if page.held is None or len(page.held.held) < FEW_RANDOM or not page.all_compared:
+        return None
+    compared = counts_of(page)
+    total = _total(compared)
+    if not total[1:].sum():
+        return None
+    low, high = page.of_holdout("pixel interval", lambda _: interval(compared)) or (0.0, 1.0)
+    return (
+        f"As papers report it, of all pixels of {len(compared):,} random images together: mIoU "
+        f"{float(mean_iou(total)):.2f} ({low:.2f} to {high:.2f}, a 95% interval by bootstrap over the images), and "
+        f"{weighted_iou(total):.2f} with each class weighted by its pixels. The {page.status.metric.name} above is a "
+        "mean over images, of the classes of each."
+    )
 
 
-def held_counts(held: PoolPredictions) -> list[Counts]:
-    """Return the count of each image of the holdout; empty where the problem has no masks."""
-    of = held.problem
-    if not isinstance(of, Segmentation):
-        return []
-    pairs = zip(held.predict(held.held), held.targets, strict=True)
-    return [of.counts(prediction, target, held.classes) for prediction, target in pairs]
+def counts_of(page: ProjectPage) -> list[Counts]:
+    """Return the count of each image of the holdout, in the order of ``held.held``; none where there are no masks."""
+    return page.compared() if isinstance(page.problem, Segmentation) else []
 
 
 def class_areas(classes: Sequence[str], counts: list[Counts]) -> list[ClassArea]:

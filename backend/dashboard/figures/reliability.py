@@ -9,6 +9,7 @@ from backend.dashboard.figures.confusion import WAITING
 from backend.dashboard.project_page import ProjectPage
 from backend.status.predictions import PoolPredictions
 from model.evaluation.metrics import mean_interval
+from model.querying.outputs import FloatArray
 
 BINS = 10
 
@@ -27,7 +28,7 @@ def draw(page: ProjectPage) -> Figure | str:
     """Plot mean quality with its interval against mean confidence, bin by bin."""
     if page.held is None:
         return WAITING
-    filled, metric = bins(page.held), page.status.metric
+    filled, metric = bins(page.held, page.held_quality), page.status.metric
     scale, unit = metric.scale, metric.unit
     label, digits = ("right", ".0f") if metric.counted else (f"mean {metric.name}", ".2f")
     mean = [scale * part.quality / part.images for part in filled]
@@ -67,10 +68,12 @@ def draw(page: ProjectPage) -> Figure | str:
     )
 
 
-def bins(held: PoolPredictions) -> list[ReliabilityBin]:
-    """Return the holdout in ten ranges of confidence, as the expected calibration error has them; no empty ones."""
+def bins(held: PoolPredictions, quality: FloatArray) -> list[ReliabilityBin]:
+    """Return the holdout, of quality (h,), in ten ranges of confidence, as the expected calibration error has them.
+
+    None of them is empty.
+    """
     confidence = held.confidence(held.held).astype(np.float64)
-    quality = held.held_quality
     bin_of = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     return [
         ReliabilityBin(
