@@ -20,6 +20,7 @@ from backend.dashboard.pages import bank_name, fresh, prepare, render
 from backend.dashboard.project_page import ProjectPage
 from backend.dashboard.worst import worst_images
 from backend.status.query_error_rate import error_rates_by_round
+from backend.web.formats import formats_of
 from backend.web.routes.downloads import exported_model
 from backend.web.routes.project_status import find_project, place_history
 from backend.web.security import csrf
@@ -85,6 +86,7 @@ def project(project_name: str) -> ResponseReturnValue:
         colours=pictures.colours(page),
         broken=page.services.store.of(page.project.id).tasks.broken(BROKEN_SHOWN),
         exported=exported_model(page.project),
+        formats=formats_of(page.problem.name),
         order=routes.last_order(page.project),
         phone=QUEUE_PHONE,
         steps=STEPS,

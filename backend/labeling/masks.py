@@ -17,7 +17,7 @@ from backend.labeling.raster import covered, outlines
 from backend.labeling.regions import Regions
 from backend.labeling.rle import decode_mask, encode_mask
 from backend.labeling.shapes import SHAPES, Drawn, outline
-from model.data.masks import BACKGROUND, MOST_CLASSES, Pixels, enlarged, is_mask, nothing, pack, resized, unpack, within
+from model.data.masks import BACKGROUND, MOST_CLASSES, Pixels, fitted, is_mask, nothing, pack, resized, unpack, within
 from model.problems.base import Prediction, Target
 
 Mask = npt.NDArray[np.bool_]  # (height, width)
@@ -77,9 +77,7 @@ class Masks(Regions):
         if not item.width or not item.height:
             return None
         size, shape = (item.width, item.height), SHAPES[self.drawing.kind]
-        pixels = unpack(prediction, self.classes)
-        fits = size[0] >= pixels.shape[1] and size[1] >= pixels.shape[0]
-        pixels = enlarged(pixels, size) if fits else resized(pixels, size)
+        pixels = fitted(unpack(prediction, self.classes), size)
         counts = np.bincount(pixels.ravel(), minlength=256)[1 : len(self.classes) + 1]
         classes = [int(number) for number in np.argsort(-counts) if counts[number] > SMALLEST * pixels.size]
         return [

@@ -102,6 +102,15 @@ def enlarged(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return best
 
 
+def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return class ids at any other size: with smooth edges where no side is shorter, else those of the nearest pixel.
+
+    So a mask of the grid becomes one of its image.
+    """
+    larger = size[0] >= pixels.shape[1] and size[1] >= pixels.shape[0]
+    return enlarged(pixels, size) if larger else resized(pixels, size)
+
+
 def scaled_down(pixels: Pixels, most: int) -> Pixels:
     """Return class ids none of whose sides is above ``most``, the aspect kept."""
     height, width = pixels.shape

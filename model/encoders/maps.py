@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.encoders.encoder import CHUNK, Images, load_feature_network, open_session, traced
+from model.encoders.encoder import CHUNK, Images, load_feature_network, open_session, prepared_path, traced
 from model.encoders.registry import EncoderInfo, encoder_info
 from model.errors import BadInput
 from model.querying.outputs import FloatArray, as_features
@@ -16,6 +16,7 @@ from model.querying.outputs import FloatArray, as_features
 if TYPE_CHECKING:
     from model.encoders.network import FeatureNetwork
 
+KIND = "-maps"  # of the prepared networks, among those of ``open_session``
 STAGES = 3  # of the network whose maps are read, the coarsest: of most networks those at strides 8, 16 and 32
 
 Shape = tuple[int, int, int]
@@ -85,7 +86,7 @@ def _on_gpu(info: EncoderInfo, side: int, folder: Path, device: str) -> MapEncod
 
 
 def _on_processor(info: EncoderInfo, side: int, folder: Path, threads: int | None) -> MapEncoder:
-    session = open_session(info, side, folder, threads, lambda module: _onnx(module, side), kind="-maps")
+    session = _session(info, side, folder, threads)
     shapes = [tuple(shape) for shape in json.loads(session.get_modelmeta().custom_metadata_map["shapes"])]
 
     def run(images: Images) -> list[FloatArray]:
@@ -93,6 +94,26 @@ def _on_processor(info: EncoderInfo, side: int, folder: Path, threads: int | Non
         return maps
 
     return MapEncoder(info, side, shapes, "onnxruntime", run)
+
+
+def maps_program(name: str, side: int, folder: Path) -> bytes:
+    """Return the network that ``open_maps`` runs on a processor, as an ONNX program.
+
+    From ``images`` (n, side, side, 3) uint8 it gives ``map0`` and so on, (n, C, H, W) float32 each, coarse last.
+    """
+    info = encoder_info(name)
+    _session(info, side, folder, threads=1)  # is made where it is not there, or damaged
+    return prepared_path(info, side, folder, KIND).read_bytes()
+
+
+def map_shapes(program: Any) -> list[Shape]:
+    """Return the shapes of the maps that an ONNX model of ``maps_program`` gives of an image, (C, H, W) each."""
+    about = {entry.key: entry.value for entry in program.metadata_props}
+    return [(int(c), int(h), int(w)) for c, h, w in json.loads(about["shapes"])]
+
+
+def _session(info: EncoderInfo, side: int, folder: Path, threads: int | None) -> Any:
+    return open_session(info, side, folder, threads, lambda module: _onnx(module, side), kind=KIND)
 
 
 def _onnx(module: "FeatureNetwork", side: int) -> bytes:

@@ -10,9 +10,8 @@ from model.problems.base import Decoding, Encoded, Prediction, Problem
 from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs
 
 PRIOR_SD = 0.35  # of log T: a few dozen images must not make a model twice as sure as it says
+TINY = 1e-6  # how near to 0 and 1 a score may come: its logit is finite
 MANY = 5_000  # images behind the interval of the errors; of more, every n-th stands for its neighbours
-
-_TINY = 1e-6  # how near to 0 and 1 a score may come: its logit is finite
 _LOG_T = np.linspace(-1.6, 1.6, 81)  # T from 0.2 to 5
 
 
@@ -61,7 +60,7 @@ def fit_sigmoid(scores: FloatArray, hits: BoolArray, steps: int = 50) -> Sigmoid
 
 
 def _logits(scores: FloatArray) -> FloatArray:
-    p = np.clip(np.asarray(scores, np.float64), _TINY, 1 - _TINY)
+    p = np.clip(np.asarray(scores, np.float64), TINY, 1 - TINY)
     logits: FloatArray = np.log(p) - np.log1p(-p)
     return logits
 

@@ -69,6 +69,16 @@ class MapDetector(nn.Module):
         found: list[dict[str, Tensor]] = self.fcos.postprocess_detections(split, parts, shapes)
         return found
 
+    def places(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return what ``detect`` chooses from, of one image: the box of each place of its maps, and its scores.
+
+        Boxes are (n, 4), not cut off at the image's edge; scores (C, n), one for each class.
+        """
+        heads, anchors, _ = self._heads(maps)
+        boxes: Tensor = self.fcos.box_coder.decode(heads["bbox_regression"][0], anchors[0])
+        scores = torch.sqrt(heads["cls_logits"][0].sigmoid() * heads["bbox_ctrness"][0].sigmoid())
+        return boxes, scores.T
+
     def _heads(self, maps: Sequence[Tensor]) -> tuple[dict[str, Tensor], list[Tensor], list[int]]:
         """Return what the head says of each place, the anchors of each image, and the places of each level."""
         scaled: dict[str, Tensor] = OrderedDict(

@@ -10,7 +10,7 @@ from model.data.masks import (
     IGNORED,
     MOST_CLASSES,
     Pixels,
-    enlarged,
+    fitted,
     is_mask,
     nothing,
     pack,
@@ -82,9 +82,7 @@ class Segmentation(Problem):
         truth = scaled_down(unpack(target, classes, size), MEASURED)
         predicted = unpack(prediction, classes)
         if "png" in prediction:
-            own, wanted = (predicted.shape[1], predicted.shape[0]), (truth.shape[1], truth.shape[0])
-            larger = wanted[0] >= own[0] and wanted[1] >= own[1]
-            predicted = enlarged(predicted, wanted) if larger else resized(predicted, wanted)
+            predicted = fitted(predicted, (truth.shape[1], truth.shape[0]))
         else:
             predicted = np.full_like(truth, BACKGROUND)
         return count_pixels(predicted, truth, len(classes))

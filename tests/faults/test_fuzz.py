@@ -28,13 +28,14 @@ from backend.queueing.queues import Queueing
 from backend.store import Store
 from backend.web import predict
 from backend.web.app import create_app
+from backend.web.formats import FORMATS
 
 REQUESTS = int(os.environ.get("FAULTS_REQUESTS") or 400)
 HANG_S = 5.0
 # What stands in a route's place holders: something that is there. A new one has to be added here.
 HOLDERS = {
     "project_name": ["3"], "pool_index": [0], "name": ["curve", "confusion"], "kind": ["onnx", "safetensors"],
-    "filename": ["live.js"], "version": [plotly_version()],
+    "filename": ["live.js"], "version": [plotly_version()], "of": ["labels", "predictions"], "form": [*FORMATS],
 }  # fmt: skip
 PASSWORD = {"Authorization": "Basic " + base64.b64encode(b"me:pass").decode()}
 METHODS = ("POST", "POST", "POST", "GET", "GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE")
@@ -151,7 +152,9 @@ def test_no_route_is_left_out_and_each_has_something_to_answer(app: Flask) -> No
     posted = {"/setup", "/predict", "/webhook", "/train", "/api/projects/3/advance", "/projects/3/retry"}
     posted |= {"/api/projects/3/history", "/projects/3/history"}
     assert {path for path, code in answered.items() if code == 405} == posted
-    assert {path for path, code in answered.items() if code not in (200, 405)} == {"/static/live.js", "/is_training"}
+    unfit = {f"/api/projects/3/{of}.{form}" for of in HOLDERS["of"] for form in FORMATS}  # for choices
+    missing = {path for path, code in answered.items() if code not in (200, 405)}
+    assert missing == {"/static/live.js", "/is_training", *unfit}
 
 
 def fuzz(client: FlaskClient, requests: int, headers: dict[str, str]) -> Counter[int]:

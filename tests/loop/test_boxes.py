@@ -61,6 +61,7 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BoxProject
     monkeypatch.setattr(detector, "open_maps", lambda name, side, folder, device: Brightness(side))
     monkeypatch.setattr(detector, "detect", seen)
     monkeypatch.setattr(detector, "STEPS", (1, 0.0, 1))
+    monkeypatch.setattr("model.export.export", lambda *_, **__: None)  # there is no such network
     made = BoxProject(tmp_path, monkeypatch, CONFIG)
     made.add(IMAGES)
     made.connect(**{**PARAMS, **WITH_ENCODER, "labels_per_round": K, "holdout_fraction": 0.5})

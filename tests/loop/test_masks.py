@@ -59,6 +59,8 @@ def test_masks_are_asked_learned_measured_pre_drawn_and_written_for_the_rest(loo
     first = project.store.rounds.get(0)
     assert (first.problem, first.labels, first.holdout_size) == ("segmentation", K, K // 2)
     assert first.holdout_quality / first.holdout_size > 0.8
+    assert first.exported
+    assert project.files.onnx(0).exists()
     # The next queue is pre-drawn, but for the holdout.
     drawn = {task: loop.predicted(task, loop.round.model_version) for task in loop.queue()}
     assert sum(map(bool, drawn.values())) == K

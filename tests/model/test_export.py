@@ -1,31 +1,29 @@
 """An exported model, used as people use it: by the script in the docs, with ONNX Runtime alone."""
 
 import json
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors import safe_open
+from support.exported import label_folder, script_of_the_guide
 
 from model.data.bank import ImageBank
 from model.data.decoding import Sides, decode, decode_with_depth
 from model.data.features import FeatureBank
 from model.errors import BadInput
-from model.export import export
+from model.export import PROGRAMS, export
 from model.learners.base import PoolImages
 from model.learners.finetune import FinetunedModel
 from model.learners.fitting import fit, load_model
 from model.learners.own_network import FitSettings, Learner, fit_network
+from model.learners.registry import LEARNERS
 from model.problems import problem
 from model.problems.single_label import calibrate
 
 SIDE = 16
 CLASSES = ["left", "right <ä>"]
-GUIDE = Path(__file__).parents[2] / "docs" / "leads.md"
 
 
 def draw(path: Path, number: int, size: tuple[int, int], generator: np.random.Generator) -> None:
@@ -81,13 +79,8 @@ def test_both_files_carry_the_label_names(exported: Path) -> None:
 
 
 def test_the_script_of_the_guide_labels_a_folder(exported: Path, tmp_path: Path) -> None:
-    (script,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    assert len([line for line in script.splitlines() if line.strip()]) <= 10
-    (tmp_path / "label_folder.py").write_text(script)
-    command = [sys.executable, "label_folder.py", str(exported / "m.onnx"), str(exported / "images")]
-    lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert len(lines) == 24
-    rows = [line.split("\t") for line in lines]
+    assert len([line for line in script_of_the_guide().splitlines() if line.strip()]) <= 17
+    rows = label_folder(exported / "m.onnx", exported / "images", tmp_path)
     assert [row[0] for row in rows] == [f"{number:02d}.png" for number in range(24)]
     assert all(row[1] in CLASSES and 0.5 <= float(row[2]) <= 1 for row in rows)
 
@@ -153,8 +146,9 @@ def test_a_model_on_an_encoder_is_exported_with_it_inside(exported_head: Path, e
 def test_the_script_of_the_guide_labels_a_folder_by_a_model_on_an_encoder_too(
     exported_head: Path, tmp_path: Path
 ) -> None:
-    (script,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    (tmp_path / "label_folder.py").write_text(script)
-    command = [sys.executable, "label_folder.py", str(exported_head / "m.onnx"), str(exported_head / "images")]
-    lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert [line.split("\t")[1] for line in lines] == [CLASSES[number % 2] for number in range(12)]
+    rows = label_folder(exported_head / "m.onnx", exported_head / "images", tmp_path)
+    assert [row[1] for row in rows] == [CLASSES[number % 2] for number in range(12)]
+
+
+def test_models_of_every_learner_can_be_exported() -> None:
+    assert set(PROGRAMS) == set(LEARNERS)

@@ -14,7 +14,7 @@ from backend.store.engine import open_engine
 from backend.store.tables import AskRow, Base, RoundRow, TaskCountsRow, TaskRow
 from backend.store.tasks import TaskChange
 
-VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"]
+VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011"]
 LABELS = {1: "cat", 2: '"cat"', 3: "Käse 'süß' 🐈\\n", 4: ""}  # the JSON of the first is the text of the second
 PROJECT = {
     **{"id": 1, "studio_id": 7, "created_ts": "1", "server": "http://studio", "webhook_secret": "x"},
@@ -111,6 +111,19 @@ def test_a_database_of_any_older_version_is_migrated_with_all_it_holds(url: str,
     store.close()
     store = Store(url, tmp_path)
     assert store.of(1).tasks.counts(0.0) == counts, "it opens again"
+    store.close()
+
+
+def test_models_that_were_only_noted_as_exported_are_exported(url: str, tmp_path: Path) -> None:
+    """Before 0012, nothing was written of models of boxes and masks."""
+    make_old(url, "0011")
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE round SET exported = true"))
+        connection.execute(text("UPDATE round SET problem = 'detection' WHERE number = 2"))
+    engine.dispose()
+    store = Store(url, tmp_path)
+    assert [row.exported for row in store.of(1).rounds.all()] == [True, True, False]
     store.close()
 
 

@@ -1,4 +1,4 @@
-"""Downloads: the model, and tables of losses and predictions, which are streamed.
+"""Downloads: the model, and labels, losses and predictions as tables and in formats of other programs, streamed.
 
 File names count rounds from 1, as the pages do.
 """
@@ -25,13 +25,17 @@ from backend.status.predictions import PoolPredictions
 from backend.store import Answer, ProjectRow, RoundRow
 from backend.store.dashboard_queries import ImageLine
 from backend.web.cache import newest_predictions
+from backend.web.formats import FORMATS, formats_of
+from backend.web.formats.base import Answers, Entry
 from backend.web.routes.project_status import find_project
 from backend.web.services import services
+from model.problems import problem
 from model.problems.base import Prediction, Target
 
 blueprint = Blueprint("downloads", __name__)
 
 ROWS = 500  # in one piece of a stream
+NAMES = ", ".join(f'"{name}"' for name in FORMATS)
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # first characters of a cell that a spreadsheet executes
 
 
@@ -69,10 +73,7 @@ def predictions_json(project_name: str) -> ResponseReturnValue:
     """Return the same as tasks with predictions, in Label Studio's import format."""
     project = find_project(project_name)
     predictions = newest_predictions(project)
-    try:
-        labeling = labeling_of(project)
-    except (ConfigError, ProjectError) as error:
-        raise NotFound(str(error)) from error
+    labeling = _labeling(project)
     views, version = views_of(Files.of(services().settings.data_dir, project.id), labeling), predictions.row.number
     tasks = (
         _task(labeling, autolabel_version(version), item_at(views, line[0].pool_index), *line)
@@ -80,6 +81,37 @@ def predictions_json(project_name: str) -> ResponseReturnValue:
     )
     name = f"project-{project_name}-predictions-round-{predictions.row.number + 1}.json"
     return _attached(name, "application/json", _json_list(tasks))
+
+
+@blueprint.get(f"/api/projects/<project:project_name>/<any(labels, predictions):of>.<any({NAMES}):form>")
+def in_format(project_name: str, of: str, form: str) -> ResponseReturnValue:
+    """Return what people have labeled, or what the newest model says of the images without an answer.
+
+    form: the end of a file's name, under which ``backend.web.formats`` lists its formats.
+    """
+    project = find_project(project_name)
+    labeling, chosen = _labeling(project), FORMATS[form]
+    if labeling.problem not in chosen.problems:
+        instead = ", ".join(formats_of(labeling.problem)) or "predictions.csv and predictions.json"
+        raise NotFound(f"{form} does not fit {labeling.problem} projects: take {instead}")
+    views = views_of(Files.of(services().settings.data_dir, project.id), labeling)
+    lines, version = _labels(project) if of == "labels" else _predicted(project)
+    entries = (Entry(line.task_id, line.image, item_at(views, line.pool_index), *said) for line, *said in lines)
+    answers = Answers(problem(labeling.problem), labeling.classes, entries, sized=chosen.sized)
+    if not answers:
+        raise NotFound(f"there is no image for this file: {answers.why_empty}")
+    return _attached(f"project-{project_name}-{of}{version}.{form}", chosen.mimetype, chosen.write(answers))
+
+
+def _labels(project: ProjectRow) -> tuple[Iterator[tuple[ImageLine, Target]], str]:
+    lines = services().store.of(project.id).dashboard.lines()
+    return ((line, line.target) for line in lines if line.answer == Answer.LABELED), ""
+
+
+def _predicted(project: ProjectRow) -> tuple[Iterator[tuple[ImageLine, Prediction, float]], str]:
+    predictions = newest_predictions(project)
+    lines = (line for line in _lines(project, predictions) if line[0].answer == Answer.NONE)
+    return lines, f"-round-{predictions.row.number + 1}"
 
 
 @blueprint.get("/api/projects/<project:project_name>/model.<any(onnx, safetensors):kind>")
@@ -104,6 +136,13 @@ def exported_model(project: ProjectRow) -> RoundRow | None:
     return there[-1] if there else None
 
 
+def _labeling(project: ProjectRow) -> Labeling:
+    try:
+        return labeling_of(project)
+    except (ConfigError, ProjectError) as error:
+        raise NotFound(str(error)) from error
+
+
 def _lines(project: ProjectRow, predictions: PoolPredictions) -> Iterator[tuple[ImageLine, Prediction, float]]:
     """Yield every image that the model has seen, with its prediction and calibrated confidence."""
     seen = (line for line in services().store.of(project.id).dashboard.lines() if line.pool_index < predictions.size)
@@ -125,7 +164,7 @@ def _task(
 
 
 def _table(name: str, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Response:
-    def text() -> Iterator[str]:
+    def pieces() -> Iterator[bytes]:
         buffer = io.StringIO()
         writer = csv.writer(buffer)
         writer.writerow(head)
@@ -135,7 +174,7 @@ def _table(name: str, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Res
                 yield _take(buffer)
         yield _take(buffer)
 
-    return _attached(name, "text/csv", text())
+    return _attached(name, "text/csv", pieces())
 
 
 def _text(target: Target | None) -> str | None:
@@ -148,21 +187,21 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
-def _json_list(items: Iterable[Any]) -> Iterator[str]:
+def _json_list(items: Iterable[Any]) -> Iterator[bytes]:
     before = "["
     for item in items:
-        yield before + json.dumps(item, ensure_ascii=False)
+        yield (before + json.dumps(item, ensure_ascii=False)).encode()
         before = ",\n"
-    yield "]\n" if before != "[" else "[]\n"
+    yield b"]\n" if before != "[" else b"[]\n"
 
 
-def _attached(name: str, kind: str, text: Iterator[str]) -> Response:
+def _attached(name: str, kind: str, pieces: Iterator[bytes]) -> Response:
     # The first piece is computed now, while an error can still become an error answer.
-    first = next(text, "")
+    first = next(pieces, b"")
 
-    def whole() -> Iterator[str]:
+    def whole() -> Iterator[bytes]:
         yield first
-        yield from text
+        yield from pieces
 
     response = Response(whole(), mimetype=kind)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -170,8 +209,8 @@ def _attached(name: str, kind: str, text: Iterator[str]) -> Response:
     return response
 
 
-def _take(buffer: io.StringIO) -> str:
+def _take(buffer: io.StringIO) -> bytes:
     text = buffer.getvalue()
     buffer.seek(0)
     buffer.truncate()
-    return text
+    return text.encode()

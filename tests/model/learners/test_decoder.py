@@ -1,17 +1,22 @@
 """A decoder on an encoder's maps learns where things are, from few masks."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
+from PIL import Image
+from support.exported import label_folder, pool_of_pictures
 
 from model.data.bank import ImageBank
 from model.data.features import FeatureBank
-from model.data.masks import IGNORED, pack, unpack
+from model.data.masks import IGNORED, fitted, pack, unpack
 from model.data.views import ViewBank
 from model.errors import BadInput, ModelError
+from model.export import export
 from model.learners import decoder
 from model.learners.base import PoolImages, evaluate
 from model.learners.decoder import certainty, class_weights, recoloured
@@ -117,6 +122,26 @@ def test_outputs_are_letterboxed_sure_and_neutral_where_there_is_no_view(pool: P
     assert (values[:, LEAST] <= values[:, TOP]).all()
     assert outputs.embeddings[np.arange(3)].shape == (3, 2)
     assert [len(mask["classes"]) for mask in OF.decode(outputs, np.array([0, IMAGES - 1]), CLASSES, {})] == [2, 0]
+
+
+def test_its_export_gives_the_masks_of_files_of_any_size(model: Path, drawn, encoders: Path, tmp_path: Path) -> None:
+    pictures = [view[:HEIGHT, :WIDTH] for view in drawn[0][:5]]
+    pictures[4] = pictures[4].transpose(1, 0, 2)
+    sizes = [(2 * WIDTH, 2 * HEIGHT), (501, 351), (WIDTH, HEIGHT), (100, 70), (231, 330)]
+    pool = pool_of_pictures(pictures, sizes, VIEW, tmp_path, encoders)
+    export(model, CLASSES, 1.5, onnx=tmp_path / "m.onnx", safetensors=tmp_path / "m.safetensors", encoders=encoders)
+    session = InferenceSession(tmp_path / "m.onnx")
+    about = session.get_modelmeta().custom_metadata_map
+    assert (about["problem"], json.loads(about["classes"])) == ("segmentation", CLASSES)
+    outputs = load_model(model, "cpu").predict_pool(pool)
+    assert label_folder(tmp_path / "m.onnx", tmp_path / "images", tmp_path) == []
+    for number, (size, mask) in enumerate(zip(sizes, OF.decode(outputs, np.arange(5), CLASSES, {}), strict=True)):
+        pixels = np.asarray(Image.open(tmp_path / "images" / f"{number:02d}.png"))
+        (found,) = session.run(None, {"image": pixels})
+        assert (found.shape, found.dtype) == (pixels.shape[:2], np.uint8)
+        assert (found == fitted(unpack(mask, CLASSES), size)).mean() > 0.98
+        assert np.array_equal(np.asarray(Image.open(tmp_path / f"{number:02d}-mask.png")), found)
+        assert number == 4 or set(np.unique(found)) == {0, 1, 2}
 
 
 def test_predictions_are_the_same_each_time_and_for_single_images(pool: PoolImages, model: Path) -> None:

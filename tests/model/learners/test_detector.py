@@ -1,15 +1,21 @@
 """A detector on the encoder's maps: bright squares and dark discs on noise are found, counted and calibrated."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnxruntime import InferenceSession
+from PIL import Image
+from safetensors import safe_open
+from support.exported import label_folder, pool_of_pictures
 from support.images import bank_of
 
 from model.data.features import FeatureBank
 from model.data.letterbox import Letterbox
 from model.data.views import ViewBank
 from model.errors import BadInput, ModelError
+from model.export import export
 from model.learners import detector
 from model.learners.base import PoolImages, evaluate
 from model.learners.detector import DetectorModel
@@ -102,6 +108,41 @@ def test_outputs_are_boxes_by_pool_index_sorted_by_score(scenes, fitted):
     assert set(shown[:, 5].tolist()) <= {0.0, 1.0}
     some = model.predict_pool(pool, np.array([3, 1])).boxes
     np.testing.assert_allclose(some, boxes[[3, 1]], atol=1e-5)
+
+
+def test_its_export_gives_the_boxes_of_files_of_any_size(scenes, fitted, encoders, tmp_path):
+    views = scenes[0].views.gather(np.arange(LABELED, LABELED + 6))[:, :HEIGHT, :WIDTH]
+    pictures = [*views[:5], views[5].transpose(1, 0, 2), np.full((50, 50, 3), 127, np.uint8)]
+    sizes = [(3 * WIDTH, 3 * HEIGHT), (301, 226), (WIDTH, HEIGHT), (90, 67), (200, 150), (120, 160), (50, 50)]
+    pool = pool_of_pictures(pictures, sizes, SIDE, tmp_path, encoders)
+    files = {"onnx": tmp_path / "m.onnx", "safetensors": tmp_path / "m.safetensors"}
+    export(fitted[0], CLASSES, 1.5, **files, encoders=encoders)
+    session, model = InferenceSession(files["onnx"]), load_model(fitted[0], device="cpu")
+    about = session.get_modelmeta().custom_metadata_map
+    assert (about["problem"], json.loads(about["classes"]), about["side"]) == ("detection", CLASSES, str(SIDE))
+    with safe_open(files["safetensors"], "pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    missing, unexpected = model.network.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all(name.startswith("fcos.backbone.") for name in missing)  # the pyramid, by another name
+    expected = DETECTION.decode(model.predict_pool(pool), np.arange(len(sizes)), CLASSES, model.decoding)
+    assert sum(map(len, expected)) > 5
+    lines = label_folder(files["onnx"], tmp_path / "images", tmp_path)
+    for number, (size, boxes) in enumerate(zip(sizes, expected, strict=True)):
+        pixels = np.asarray(Image.open(tmp_path / "images" / f"{number:02d}.png"))
+        found = [
+            [CLASSES[label], *(corners / (*size, *size)), score]
+            for corners, score, label in zip(*session.run(None, {"image": pixels}), strict=True)
+        ]
+        assert len(found) == len(boxes)
+        for (label, *own, score), (name, left, top, width, height, shown) in zip(found, boxes, strict=True):
+            assert label == name
+            assert own == pytest.approx([left, top, left + width, top + height], abs=0.01)
+            assert score == pytest.approx(shown, abs=0.03)
+        written = [line for line in lines if line[0] == f"{number:02d}.png"]
+        assert [line[1] for line in written] == [box[0] for box in found]
+        assert [float(line[2]) for line in written] == pytest.approx([box[5] for box in found], abs=0.006)
+        assert all(0 <= float(x) <= size[0] + 0.1 for line in written for x in (line[3], line[5]))
 
 
 def test_a_fit_is_the_same_twice(scenes, fitted, tmp_path, monkeypatch):
