@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
 
@@ -86,6 +86,7 @@ def translated() -> Iterator[None]:
 
     Raises:
         StoreUnavailable: the database is locked, full, away, or has no connection left.
+        ConfigError: a value is longer or larger than its column, which SQLite does not mind.
     """
     try:
         yield
@@ -94,6 +95,8 @@ def translated() -> Iterator[None]:
             "all connections of this process to the database are in use: raise DATABASE_CONNECTIONS if this happens "
             "often; the work goes on by itself"
         ) from error
+    except DataError as error:
+        raise ConfigError(f"a name, an address or a number does not fit into the database ({reason(error)})") from error
     except DBAPIError as error:
         if not _may_pass(error):
             raise

@@ -130,6 +130,22 @@ def test_odd_values_are_the_same_as_on_sqlite(store: Store) -> None:
     assert project.tasks.targets() == [(0, "a\0b ' 🐈 \\ %s", False)]
 
 
+def test_a_value_that_no_column_takes_is_refused_in_a_sentence(
+    postgres: Postgres, database: str, tmp_path: Path
+) -> None:
+    store = Store(postgres.url(database), tmp_path)
+    key = connect(store).id
+    for work in (
+        lambda: store.of(key).set(features_key="timm:" + "a" * 200),
+        lambda: connect(store, studio_project_id=10**17),
+        lambda: connect(store, server="http://" + "a" * 600),
+    ):
+        with pytest.raises(ConfigError, match="does not fit into the database"):
+            work()
+    assert len(store.projects.all()) == 1
+    store.close()
+
+
 def test_texts_have_no_character_0_in_postgresql(postgres: Postgres, database: str, tmp_path: Path) -> None:
     store = Store(postgres.url(database), tmp_path)
     project = store.of(connect(store).id)
