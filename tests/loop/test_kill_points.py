@@ -28,6 +28,7 @@ def split_a_part(project: Project) -> None:
 
 TAKE = {
     Step.RESTART: lambda project: project.step(Step.RESTART),
+    Step.NOTE_POOL: lambda project: project.step(Step.NOTE_POOL),
     Step.PRETEXT: lambda project: project.job(JobKind.PRETEXT),
     Step.SPLIT: split_a_part,
     Step.SPLIT_LARGE: split_a_part,
