@@ -42,6 +42,7 @@ def findings(page: ProjectPage) -> list[Finding]:
         *_error_rates(error_rate_difference(page.asked_in_full), status.metric, bool(page.history)),
         *_agreement([entry.row.agreement for entry in page.history]),
         *_left_out(answers),
+        *_disputed(*page.left_out),
         *_twins(status),
         *_accepted(page.services.store.of(page.project.id).dashboard.accepted(), status.tasks.labeled),
     ]
@@ -163,6 +164,15 @@ def _left_out(answers: Mapping[Reason, int]) -> Iterable[Finding]:
     text = left_out(answers)
     if text is not None:
         yield Finding("plain", f"Answered but not trained on: {text}.")
+
+
+def _disputed(objects: int, images: int) -> Iterable[Finding]:
+    if objects:
+        text = (
+            f"Left out of the answers: {count(objects, 'object')} on {count(images, 'image')} that no more than half "
+            "of the annotators drew, or to which they give different classes."
+        )
+        yield Finding("plain", text)
 
 
 def _twins(status: Status) -> Iterable[Finding]:

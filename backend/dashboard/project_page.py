@@ -171,6 +171,12 @@ class ProjectPage:
         dashboard = self.services.store.of(self.project.id).dashboard
         return dashboard.asked_targets() if self.problem.overlay is None else dashboard.each_asked_target()
 
+    @property
+    def left_out(self) -> tuple[int, int]:
+        """How many objects annotators do not agree on, and on how many images; none where answers have no objects."""
+        dashboard = self.services.store.of(self.project.id).dashboard
+        return dashboard.left_out() if self.problem.overlay is not None else (0, 0)
+
     @cached_property
     def asked_qualities(self) -> list[AskedQuality]:
         """Return the answered images by round and role, with the quality of the predictions for them."""

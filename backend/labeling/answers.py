@@ -19,10 +19,12 @@ class AnnotationSummary:
 
     kind: ``none``: no annotation. ``skipped``: all were skipped. ``unusable``: none can be learned. ``tie``: the
     annotators do not agree. ``model``: all were made from predictions. ``labeled``: ``target`` is what they agree on.
+    left_out: things that some of them marked and that are not in it.
     """
 
     kind: SummaryKind
     target: Target | None = None
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ def summarize(annotations: Iterable[AnnotationRecord], labeling: Labeling, probl
     if not targets:
         return AnnotationSummary("unusable")
     merged = problem.merge(targets)
-    return AnnotationSummary("tie") if merged is None else AnnotationSummary("labeled", merged)
+    if merged is None:
+        return AnnotationSummary("tie")
+    return AnnotationSummary("labeled", merged, problem.left_out(targets))
 
 
 def targets_of(annotations: Iterable[AnnotationRecord], labeling: Labeling) -> list[Target]:

@@ -167,6 +167,17 @@ class DashboardQueries(Repository):
         with self._read() as session:
             return int(session.scalar(query) or 0)
 
+    def left_out(self) -> tuple[int, int]:
+        """Return how many things that annotators marked are left out of the targets, and on how many tasks."""
+        query = (
+            select(func.coalesce(func.sum(TaskRow.left_out), 0), func.count())
+            .select_from(TaskRow)
+            .where(TaskRow.project_id == self.project_id, TaskRow.answer == Answer.LABELED, TaskRow.left_out > 0)
+        )
+        with self._read() as session:
+            things, tasks = session.execute(query).one()
+            return int(things), int(tasks)
+
     def queue(self, number: int, limit: int) -> list[QueuedImage]:
         """Return the first images of a round's queue, in serving order."""
         columns = (

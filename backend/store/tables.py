@@ -206,6 +206,7 @@ class TaskRow(Base):
     target: Mapped[Target | None] = mapped_column(JsonText)  # the agreed answer; None unless ``answer`` is LABELED
     refusal: Mapped[str | None] = mapped_column(String(8))  # ``Refused``; None unless ``answer`` is UNUSABLE
     accepted: Mapped[bool] = mapped_column(default=False)  # a person took a prediction over as it was
+    left_out: Mapped[int] = mapped_column(default=0)  # things marked on which annotators do not agree
     answered_at: Mapped[float | None] = mapped_column(Float)  # when the first answer was read; None: with the task
     holdout: Mapped[bool] = mapped_column(default=False)
     loss: Mapped[float | None] = mapped_column(Float)

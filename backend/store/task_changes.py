@@ -23,7 +23,8 @@ class TaskChange:
     """What a synchronisation has read of one task.
 
     image: its reference; None with the ``reason`` why there is none. target: None unless ``answer`` is LABELED.
-    refusal: None unless ``answer`` is UNUSABLE. accepted: a person took a prediction over as it was. orphaned: nothing
+    refusal: None unless ``answer`` is UNUSABLE. accepted: a person took a prediction over as it was. left_out: things
+    that some annotators marked and on which they do not agree: they are not in the target. orphaned: nothing
     tells any more whether the answer is a person's; what was known of it before holds. bare: its data have no loss and
     batch in Label Studio, as after somebody has replaced them.
     """
@@ -35,6 +36,7 @@ class TaskChange:
     target: Target | None
     refusal: Refused | None = None
     accepted: bool = False
+    left_out: int = 0
     orphaned: bool = False
     bare: bool = False
 
@@ -117,7 +119,7 @@ def _apply(row: TaskRow, change: TaskChange) -> None:
 
 def _set_answer(row: TaskRow, change: TaskChange) -> None:
     row.answer, row.target = change.answer, change.target
-    row.refusal, row.accepted = change.refusal, change.accepted
+    row.refusal, row.accepted, row.left_out = change.refusal, change.accepted, change.left_out
 
 
 def _set_image(row: TaskRow, change: TaskChange) -> None:

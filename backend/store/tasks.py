@@ -77,7 +77,7 @@ class Tasks(TaskLosses):
     def mark_gone(self, missing: Sequence[int]) -> int:
         """Mark tasks that are missing in Label Studio as gone; return how many."""
         with self._write() as session:
-            unanswered = {"answer": Answer.NONE, "target": None, "refusal": None, "accepted": False}
+            unanswered = {"answer": Answer.NONE, "target": None, "refusal": None, "accepted": False, "left_out": 0}
             gone = {"state": ImageState.GONE, "pool_index": None, **unanswered}
             set_columns(session, self.project_id, missing, gone)
             write_qualities(session, self.project_id, dict.fromkeys(missing), exact_match)

@@ -74,6 +74,10 @@ class Problem(ABC):
             return None
         return next(vote for vote in votes if _hashable(vote) == counts[0][0])
 
+    def left_out(self, votes: Sequence[Target]) -> int:
+        """Return how many things that an annotator marked ``merge`` leaves out of what it returns; by default none."""
+        return 0
+
     def quality(self, prediction: Prediction, target: Target) -> float:
         """Return how well a prediction fits a target, 0 to 1; by default whether it is right."""
         return float(_hashable(prediction) == _hashable(target))

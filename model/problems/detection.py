@@ -47,12 +47,14 @@ class Detection(Problem):
         """
         if not votes:
             return None
-        objects: list[list[Box]] = []
-        for vote in votes:
-            _add_vote(objects, vote)
-        agreed = [_agreed(boxes) for boxes in objects if 2 * len(boxes) > len(votes)]
+        if len(votes) == 1:
+            return list(votes[0])
         names = list(dict.fromkeys(box[0] for vote in votes for box in vote))
-        return canonical([box for box in agreed if box is not None], names) if len(votes) > 1 else list(votes[0])
+        return canonical([box for box in _agreements(votes) if box is not None], names)
+
+    def left_out(self, votes: Sequence[Target]) -> int:
+        """Return the number of objects on which several annotators do not agree."""
+        return sum(box is None for box in _agreements(votes)) if len(votes) > 1 else 0
 
     def quality(self, prediction: Prediction, target: Target) -> float:
         """Return the F1 of the boxes matched at an overlap of 0.5, class by class; 1 where both are none."""
@@ -215,6 +217,14 @@ def scored_hits(outputs: Outputs, indices: IntArray, truth: Encoded) -> tuple[Fl
         scores.append(rows[:, 4])
         hits.append(found >= 0)
     return np.concatenate(scores).astype(np.float64), np.concatenate(hits)
+
+
+def _agreements(votes: Sequence[Target]) -> list[Box | None]:
+    """Return each object that anybody drew as most drew it; None for one that not more than half of them drew alike."""
+    objects: list[list[Box]] = []
+    for vote in votes:
+        _add_vote(objects, vote)
+    return [_agreed(boxes) if 2 * len(boxes) > len(votes) else None for boxes in objects]
 
 
 def _add_vote(objects: list[list[Box]], vote: Target) -> None:

@@ -95,3 +95,10 @@ def test_boxes_are_asked_learned_measured_pre_drawn_and_written_for_the_rest(loo
     loop.add(2)  # images that came later are embedded, viewed and asked too
     loop.run()
     assert project.store.row().error is None
+    # A second annotator draws one box more: it is no answer, and it is counted.
+    assert project.store.dashboard.left_out() == (0, 0)
+    task = loop.queue(0)[0]
+    loop.person.annotate(task, [boxed(name) for name in CLASSES[:2]])
+    loop.run()
+    assert loop.stored(task)[1] == [["bright", 0.5 * CLASSES.index(loop.truth[task]), 0.0, 0.5, 1.0]]
+    assert project.store.dashboard.left_out() == (1, 1)

@@ -14,7 +14,7 @@ from backend.store.engine import open_engine
 from backend.store.tables import AskRow, Base, RoundRow, TaskCountsRow, TaskRow
 from backend.store.tasks import TaskChange
 
-VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011"]
+VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012"]
 LABELS = {1: "cat", 2: '"cat"', 3: "Käse 'süß' 🐈\\n", 4: ""}  # the JSON of the first is the text of the second
 PROJECT = {
     **{"id": 1, "studio_id": 7, "created_ts": "1", "server": "http://studio", "webhook_secret": "x"},
@@ -124,6 +124,19 @@ def test_models_that_were_only_noted_as_exported_are_exported(url: str, tmp_path
     engine.dispose()
     store = Store(url, tmp_path)
     assert [row.exported for row in store.of(1).rounds.all()] == [True, True, False]
+    store.close()
+
+
+def test_answers_of_boxes_are_read_once_more_to_count_what_they_leave_out(url: str, tmp_path: Path) -> None:
+    make_old(url, "0012")
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE project SET control = 'kind'"))
+        connection.execute(text("UPDATE round SET problem = 'detection' WHERE number = 2"))
+    engine.dispose()
+    store = Store(url, tmp_path)
+    assert store.of(1).row().control == ""
+    assert store.of(1).dashboard.left_out() == (0, 0)
     store.close()
 
 

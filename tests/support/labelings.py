@@ -15,7 +15,10 @@ TREE = (
 )
 
 # The rule that every problem has unless it brings one of its own: the most frequent answer.
-MOST_FREQUENT = SimpleNamespace(merge=lambda votes: Problem.merge(SimpleNamespace(), votes))  # type: ignore[arg-type]
+MOST_FREQUENT = SimpleNamespace(
+    merge=lambda votes: Problem.merge(SimpleNamespace(), votes),  # type: ignore[arg-type]
+    left_out=lambda votes: 0,
+)
 
 
 def view(*tags: str) -> str:

@@ -197,6 +197,14 @@ def test_findings_tell_what_papers_report_beside_the_mean_over_images(
     assert re.match(start, sentence.split("together: ")[1])
 
 
+def test_objects_on_which_annotators_differ_are_counted(browser, boxes: Store) -> None:
+    assert "Left out of the answers" not in browser.get("/projects/3").text
+    of = boxes.of(boxes.projects.find(3).id)
+    changes = [(1, Answer.LABELED, 2), (2, Answer.LABELED, 1), (3, Answer.LABELED, 0), (4, Answer.SKIPPED, 5)]
+    of.tasks.apply([TaskChange(task, "x", None, kind, [], left_out=number) for task, kind, number in changes])
+    assert "Left out of the answers: 3 objects on 2 images" in text_of(browser.get("/projects/3").text)
+
+
 def test_masks_lie_beside_each_other_with_their_classes_named(browser, areas: Store) -> None:
     part = shown(browser, "worst")
     assert re.findall(r'id="worst-(\d+)"', part) == ["4", "2"]

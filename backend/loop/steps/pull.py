@@ -137,6 +137,7 @@ def _change(task: TaskRecord, labeling: Labeling) -> TaskChange:
         target=given.target,
         refusal=Refused(details.refusal) if given.kind == "unusable" and details.refusal else None,
         accepted=given.kind == "labeled" and details.accepted,
+        left_out=given.left_out,
         orphaned=details.orphaned,
         bare=isinstance(task.data, Mapping) and not task.data.keys() >= {LOSS_FIELD, BATCH_FIELD},
     )

@@ -71,21 +71,22 @@ def shifted(box, x, name=None):
 
 
 @pytest.mark.parametrize(
-    ("votes", "merged"),
+    ("votes", "merged", "left_out"),
     [
-        ([[A, B]], [A, B]),
-        ([[], []], []),
-        ([[A], [A]], [A]),
-        ([[A], []], []),  # half of them is no majority
-        ([[A, B], [A], [A, C]], [A]),
-        ([[A], [shifted(A, 0.02)], [shifted(A, 0.04)]], [shifted(A, 0.02)]),
-        ([[A], [A], [shifted(A, 0, "plate")]], [A]),
-        ([[A], [shifted(A, 0, "plate")]], []),  # nobody knows which
-        ([[A, shifted(A, 0.01)], [A]], [A]),  # one annotator's two boxes are no two votes
+        ([[A, B]], [A, B], 0),
+        ([[], []], [], 0),
+        ([[A], [A]], [A], 0),
+        ([[A], []], [], 1),  # half of them is no majority
+        ([[A, B], [A], [A, C]], [A], 2),
+        ([[A], [shifted(A, 0.02)], [shifted(A, 0.04)]], [shifted(A, 0.02)], 0),
+        ([[A], [A], [shifted(A, 0, "plate")]], [A], 0),
+        ([[A], [shifted(A, 0, "plate")]], [], 1),  # nobody knows which
+        ([[A, shifted(A, 0.01)], [A]], [A], 1),  # one annotator's two boxes are no two votes
     ],
 )
-def test_annotators_agree_on_what_most_of_them_drew(votes, merged):
+def test_annotators_agree_on_what_most_of_them_drew(votes, merged, left_out):
     assert DETECTION.merge(votes) == merged
+    assert DETECTION.left_out(votes) == left_out
 
 
 def test_targets_are_canonical():
