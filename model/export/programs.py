@@ -112,16 +112,18 @@ def letterbox(side: int, like: Any) -> Any:
     """Return the program of an image to its view, as ``model.data.letterbox`` has it: ``image`` to ``images``.
 
     ``images`` is (1, side, side, 3) uint8, ``size`` (2,) the height and width of the image, and ``content`` (2,) those
-    that it has in the view. Images are scaled as ``model.data.decoding`` does, which is what Pillow does.
+    that it has in the view. Images are scaled as Pillow does for ``model.data.decoding``, first across and then down,
+    with whole numbers in between, so that nearly all pixels are the same. What is shrunk to a sixth and less differs a
+    little, because ``decoding`` takes means first.
     """
     return written(
         f"""
         letterbox (uint8[height, width, 3] image)
         => (uint8[1, {side}, {side}, 3] images, int64[2] size, int64[2] content)
         <
-            int64[1] zero = {{0}}, int64[1] two = {{2}}, int64[2] planes = {{1, 3}},
+            int64[1] zero = {{0}}, int64[1] one = {{1}}, int64[1] two = {{2}}, int64[2] planes = {{1, 3}},
             int64[2] square = {{{side}, {side}}}, int64[6] nothing = {{0, 0, 0, 0, 0, 0}},
-            float black = {{0}}, float white = {{255}}, float grey = {{{PADDING}}}
+            float half = {{0.5}}, float black = {{0}}, float white = {{255}}, float grey = {{{PADDING}}}
         >
         {{
             shape = Shape(image)
@@ -130,13 +132,12 @@ def letterbox(side: int, like: Any) -> Any:
             numbers = Cast <to = 1> (image)
             channels = Transpose <perm = [2, 0, 1]> (numbers)
             given = Unsqueeze(channels, zero)
+            height = Slice(size, zero, one)
+            width = Slice(content, one, two)
+            narrow = Concat <axis = 0> (planes, height, width)
+            {_scaled("narrowed", "given", "narrow")}
             wanted = Concat <axis = 0> (planes, content)
-            scaled = Resize <
-                mode = "cubic", antialias = 1, cubic_coeff_a = -0.5, exclude_outside = 1,
-                coordinate_transformation_mode = "half_pixel"
-            > (given, , , wanted)
-            whole = Round(scaled)
-            bounded = Clip(whole, black, white)
+            {_scaled("bounded", "narrowed", "wanted")}
             outside = Sub(square, content)
             edges = Concat <axis = 0> (nothing, outside)
             padded = Pad(bounded, edges, grey)
@@ -146,6 +147,19 @@ def letterbox(side: int, like: Any) -> Any:
         """,
         like,
     )
+
+
+def _scaled(name: str, given: str, size: str) -> str:
+    """Return the lines that scale pixels (1, 3, H, W) to a size as Pillow does in one direction."""
+    return f"""
+            {name}_exact = Resize <
+                mode = "cubic", antialias = 1, cubic_coeff_a = -0.5, exclude_outside = 1,
+                coordinate_transformation_mode = "half_pixel"
+            > ({given}, , , {size})
+            {name}_above = Add({name}_exact, half)
+            {name}_whole = Floor({name}_above)
+            {name} = Clip({name}_whole, black, white)
+    """
 
 
 def content_of(name: str, side: int) -> str:

@@ -27,6 +27,7 @@ from backend.store.dashboard_queries import ImageLine
 from backend.web.cache import newest_predictions
 from backend.web.formats import FORMATS, formats_of
 from backend.web.formats.base import Answers, Entry
+from backend.web.formats.spool import PIECE
 from backend.web.routes.project_status import find_project
 from backend.web.services import services
 from model.problems import problem
@@ -197,16 +198,29 @@ def _json_list(items: Iterable[Any]) -> Iterator[bytes]:
 
 def _attached(name: str, kind: str, pieces: Iterator[bytes]) -> Response:
     # The first piece is computed now, while an error can still become an error answer.
-    first = next(pieces, b"")
+    gathered = _gathered(pieces)
+    first = next(gathered, b"")
 
     def whole() -> Iterator[bytes]:
         yield first
-        yield from pieces
+        yield from gathered
 
     response = Response(whole(), mimetype=kind)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield small pieces together: each is sent by itself."""
+    waiting, size = list[bytes](), 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= PIECE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)
 
 
 def _take(buffer: io.StringIO) -> bytes:

@@ -137,8 +137,8 @@ def test_its_export_gives_the_boxes_of_files_of_any_size(scenes, fitted, encoder
         assert len(found) == len(boxes)
         for (label, *own, score), (name, left, top, width, height, shown) in zip(found, boxes, strict=True):
             assert label == name
-            assert own == pytest.approx([left, top, left + width, top + height], abs=0.01)
-            assert score == pytest.approx(shown, abs=0.03)
+            assert own == pytest.approx([left, top, left + width, top + height], abs=0.002)
+            assert score == pytest.approx(shown, abs=0.005)
         written = [line for line in lines if line[0] == f"{number:02d}.png"]
         assert [line[1] for line in written] == [box[0] for box in found]
         assert [float(line[2]) for line in written] == pytest.approx([box[5] for box in found], abs=0.006)
