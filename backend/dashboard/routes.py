@@ -118,7 +118,7 @@ def image(project_name: str, pool_index: int) -> ResponseReturnValue:
     return _kept(shown, "image/png", request.args.get("bank") == bank_name(page.project))
 
 
-@blueprint.get("/projects/<project:project_name>/views/<int:pool_index>.jpg")
+@blueprint.get("/projects/<project:project_name>/views/<int(max=2147483647):pool_index>.jpg")
 def view(project_name: str, pool_index: int) -> ResponseReturnValue:
     """Return an image of the pool with its aspect kept; with ``?small`` a thumbnail."""
     page = ProjectPage(services(), find_project(project_name))
@@ -129,7 +129,9 @@ def view(project_name: str, pool_index: int) -> ResponseReturnValue:
     return _kept(shown, "image/jpeg", request.args.get("bank") == bank_name(page.project))
 
 
-@blueprint.get("/projects/<project:project_name>/masks/<any(annotators,model,asked):whose>/<int:pool_index>.png")
+@blueprint.get(
+    "/projects/<project:project_name>/masks/<any(annotators,model,asked):whose>/<int(max=2147483647):pool_index>.png"
+)
 def mask(project_name: str, whose: str, pool_index: int) -> ResponseReturnValue:
     """Return a mask as a picture to lay over its image.
 

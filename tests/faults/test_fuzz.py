@@ -36,6 +36,7 @@ HANG_S = 5.0
 HOLDERS = {
     "project_name": ["3"], "pool_index": [0], "name": ["curve", "confusion"], "kind": ["onnx", "safetensors"],
     "filename": ["live.js"], "version": [plotly_version()], "of": ["labels", "predictions"], "form": [*FORMATS],
+    "whose": ["annotators", "model", "asked"],
 }  # fmt: skip
 PASSWORD = {"Authorization": "Basic " + base64.b64encode(b"me:pass").decode()}
 METHODS = ("POST", "POST", "POST", "GET", "GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE")
@@ -153,6 +154,7 @@ def test_no_route_is_left_out_and_each_has_something_to_answer(app: Flask) -> No
     posted |= {"/api/projects/3/history", "/projects/3/history"}
     assert {path for path, code in answered.items() if code == 405} == posted
     unfit = {f"/api/projects/3/{of}.{form}" for of in HOLDERS["of"] for form in FORMATS}  # for choices
+    unfit |= {"/projects/3/views/0.jpg", *(f"/projects/3/masks/{whose}/0.png" for whose in HOLDERS["whose"])}
     missing = {path for path, code in answered.items() if code not in (200, 405)}
     assert missing == {"/static/live.js", "/is_training", *unfit}
 

@@ -127,7 +127,7 @@ def test_a_view_has_the_aspect_of_its_image_and_is_kept_by_browsers(browser, box
     expected = ViewBank.open(Files.of(tmp_path, boxes.projects.find(3).id).views(320)).gather(np.array([6]))[0, :160]
     assert abs(image - expected).max() < 20
     assert FOREVER not in whole.headers["Cache-Control"]
-    for index in (11, 99):  # without a view, and without an image
+    for index in (11, 99, 10**30):  # without a view, and without an image
         assert browser.get(f"/projects/3/views/{index}.jpg").status_code == 404
 
 
@@ -247,7 +247,8 @@ def test_the_queue_has_the_mask_of_the_model_that_asked(browser, areas: Store) -
 
 def test_what_has_no_mask_is_not_found(browser, areas: Store) -> None:
     """Nothing is painted in 2 and 7; 0 is not in the queue, 5 not in the holdout."""
-    for path in ("asked/7", "asked/0", "annotators/2", "annotators/5", "model/99", "others/3"):
+    too_large = f"asked/{10**30}", f"model/{2**40}"
+    for path in ("asked/7", "asked/0", "annotators/2", "annotators/5", "model/99", "others/3", *too_large):
         assert browser.get(f"/projects/3/masks/{path}.png").status_code == 404
 
 
