@@ -17,6 +17,7 @@ from backend.project_files import Files
 from backend.store import Answer, Store
 from backend.store.tasks import TaskChange
 from backend.web.formats import FORMATS
+from backend.web.formats.archive import Stems
 from backend.web.formats.base import Answers, Entry, file_name
 from backend.web.formats.coco import run_lengths
 from backend.web.formats.mask_images import palette
@@ -304,6 +305,12 @@ def test_a_format_writes_what_its_problems_may_have_as_it_comes(name: str) -> No
 )  # fmt: skip
 def test_a_file_has_the_name_that_it_had_before_it_was_imported(image: str, name: str) -> None:
     assert file_name(image) == name
+
+
+def test_names_in_an_archive_are_bounded_and_given_once() -> None:
+    stems, long = Stems(), "é" * 70_000
+    entries = [Entry(task, image, Item(), []) for task, image in enumerate(["A.png", "a.jpg", long, long])]
+    assert [stems.of(entry) for entry in entries] == ["A", "a-task-1", "é" * 100, "é" * 100 + "-task-3"]
 
 
 def test_an_image_without_a_file_is_named_by_its_task() -> None:

@@ -8,6 +8,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from backend.web.formats.base import Answers, Entry, reference
 from backend.web.formats.spool import JsonList, encoded
 
+LONGEST = 200  # bytes of a name: with what follows it, file systems take it
+
 
 class _Sink:
     """What a zip writes to. Its bytes are taken out as they come; it cannot go back."""
@@ -36,7 +38,7 @@ class Stems:
 
     def of(self, entry: Entry) -> str:
         """Return the name of an image. None is given twice, whatever its case."""
-        stem = PurePosixPath(entry.file_name).stem
+        stem = PurePosixPath(entry.file_name).stem.encode(errors="replace")[:LONGEST].decode(errors="ignore")
         if stem.casefold() in self._given:
             stem = f"{stem}-task-{entry.task_id}"
         self._given.add(stem.casefold())
