@@ -14,6 +14,9 @@ from scripts.chromium import BINARY, Chromium, started
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(BINARY is None, reason="there is no Chromium here")]
 
+LOADED = "(images) => [...document.querySelectorAll(images)].every((i) => i.complete && i.naturalWidth > 0)"
+DRAWN = "(figures) => document.querySelectorAll('.js-plotly-plot').length === figures"
+
 
 @pytest.fixture
 def server(pages) -> Iterator[str]:
@@ -34,10 +37,10 @@ def browser(tmp_path: Path) -> Iterator[Chromium]:
 
 def test_every_figure_is_drawn(server: str, filled: Store, browser: Chromium) -> None:
     browser.open(f"{server}/projects/3")
-    browser.wait("six figures", "() => document.querySelectorAll('.js-plotly-plot .main-svg').length >= 6")
+    browser.wait("six figures", DRAWN, 6)
     browser.wait("no placeholder", "() => document.querySelector('.waiting') === null")
-    points = browser.run("() => document.querySelectorAll('.point').length")
-    assert points > 12  # the map's images, the curve's and the diagram's points
+    # The map's images, the curve's and the diagram's points.
+    browser.wait("their points", "() => document.querySelectorAll('.point').length > 12")
     assert "not measured" not in browser.text()
     assert browser.console == []
 
@@ -100,10 +103,10 @@ def test_boxes_lie_on_their_objects_on_any_screen(server: str, pages, tmp_path: 
       return [(r.left - i.left) / i.width, (r.top - top) / height, r.width / i.width, r.height / height];
     }"""
     browser.open(f"{server}/projects/3")
-    browser.wait("all figures", "() => document.querySelectorAll('.js-plotly-plot .main-svg').length >= 8")
+    browser.wait("all figures", DRAWN, 8)
     for width, mobile in ((1200, False), (390, True)):
         browser.resize(width, 6000, mobile=mobile)
-        browser.wait("all images", "() => [...document.images].every((i) => i.complete && i.naturalWidth > 0)")
+        browser.wait("the pictures", LOADED, "#queue .picture img, #worst .picture img")
         assert browser.run(place, "#worst", "miss") == pytest.approx([0.5, 0.5, 0.25, 0.25], abs=0.05)
         assert browser.run(place, "#queue", "plain") == pytest.approx([0.1, 0.1, 0.2, 0.2], abs=0.06)
         assert browser.run("() => document.documentElement.scrollWidth <= innerWidth")

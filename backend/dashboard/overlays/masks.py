@@ -107,7 +107,8 @@ def _words(mask: Any, size: Size) -> tuple[Word, ...]:
         if part.mean() >= NAMED_FROM:
             row, column = inside(part)
             x, y = ((place + 0.5) / length for place, length in ((column, ids.shape[1]), (row, ids.shape[0])))
-            words.append(Word(round(x * size[0], 1), round(y * size[1], 1), name, middle=True))
+            # So far from the edges that most names are whole.
+            words.append(Word(round(min(max(x, 0.12), 0.88) * size[0], 1), round(y * size[1], 1), name, middle=True))
     return tuple(words)
 
 
