@@ -1,5 +1,6 @@
 """The pictures of the pool that boxes and masks are drawn over."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,6 +83,11 @@ def colours(page: ProjectPage) -> list[tuple[str, str]]:
     """Return the classes of a project, each with the colour in which it is drawn; none where colour means nothing."""
     overlay = overlay_of(page)
     return overlay.colours(class_names(page)) if overlay is not None else []
+
+
+def palette(page: ProjectPage) -> str:
+    """Return a digest of which class has which colour."""
+    return hashlib.sha256("\n".join(class_names(page)).encode()).hexdigest()[:8]
 
 
 def answer(page: ProjectPage, whose: str, pool_index: int) -> Target | None:

@@ -84,6 +84,7 @@ def project(project_name: str) -> ResponseReturnValue:
         most_worst=WORST_ALL,
         overlay=pictures.overlay_of(page),
         colours=pictures.colours(page),
+        palette=pictures.palette(page),
         broken=page.services.store.of(page.project.id).tasks.broken(BROKEN_SHOWN),
         exported=exported_model(page.project),
         formats=formats_of(page.problem.name),
@@ -136,7 +137,7 @@ def mask(project_name: str, whose: str, pool_index: int) -> ResponseReturnValue:
     """Return a mask as a picture to lay over its image.
 
     whose: what annotators said of an image of the holdout, what the newest model says of it, or what the model said
-    that asked for an image of the queue. An address that names the mask by its digest may be cached for ever.
+    that asked for an image of the queue. An address with the digests of mask and colours may be cached for ever.
     """
     page = ProjectPage(services(), find_project(project_name))
     overlay = pictures.overlay_of(page)
@@ -147,7 +148,8 @@ def mask(project_name: str, whose: str, pool_index: int) -> ResponseReturnValue:
     ids = overlay.mask(value, picture.size, pictures.class_names(page))
     if ids is None:
         raise NotFound(f"nothing is painted in image {pool_index}")
-    return _kept(masks.picture(ids), "image/png", request.args.get("digest") == masks.digest(value))
+    named = request.args.get("digest"), request.args.get("colours")
+    return _kept(masks.picture(ids), "image/png", named == (masks.digest(value), pictures.palette(page)))
 
 
 def _kept(content: bytes, mimetype: str, for_ever: bool) -> Response:

@@ -239,9 +239,18 @@ def test_a_mask_is_painted_in_the_colour_of_its_class_and_clear_elsewhere(browse
 
 def test_the_queue_has_the_mask_of_the_model_that_asked(browser, areas: Store) -> None:
     (path,) = re.findall(r'class="mask" [^>]*src="([^"]+)', shown(browser, "queue"))
-    assert html.unescape(path) == f"/projects/3/masks/asked/6.png?digest={masks.digest(painted(LEFT))}"
-    kept = browser.get(html.unescape(path))
+    path = html.unescape(path)
+    assert path.startswith(f"/projects/3/masks/asked/6.png?digest={masks.digest(painted(LEFT))}&")
+    kept = browser.get(path)
     assert FOREVER in kept.headers["Cache-Control"]
+    # With the classes in another order, the same mask has another colour.
+    project = areas.projects.find(3)
+    turned = (
+        project.label_config.replace(f'"{CAT}"', '"x"').replace(ESCAPED_DOG, CAT).replace('"x"', f'"{ESCAPED_DOG}"')
+    )
+    areas.projects.set(project.id, label_config=turned)
+    assert path not in html.unescape(shown(browser, "queue"))
+    assert FOREVER not in browser.get(path).headers["Cache-Control"]
     assert (np.asarray(Image.open(io.BytesIO(kept.data)).convert("RGBA"))[:, :150, 3] > 0).all()
 
 
