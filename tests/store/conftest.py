@@ -5,8 +5,23 @@ import pytest
 from support.postgres import Postgres
 
 from backend.store import ProjectRow, Store
+from backend.store.tables import Base
 
 BOTH = ("sqlite", "postgresql")  # every test that asks for ``url`` or ``store`` runs on either
+
+
+@pytest.fixture(scope="session")
+def without_tables(postgres: Postgres) -> str:
+    """The name of a database on PostgreSQL."""
+    return postgres.create()
+
+
+@pytest.fixture(scope="session")
+def with_tables(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database on PostgreSQL that has our tables."""
+    name = postgres.create()
+    Store(postgres.url(name), tmp_path_factory.mktemp("tables")).close()
+    return name
 
 
 @pytest.fixture(params=BOTH)
@@ -16,16 +31,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{tmp_path / 'test.sqlite3'}"
         return
     postgres: Postgres = request.getfixturevalue("postgres")
-    with postgres.database() as name:
-        yield postgres.url(name)
-
-
-@pytest.fixture(scope="session")
-def template(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The name of a database on PostgreSQL that has our tables."""
-    with postgres.database() as name:
-        Store(postgres.url(name), tmp_path_factory.mktemp("template")).close()
-        yield name
+    name = request.getfixturevalue("without_tables")
+    yield postgres.url(name)
+    postgres.clear(name, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
 
 
 @pytest.fixture(params=BOTH)
@@ -37,10 +45,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         store.close()
         return
     postgres: Postgres = request.getfixturevalue("postgres")
-    with postgres.database(like=request.getfixturevalue("template")) as name:
-        store = Store(postgres.url(name), tmp_path)
-        yield store
-        store.close()
+    name = request.getfixturevalue("with_tables")
+    store = Store(postgres.url(name), tmp_path)
+    yield store
+    store.close()
+    postgres.clear(name, f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY")
 
 
 @pytest.fixture

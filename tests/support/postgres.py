@@ -88,10 +88,10 @@ class Postgres:
                     raise
                 time.sleep(0.05)
 
-    def stop(self) -> None:
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it, and with it all connections."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(how)
             self._process.wait(START_S)
             self._process = None
 
@@ -101,6 +101,11 @@ class Postgres:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
+    def clear(self, database: str, statement: str) -> None:
+        """Run a statement that takes away what a test has left, after ending its connections."""
+        others = "pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+        self.run(f"SELECT pg_terminate_backend(pid) FROM {others}; {statement}", database)
+
     def url(self, database: str) -> str:
         """The address of a database by the socket, as DATABASE_URL takes it."""
         return f"postgresql://{USER}@/{database}?host={self._folder}&port={self.port}"
@@ -109,12 +114,17 @@ class Postgres:
         """The address of a database over TCP."""
         return f"postgresql://{USER}:{password}@127.0.0.1:{self.port}/{database}"
 
-    @contextmanager
-    def database(self, like: str = "template1") -> Iterator[str]:
-        """A new database, like another one to which nobody is connected; its name."""
+    def create(self) -> str:
+        """Make a database that stays as long as the server; its name."""
         self._made += 1
         name = f"test{self._made}"
-        self.run(f"CREATE DATABASE {name} TEMPLATE {like}")
+        self.run(f"CREATE DATABASE {name}")
+        return name
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """A new database; its name."""
+        name = self.create()
         try:
             yield name
         finally:
@@ -135,5 +145,5 @@ def running_postgres(binaries: Path) -> Iterator[Postgres]:
         yield server
     finally:
         if server is not None:
-            server.stop()
+            server.stop(signal.SIGQUIT)  # at once: nobody reads what it has written
         shutil.rmtree(folder)
