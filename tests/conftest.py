@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share, and what is run once more when it fails."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -44,7 +45,13 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
+def databases(request: pytest.FixtureRequest) -> Postgres | None:
+    """The PostgreSQL that Label Studio and the backend run on if PT4AL_TEST_ON=postgresql says so; None: SQLite."""
+    return request.getfixturevalue("postgres") if os.environ.get("PT4AL_TEST_ON") == "postgresql" else None
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory: pytest.TempPathFactory, databases: Postgres | None) -> Iterator[LabelStudioServer]:
     """A real Label Studio for this session; each test makes projects of its own."""
     folder = tmp_path_factory.mktemp("label-studio")
     (folder / "files").mkdir()
@@ -52,6 +59,7 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStud
         server = start_label_studio(
             free_port(),
             folder,
+            **(databases.label_studio(folder) if databases else {}),
             LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED="true",
             LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=str(folder / "files"),
         )

@@ -47,18 +47,14 @@ def is_queue(version: str) -> bool:
 
 def project_files(backend, project: int) -> Path:
     """The folder of the newest project with that id; the store numbers projects as they connect."""
-    from backend.store import Store
-
-    store = Store(f"sqlite:///{backend.data_dir / 'pt4al.sqlite3'}", backend.data_dir)
+    store = backend.store()
     key = store.projects.find(project).id
     store.close()
     return backend.data_dir / "projects" / str(key)
 
 
 def pool_of(backend, project: int) -> Any:
-    from backend.store import Store
-
-    store = Store(f"sqlite:///{backend.data_dir / 'pt4al.sqlite3'}", backend.data_dir)
+    store = backend.store()
     key = store.projects.find(project).id
     view = store.of(key).tasks.pool(store.of(key).tasks.pool_size())
     store.close()
@@ -67,9 +63,9 @@ def pool_of(backend, project: int) -> Any:
 
 def posted(backend, project: int, number: int) -> set[int]:
     """The tasks of a round whose predictions were sent: queue and reserve."""
-    from backend.store import AskState, Store
+    from backend.store import AskState
 
-    store = Store(f"sqlite:///{backend.data_dir / 'pt4al.sqlite3'}", backend.data_dir)
+    store = backend.store()
     asks = store.of(store.projects.find(project).id).rounds.asks(number, states=[AskState.POSTED])
     store.close()
     return {ask.task_id for ask in asks}

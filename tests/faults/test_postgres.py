@@ -1,65 +1,48 @@
 """Label Studio and the backend on PostgreSQL: three rounds, and what its row locks do to the order of a queue."""
 
-import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 from faults.scenario import IMAGES, PARAMS, PATIENCE_S, K
 from sqlalchemy import select
 from support.e2e_harness import Backend, LabelingProject
-from support.labelstudio import ENVIRONMENT, LabelStudioServer, binary, free_port, start_label_studio
+from support.labelstudio import LabelStudioServer, free_port, start_label_studio
 from support.postgres import PASSWORD, USER, Postgres
 
-from backend.store import Answer, Store, TaskRow
+from backend.store import Answer, TaskRow
 from backend.studio.project import LabelStudio
 from backend.studio.types import NamedToken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
-MIGRATE_S = 600  # Label Studio makes its tables in some hundred migrations
+
+@pytest.fixture(scope="session")
+def databases(postgres: Postgres) -> Postgres:
+    """PostgreSQL for both programs."""
+    return postgres
 
 
 @pytest.fixture(scope="module")
-def theirs(postgres: Postgres) -> Iterator[str]:
-    """The name of Label Studio's database."""
-    with postgres.database() as name:
-        yield name
-
-
-@pytest.fixture(scope="module")
-def label_studio(
-    postgres: Postgres, theirs: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LabelStudioServer]:
+def label_studio(databases: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
     """A server on PostgreSQL, in the place of the one on SQLite."""
     folder = tmp_path_factory.mktemp("label-studio")
-    database = {
-        **{"DJANGO_DB": "default", "POSTGRE_HOST": "127.0.0.1", "POSTGRE_PORT": str(postgres.port)},
-        **{"POSTGRE_NAME": theirs, "POSTGRE_USER": USER, "POSTGRE_PASSWORD": PASSWORD},
-    }
-    # Any command makes the tables first; this one then looks for a user and ends.
-    subprocess.run(
-        [binary(), "user", "--username", "nobody@example.com"],
-        env={**os.environ, **ENVIRONMENT, **database, "LABEL_STUDIO_BASE_DATA_DIR": str(folder)},
-        cwd=folder, check=True, capture_output=True, timeout=MIGRATE_S,
-    )  # fmt: skip
-    server = start_label_studio(free_port(), folder, **database)
+    server = start_label_studio(free_port(), folder, **databases.label_studio(folder))
     yield server
     server.stop()
 
 
 @pytest.fixture
-def backend(postgres: Postgres, label_studio: LabelStudioServer, tmp_path: Path) -> Iterator[Backend]:
-    with postgres.database() as name:
-        running = Backend(
-            tmp_path / "data", free_port(), LABEL_STUDIO_URL=label_studio.url, DATABASE_URL=postgres.tcp_url(name)
-        )
-        running.start()
-        yield running
-        running.end()
+def theirs(label_studio: LabelStudioServer) -> str:
+    """The name of Label Studio's database."""
+    return label_studio.env["POSTGRE_NAME"]
+
+
+@pytest.fixture
+def backend(make_backend: Callable[..., Backend]) -> Backend:
+    """A backend on PostgreSQL."""
+    return make_backend()
 
 
 @pytest.fixture
@@ -125,7 +108,7 @@ def release(project: LabelingProject, task: int, postgres: Postgres, theirs: str
 
 
 def answers(backend: Backend) -> dict[int, str]:
-    store = Store(backend.env["DATABASE_URL"], backend.data_dir)
+    store = backend.store()
     try:
         with store.read() as session:
             rows = session.execute(select(TaskRow.task_id, TaskRow.target).where(TaskRow.answer == Answer.LABELED))

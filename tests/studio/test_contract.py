@@ -13,6 +13,7 @@ import pytest
 from support.fake_label_studio import FakeLabelStudio
 from support.labelstudio import LabelStudioServer
 from support.people import Person
+from support.postgres import Postgres
 from support.studio_web import Web
 
 from backend.errors import StudioError, StudioMissing
@@ -326,12 +327,18 @@ def test_right_after_connecting_any_task_is_served(place: Place) -> None:
     assert sorted(first) != ids[:2]  # one of 435 pairs
 
 
-def test_after_its_version_was_deleted_the_tasks_without_predictions_are_served(place: Place) -> None:
+def test_after_its_version_was_deleted_the_tasks_without_predictions_are_served(
+    place: Place, databases: Postgres | None
+) -> None:
     ids = place.tasks(6)
     place.predict({ids[0]: 0.1}, "old")
     place.predict({ids[1]: 0.1}, "new")
     place.person.delete_version(place.id, "new")
-    assert [served(place.person, place), served(place.second(), place)] == ids[1:3]
+    found = [served(place.person, place), served(place.second(), place)]
+    if databases is None:
+        assert found == ids[1:3]
+    else:  # none of them has a score, and PostgreSQL has no order of its own
+        assert len(set(found) & set(ids[1:])) == 2
 
 
 def test_each_annotator_gets_a_task_of_his_own(place: Place) -> None:

@@ -10,16 +10,25 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from support.e2e_harness import CONFIG, Backend, LabelingProject
 from support.labelstudio import LabelStudioServer, free_port
+from support.postgres import Postgres
 
 from backend.demo.annotator import Annotator
 
 
 @pytest.fixture(scope="session")
-def backend(tmp_path_factory: pytest.TempPathFactory, label_studio: LabelStudioServer) -> Iterator[Backend]:
-    running = Backend(tmp_path_factory.mktemp("backend") / "data", free_port(), LABEL_STUDIO_URL=label_studio.url)
+def backend(
+    tmp_path_factory: pytest.TempPathFactory, label_studio: LabelStudioServer, databases: Postgres | None
+) -> Iterator[Backend]:
+    env = {"LABEL_STUDIO_URL": label_studio.url, **database_of(databases)}
+    running = Backend(tmp_path_factory.mktemp("backend") / "data", free_port(), **env)
     running.start()
     yield running
     running.stop()
+
+
+def database_of(databases: Postgres | None) -> dict[str, str]:
+    """The environment of a backend on a new database of PostgreSQL; empty for SQLite."""
+    return {"DATABASE_URL": databases.tcp_url(databases.create())} if databases else {}
 
 
 @pytest.fixture(scope="session")
@@ -59,12 +68,15 @@ def make_project(label_studio: LabelStudioServer, backend: Backend, digits: tupl
 
 
 @pytest.fixture
-def make_backend(label_studio: LabelStudioServer, tmp_path: Path) -> Iterator[Callable[..., Backend]]:
+def make_backend(
+    label_studio: LabelStudioServer, tmp_path: Path, databases: Postgres | None
+) -> Iterator[Callable[..., Backend]]:
     """Start a backend of the test's own, to be killed or set up in another way; ``env`` adds to its environment."""
     made: list[Backend] = []
+    fixed = {"LABEL_STUDIO_URL": label_studio.url, **database_of(databases)}  # all of them are one after another
 
     def make(port: int | None = None, **env: str) -> Backend:
-        one = Backend(tmp_path / "data", port or free_port(), **{"LABEL_STUDIO_URL": label_studio.url, **env})
+        one = Backend(tmp_path / "data", port or free_port(), **{**fixed, **env})
         made.append(one)
         one.start()
         return one

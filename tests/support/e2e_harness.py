@@ -12,6 +12,7 @@ from typing import Any
 import requests
 
 from backend.demo.annotator import Annotator
+from backend.store import Store
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = (
@@ -43,6 +44,10 @@ class Backend:
         self.log = data_dir.with_suffix(".log")
         self.before: list[str] = []  # a command that runs the rest as its own
         self.process: subprocess.Popen[bytes] | None = None
+
+    def store(self) -> Store:
+        """Its database, to be closed."""
+        return Store(self.env.get("DATABASE_URL") or f"sqlite:///{self.data_dir / 'pt4al.sqlite3'}", self.data_dir)
 
     def start(self) -> None:
         self._share_encoders()

@@ -39,7 +39,7 @@ class LabelStudioServer:
         self.data_dir = data_dir
         self.log = data_dir / "label-studio.log"
         self._port = port
-        self._env = env
+        self.env = env
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -52,7 +52,7 @@ class LabelStudioServer:
             *(str(binary()), "start", "--no-browser", "--port", str(self._port)),
             *("--username", self.email, "--password", self.password, "--user-token", self.token),
         ]
-        env = {**os.environ, **ENVIRONMENT, "LABEL_STUDIO_BASE_DATA_DIR": str(self.data_dir), **self._env}
+        env = {**os.environ, **ENVIRONMENT, "LABEL_STUDIO_BASE_DATA_DIR": str(self.data_dir), **self.env}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=self.data_dir

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from support.labelstudio import free_port
+from support.labelstudio import ENVIRONMENT, binary, free_port
 
 from backend.server.supervisor import die_with_parent
 
 START_S = 60
+MIGRATE_S = 600  # Label Studio makes its tables in some hundred migrations
 USER, PASSWORD = "tester", "s3cret"
 FAST = {
     "fsync": "off",
@@ -105,6 +106,20 @@ class Postgres:
         """Run a statement that takes away what a test has left, after ending its connections."""
         others = "pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
         self.run(f"SELECT pg_terminate_backend(pid) FROM {others}; {statement}", database)
+
+    def label_studio(self, folder: Path) -> dict[str, str]:
+        """Make Label Studio's tables in a new database; what the environment of a server on it has to say."""
+        database = {
+            **{"DJANGO_DB": "default", "POSTGRE_HOST": "127.0.0.1", "POSTGRE_PORT": str(self.port)},
+            **{"POSTGRE_NAME": self.create(), "POSTGRE_USER": USER, "POSTGRE_PASSWORD": PASSWORD},
+        }
+        # Any command makes the tables first; this one then looks for a user and ends.
+        subprocess.run(
+            [binary(), "user", "--username", "nobody@example.com"],
+            env={**os.environ, **ENVIRONMENT, **database, "LABEL_STUDIO_BASE_DATA_DIR": str(folder)},
+            cwd=folder, check=True, capture_output=True, timeout=MIGRATE_S,
+        )  # fmt: skip
+        return database
 
     def url(self, database: str) -> str:
         """The address of a database by the socket, as DATABASE_URL takes it."""
