@@ -126,11 +126,11 @@ class Segmentation(Problem):
         return _values(outputs, indices)[:, EXPECTED].astype(np.float32)
 
     def uncertainty(self, outputs: Outputs, indices: IntArray) -> FloatArray:
-        """Return 1 minus the mean highest posterior of the least certain tenth of the pixels, (n,) float64.
+        """Return 1 minus the expected mean intersection over union, (n,) float64.
 
-        The mean over all pixels would say nothing of a small object.
+        It doubts a small object as much as a large one, as the metric does; means over pixels do not.
         """
-        return 1.0 - _values(outputs, indices)[:, LEAST].astype(np.float64)
+        return 1.0 - _values(outputs, indices)[:, EXPECTED].astype(np.float64)
 
     def encode(self, targets: Sequence[Target], classes: Sequence[str]) -> Encoded:
         """Return the class ids, letterboxed, (n, GRID, GRID) uint8.
