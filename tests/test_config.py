@@ -111,7 +111,7 @@ def test_every_strategy_of_the_method_is_offered() -> None:
     assert set(CHOICES["sampler"]) == {
         "random", "least_confidence", "margin", "entropy", "bald", "variation_ratio", "core_set",
         "badge", "uncertainty_herding", "class_balanced", "weibull", "learning_loss", "learning_loss_detached", "vaal",
-        "batch_bald", "core_gcn", "dal_osr", "ta_vaal", "waal", "highest_loss",
+        "batch_bald", "core_gcn", "dal_osr", "ta_vaal", "waal", "pal", "highest_loss",
         "lowest_loss", "mc_entropy", "ens_least_confidence", "ens_margin", "ens_entropy", "released_confidence",
     }  # fmt: skip
     assert set(CHOICES["first_query"]) == {

@@ -26,6 +26,7 @@ from model.training.loop import Images, read_weights
 
 CHUNK = 256  # images of a scoring minibatch
 PASSES = 20  # with dropout
+QUARTERS = 4  # that an image may be turned by
 FORMAT = 1  # of the file that ``fit`` writes
 
 
@@ -173,6 +174,10 @@ class Learner:
         others = [self.problem.outputs_of(member(batch.images))["probs"] for member in self._members[1:]]
         return torch.stack([batch.base["probs"], *others], dim=1)
 
+    def _turned_embeddings(self, batch: "_Minibatch") -> Tensor:
+        turned = [torch.rot90(batch.images, quarters, dims=(2, 3)) for quarters in range(1, QUARTERS)]
+        return torch.stack([batch.embedded, *(self._module.backbone(images) for images in turned)], dim=1)
+
     def _masks(self) -> Tensor:
         """Return what dropout leaves of the features, (PASSES, D): the same for every image, as in one network drawn.
 
@@ -223,6 +228,7 @@ _COMPUTED: dict[str, Callable[[Learner, _Minibatch], Tensor]] = {
     "dropout_probs": Learner._passes,
     "critic": Learner._critic,
     "ensemble_probs": Learner._ensemble_probs,
+    "turned_embeddings": Learner._turned_embeddings,
     "predicted_losses": lambda learner, batch: batch.predicted_losses(),
     "detached_losses": lambda learner, batch: batch.predicted_losses(),
 }

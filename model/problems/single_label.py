@@ -24,7 +24,7 @@ class SingleLabel(VectorProblem):
     base_outputs = ("probs",)
     outputs = COMMON_OUTPUTS | {
         "probs", "logits", "mutual_information", "dropout_entropy", "dropout_probs", "ensemble_probs", "labels",
-        "task_aware_probability", "critic", "graph_features",
+        "task_aware_probability", "critic", "graph_features", "turned_embeddings",
     }  # fmt: skip
     figures = ("curve", "losses", "balance", "confusion", "reliability", "map")
 

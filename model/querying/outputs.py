@@ -38,6 +38,7 @@ class Outputs:
     task_aware_probability: (N,) the same, of a discriminator that knows a rank by predicted losses besides.
     critic: (N,) in [0, 1]: how far a critic that was trained against the main model takes an image for unlabeled.
     graph_features: (N, H) features of a graph network that has learned which images are labeled, in FEATURES.
+    turned_embeddings: (N, 4, D) embeddings of each image turned by 0 to 3 quarters, in FEATURES.
     pretext_embeddings: (N, D') features of the pretext network, in FEATURES.
     """
 
@@ -58,6 +59,7 @@ class Outputs:
     task_aware_probability: FloatArray | None = None
     critic: FloatArray | None = None
     graph_features: FloatArray | None = None
+    turned_embeddings: FloatArray | None = None
     pretext_embeddings: FloatArray | None = None
 
 
@@ -124,6 +126,7 @@ OUTPUTS: dict[str, OutputSpec] = {
         OutputSpec("task_aware_probability", _mean, requires="ranked_losses", whole_pool=True),
         OutputSpec("critic", _mean, requires="critic"),
         OutputSpec("graph_features", _origin, dtype=FEATURES, whole_pool=True),
+        OutputSpec("turned_embeddings", _origin, dtype=FEATURES),
         OutputSpec("pretext_embeddings", _origin, dtype=FEATURES),
     )
 }

@@ -19,9 +19,9 @@ from model.training.loop import read_weights
 SINGLE, NAMES = problem("single_label"), ["left", "right"]
 NEEDS = (
     "mutual_information", "dropout_entropy", "dropout_probs", "ensemble_probs", "predicted_losses", "detached_losses",
-    "critic", "task_aware_probability", "logits", "graph_features", "labeled_probability",
+    "critic", "task_aware_probability", "logits", "graph_features", "labeled_probability", "turned_embeddings",
 )  # fmt: skip
-FREE = NEEDS[-3:]  # every model gives them
+FREE = NEEDS[-4:]  # every model gives them
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_need_that_a_fit_was_told_of_is_served_for_the_whole_pool(experiment, 
     outputs = learner.predict(experiment[0], needs=frozenset({need}))
     array = getattr(outputs, need)
     shapes = {"ensemble_probs": (MEMBERS, 90, 2), "dropout_probs": (PASSES, 90, 2)}
-    shapes |= {"logits": (90, 2), "graph_features": (90, 128)}
+    shapes |= {"logits": (90, 2), "graph_features": (90, 128), "turned_embeddings": (90, 4, 256)}
     assert array.shape == shapes.get(need, (90,))
     assert np.isfinite(array).all()
     assert len(np.unique(array)) > 50  # it tells images apart
@@ -95,13 +95,27 @@ def test_a_need_that_a_fit_was_told_of_is_served_for_the_whole_pool(experiment, 
     np.testing.assert_array_equal(array, getattr(again, need))
 
 
-@pytest.mark.parametrize("need", NEEDS[:-3])
+@pytest.mark.parametrize("need", NEEDS[: -len(FREE)])
 def test_a_need_that_a_fit_was_not_told_of_is_refused(experiment, tmp_path, need):
     _, learner = run(experiment, tmp_path, epochs=1)
     with pytest.raises(BadInput, match=f"not trained to give {need}"):
         learner.predict(experiment[0], needs=frozenset({need}))
     with pytest.raises(BadInput, match="labeled_probability"):
         learner.predict(experiment[0], np.arange(3), needs=frozenset({"labeled_probability"}))
+
+
+def test_turned_embeddings_are_those_of_the_images_by_quarter_turns(experiment, tmp_path):
+    bank, _ = experiment
+    _, learner = run(experiment, tmp_path)
+    needs = frozenset({"turned_embeddings", "embeddings"})
+    outputs = learner.predict(bank, needs=needs)
+    np.testing.assert_array_equal(outputs.turned_embeddings[:, 0], outputs.embeddings)
+    for quarters in range(1, 4):
+        turned = ImageBank.create(tmp_path / f"turned-{quarters}", bank.side)
+        turned.append(np.rot90(bank.gather(np.arange(len(bank))), quarters, axes=(1, 2)))
+        expected = learner.predict(turned, needs=needs).embeddings
+        np.testing.assert_allclose(outputs.turned_embeddings[:, quarters], expected, rtol=5e-3, atol=1e-3)
+        assert not np.allclose(expected, outputs.embeddings, rtol=5e-3, atol=1e-3)
 
 
 def test_needs_that_take_no_training_leave_the_model_as_it_is(experiment, tmp_path):

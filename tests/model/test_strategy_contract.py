@@ -37,6 +37,7 @@ def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=2
         "task_aware_probability": generator.random(size, np.float32),
         "critic": generator.random(size, np.float32),
         "graph_features": generator.normal(size=(size, 7)).astype(np.float16),
+        "turned_embeddings": generator.normal(size=(size, 4, 8)).astype(np.float16),
         "predicted_losses": generator.normal(size=size).astype(np.float32),
         "detached_losses": generator.normal(size=size).astype(np.float32),
         "labeled_probability": generator.random(size, np.float32),

@@ -16,6 +16,7 @@ from model.querying.samplers.learning_loss import LearningLoss
 from model.querying.samplers.least_confidence import LeastConfidence
 from model.querying.samplers.margin import Margin
 from model.querying.samplers.mc_entropy import McEntropy
+from model.querying.samplers.pal import Pal
 from model.querying.samplers.pretext_loss import PretextLoss
 from model.querying.samplers.random import Random
 from model.querying.samplers.released_confidence import ReleasedConfidence
@@ -51,6 +52,7 @@ SAMPLERS: dict[str, Sampler] = {
     "vaal": Vaal(),
     "ta_vaal": TaVaal(),
     "waal": Waal(),
+    "pal": Pal(),
     "highest_loss": PretextLoss(highest=True),
     "lowest_loss": PretextLoss(highest=False),
 }
