@@ -12,7 +12,8 @@ them::
 Numbers behind the name of the file choose the columns by their labels. ``needed`` in place of ``table`` writes how many
 labels random images need for the accuracy that a strategy has reached.
 
-An overview has the mean over all rounds instead, with a column for each file that its mark names.
+An overview has the mean over all rounds instead, or over those with the labels that its mark names, with a column for
+each file.
 
 The picture of the README, PICTURE, shows the curves of PANELS.
 """
@@ -57,16 +58,23 @@ def page(text: str) -> str:
 
 def _written(kind: str, names: str, lines: str) -> str:
     wanted = dict(_strategy(line) for line in lines.splitlines())
+    files = [word for word in names.split() if not word.isdecimal()]
+    labels = {int(word) for word in names.split() if word.isdecimal()}
     if kind == "overview":
-        return _overview(names.split(), wanted)
-    name, *labels = names.split()
-    return _table(name, {int(number) for number in labels}, wanted, _needed if kind == "needed" else _cell)
+        return _overview(files, labels, wanted)
+    return _table(files[0], labels, wanted, _needed if kind == "needed" else _cell)
 
 
-def _overview(names: list[str], wanted: dict[str, str]) -> str:
-    """Return the mean difference of each strategy to random over all rounds, with the standard error over the seeds."""
+def _overview(names: list[str], labels: set[int], wanted: dict[str, str]) -> str:
+    """Return each strategy's mean difference to random over rounds, with the standard error; of random, the accuracy.
+
+    labels: of the rounds; empty for all.
+    """
     lines = [f"| strategy | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
-    pools = [_rows(name, wanted.keys() | {CONTROL}) for name in names]
+    pools = [
+        [row for row in _rows(name, wanted.keys() | {CONTROL}) if not labels or row["labels"] in labels]
+        for name in names
+    ]
     for strategy, words in wanted.items():
         cells = [_difference(rows, strategy) for rows in pools]
         lines.append(f"| `{strategy}`{f' ({words})' if words else ''} | {' | '.join(cells)} |")
@@ -82,6 +90,8 @@ def _difference(rows: list[RoundRow], strategy: str) -> str:
         100 * mean(value - control[seed, number] for (seed, number), value in accuracies.items() if seed == each)
         for each in sorted({seed for seed, _ in accuracies})
     ]
+    if strategy == CONTROL:
+        return f"{100 * mean(control.values()):.1f}"
     return f"{mean(by_seed):+.1f} ± {stdev(by_seed) / sqrt(len(by_seed)):.1f}"
 
 

@@ -85,3 +85,20 @@ def test_an_overview_has_the_mean_over_the_rounds_with_its_standard_error(rows, 
         "| `/a/b/c` (a test) | +2.0 ± 1.0 | +3.5 ± 2.5 |\n"
         "<!-- end of table -->"
     )
+
+
+def test_an_overview_may_have_some_rounds_alone_and_random_by_its_accuracy(rows, tmp_path):
+    more = [
+        {"strategy": "/a/b/c", "seed": seed, "round": 1, "labels": 20, "accuracy": 0.69 + 0.1 * seed} for seed in (0, 1)
+    ]
+    more.append({"strategy": "random", "seed": 1, "round": 1, "labels": 20, "accuracy": 0.60})
+    (tmp_path / "some.json").write_text(json.dumps(ROWS + more))
+    mark = "<!-- overview some 20\nrandom\n/a/b/c\n-->\n"
+    assert evidence.page(f"{mark}<!-- end of table -->") == (
+        f"{mark}"
+        "| strategy | some |\n"
+        "| --- | --- |\n"
+        "| `random` | 60.0 |\n"
+        "| `/a/b/c` | +14.0 ± 5.0 |\n"  # ahead by 9 and by 19 points
+        "<!-- end of table -->"
+    )
