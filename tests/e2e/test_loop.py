@@ -154,8 +154,9 @@ def test_three_annotators_at_once_never_leave_queue_and_reserve(make_project, la
     def work(person) -> None:
         while not stop.is_set():
             task = person.next_task(project.id)
-            if task is None:  # the whole pool is labeled
-                return
+            if task is None:  # quicker than the reserve came: people press the button again
+                time.sleep(1)
+                continue
             if not any(is_queue(prediction["model_version"]) for prediction in task.predictions):
                 outside.append(task)
             served.append(task.id)
@@ -172,9 +173,10 @@ def test_three_annotators_at_once_never_leave_queue_and_reserve(make_project, la
         stop.set()
         for thread in threads:
             thread.join()
-    # A task that Label Studio chose in the instant before the switch is shown without the prediction it was chosen by.
+    # A task that Label Studio chose in the instant before the switch is shown without the prediction it was chosen by,
+    # one to each person at most.
     assert {task.id for task in outside} <= posted(backend, project.id, number=0)
-    assert len(outside) <= 1
+    assert len(outside) <= len(people)
     assert len(served) > K + 2
     assert locked not in served
 
