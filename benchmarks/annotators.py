@@ -48,9 +48,12 @@ def run(project: ServedProject, seconds: float = SECONDS, people: int = 3) -> li
     times = sorted(time for one in seen for time in one.answered)
     closed = [row for row in rounds.all() if row.state == RoundState.CLOSED and row.number >= first]
     alone, together = ([row.asked for row in closed if (row.live_at >= three_from) == late] for late in (False, True))
-    turns = [_turnaround(row.live_at, row.asked, following.live_at, times)
-             for row, following in zip(closed, [*closed[1:], rounds.current()], strict=True)
-             if following is not None and following.live_at is not None]  # fmt: skip
+    live_at = {row.number: row.live_at for row in rounds.all()}
+    turns = [
+        _turnaround(row.live_at, row.asked, following, times)
+        for row in closed
+        if (following := live_at.get(row.number + 1)) is not None
+    ]
     known = [turn for turn in turns if turn is not None]
     if not known or not together:
         raise RuntimeError(f"{seconds:.0f} s of labeling completed no round of all annotators: {len(times)} answers")
