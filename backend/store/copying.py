@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     Connection,
     Engine,
     Integer,
@@ -18,7 +19,6 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
-    make_url,
     select,
     text,
     tuple_,
@@ -55,9 +55,9 @@ def copy_database(source_url: str, target_url: str, tell: Tell) -> None:
     Raises:
         ConfigError: a database cannot be opened, the target has other rows, or the copy differs.
     """
-    _check_is_there(source_url)
     source, target = open_engine(source_url), open_engine(target_url)
     try:
+        _check_is_there(source.url)
         if source.url == target.url:
             raise ConfigError("the database to copy from and DATABASE_URL are the same")
         # Nobody may write into the source meanwhile.
@@ -74,10 +74,9 @@ def copy_database(source_url: str, target_url: str, tell: Tell) -> None:
         target.dispose()
 
 
-def _check_is_there(url: str) -> None:
-    parsed = make_url(url)
-    if parsed.get_backend_name() == SQLITE and not Path(parsed.database or "").is_file():
-        raise ConfigError(f"there is no database {parsed.database}: name the one to copy with --from")
+def _check_is_there(url: URL) -> None:
+    if url.get_backend_name() == SQLITE and not Path(url.database or "").is_file():
+        raise ConfigError(f"there is no database {url.database}: name the one to copy with --from")
 
 
 def _copy(reading: Connection, target: Engine, tell: Tell) -> None:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from model.encoders.maps import map_shapes, maps_program
 from model.encoders.tracing import trace
-from model.errors import ModelError
 from model.evaluation.calibration import TINY, Sigmoid
 from model.export.programs import Exported, about_model, joined, letterbox, written
 from model.learners.detector import SMALLEST, DetectorModel
@@ -41,8 +40,6 @@ def detector_program(weights: Path, classes: Sequence[str], temperature: float, 
     import onnx as graphs
 
     model = DetectorModel.load(weights, device="cpu")
-    if len(classes) != model.classes:
-        raise ModelError(f"{weights} holds a detector of {model.classes} classes")
     encoder = graphs.load_model_from_string(maps_program(model.encoder, model.side, encoders))
     shapes = map_shapes(encoder)
     names = [f"map{number}" for number in range(len(shapes))]

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def test_three_annotators_at_once_never_leave_queue_and_reserve(make_project, la
                 time.sleep(1)
                 continue
             if not any(is_queue(prediction["model_version"]) for prediction in task.predictions):
-                outside.append(task)
+                outside.append((task.id, time.time()))
             served.append(task.id)
             person.annotate(task.id, project.result(project.label_of(task.data)))
             time.sleep(0.3)
@@ -175,8 +176,11 @@ def test_three_annotators_at_once_never_leave_queue_and_reserve(make_project, la
             thread.join()
     # A task that Label Studio chose in the instant before the switch is shown without the prediction it was chosen by,
     # one to each person at most.
-    assert {task.id for task in outside} <= posted(backend, project.id, number=0)
+    with closing(backend.store()) as store:
+        switched = store.of(store.projects.find(project.id).id).rounds.get(1).live_at
+    assert {task for task, _ in outside} <= posted(backend, project.id, number=0)
     assert len(outside) <= len(people)
+    assert all(abs(at - switched) < 3 for _, at in outside)
     assert len(served) > K + 2
     assert locked not in served
 
