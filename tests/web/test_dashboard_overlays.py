@@ -26,11 +26,6 @@ FOREVER = "immutable"
 
 
 @pytest.fixture
-def store(pages) -> Store:
-    return pages.extensions["pt4al"].store
-
-
-@pytest.fixture
 def boxes(store: Store, tmp_path) -> Store:
     boxes_project(store, tmp_path)
     return store

@@ -23,11 +23,6 @@ ESCAPED_DOG = "&lt;b&gt;dog&lt;/b&gt;"
 
 
 @pytest.fixture
-def store(pages) -> Store:
-    return pages.extensions["pt4al"].store
-
-
-@pytest.fixture
 def sets(store: Store, tmp_path) -> Store:
     sets_project(store, tmp_path)
     return store

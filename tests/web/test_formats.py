@@ -66,11 +66,6 @@ def client(pages):
 
 
 @pytest.fixture
-def store(pages) -> Store:
-    return pages.extensions["pt4al"].store
-
-
-@pytest.fixture
 def boxes(store: Store, tmp_path: Path) -> Store:
     """Six labeled images of twelve, of which the model says a cat, and hardly a dog."""
     found = np.full((IMAGES, 3, 6), -1.0, np.float32)
