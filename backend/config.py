@@ -320,6 +320,14 @@ class ProjectConfig(BaseModel):
             )
         return self
 
+    def suited(self, name: str) -> Self:
+        """Return the configuration with the defaults of a problem (``Problem.round_size``) where nothing is given."""
+        of = PROBLEMS[name]
+        suits = {"labels_per_round": of.round_size, "holdout_fraction": of.holdout_share}
+        given = {key for key in self.model_fields_set if getattr(self, key) is not None}
+        known = {key: value for key, value in suits.items() if value is not None and key not in given}
+        return self.model_copy(update=known)
+
     @property
     def calls_for_own(self) -> str | None:
         """The setting that only a network of our own can follow, in words; None where there is none."""

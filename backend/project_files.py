@@ -61,11 +61,21 @@ class Files:
         """Return the folder of the images of that side (pixels) with their aspect kept."""
         return self.folder / f"views-{side}"
 
+    @property
+    def maps(self) -> Path:
+        """The folder of the feature maps of the views."""
+        return self.folder / "maps"
+
     def drop_views(self, but: int | None = None) -> None:
-        """Delete the views of all sides, but for those of one; what was damaged stays to be looked at."""
+        """Delete the views of all sides, but for those of one, and all maps if none is kept.
+
+        What was damaged stays to be looked at.
+        """
         for folder in self.folder.glob("views-*[0-9]"):
             if but is None or folder != self.views(but):
                 shutil.rmtree(folder)
+        if but is None:
+            shutil.rmtree(self.maps, ignore_errors=True)
 
     def pretext(self, key: str) -> Path:
         """Return the weights of the pretext model for a pretext key."""

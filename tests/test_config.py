@@ -107,6 +107,17 @@ def test_holdout_of_a_round_is_a_tenth_on_top() -> None:
     assert ProjectConfig(holdout_fraction=0).holdout_of_round(36) == 0
 
 
+@pytest.mark.parametrize(
+    ("problem", "asked", "held"), [("single_label", 12, 1), ("detection", 8, 2), ("segmentation", 8, 2)]
+)
+def test_a_round_suits_what_is_labeled_where_nothing_is_given(problem, asked, held):
+    config = ProjectConfig.from_extra_params({"labels_per_round": None}).suited(problem)
+    assert config.labels_of_round(300) == asked
+    assert config.holdout_of_round(asked) == held
+    given = ProjectConfig.from_extra_params({"labels_per_round": 5, "holdout_fraction": 0.1}).suited(problem)
+    assert (given.labels_per_round, given.holdout_fraction) == (5, 0.1)
+
+
 def test_every_strategy_of_the_method_is_offered() -> None:
     assert set(CHOICES["sampler"]) == {
         "random", "least_confidence", "margin", "entropy", "bald", "variation_ratio", "core_set",

@@ -69,7 +69,7 @@ def open_project(context: Context, project_id: int) -> OpenProject:
         store=store,
         studio=studio_of(context, row),
         files=Files.of(context.settings.data_dir, project_id),
-        config=config,
+        config=config.suited(labeling.problem),
         labeling=labeling,
         encoders=Encoders(context.settings.data_dir / "encoders", context.settings.device),
         device=context.settings.device,

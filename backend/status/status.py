@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -243,6 +244,8 @@ def read_status(store: Store, project: ProjectRow) -> Status:
     live = served[-1] if served else None
     files = Files.of(store.data_dir, project.id)
     facts = gather(store.of(project.id), files, config)
+    with suppress(ConfigError, ProjectError):  # the status says why
+        config = config.suited(labeling_of(project).problem)
     return Status(
         project=project,
         config=config,

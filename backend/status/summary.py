@@ -163,6 +163,7 @@ def _entry(row: RoundRow) -> dict[str, Any]:
     low, high = quality.interval
     mean = None if quality.mean is None else round(quality.mean, 4)
     counted = quality.metric.counted
+    score = {problem(row.problem).scored: row.holdout_score} if row.holdout_score is not None else {}
     return {
         "round": row.number,
         "labels": row.labels,
@@ -174,6 +175,7 @@ def _entry(row: RoundRow) -> dict[str, Any]:
         "holdout_size": quality.size,
         "holdout_correct": round(quality.quality) if counted else None,
         "interval": [round(low, 4), round(high, 4)],
+        **score,
         "agreement": row.agreement,
         "seconds": {"retrain": 0.0, "score": 0.0, "ask": 0.0, **row.seconds},
     }

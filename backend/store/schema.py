@@ -17,7 +17,7 @@ from backend.store.tables import Base
 logger = logging.getLogger(__name__)
 
 FIRST = "0001"  # of databases without a version table
-NEWEST = "0013"
+NEWEST = "0014"
 UNFINISHED = "unfinished_copy"  # a table that is there while ``copying`` has not copied everything
 _VERSION_TABLE = "alembic_version"
 

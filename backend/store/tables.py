@@ -241,7 +241,8 @@ class RoundRow(Base):
 
     holdout_quality, holdout_squares: sums, over the labeled holdout, of the qualities of the model's predictions and of
     their squares. holdout_change, holdout_change_squares: sums of the paired differences in quality to the model
-    before, and of their squares; None where the two were not compared.
+    before, and of their squares; None where the two were not compared. holdout_score: what ``Problem.score`` says of
+    the predictions for the whole holdout, where that is not the mean quality.
     """
 
     __tablename__ = "round"
@@ -265,6 +266,7 @@ class RoundRow(Base):
     holdout_squares: Mapped[float | None] = mapped_column(Float)
     holdout_change: Mapped[float | None] = mapped_column(Float)
     holdout_change_squares: Mapped[float | None] = mapped_column(Float)
+    holdout_score: Mapped[float | None] = mapped_column(Float)
     agreement: Mapped[float | None] = mapped_column(Float)
     exported: Mapped[bool] = mapped_column(default=False)  # its model is written as files for other programs
     seconds: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)

@@ -144,7 +144,13 @@ class Experiment:
             device=self.device, activations=reads_activations(learner, len(self.bank)),
         )  # fmt: skip
         own = self._views(name, views, next(iter(parts.values())))
-        return PoolImages(bank, features, own, encoders=self.folder.parent / "encoders", activations=activations)
+        maps = None
+        if views is not None and own is not None:
+            everything = len(own) == len(views.sizes)  # else a row is another image in each seed
+            maps = (self.folder.parent if everything else self.folder) / f"{name}-maps"
+        return PoolImages(
+            bank, features, own, encoders=self.folder.parent / "encoders", activations=activations, maps=maps
+        )
 
     @property
     def classes(self) -> int:

@@ -134,7 +134,8 @@ class OracleLoop:
             labels[labeled] = self.experiment.truth[labeled]
         outputs: Outputs | None = None
         if number > 0 and len(labeled):
-            outputs = self._model().predict_pool(self.pool, needs=self.settings.needs(number))
+            needs = self.settings.needs(number)  # nothing: then a model is not asked at all
+            outputs = self._model().predict_pool(self.pool, needs=needs) if needs else Outputs()
         features = None
         if outputs is None and "pretext_embeddings" in self.settings.needs(0):
             features = self._first_features()

@@ -26,7 +26,8 @@ class PoolImages:
 
     features: None where there is no encoder. views: with their aspect kept; None where the problem asks for none.
     encoders: the folder of ``open_encoder``, for learners that read more of the encoder than its features. activations:
-    what the encoder's last block is given, where it is kept.
+    what the encoder's last block is given, where it is kept. maps: the folder where feature maps of the views are kept
+    (``model.learners.kept_maps``); None where they are computed whenever they are needed.
     """
 
     bank: ImageBank
@@ -34,6 +35,7 @@ class PoolImages:
     views: ViewBank | None = None
     encoders: Path = Path("encoders")
     activations: FeatureBank | None = None
+    maps: Path | None = None
 
 
 @dataclass(frozen=True)

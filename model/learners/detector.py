@@ -18,6 +18,7 @@ from model.errors import BadInput, ModelError
 from model.evaluation.calibration import Sigmoid, fit_sigmoid
 from model.learners.base import NO_NEEDS, Fitted, PoolImages, check_known, checked_labels, drawn_labels
 from model.learners.folds import deal
+from model.learners.kept_maps import PoolMaps
 from model.learners.registry import DETECTOR, LEARNERS
 from model.learners.scaling import query_features
 from model.learners.settings import FitSettings
@@ -139,12 +140,12 @@ class DetectorModel:
         whole = indices is None
         indices = np.arange(len(pool.bank)) if indices is None else np.asarray(indices, np.int64)
         known = np.flatnonzero(pool.views.knows(indices))
-        encoder = open_maps(self.encoder, self.side, pool.encoders, self._device)
+        kept = PoolMaps(pool, open_maps(self.encoder, self.side, pool.encoders, self._device))
         boxes = np.full((len(indices), self.most, 6), -1.0, np.float32)
         for start in range(0, len(known), CHUNK):
             part = known[start : start + CHUNK]
             places = indices[part]
-            maps = [torch.from_numpy(stage) for stage in encoder.maps(pool.views.gather(places))]
+            maps = [torch.from_numpy(stage) for stage in kept.of(places)]
             boxes[part] = detect(self.network, maps, pool.views.letterboxes(places), self.most, self.sigmoid)
             progress((start + len(part)) / max(len(known), 1))
         found: dict[str, FloatArray] = {"boxes": boxes}
@@ -186,15 +187,14 @@ class _Labeled:
     def of(cls, pool: PoolImages, encoder: MapEncoder, indices: IntArray, truth: Encoded) -> "_Labeled":
         views = pool.views
         assert views is not None  # ``_checked`` has seen to it
-        boxes = views.letterboxes(indices)
-        parts: list[list[FloatArray]] = []
-        for mirrored in (False, True) if len(indices) <= MIRRORED else (False,):
-            for start in range(0, len(indices), CHUNK):
-                pixels = views.gather(indices[start : start + CHUNK])
-                if mirrored:
-                    for image, box in zip(pixels, boxes[start : start + CHUNK], strict=True):
-                        image[:, : box.content[0]] = image[:, : box.content[0]][:, ::-1].copy()
-                parts.append(encoder.maps(pixels))
+        boxes, kept = views.letterboxes(indices), PoolMaps(pool, encoder)
+        starts = range(0, len(indices), CHUNK)
+        parts = [kept.of(indices[start : start + CHUNK]) for start in starts]
+        for start in starts if len(indices) <= MIRRORED else ():
+            pixels = views.gather(indices[start : start + CHUNK])
+            for image, box in zip(pixels, boxes[start : start + CHUNK], strict=True):
+                image[:, : box.content[0]] = image[:, : box.content[0]][:, ::-1].copy()
+            parts.append(encoder.maps(pixels))
         maps = [torch.from_numpy(np.concatenate(stages)) for stages in zip(*parts, strict=True)]
         return cls(maps, boxes, truth)
 

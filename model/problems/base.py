@@ -46,6 +46,8 @@ class Problem(ABC):
     folds: parts of the labels that ``tune`` is given predictions for, each by a model that was trained on the others;
     0 where there is nothing to tune. overlay: how targets that say where something is are drawn over their image (a
     name of ``backend.dashboard.overlays``); hardly two of them are equal. None where a target is of the whole image.
+    round_size, holdout_share: the images that a project's round asks, and the random ones on top as a share of them,
+    where nothing is configured; None for those of a class an image.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Problem(ABC):
     figures: tuple[str, ...] = ("curve", "losses", "map")
     folds: int = 0
     overlay: str | None = None
+    round_size: int | None = None
+    holdout_share: float | None = None
 
     # Targets
 

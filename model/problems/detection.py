@@ -30,6 +30,7 @@ class Detection(Problem):
     metric = "box_f1"
     base_outputs = ("boxes",)
     outputs = DERIVED | {"boxes", "embeddings", "pretext_embeddings"}
+    round_size, holdout_share = 8, 0.2  # each answer takes long, and says a lot
     figures = ("curve", "losses", "balance", "boxes", "box_curves", "box_sizes", "reliability", "map")
     overlay = "boxes"
     learners = ("detector",)

@@ -83,6 +83,7 @@ def test_boxes_are_asked_learned_measured_pre_drawn_and_written_for_the_rest(loo
     assert first.learner["learner"] == "detector"
     status = as_json(read_status(loop.store, loop.row))
     assert (status["problem"], status["error"], status["history"][0]["quality"]) == ("detection", None, 1.0)
+    assert status["history"][0]["map50"] == 1.0
     # The next queue is pre-drawn, but for the holdout; each region has its score, and the size of its image.
     drawn = {task: loop.predicted(task, loop.round.model_version) for task in loop.queue()}
     assert sum(map(bool, drawn.values())) == K

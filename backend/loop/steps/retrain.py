@@ -75,7 +75,7 @@ class Training:
     ) -> "Training":
         """Open the bank, views and what the encoder makes; raise Superseded where they are not there."""
         views = read_views(files, problem(labeling.problem).view_side)
-        pool = PoolImages(open_bank(store, files), views=views, encoders=files.encoders)
+        pool = PoolImages(open_bank(store, files), views=views, encoders=files.encoders, maps=files.maps)
         if not config.own_network:
             features, activations = read_features(store, files), read_activations(store, files, config)
             pool = replace(pool, features=features, activations=activations)
@@ -245,10 +245,20 @@ def note_result(training: Training, current: RoundRow, labels: LabelSet, outputs
         holdout_size=len(labels.holdout),
         holdout_quality=float(quality.sum()),
         holdout_squares=float((quality**2).sum()),
+        holdout_score=_score(model, labels),
         holdout_change=None if change is None else float(change.sum()),
         holdout_change_squares=None if change is None else float((change**2).sum()),
         agreement=None if before is None else _agreement(training, before, model),
     )
+
+
+def _score(model: ModelOutputs, labels: LabelSet) -> float | None:
+    """Return what papers report of the predictions for the holdout, where that is not the mean quality."""
+    of = model.problem
+    if of.scored == of.metric or not len(labels.holdout):
+        return None
+    predictions = of.decode(model.outputs, labels.holdout, model.classes, of.ranked(model.decoding))
+    return round(of.score(predictions, labels.targets, model.classes), 4)
 
 
 def _model_before(training: Training, number: int) -> ModelOutputs | None:
