@@ -217,6 +217,7 @@ class ProjectConfig(BaseModel):
     preset: str = "measured"
     control: str | None = None
     problem: str | None = None
+    background: str = "learn"
     pretext: str = "rotation"
     rounds: int = Field(default=10, ge=1, le=1000)
     labels_per_round: int | None = Field(default=None, ge=1, le=100_000)
@@ -253,7 +254,16 @@ class ProjectConfig(BaseModel):
             raise ConfigError(_sentence(error, str, sorted(cls.model_fields))) from None
 
     @field_validator(
-        "pretext", "batch_order", "first_query", "sampler", "learner", "network", "init", "recipe", "joint"
+        "background",
+        "pretext",
+        "batch_order",
+        "first_query",
+        "sampler",
+        "learner",
+        "network",
+        "init",
+        "recipe",
+        "joint",
     )
     @classmethod
     def _known_name(cls, value: str, info: Any) -> str:
@@ -341,6 +351,11 @@ class ProjectConfig(BaseModel):
         return None if SAMPLERS[self.sampler].needs <= known else f"sampler: '{self.sampler}'"
 
     @property
+    def ignores_background(self) -> bool:
+        """Whether pixels that nobody painted are unknown, and not the background."""
+        return self.background == "ignore"
+
+    @property
     def own_network(self) -> bool:
         """Whether the main model is a network of our own, which asks from its pretext features; else the encoder's."""
         return self.learner == OWN or self.calls_for_own is not None
@@ -386,6 +401,7 @@ class ProjectConfig(BaseModel):
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
+    "background": ("learn", "ignore"),
     "learner": LEARNER_NAMES,
     "pretext": tuple(PRETEXT_TASKS),
     "batch_order": tuple(BATCH_ORDERS),

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backend.labeling.base import Labeling, Refusal
+from backend.labeling.regions import beside
 from backend.studio.types import AnnotationRecord
 from model.problems.base import Problem, Target
 
 SummaryKind = Literal["none", "labeled", "skipped", "tie", "unusable", "model"]
 # Of several annotations that cannot be learned, the first of these tells most about what to do.
-_TELLING: tuple[Refusal, ...] = ("unknown", "several", "unusable", "other", "empty")
+_TELLING: tuple[Refusal, ...] = ("unknown", "several", "huge", "unusable", "other", "empty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +90,5 @@ def _of_persons(annotations: Iterable[AnnotationRecord]) -> list[AnnotationRecor
 def _is_as_predicted(annotation: AnnotationRecord, labeling: Labeling) -> bool:
     """Tell whether a person left a prediction as it was: Label Studio notes where each region comes from."""
     regions = [region for region in annotation.result if isinstance(region, Mapping)]
-    return {region.get("origin") for region in regions if region.get("from_name") == labeling.control} == {"prediction"}
+    read = labeling.control, *beside(labeling)
+    return {region.get("origin") for region in regions if region.get("from_name") in read} == {"prediction"}

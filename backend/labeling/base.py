@@ -11,8 +11,9 @@ Region = dict[str, Any]  # one entry of an annotation's or a prediction's "resul
 
 # Why an annotation cannot be learned. ``empty``: it has no answer. ``other``: it only answers other control tags.
 # ``several``: it has several answers, where one can be learned. ``unknown``: its class is not in the configuration.
-# ``unusable``: its regions have another form than Label Studio's own.
-Refusal = Literal["empty", "other", "several", "unknown", "unusable"]
+# ``huge``: a region claims an image larger than any that is read. ``unusable``: its regions have another form than
+# Label Studio's own.
+Refusal = Literal["empty", "other", "several", "unknown", "huge", "unusable"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,19 @@ class Item:
 
     width: int | None = None
     height: int | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a person has chosen of how answers are read.
+
+    problem: what is learned, where a control tag allows several. alone: one control tag is named, so that none is read
+    beside it. background: whether pixels that nobody painted are the background; else they are unknown.
+    """
+
+    problem: str | None = None
+    alone: bool = False
+    background: bool = True
 
 
 class Labeling(Protocol):

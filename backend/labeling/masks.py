@@ -5,19 +5,31 @@ import binascii
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from backend.errors import ProjectError
-from backend.labeling.base import Control, Item
+from backend.labeling.base import Control, Item, Refusal
 from backend.labeling.raster import covered, outlines
-from backend.labeling.regions import Regions
+from backend.labeling.regions import Naming, Regions
 from backend.labeling.rle import decode_mask, encode_mask
 from backend.labeling.shapes import SHAPES, Drawn, outline
-from model.data.masks import BACKGROUND, MOST_CLASSES, Pixels, fitted, is_mask, nothing, pack, resized, unpack, within
+from model.data.masks import (
+    BACKGROUND,
+    IGNORED,
+    MOST_CLASSES,
+    Pixels,
+    fitted,
+    is_mask,
+    nothing,
+    pack,
+    resized,
+    unpack,
+    within,
+)
 from model.problems.base import Prediction, Target
 
 Mask = npt.NDArray[np.bool_]  # (height, width)
@@ -26,46 +38,72 @@ Size = tuple[int, int]  # width, height
 PIXELS = frozenset({"brush", "bitmask"})  # shapes that hold pixels; the others hold an outline
 WRITTEN = ("brush", "bitmask", "polygon", "ellipse", "rectangle")  # shapes, those that say most of a mask first
 UNKNOWN_SIZE = (512, 512)  # of outlines whose regions do not say the size of the image: they are shares of it
-MOST_PIXELS = 200_000_000  # of an image: what claims more is no image
+TOO_MANY = 200_000_000  # pixels of an image: what claims so many is no image
 SMALLEST = 0.0004  # share of the image that a predicted class covers at least: less is in nobody's interest to correct
 _PNG = "data:image/png;base64,"
 
 
 class Masks(Regions):
-    """Areas of an image: later regions lie over earlier ones, and what nobody painted is the background.
+    """Areas of an image: later regions lie over earlier ones, and what nobody painted is the background, or unknown.
 
     Predictions are one region a class, with a brush or a bitmask, or one a connected part: its outline as a polygon, or
-    what is around it where there is nothing but rectangles or ellipses to draw with.
+    what is around it where there is nothing but rectangles or ellipses to draw with. background: see ``Reading``.
     """
 
     problem = "segmentation"
     readable = frozenset(WRITTEN)
+    joins = True
 
     def __init__(self, control: Control) -> None:
         """Read the classes; raise ProjectError where they cannot be learned."""
         super().__init__(control)
-        if len(self.classes) > MOST_CLASSES:
-            raise ProjectError(f"{control} has {len(self.classes)} labels: masks can have {MOST_CLASSES}")
+        self.background = True
+        self._check()
 
-    @property
-    def drawing(self) -> Control:
-        """The control tag that predictions are drawn with: of several, the one that says most of a mask."""
-        return min(self._drawing.values(), key=lambda drawing: WRITTEN.index(SHAPES[drawing.kind]))
+    def join(self, other: Self) -> None:
+        """Read the regions of another control tag as well; raise ProjectError where there are too many classes."""
+        super().join(other)
+        self._check()
+
+    def _check(self) -> None:
+        if len(self.classes) > MOST_CLASSES:
+            names = " and ".join((str(self._tag), *(f"'{name}'" for name in self.joined)))
+            have = "have together" if self.joined else "has"
+            raise ProjectError(f"{names} {have} {len(self.classes)} labels: masks can have {MOST_CLASSES}")
+
+    def written_with(self, label: str) -> tuple[Naming, Control]:
+        """Return what names a class in predictions, and what draws it: of several, what says most of a mask."""
+        choices = [
+            (naming, drawing)
+            for naming in self._naming if label in naming.classes
+            for drawing in naming.drawing.values()
+        ]  # fmt: skip
+        return min(choices, key=lambda choice: WRITTEN.index(SHAPES[choice[1].kind]))
 
     def read(self, drawn: Sequence[Drawn]) -> Target | None:
-        """Return the mask that regions make, None where one of them is no area."""
-        sizes = Counter(one.size for one in drawn if one.size is not None)
-        size = sizes.most_common(1)[0][0] if sizes else UNKNOWN_SIZE
-        if size[0] * size[1] > MOST_PIXELS:
+        """Return the mask that regions make; None where one is no area, or where nothing says what any pixel is."""
+        if _is_huge(drawn):
             return None
+        size = _size(drawn)
         kept = within(size)  # more is not kept, and takes its time: 0.2 s a polygon in a photo of 12 megapixels
-        pixels = np.full((kept[1], kept[0]), BACKGROUND, np.uint8)
+        rest = BACKGROUND if self.background else IGNORED
+        pixels = np.full((kept[1], kept[0]), rest, np.uint8)
         for one in drawn:
             area = _area(one, size, kept)
             if area is None:
                 return None
             pixels[area] = self.classes.index(one.label) + 1
-        return pack(pixels, self.classes) if pixels.any() else nothing()
+        if (pixels == rest).all():
+            return nothing() if self.background else None
+        return pack(pixels, self.classes)
+
+    def unread(self, drawn: Sequence[Drawn]) -> Refusal:
+        """Return why ``read`` makes no mask of regions."""
+        if _is_huge(drawn):
+            return "huge"
+        size = _size(drawn)
+        areas = (_area(one, size, within(size)) for one in drawn)
+        return "unusable" if any(area is None for area in areas) else "empty"
 
     def write(self, prediction: Prediction, item: Item) -> Sequence[Drawn] | None:
         """Return the regions of a mask, the largest class first, so that small ones lie above.
@@ -76,32 +114,43 @@ class Masks(Regions):
             return None
         if not item.width or not item.height:
             return None
-        size, shape = (item.width, item.height), SHAPES[self.drawing.kind]
+        size = item.width, item.height
         pixels = fitted(unpack(prediction, self.classes), size)
         counts = np.bincount(pixels.ravel(), minlength=256)[1 : len(self.classes) + 1]
         classes = [int(number) for number in np.argsort(-counts) if counts[number] > SMALLEST * pixels.size]
+        shapes = [SHAPES[self.written_with(self.classes[number])[1].kind] for number in classes]
         return [
             Drawn(self.classes[number], shape, value, size)
-            for number in classes
+            for number, shape in zip(classes, shapes, strict=True)
             for value in _values(pixels == number + 1, shape)
         ]
+
+
+def _size(drawn: Sequence[Drawn]) -> Size:
+    """Return the size of the image that most regions say."""
+    sizes = Counter(one.size for one in drawn if one.size is not None)
+    return sizes.most_common(1)[0][0] if sizes else UNKNOWN_SIZE
+
+
+def _is_huge(drawn: Sequence[Drawn]) -> bool:
+    """Tell whether a region claims an image that is larger than any."""
+    return any(one.size is not None and one.size[0] * one.size[1] >= TOO_MANY for one in drawn)
 
 
 def _area(drawn: Drawn, size: Size, kept: Size) -> Mask | None:
     """Return the pixels of a region in an image of ``size``, scaled to ``kept``; None for one of another form."""
     if drawn.shape in PIXELS:
-        own = drawn.size or size
-        if own[0] * own[1] > MOST_PIXELS:
-            return None
-        mask = _brushed(drawn.value, own) if drawn.shape == "brush" else _bitmask(drawn.value)
-        return None if mask is None else resized(mask.astype(np.uint8), kept).astype(np.bool_)
+        if drawn.shape == "brush":
+            return _brushed(drawn.value, drawn.size or size, kept)
+        mask = _bitmask(drawn.value)
+        return None if mask is None else resized(mask.view(np.uint8), kept).astype(np.bool_)
     points = outline(drawn)
     return None if points is None else covered(points * np.array(kept, np.float64), *kept)
 
 
-def _brushed(value: Mapping[str, Any], size: Size) -> Mask | None:
+def _brushed(value: Mapping[str, Any], size: Size, kept: Size) -> Mask | None:
     try:
-        return decode_mask(value["rle"], *size) if value.get("format") == "rle" else None
+        return decode_mask(value["rle"], *size, kept) if value.get("format") == "rle" else None
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -113,9 +162,12 @@ def _bitmask(value: Mapping[str, Any]) -> Mask | None:
         return None
     try:
         with Image.open(io.BytesIO(base64.b64decode(url[len(_PNG) :], validate=True)), formats=("PNG",)) as image:
-            if image.width * image.height > MOST_PIXELS:
+            if image.width * image.height >= TOO_MANY:
                 return None
-            layer = image.convert("RGBA").getchannel("A") if image.has_transparency_data else image.convert("L")
+            if image.has_transparency_data:
+                layer = (image if image.mode in ("RGBA", "LA") else image.convert("RGBA")).getchannel("A")
+            else:
+                layer = image.convert("L")
             values: Pixels = np.asarray(layer)
     except (OSError, ValueError, SyntaxError, binascii.Error, Image.DecompressionBombError):
         return None

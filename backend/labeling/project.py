@@ -3,6 +3,7 @@
 from backend.config import ProjectConfig
 from backend.errors import ConfigError
 from backend.labeling.base import Labeling
+from backend.labeling.masks import Masks
 from backend.labeling.reader import read_labeling
 from backend.store import ProjectRow
 from model.errors import BadInput
@@ -19,7 +20,9 @@ def labeling_of(project: ProjectRow) -> Labeling:
         ConfigError: the extra params, which may name the control tag, cannot be read.
     """
     config = ProjectConfig.from_extra_params(project.extra_params)
-    return read_labeling(project.label_config, config.control, project.control or None, config.problem)
+    return read_labeling(
+        project.label_config, config.control, project.control or None, config.problem, not config.ignores_background
+    )
 
 
 def check_config(config: ProjectConfig, labeling: Labeling) -> None:
@@ -30,6 +33,8 @@ def check_config(config: ProjectConfig, labeling: Labeling) -> None:
             names those that work.
     """
     of = problem(labeling.problem)
+    if config.ignores_background and of.name != Masks.problem:
+        raise ConfigError(f"background: '{config.background}' is for masks, not for {of.name} projects: leave it out")
     try:
         check_sampler(config.sampler, of)
     except BadInput as error:

@@ -10,8 +10,9 @@ from defusedxml.common import DefusedXmlException
 
 from backend.errors import ProjectError
 from backend.items.reference import data_key_of, is_read
-from backend.labeling.base import Control, Labeling, attribute, tags
-from backend.labeling.registry import LABELINGS
+from backend.labeling.base import Control, Labeling, Reading, attribute, tags
+from backend.labeling.regions import Regions, beside
+from backend.labeling.registry import LABELINGS, make_labeling
 
 EXAMPLE = (
     '<View><Image name="image" value="$image"/><Choices name="choice" toName="image">'
@@ -50,7 +51,11 @@ class _Tag:
 
 
 def read_labeling(
-    config: str, control: str | None = None, learned: str | None = None, problem: str | None = None
+    config: str,
+    control: str | None = None,
+    learned: str | None = None,
+    problem: str | None = None,
+    background: bool = True,
 ) -> Labeling:
     """Return the labeling of the named control tag, of the learned one, or of the first one that can be learned.
 
@@ -58,6 +63,7 @@ def read_labeling(
     of what the project has learned so far, which it stays with while that is there. Else single ``<Choices>`` come
     first, then those with ``choice="multiple"``, then the others; control tags that are shown for some images only come
     last, behind them those that only prompt a model (``smart``). Those of one kind keep the order of the configuration.
+    Control tags of areas of one image are learned together, unless a person has named one. background: see ``Reading``.
 
     Raises:
         ProjectError: there is none; the text says what to add.
@@ -75,14 +81,15 @@ def read_labeling(
             f"the labeling interface has no control tag that we can learn ({LEARNABLE_TAGS}) with name and toName: "
             f"add one, as in {EXAMPLE}"
         )
-    reasons = []
+    reasons, reading = [], Reading(problem, control is not None, background)
     for candidate in _ordered(candidates, learned):
         try:
-            labeling = _labeling(candidate, images, controls, problem)
+            labeling = _labeling(candidate, images, controls, reading)
         except ProjectError as error:
             reasons.append(str(error))
             continue
-        notices = (_gone(learned, controls), _notice(candidate, controls, images, learned), labeling.notice)
+        notice = _notice(candidate, controls, images, learned, labeling)
+        notices = (_gone(learned, controls), notice, labeling.notice)
         labeling.notice = " ".join(filter(None, notices)) or None
         return labeling
     text = "; ".join(reasons[:MENTIONED])
@@ -136,9 +143,7 @@ def _ordered(candidates: Sequence[_Tag], learned: str | None) -> list[_Tag]:
     return sorted(candidates, key=rank)
 
 
-def _labeling(
-    tag: _Tag, images: Mapping[str, Element], controls: Sequence[_Tag], problem: str | None = None
-) -> Labeling:
+def _labeling(tag: _Tag, images: Mapping[str, Element], controls: Sequence[_Tag], reading: Reading) -> Labeling:
     """Return the labeling of a control tag; raise ProjectError where it cannot be learned."""
     image = _image_of(tag, images)
     if image is None:
@@ -168,10 +173,10 @@ def _labeling(
         for other in controls
         if other is not tag and not other.repeated and _image_of(other, images) is image
     )
-    control, info = Control(tag.element, tag.name, name, data_key, tag.conditional, others), LABELINGS[tag.kind]
-    labeling = info.others.get(problem or "", info.make)(control)
-    if problem is not None and labeling.problem != problem:
-        raise ProjectError(f"{control} is learned as {labeling.problem}, not as the problem '{problem}'")
+    control = Control(tag.element, tag.name, name, data_key, tag.conditional, others)
+    labeling = make_labeling(control, reading)
+    if reading.problem is not None and labeling.problem != reading.problem:
+        raise ProjectError(f"{control} is learned as {labeling.problem}, not as the problem '{reading.problem}'")
     return labeling
 
 
@@ -200,16 +205,19 @@ def _gone(learned: str | None, controls: Sequence[_Tag]) -> str | None:
 
 
 def _notice(
-    chosen: _Tag, controls: Sequence[_Tag], images: Mapping[str, Element], learned: str | None = None
+    chosen: _Tag, controls: Sequence[_Tag], images: Mapping[str, Element], learned: str | None, labeling: Labeling
 ) -> str | None:
     """Return what a person should know about the parts that are left aside, None where there are none."""
-    aside = [tag for tag in controls if tag is not chosen]
+    read = beside(labeling)
+    aside = [tag for tag in controls if tag is not chosen and tag.name not in read]
     if not aside and len(images) == 1:
         return None
     image = _image_of(chosen, images)
     goes_on = learned == chosen.name and any(not tag.conditional for tag in controls[: controls.index(chosen)])
     verb = "goes on learning" if goes_on else "learns"
-    text = f"PT4AL {verb} '{chosen.name}' on '{attribute(image, 'name') if image is not None else ''}'"
+    joined = labeling.joined if isinstance(labeling, Regions) else ()
+    names = " and ".join(f"'{name}'" for name in (chosen.name, *joined))
+    text = f"PT4AL {verb} {names} on '{attribute(image, 'name') if image is not None else ''}'"
     if aside:
         text += f" and leaves aside {_list(aside)}"
     elif len(images) > 1:
@@ -223,7 +231,7 @@ def _is_learnable(tag: _Tag, images: Mapping[str, Element], controls: Sequence[_
     if tag.kind not in LABELINGS:
         return False
     try:
-        _labeling(tag, images, controls)
+        _labeling(tag, images, controls, Reading(alone=True))
     except ProjectError:
         return False
     return True

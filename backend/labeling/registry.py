@@ -1,13 +1,15 @@
 """The control tags that can be learned."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from backend.labeling.base import Control, Labeling
+from backend.errors import ProjectError
+from backend.labeling.base import Control, Labeling, Reading
 from backend.labeling.boxes import Boxes
 from backend.labeling.choices import Choices
 from backend.labeling.masks import Masks
 from backend.labeling.rating import Rating
+from backend.labeling.regions import Regions
 from backend.labeling.shapes import SHAPES
 from backend.labeling.taxonomy import Taxonomy
 
@@ -48,3 +50,39 @@ LABELINGS: dict[str, LabelingInfo] = {
     "keypointlabels": LabelingInfo("KeyPointLabels", Boxes),
     "labels": LabelingInfo("Labels", _paired, {**AS_BOXES, **AS_MASKS}),
 }
+
+
+def make_labeling(control: Control, reading: Reading) -> Labeling:
+    """Return the labeling of a control tag, with those of its image that are learned together with it.
+
+    Raises:
+        ProjectError: the control tag cannot be learned; the text says why and what to do.
+    """
+    labeling = _made(control, reading)
+    if isinstance(labeling, Masks):
+        labeling.background = reading.background
+    if isinstance(labeling, Regions) and labeling.joins and not reading.alone:
+        for other in _joined(control, labeling, reading):
+            labeling.join(other)
+    return labeling
+
+
+def _made(control: Control, reading: Reading) -> Labeling:
+    info = LABELINGS[control.kind]
+    return info.others.get(reading.problem or "", info.make)(control)
+
+
+def _joined(control: Control, labeling: Regions, reading: Reading) -> list[Regions]:
+    """Return the other labelings of the image that give the same kind of target, and are shown for every image."""
+    found = []
+    for other in control.others:
+        if other.kind not in LABELINGS or other.conditional or other.is_set("smart"):
+            continue
+        rest = tuple(one for one in control.others if one is not other)
+        try:
+            made = _made(replace(other, others=rest), reading)
+        except ProjectError:
+            continue
+        if isinstance(made, Regions) and type(made) is type(labeling):
+            found.append(made)
+    return found

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from model.data.masks import nearest
+
 CHANNELS = 4  # of a mask's image; the last one, alpha, says what is painted
 SIZES = (3, 4, 8, 16)  # bits of the lengths that we write, as Label Studio does
 _HEADER = 32 + 5 + 4 * 4  # bits
@@ -19,18 +21,31 @@ _WORD = 8  # bits of the values that we write
 Mask = npt.NDArray[np.bool_]
 
 
-def decode_mask(rle: Sequence[int], width: int, height: int) -> Mask:
+def decode_mask(rle: Sequence[int], width: int, height: int, size: tuple[int, int] | None = None) -> Mask:
     """Return which pixels a brush's run lengths paint, (height, width).
 
+    size: width and height to which the mask is brought, each pixel the nearest one. Memory follows from these and from
+    the run lengths, whatever size the image claims to have.
     A pixel counts from half of the strongest alpha on: an edge is smoothed, and other programs write 1 for 255.
     Raises ValueError for run lengths that are none, or of another size.
     """
-    values = decode(rle, most=CHANNELS * width * height)
-    if len(values) != CHANNELS * width * height:
-        raise ValueError(f"the run lengths have {len(values)} values, not those of {width} x {height} pixels")
-    alpha = values.reshape(height, width, CHANNELS)[..., -1]
-    painted: Mask = alpha > int(alpha.max(initial=0)) // 2
-    return painted
+    values, ends = _runs(rle, most=CHANNELS * width * height)
+    count = int(ends[-1]) if len(ends) else 0
+    if count != CHANNELS * width * height:
+        raise ValueError(f"the run lengths have {count} values, not those of {width} x {height} pixels")
+    pixels = ends // CHANNELS  # whose alpha, the last of its values, lies before the end of a run
+    last = np.diff(pixels, prepend=0) > 0  # runs that hold the alpha of some pixel
+    alpha, pixels = values[last], pixels[last]
+    painted = alpha > int(alpha.max(initial=0)) // 2
+    mask: Mask
+    if size is None or size == (width, height):
+        mask = np.repeat(painted, np.diff(pixels, prepend=0)).reshape(height, width)
+        return mask
+    columns, rows = nearest(size[0], width), nearest(size[1], height)
+    mask = np.empty((len(rows), len(columns)), np.bool_)
+    for own, at in zip(mask, rows.tolist(), strict=True):
+        own[:] = painted[np.searchsorted(pixels, at * width + columns, side="right")]
+    return mask
 
 
 def encode_mask(mask: Mask) -> list[int]:
@@ -40,6 +55,12 @@ def encode_mask(mask: Mask) -> list[int]:
 
 def decode(rle: Sequence[int], *, most: int) -> npt.NDArray[np.unsignedinteger]:
     """Return the values of run lengths; raise ValueError where these end early, hold no bytes or more than ``most``."""
+    values, ends = _runs(rle, most=most)
+    return np.repeat(values, np.diff(ends, prepend=0))
+
+
+def _runs(rle: Sequence[int], *, most: int) -> tuple[npt.NDArray[np.unsignedinteger], npt.NDArray[np.int64]]:
+    """Return the values of the runs, and behind which value each ends; see ``decode``. A single value is a run of 1."""
     try:
         data = bytes(rle)
     except (TypeError, ValueError) as error:
@@ -52,36 +73,36 @@ def decode(rle: Sequence[int], *, most: int) -> npt.NDArray[np.unsignedinteger]:
     sizes = [((header >> shift) & 15) + 1 for shift in (12, 8, 4, 0)]
     if count > most:
         raise ValueError(f"the run lengths have {count} values, more than the {most} of the image")
-    found = list[npt.NDArray[np.unsignedinteger]]()
-    singles, pending = list[int](), list[int]()  # runs that are not yet in ``found``
-    at, filled = _HEADER, 0
     kind = np.uint8 if word <= 8 else np.uint32
+    found, lengths = list[npt.NDArray[np.unsignedinteger]](), list[npt.NDArray[np.int64]]()
+    runs, run_lengths = list[int](), list[int]()  # those that are not yet in ``found``
+    at, filled = _HEADER, 0
 
     def settle() -> None:
-        if pending:
-            found.append(np.repeat(np.array(singles, kind), np.array(pending)))
-            singles.clear()
-            pending.clear()
+        found.append(np.array(runs, kind))
+        lengths.append(np.array(run_lengths, np.int64))
+        runs.clear()
+        run_lengths.clear()
 
     while filled < count:
         head = _bits(data, at, 3)
         size = sizes[head & 3]
-        length = _bits(data, at + 3, size) + 1
+        length = min(_bits(data, at + 3, size) + 1, count - filled)
         at += 3 + size
-        length = min(length, count - filled)
         values = 1 if head >> 2 else length
         if at + values * word > end:
             raise ValueError("the run lengths end early")
         if head >> 2:
-            singles.append(_bits(data, at, word))
-            pending.append(length)
+            runs.append(_bits(data, at, word))
+            run_lengths.append(length)
         else:
             settle()
             found.append(_words(data, at, length, word).astype(kind))
+            lengths.append(np.ones(length, np.int64))
         at += values * word
         filled += length
     settle()
-    return np.concatenate(found) if found else np.empty(0, kind)
+    return np.concatenate(found), np.cumsum(np.concatenate(lengths))
 
 
 def encode(values: npt.NDArray[np.uint8]) -> list[int]:

@@ -16,6 +16,10 @@ _WHY: dict[Reason, str] = {
     ),
     Refused.OTHER: 'with answers to other questions alone ("control" in the extra params names the question to learn)',
     Refused.EMPTY: 'without an answer to the question (answer it; with required="true" nobody leaves it out)',
+    Refused.HUGE: (
+        "with a region that claims an image of 200 megapixels or more, which is not read (look at its original_width "
+        "and original_height)"
+    ),
     Refused.UNUSABLE: "in a form that is not Label Studio's own (look at how they were imported)",
     Answer.MODEL: "made from predictions by Label Studio, which no person has answered",
 }

@@ -157,7 +157,7 @@ class ProjectStore:
 
     def read_to(self, cursor: str | None, row: ProjectRow) -> bool:
         """Move the cursor up to which tasks were read; return False if the labels are others than those of ``row``."""
-        return self._projects.read_to(self.project_id, cursor, row.label_config, row.extra_params.get("control"))
+        return self._projects.read_to(self.project_id, cursor, row.label_config, row.extra_params)
 
     def deactivate_replaced(self) -> None:
         """Deactivate what the project has taken the place of, once Label Studio has confirmed it."""

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import case, select, update
@@ -13,6 +13,7 @@ from backend.store.base import LARGEST, Transaction
 from backend.store.siblings import Place, Siblings
 from backend.store.tables import ProjectRow
 
+READ_BY = ("control", "problem", "background")  # extra params by which answers are read
 CALLS_S = 1.0  # between two notes that a server has called
 # Label Studio calls ``/setup`` every 30 s while a project is looked at. A server that has called within so long under
 # its own name is there under that name.
@@ -97,7 +98,7 @@ class Projects(Siblings):
                 changed["token"] = self._encrypt(token)
             if self._decrypt(row.webhook_secret) is None:  # the data folder's key was lost, and the secret with it
                 changed["webhook_secret"] = self._encrypt(secrets.token_urlsafe(32))
-            if "label_config" in changed or extra_params.get("control") != row.extra_params.get("control"):
+            if "label_config" in changed or any(extra_params.get(key) != row.extra_params.get(key) for key in READ_BY):
                 changed["cursor"] = None  # the labels decide which answers are usable: all are read again
             if "active" in changed:
                 changed |= {"connected_at": now, "card": None, "card_id": None}
@@ -132,16 +133,19 @@ class Projects(Siblings):
             with self._write() as session:
                 session.execute(update(ProjectRow).where(ProjectRow.id.in_(ids)).values(active=False))
 
-    def read_to(self, project_id: int, cursor: str | None, label_config: str, control: str | None = None) -> bool:
+    def read_to(
+        self, project_id: int, cursor: str | None, label_config: str, extra_params: Mapping[str, Any] | None = None
+    ) -> bool:
         """Move the cursor of what was read of Label Studio; not if other labels were set up meanwhile.
 
-        control: the control tag that was named when it was read. Returns False if all is to be read again.
+        extra_params: those by which it was read. Returns False if all is to be read again.
         """
-        same_control = ProjectRow.extra_params["control"].as_string().is_not_distinct_from(control)
+        given = extra_params or {}
+        same = [ProjectRow.extra_params[key].as_string().is_not_distinct_from(given.get(key)) for key in READ_BY]
         with self._write() as session:
             result = session.execute(
                 update(ProjectRow)
-                .where(ProjectRow.id == project_id, ProjectRow.label_config == label_config, same_control)
+                .where(ProjectRow.id == project_id, ProjectRow.label_config == label_config, *same)
                 .values(cursor=cursor)
             )
             return bool(result.rowcount)  # type: ignore[attr-defined]

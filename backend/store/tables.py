@@ -88,6 +88,7 @@ class Refused(StrEnum):
     OTHER = "other"  # answers to other questions alone
     SEVERAL = "several"  # several answers, where one can be learned
     UNKNOWN = "unknown"  # a class that the configuration does not have
+    HUGE = "huge"  # a region claims an image larger than any that is read
     UNUSABLE = "unusable"  # of another form than Label Studio's own
 
 

@@ -229,7 +229,9 @@ def _check_extra_params(extra_params: Any, label_config: Any, learned: str | Non
     """
     config = ProjectConfig.from_extra_params(extra_params)
     try:
-        labeling = read_labeling(_text(label_config) or "", config.control, learned or None, config.problem)
+        labeling = read_labeling(
+            _text(label_config) or "", config.control, learned or None, config.problem, not config.ignores_background
+        )
     except ProjectError:
         return
     check_config(config, labeling)

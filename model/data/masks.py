@@ -77,12 +77,14 @@ def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     height, width = pixels.shape
     if (width, height) == size:
         return pixels
-    rows, columns = (
-        np.minimum((np.arange(wanted) + 0.5) * (given / wanted), given - 1).astype(np.int64)
-        for wanted, given in ((size[1], height), (size[0], width))
-    )
-    nearest: Pixels = pixels[np.ix_(rows, columns)]
-    return nearest
+    chosen: Pixels = pixels[np.ix_(nearest(size[1], height), nearest(size[0], width))]
+    return chosen
+
+
+def nearest(wanted: int, given: int) -> npt.NDArray[np.int64]:
+    """Return which of ``given`` pixels in a row is the nearest to each of ``wanted`` ones that span the same."""
+    places: npt.NDArray[np.int64] = np.minimum((np.arange(wanted) + 0.5) * (given / wanted), given - 1).astype(np.int64)
+    return places
 
 
 def enlarged(pixels: Pixels, size: tuple[int, int]) -> Pixels:

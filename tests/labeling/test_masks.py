@@ -2,6 +2,8 @@
 
 import base64
 import io
+import tracemalloc
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -10,14 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.labelings import IMAGE, view
+from support.labelings import IMAGE, annotation, view
 
-from backend.errors import ProjectError
+from backend.config import ProjectConfig
+from backend.errors import ConfigError, ProjectError
 from backend.labeling import masks
+from backend.labeling.answers import details_of
 from backend.labeling.base import Item
+from backend.labeling.project import check_config
+from backend.labeling.project import labeling_of as labeling_of_row
 from backend.labeling.reader import read_labeling
-from backend.labeling.rle import encode_mask
-from model.data.masks import nothing, pack, size_of, unpack
+from backend.labeling.rle import SIZES, encode_mask
+from backend.status.left_out import left_out
+from backend.store.tables import Refused
+from model.data.masks import IGNORED, nothing, pack, size_of, unpack
 
 LABELS = '<Label value="sky"/><Label value="road"/><Label value="Big car" alias="car"/>'
 CLASSES = ("sky", "road", "car")
@@ -34,9 +42,9 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-def labeling_of(kind: str, inner: str = LABELS, extra: str = ""):
+def labeling_of(kind: str, inner: str = LABELS, extra: str = "", background: bool = True):
     config = view(IMAGE, f'<{kind} name="mask" toName="image" {extra}>{inner}</{kind}>')
-    return read_labeling(config, problem="segmentation")
+    return read_labeling(config, problem="segmentation", background=background)
 
 
 def region(kind: str, value: dict[str, Any], label: str = "sky", size: tuple[int, int] | None = (WIDTH, HEIGHT)):
@@ -143,7 +151,6 @@ def test_outlines_whose_image_has_no_size_are_shares_of_it() -> None:
     [("BrushLabels", {"format": "rle", "rle": encode_mask(left_quarter())}, None),
      ("BrushLabels", {"format": "rle", "rle": encode_mask(left_quarter())}, (WIDTH + 1, HEIGHT)),
      ("BrushLabels", {"format": "rle", "rle": [1, 2, 3]}, (WIDTH, HEIGHT)),
-     ("BrushLabels", {"format": "rle", "rle": encode_mask(left_quarter())}, (10**9, 10**9)),
      ("BrushLabels", {"format": "png", "rle": []}, (WIDTH, HEIGHT)),
      ("BitmaskLabels", {"imageDataURL": "data:image/png;base64,xxxx"}, (WIDTH, HEIGHT)),
      ("BitmaskLabels", {"imageDataURL": "https://example.com/mask.png"}, (WIDTH, HEIGHT)),
@@ -156,6 +163,142 @@ def test_a_region_that_is_no_area_is_unusable(kind: str, value: dict[str, Any], 
     labeling, result = labeling_of(kind), [region(kind, value, size=size)]
     assert labeling.target(result) is None
     assert labeling.refusal(result) == "unusable"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_region_that_claims_200_megapixels_is_said_to_be_huge(kind: str) -> None:
+    value = {"format": "rle", "rle": encode_mask(left_quarter()), "points": [[0, 0], [25, 0], [25, 100]]}
+    labeling = labeling_of(kind)
+    for size in ((20_000, 10_000), (10**9, 10**9)):
+        result = [brush(left_quarter()), region(kind, value, size=size)]
+        assert labeling.target(result[1:]) is None
+        assert Refused(labeling.refusal(result[1:])) == Refused.HUGE
+    assert "1 with a region that claims an image of 200 megapixels or more" in (left_out({Refused.HUGE: 1}) or "")
+
+
+def test_memory_follows_from_the_run_lengths_and_not_from_the_size_that_a_region_claims() -> None:
+    size = (19_999, 9_999)
+    values = 4 * size[0] * size[1]
+    header = f"{values:032b}{7:05b}" + "".join(f"{bits - 1:04b}" for bits in SIZES)
+    longest = "111" + "1" * 16  # a run of 65,536 values
+    bits = header + (longest + "1" * 8) * 3000 + (longest + "0" * 8) * (values // 65_536 - 2999)
+    rle = list(int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big"))
+    tracemalloc.start()
+    target = labeling_of("BrushLabels").target([region("BrushLabels", {"format": "rle", "rle": rle}, size=size)])
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert size_of(target) == (2048, 1024)
+    assert (unpack(target, CLASSES) == 1).mean() == pytest.approx(3000 * 65_536 / values, rel=0.01)
+    assert most < 64e6
+
+
+def test_what_nobody_painted_is_unknown_where_the_background_is_ignored() -> None:
+    labeling = labeling_of("BrushLabels", background=False)
+    mask = unpack(labeling.target([brush(left_quarter(), "car")]), CLASSES)
+    assert np.array_equal(mask, np.where(left_quarter(), 3, IGNORED))
+    nobody = np.zeros((HEIGHT, WIDTH), np.bool_)
+    for result in ([], [brush(nobody)]):
+        assert (labeling.target(result), labeling.refusal(result)) == (None, "empty")
+    assert labeling.refusal([brush(nobody), region("BrushLabels", {"format": "png"})]) == "unusable"
+
+
+def test_background_is_a_setting_of_masks_alone() -> None:
+    config = ProjectConfig.from_extra_params({"background": "ignore"})
+    assert not labeling_of_project(config, "BrushLabels").background
+    assert labeling_of_project(ProjectConfig(), "BrushLabels").background
+    check_config(config, labeling_of("BrushLabels"))
+    with pytest.raises(ConfigError, match="background: 'ignore' is for masks, not for detection projects"):
+        check_config(config, labeling_of_project(config, "RectangleLabels"))
+    with pytest.raises(ConfigError, match="background: 'black' is not one of learn, ignore"):
+        ProjectConfig.from_extra_params({"background": "black"})
+
+
+def labeling_of_project(config: ProjectConfig, kind: str):
+    tags = view(IMAGE, f'<{kind} name="mask" toName="image">{LABELS}</{kind}>')
+    params = config.model_dump(exclude_defaults=True)
+    return labeling_of_row(SimpleNamespace(label_config=tags, extra_params=params, control=None))
+
+
+BOTH = (
+    '<BrushLabels name="brush" toName="image"><Label value="sky"/><Label value="road"/></BrushLabels>'
+    '<PolygonLabels name="polygon" toName="image"><Label value="road"/><Label value="Big car" alias="car"/>'
+    "</PolygonLabels>"
+)
+
+
+def of(name: str, kind: str, value: dict[str, Any], label: str) -> dict[str, Any]:
+    return {**region(kind, value, label), "from_name": name}
+
+
+def test_regions_of_all_control_tags_are_one_mask() -> None:
+    """In the order of the annotation, whichever tag they are of; shared labels are one class."""
+    labeling = read_labeling(view(IMAGE, BOTH))
+    assert (labeling.control, labeling.classes, labeling.notice) == ("brush", CLASSES, None)
+    rle = {"format": "rle", "rle": encode_mask(left_quarter())}
+    half = {"points": [[0, 0], [100, 0], [100, 50], [0, 50]]}
+    top = np.arange(HEIGHT)[:, None] < 15
+    regions = [of("brush", "BrushLabels", rle, "sky"), of("polygon", "PolygonLabels", half, "car")]
+    assert np.array_equal(unpack(labeling.target(regions), CLASSES), np.where(top, 3, np.where(left_quarter(), 1, 0)))
+    assert np.array_equal(
+        unpack(labeling.target(regions[::-1]), CLASSES), np.where(left_quarter(), 1, np.where(top, 3, 0))
+    )
+    roads = [of("brush", "BrushLabels", rle, "road"), of("polygon", "PolygonLabels", half, "road")]
+    assert np.array_equal(unpack(labeling.target(roads), CLASSES), np.where(top | left_quarter(), 2, 0))
+
+
+def test_predictions_are_of_the_control_tag_that_has_the_label() -> None:
+    labeling = read_labeling(view(IMAGE, BOTH))
+    pixels = np.repeat([1, 2, 3, 0], WIDTH // 4)[None].repeat(HEIGHT, axis=0).astype(np.uint8)
+    mask = pack(pixels, CLASSES)
+    shown = labeling.result(mask, ITEM)
+    said = {(one["from_name"], one["type"], one["value"][one["type"]][0]) for one in shown}
+    assert said == {
+        ("brush", "brushlabels", "sky"),
+        ("brush", "brushlabels", "road"),
+        ("polygon", "polygonlabels", "car"),
+    }
+    assert labeling.target(shown) == mask
+    accepted = [{**one, "origin": "prediction"} for one in shown if one["from_name"] == "polygon"]
+    assert details_of([annotation(*accepted)], labeling).accepted
+
+
+def test_only_the_named_control_tag_is_read_and_rectangles_only_where_masks_are_asked_for() -> None:
+    boxes = '<RectangleLabels name="box" toName="image"><Label value="sign"/></RectangleLabels>'
+    alone = read_labeling(view(IMAGE, BOTH), "polygon")
+    assert alone.classes == ("road", "car")
+    assert "leaves aside 'brush'" in alone.notice
+    assert "'box' (<RectangleLabels>)" in read_labeling(view(IMAGE, BOTH + boxes)).notice
+    everything = read_labeling(view(IMAGE, BOTH + boxes), problem="segmentation")
+    assert (everything.classes, everything.notice) == ((*CLASSES, "sign"), None)
+    hidden = boxes.replace('name="box"', 'name="box" smart="true"')
+    assert read_labeling(view(IMAGE, BOTH + hidden), problem="segmentation").classes == CLASSES
+
+
+def test_a_pair_and_a_tag_of_its_own_are_one_mask() -> None:
+    pair = '<Labels name="named" toName="image"><Label value="sky"/></Labels>{}'
+    polygons = '<PolygonLabels name="polygon" toName="image"><Label value="road"/></PolygonLabels>'
+    for kind in ("Brush", "Bitmask", "Polygon", "Ellipse"):
+        labeling = read_labeling(view(IMAGE, pair.format(f'<{kind} name="drawn" toName="image"/>'), polygons))
+        assert (labeling.problem, labeling.classes, labeling.notice) == ("segmentation", ("sky", "road"), None)
+        pixels = np.where(left_quarter(), 1, 2).astype(np.uint8)
+        shown = labeling.result(pack(pixels, ("sky", "road")), ITEM)
+        assert [one["from_name"] for one in shown] == ["polygon", "drawn", "named"]
+        assert shown[1]["id"] == shown[2]["id"]
+        back = unpack(labeling.target(shown), ("sky", "road"))
+        assert (back != pixels).mean() <= (0.12 if kind == "Ellipse" else 0)
+    rectangle = view(IMAGE, pair.format('<Rectangle name="drawn" toName="image"/>'), polygons)
+    assert read_labeling(rectangle).problem == "detection"
+    assert read_labeling(rectangle, problem="segmentation").classes == ("sky", "road")
+
+
+def test_too_many_labels_of_several_control_tags_are_refused() -> None:
+    tags = [
+        f'<{kind} name="{kind}" toName="image">'
+        + "".join(f'<Label value="{kind}{number}"/>' for number in range(130)) + f"</{kind}>"
+        for kind in ("BrushLabels", "PolygonLabels")
+    ]  # fmt: skip
+    with pytest.raises(ProjectError, match="'PolygonLabels' have together 260 labels: masks can have 254"):
+        read_labeling(view(IMAGE, *tags))
 
 
 def test_a_label_that_has_gone_is_said_to_be_unknown() -> None:

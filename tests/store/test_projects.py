@@ -97,14 +97,15 @@ def test_the_cursor_stays_where_a_changed_labeling_interface_has_put_it(store: S
     assert store.projects.get(project.id).cursor is None
 
 
-def test_another_control_tag_has_all_answers_read_again(store: Store, project: ProjectRow) -> None:
+@pytest.mark.parametrize("setting", ["control", "problem", "background"])
+def test_another_way_of_reading_has_all_answers_read_again(store: Store, project: ProjectRow, setting: str) -> None:
     assert store.projects.read_to(project.id, "one", "<View/>")
     store.projects.connect(**{**GIVEN, "extra_params": {"rounds": 5}})
     assert store.projects.get(project.id).cursor == "one"
-    store.projects.connect(**{**GIVEN, "extra_params": {"rounds": 5, "control": "stars"}})
+    store.projects.connect(**{**GIVEN, "extra_params": {"rounds": 5, setting: "other"}})
     assert store.projects.get(project.id).cursor is None
-    assert not store.projects.read_to(project.id, "two", "<View/>"), "it was read before the control tag was named"
-    assert store.projects.read_to(project.id, "three", "<View/>", "stars")
+    assert not store.projects.read_to(project.id, "two", "<View/>"), "it was read before the setting was changed"
+    assert store.projects.read_to(project.id, "three", "<View/>", {setting: "other"})
     store.projects.connect(**GIVEN)
     assert store.projects.get(project.id).cursor is None
 

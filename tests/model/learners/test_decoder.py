@@ -10,7 +10,11 @@ import torch
 from onnxruntime import InferenceSession
 from PIL import Image
 from support.exported import label_folder, pool_of_pictures
+from support.labelings import IMAGE, view
 
+from backend.labeling.base import Item
+from backend.labeling.reader import read_labeling
+from backend.labeling.rle import decode_mask
 from model.data.bank import ImageBank
 from model.data.features import FeatureBank
 from model.data.masks import IGNORED, fitted, pack, unpack
@@ -45,7 +49,7 @@ def drawn() -> tuple[np.ndarray, list[dict]]:
     views = np.full((IMAGES, VIEW, VIEW, 3), 127, np.uint8)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     masks = []
-    for view in views:
+    for own in views:
         content = generator.normal(120, 20, (HEIGHT, WIDTH, 3))
         pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
         x, y = generator.integers(40, 120), generator.integers(40, HEIGHT - 40)
@@ -54,7 +58,7 @@ def drawn() -> tuple[np.ndarray, list[dict]]:
         pixels[y : y + 64, x : x + 64] = 2
         content[pixels == 1] = generator.normal((200, 40, 40), 10)
         content[pixels == 2] = generator.normal((40, 40, 210), 10)
-        view[:HEIGHT, :WIDTH] = content.clip(0, 255)
+        own[:HEIGHT, :WIDTH] = content.clip(0, 255)
         masks.append(pack(pixels, CLASSES))
     return views, masks
 
@@ -151,14 +155,24 @@ def test_predictions_are_the_same_each_time_and_for_single_images(pool: PoolImag
     assert np.allclose(everything.values[[7, 3]], some.values, atol=1e-3)
 
 
-def test_a_class_without_a_pixel_is_never_predicted(pool: PoolImages, drawn, tmp_path: Path) -> None:
-    """Where all is painted or ignored, nothing is background."""
-    pixels = [unpack(mask, CLASSES) for mask in drawn[1][:4]]
-    targets = [pack(np.where(own == 0, IGNORED, own).astype(np.uint8), CLASSES) for own in pixels]
-    fit_to(pool, np.arange(4), targets, tmp_path / "model.pt")
-    maps = load_model(tmp_path / "model.pt", "cpu").predict_pool(pool, np.arange(8)).class_maps
-    assert maps is not None
-    assert set(np.unique(maps)) == {1, 2, IGNORED}
+def test_a_background_that_is_ignored_is_not_learned_measured_or_predicted(
+    pool: PoolImages, drawn, tmp_path: Path
+) -> None:
+    """From what people painted to the regions of a prediction: each pixel has a class that somebody painted."""
+    labels = "".join(f'<Label value="{name}"/>' for name in CLASSES)
+    config = view(IMAGE, f'<BrushLabels name="mask" toName="image">{labels}</BrushLabels>')
+    labeling, item = read_labeling(config, background=False), Item(WIDTH, HEIGHT)
+    targets = [labeling.target(labeling.result(mask, item)) for mask in drawn[1][:8]]
+    assert all(set(np.unique(unpack(target, CLASSES))) == {1, 2, IGNORED} for target in targets)
+    fit_to(pool, np.arange(4), targets[:4], tmp_path / "model.pt")
+    outputs = load_model(tmp_path / "model.pt", "cpu").predict_pool(pool, np.arange(8))
+    assert outputs.class_maps is not None
+    assert set(np.unique(outputs.class_maps)) == {1, 2, IGNORED}
+    predictions = OF.decode(outputs, np.arange(8), CLASSES, {})
+    # What is predicted where nobody painted costs nothing; by the masks with a background it does.
+    assert OF.score(predictions, targets, CLASSES) > 0.8 > 0.3 > OF.score(predictions, drawn[1][:8], CLASSES)
+    painted = [decode_mask(one["value"]["rle"], WIDTH, HEIGHT) for one in labeling.result(predictions[7], item)]
+    assert np.logical_or.reduce(painted).all()
 
 
 def test_what_cannot_be_learned_is_refused_in_one_sentence(pool: PoolImages, drawn, tmp_path: Path) -> None:
