@@ -22,7 +22,7 @@ from model.networks.registry import INITS, NETWORK_NAMES
 from model.pretext.registry import PRETEXT_TASKS
 from model.problems import PROBLEMS
 from model.querying.batches import BATCH_ORDERS
-from model.querying.first_queries import FIRST_QUERIES
+from model.querying.first_queries import FIRST_QUERIES, FORMER_NAMES
 from model.querying.plan import QuerySettings
 from model.querying.samplers import SAMPLERS
 from model.training.registry import JOINTS, RECIPE_INFOS
@@ -268,6 +268,8 @@ class ProjectConfig(BaseModel):
     @classmethod
     def _known_name(cls, value: str, info: Any) -> str:
         choices = CHOICES[info.field_name]
+        if info.field_name == "first_query":
+            value = FORMER_NAMES.get(value, value)
         if value not in choices:
             raise ValueError(f"'{value}' is not one of {', '.join(choices)}")
         return value

@@ -54,6 +54,10 @@ def test_epochs_are_those_of_a_network() -> None:
     assert not ProjectConfig.from_extra_params({"pretext": "jigsaw", "pretext_epochs": 12}).own_network
 
 
+def test_a_former_name_is_read_as_the_present_one() -> None:
+    assert ProjectConfig.from_extra_params({"first_query": "scan"}).first_query == "scan_linear"
+
+
 def test_the_preset_measured_is_the_defaults() -> None:
     assert ProjectConfig.from_extra_params({"preset": "measured"}) == ProjectConfig()
 
@@ -127,7 +131,7 @@ def test_every_strategy_of_the_method_is_offered() -> None:
     }  # fmt: skip
     assert set(CHOICES["first_query"]) == {
         "auto", "even", "top", "random", "binned", "binned_2", "binned_10", "kmeans", "kmeans_proportional",
-        "max_herding", "scan", "typical",
+        "max_herding", "scan_linear", "typical",
     }  # fmt: skip
     assert set(CHOICES["learner"]) == {"auto", "linear", "finetune", "own", "decoder", "detector"}
     assert set(CHOICES["joint"]) == {"none", "barlow_twins", "dalbt"}

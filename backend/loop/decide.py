@@ -200,7 +200,7 @@ def _wants_refine(facts: Facts) -> bool:
 
 
 def _wants_pretext(facts: Facts) -> bool:
-    if not facts.own_network and facts.live_round is None and (facts.askable > 0 or not facts.features_current):
+    if not facts.waits_for_losses and facts.live_round is None and (facts.askable > 0 or not facts.features_current):
         return False  # annotators, if there is anything left for them, do not wait for losses
     fetched = not _is_unread(facts) and facts.tasks.new == 0
     enough = facts.tasks.ok >= MIN_IMAGES
@@ -213,11 +213,13 @@ def _wants_split(facts: Facts) -> bool:
 
 
 def _wants_plan(facts: Facts) -> bool:
+    split = facts.pretext_current and facts.split_current and facts.tasks.unsplit == 0 and facts.split_images > 0
     if facts.own_network:
-        ready = facts.pretext_current and facts.split_current and facts.tasks.unsplit == 0 and facts.split_images > 0
+        ready = split
     else:
         enough = facts.tasks.ok >= MIN_IMAGES
-        ready = facts.features_current and enough and (facts.live_round is not None or _all_fetched(facts))
+        first = split if facts.waits_for_losses else _all_fetched(facts)
+        ready = facts.features_current and enough and (facts.live_round is not None or first)
     return ready and not (facts.planned or facts.collecting or facts.outlived) and facts.askable > 0
 
 

@@ -20,6 +20,7 @@ from model.errors import BankError
 from model.learners.registry import AUTO, FINETUNE, LINEAR, OWN
 from model.learners.trials import Choice, is_wanted
 from model.problems import problem
+from model.querying.first_queries import first_query
 
 CHOSEN = "chosen"  # in a round's learner: the choice that was made after its training
 UNCERTAINTY_SAMPLING = "Uncertainty sampling"  # Label Studio's name
@@ -88,9 +89,10 @@ class Facts:
     version_right: bool = True
     sampling_right: bool = True
     superseded: int = 0  # rounds whose predictions may go
-    own_network: bool = True  # the main model is a network of our own, which waits for losses and batches
+    own_network: bool = True  # the main model is a network of our own, all of whose rounds wait for losses and batches
     features_current: bool = False  # every image has the features of the encoder, and a view if one is needed
     activations_current: bool = True  # every image has those of the last block, if a learner may read them
+    waits_for_losses: bool = True  # the first round is asked by losses and batches
     askable: int = 0  # images that a round may ask
     patient: bool = True  # a first queue waits until all images are there
     extendable: bool = False  # there are images that the current round does not ask
@@ -155,6 +157,7 @@ def gather(
     jobs = store.jobs.all()
     return Facts(
         own_network=config.own_network,
+        waits_for_losses=config.own_network or first_query(config.chosen_first_query).by_losses,
         features_current=features_current,
         activations_current=activations_current,
         askable=askable,

@@ -17,6 +17,7 @@ from model.learners.scaling import query_features
 from model.learners.trials import choice_of
 from model.pretext.registry import pretext_info
 from model.querying.batches import split
+from model.querying.first_queries import first_query
 from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs
 from model.querying.plan import Pool, QuerySettings, plan_round
 from model.querying.selection import mask_of
@@ -141,8 +142,9 @@ class OracleLoop:
             features = self._first_features()
         free = ~mask_of(np.concatenate([self.gone, self.holdout]), size)
         generator = np.random.default_rng([self.experiment.seed, QUERY_STREAM, number])
-        # With an encoder, the first round does not wait for losses.
-        batch_of = self.batch_of if number > 0 or self.learner == OWN else None
+        # With an encoder, the first round waits for losses only where it is asked by them.
+        waits = self.learner == OWN or first_query(self.settings.first_query).by_losses
+        batch_of = self.batch_of if number > 0 or waits else None
         pool = Pool(self.losses, batch_of, free, labels, features, mask_of(self.gone, size))
         plan = plan_round(number, pool, outputs, self.settings, generator)
         if self.settings.holdout:

@@ -245,10 +245,19 @@ class _RoundPlanner:
             held = self.kinds.measuring(np.concatenate([held, drawn]), query)[:count]
         return held
 
+    def _in_order(self, members: IntArray) -> IntArray:
+        """Return members of a batch, ascending, in the order of the split.
+
+        Where there is none yet, what goes by it gets a random order: images often arrive class by class.
+        """
+        if self.pool.batch_of is not None:
+            return in_order(members, self.pool.losses, self.settings.order)
+        return self.generator.permutation(members) if getattr(self.strategy, "by_losses", False) else members
+
     def _select(self, members: IntArray, count: int, covered: IntArray) -> Query:
         pool, settings = self.pool, self.settings
         candidates = Candidates(
-            indices=members if pool.batch_of is None else in_order(members, pool.losses, settings.order),
+            indices=self._in_order(members),
             losses=pool.losses,
             outputs=self.outputs,
             labels=pool.labels,

@@ -36,7 +36,7 @@ LIVE = Facts(
     askable=80,
 )
 UNSCORED = replace(POOL, unscored=100)
-NEW = Facts(own_network=False, tasks=UNSCORED, features_current=True, askable=100)  # with an encoder
+NEW = Facts(own_network=False, waits_for_losses=False, tasks=UNSCORED, features_current=True, askable=100)  # an encoder
 
 
 def live(**asks: int) -> Facts:
@@ -70,6 +70,23 @@ ROWS = {
     "features of one image, after waiting for others": (
         replace(NEW, tasks=TaskCounts(tasks=9, ok=1, new=8, available=1), patient=False, running=frozenset(JobKind)),
         Step.WAIT,
+    ),
+    "features and a first query by losses, no losses": (replace(NEW, waits_for_losses=True), Step.PRETEXT),
+    "features and a first query by losses, losses on their way": (
+        replace(NEW, waits_for_losses=True, pretext_current=True, running=frozenset({JobKind.PRETEXT})),
+        Step.WAIT,
+    ),
+    "features and a first query by losses, no batches": (
+        replace(NEW, waits_for_losses=True, pretext_current=True, tasks=replace(POOL, unsplit=100)),
+        Step.SPLIT,
+    ),
+    "features, a first query by losses, and batches": (
+        replace(NEW, waits_for_losses=True, pretext_current=True, tasks=POOL, split_images=100, split_current=True),
+        Step.PLAN,
+    ),
+    "features, a first query by losses, and a later round": (
+        replace(NEW, waits_for_losses=True, live_round=0, served=True, running=frozenset({JobKind.PRETEXT})),
+        Step.PLAN,
     ),
     "images without features": (replace(NEW, features_current=False), Step.EMBED),
     "images without features, more to come": (

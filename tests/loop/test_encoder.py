@@ -20,7 +20,7 @@ from backend.loop.decide import Step
 from backend.loop.facts import Facts
 from backend.loop.steps.features import Encoders
 from backend.status.status import read_status
-from backend.store import AskState, RoundState
+from backend.store import AskRole, AskState, RoundState
 from model.data.decoding import decode
 from model.data.features import FeatureBank
 from model.encoders.registry import DEFAULT, SIDES
@@ -125,6 +125,15 @@ def check_losses(loop: LoopProject) -> None:
     data = [task.data for task in loop.studio.tasks.by_id(sorted(loop.truth))]
     assert len(data) == len(loop.truth)
     assert all(one["pretext_loss"] > 0 and 0 <= one["pretext_batch"] < 4 for one in data)
+
+
+def test_a_first_round_by_losses_waits_for_them(loop: LoopProject) -> None:
+    loop.connect(**WITH_ENCODER, first_query="top", batch_order="high_first")
+    assert work(run_until_served(loop)) == ["sync", "pretext"]
+    pool = loop.store.of(loop.id).tasks.pool(IMAGES)
+    hardest = pool.task_id[np.argsort(-pool.loss, kind="stable")[:ASKED]]
+    asks = loop.store.of(loop.id).rounds.asks(0, states=list(AskState))
+    assert {ask.task_id for ask in asks if ask.role == AskRole.QUERY} == set(hardest.tolist())
 
 
 def test_the_first_round_is_served_before_any_loss_is_known(loop: LoopProject) -> None:

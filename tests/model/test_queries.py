@@ -36,6 +36,11 @@ def on_a_circle(*degrees, covered=(), classes=None):
     )
 
 
+def test_first_queries_by_losses_say_so():
+    by_losses = {name for name, query in FIRST_QUERIES.items() if query.by_losses}
+    assert by_losses == {"even", "top", "binned", "binned_2", "binned_10"}
+
+
 def test_even_takes_the_floor_of_even_positions():
     assert ask("even", 3, in_order(6, 5, 4, 3, 2, 1, 0)) == [6, 4, 2]  # positions 0, 2, 4 = floor(i * 7 / 3)
 

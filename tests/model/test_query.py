@@ -327,3 +327,14 @@ def test_planning_a_round_loads_no_torch():
     modules = ", ".join([*querying, "model.evaluation.metrics", "model.lab.learning_curves"])
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["top", "even", "binned"])
+def test_a_first_query_by_losses_draws_while_there_are_neither_losses_nor_batches(name):
+    """The order in which images arrive is often that of their classes."""
+    pool = Pool(np.full(100, np.nan, np.float32), None, np.ones(100, bool))
+    settings = plainly(1, k=10, first_query=name)
+    asked = [set(plan_round(0, pool, None, settings, rng(seed)).indices.tolist()) for seed in range(40)]
+    halves = [len(images & set(range(50))) for images in asked]
+    assert 3 < np.mean(halves) < 7
+    assert len({frozenset(images) for images in asked}) > 30

@@ -6,7 +6,7 @@ from model.querying.first_queries.binned import Binned
 from model.querying.first_queries.clusters import KMeans
 from model.querying.first_queries.max_herding import MaxHerding
 from model.querying.first_queries.order import Even, Top
-from model.querying.first_queries.scan import Scan
+from model.querying.first_queries.scan import ScanLinear
 from model.querying.first_queries.typical import Typical
 from model.querying.samplers.random import Random
 
@@ -20,13 +20,17 @@ FIRST_QUERIES: dict[str, FirstQuery] = {
     "kmeans": KMeans(proportional=False),
     "kmeans_proportional": KMeans(proportional=True),
     "max_herding": MaxHerding(),
-    "scan": Scan(),
+    "scan_linear": ScanLinear(),
     "typical": Typical(),
 }
 
 
+FORMER_NAMES = {"scan": "scan_linear"}  # in configurations of earlier releases
+
+
 def first_query(name: str) -> FirstQuery:
-    """Return the first query of that name; raise UnknownName with the choices."""
+    """Return the first query of that name, or former name; raise UnknownName with the choices."""
+    name = FORMER_NAMES.get(name, name)
     if name not in FIRST_QUERIES:
         raise UnknownName("first query", name, FIRST_QUERIES)
     return FIRST_QUERIES[name]

@@ -10,6 +10,7 @@ class Binned:
     """Ask k/n images from each of n equal bins of the loss: the hardest of each upper bin, the easiest of the last."""
 
     needs: frozenset[str] = frozenset()
+    by_losses = True
 
     def __init__(self, bins: int) -> None:
         self.bins = bins
@@ -20,7 +21,7 @@ class Binned:
         """Return the candidates bin by bin; what a bin is short of, or k/n leaves over, comes from the first bins."""
         n = len(candidates.indices)
         losses = candidates.losses[candidates.indices]
-        falling = candidates.indices[np.lexsort((candidates.indices, -losses))]
+        falling = candidates.indices[np.argsort(-losses, kind="stable")]  # NaN, of an image without a loss, is last
         parts = np.array_split(falling, min(self.bins, max(n, 1)))
         if len(parts) > 1:
             parts[-1] = parts[-1][::-1]

@@ -17,6 +17,7 @@ class KMeans:
     """Ask random images of k-means clusters, one cluster a class (initial-pools paper, section 3.2.2)."""
 
     needs = frozenset({"pretext_embeddings"})
+    by_losses = False
 
     def __init__(self, *, proportional: bool) -> None:
         """Choose whether a cluster's share follows its size (``proportional``) or all shares are equal."""

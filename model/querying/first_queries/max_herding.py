@@ -16,6 +16,7 @@ class MaxHerding:
 
     info = StrategyInfo("stands for the most images that nothing asked stands for", "Bae et al. 2024")
     needs = frozenset({"pretext_embeddings"})
+    by_losses = False
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates, each the one of the largest gain; of a large pool, of a drawn part of it.

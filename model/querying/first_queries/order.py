@@ -11,6 +11,7 @@ class Even:
 
     info = StrategyInfo("at even intervals", "PT4AL")
     needs: frozenset[str] = frozenset()
+    by_losses = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the candidates at the positions floor(i * n / k)."""
@@ -23,6 +24,7 @@ class Top:
 
     info = StrategyInfo("the first ones", "PT4AL's ablation; Initial Pools")
     needs: frozenset[str] = frozenset()
+    by_losses = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return the first ``k`` candidates in the order of the split."""

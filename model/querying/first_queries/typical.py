@@ -19,6 +19,7 @@ class Typical:
 
     info = StrategyInfo("the densest image of each cluster", "TypiClust (Hacohen et al. 2022)")
     needs = frozenset({"pretext_embeddings"})
+    by_losses = False
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates; where there are more of them than clusters, each cluster is asked again in turn.

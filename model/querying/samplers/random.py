@@ -11,6 +11,7 @@ class Random:
 
     info = StrategyInfo("drawn", "control")
     needs: frozenset[str] = frozenset()
+    by_losses = False
     scores_are_ranks = True
 
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:

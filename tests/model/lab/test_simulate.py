@@ -341,6 +341,19 @@ def test_simulation_of_a_fine_tuned_block_keeps_activations_and_asks_the_same_ra
     assert run_linear(path, encoders, "random", "--learner", "finetune", "--encoder", "none") == 2
 
 
+def test_simulation_asks_a_first_query_by_losses_inside_the_first_batch_also_with_an_encoder(
+    tmp_path, encoders, monkeypatch
+):
+    path, names = tmp_path / "r.json", ["/high_first/top/random", "/high_first/even/random"]
+    losses = np.random.default_rng(3).random(120, np.float32)
+    monkeypatch.setattr("model.lab.experiment.Experiment.losses_on_encoder", lambda experiment: losses)
+    assert run_linear(path, encoders, ",".join(names), "--rounds", "1", "--batches", "4") == 0
+    seed, hardest = path.with_suffix(".work") / "seed-0", np.argsort(-losses)
+    top, even = (np.load(seed / name.replace("/", "+") / "asked-000.npy").tolist() for name in names)
+    assert top == hardest[:12].tolist()
+    assert even == hardest[np.arange(12) * 30 // 12].tolist()
+
+
 def test_simulation_embeds_the_images_of_another_set_as_well(tmp_path, encoders):
     path = tmp_path / "r.json"
     folder = _folder_of_noise(tmp_path / "noise", 40)
