@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,9 @@ from model.problems import problem
 from model.problems.base import Problem, Target
 from model.querying.outputs import FloatArray, IntArray
 from model.training.registry import RECIPE_INFOS
+
+if TYPE_CHECKING:
+    from model.encoders.encoder import Encoder
 
 # Streams of random numbers: what one stream draws does not depend on how much another one drew.
 POOL_STREAM, TEST_STREAM, QUERY_STREAM, MIX_STREAM = 0, 1, 2, 3
@@ -202,19 +206,23 @@ class Experiment:
             save_array(losses, extract_losses(self.bank, weights, device=self.device, seed=self.seed))
         return weights, np.load(losses)
 
+    def encoder_of_losses(self) -> "Encoder":
+        """Return the encoder for the images that rotation turns; the first time it is prepared."""
+        from model.encoders.encoder import open_encoder
+        from model.pretext.on_encoder import encoder_side
+
+        name, side = encoder_info(self.config.encoder).name, encoder_side(self.bank.side)
+        return open_encoder(name, side, self.folder.parent / "encoders", self.device)
+
     def losses_on_encoder(self) -> FloatArray:
         """Return the losses (N,) of rotation as a head on the encoder; compute them if that is not done yet."""
-        from model.encoders.encoder import open_encoder
-        from model.pretext.on_encoder import encoder_side, fit_rotation, rotation_losses
+        from model.pretext.on_encoder import fit_rotation, rotation_losses
 
         folder = self.folder / "pretext-on-encoder"
         losses, weights, work = folder / "losses.npy", folder / "weights.pt", folder / "ways-up"
         if not losses.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            side = encoder_side(self.bank.side)
-            encoder = open_encoder(
-                encoder_info(self.config.encoder).name, side, self.folder.parent / "encoders", self.device
-            )
+            encoder = self.encoder_of_losses()
             fit_rotation(self.bank, encoder, out=weights, work=work, seed=self.seed)
             everything = np.arange(len(self.bank))
             save_array(losses, rotation_losses(self.bank, encoder, weights, everything, work=work))

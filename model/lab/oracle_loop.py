@@ -98,10 +98,8 @@ class OracleLoop:
 
     def round(self, number: int) -> RoundRow:
         """Ask, train on all answers, and measure on the test set, by the problem's metric."""
-        if not self._asked_in(number).exists():
-            self._ask(number)
-        asked = self._load_round(number)
-        measured = self._train_and_measure(number)
+        asked = self.ask(number)
+        measured = self._measure(self.train(number))
         row = RoundRow(
             strategy=self.name,
             seed=self.experiment.seed,
@@ -127,6 +125,12 @@ class OracleLoop:
             self.holdout = np.concatenate([self.holdout, np.load(holdout)])
         return asked
 
+    def ask(self, number: int) -> IntArray:
+        """Choose what a round asks, unless that is done, and return its pool indices; they count as asked from now."""
+        if not self._asked_in(number).exists():
+            self._ask(number)
+        return self._load_round(number)
+
     def _ask(self, number: int) -> None:
         size, labeled = len(self.losses), self.labeled
         labels = None
@@ -151,13 +155,14 @@ class OracleLoop:
             save_array(self.folder / f"holdout-{number:03d}.npy", plan.indices[plan.holdout])
         save_array(self._asked_in(number), plan.indices[~plan.holdout])
 
-    def _train_and_measure(self, number: int) -> float:
-        from model.learners.fitting import fit, load_model, refine
+    def train(self, number: int) -> Path | None:
+        """Fit the model of a round to all labels, and return where it is; None without labels."""
+        from model.learners.fitting import fit, refine
         from model.learners.settings import FitSettings
 
         experiment, config, labeled = self.experiment, self.experiment.config, self.labeled
         if not len(labeled):
-            return 1 / experiment.classes  # without labels there is no model: the accuracy of a guess
+            return None
         settings = FitSettings(
             learner=self.learner,
             network=config.network,
@@ -186,9 +191,17 @@ class OracleLoop:
             )
             best = self.refined if chosen.learner != LINEAR else self.model
             write_atomically(self._choice(number), json.dumps(asdict(chosen)).encode())
-        model = load_model(best, device=experiment.device)
-        targets = experiment.test_targets
-        return evaluate(model, self.test, np.arange(len(targets)), targets, names)
+        return best
+
+    def _measure(self, trained: Path | None) -> float:
+        """Return the quality on the test set; without a model the accuracy of a guess."""
+        from model.learners.fitting import load_model
+
+        experiment = self.experiment
+        if trained is None:
+            return 1 / experiment.classes
+        model, targets = load_model(trained, device=experiment.device), experiment.test_targets
+        return evaluate(model, self.test, np.arange(len(targets)), targets, experiment.class_names)
 
     def _last_model(self, number: int) -> Path | None:
         """Return a copy of the model of the round before, for a fit that goes on from it and may be repeated."""

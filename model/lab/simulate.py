@@ -16,7 +16,7 @@ from model.lab.experiment import IMBALANCES, Experiment, ExperimentConfig, check
 from model.lab.learning_curves import CONTROL, RoundRow, summarize, table
 from model.lab.oracle_loop import OracleLoop
 from model.lab.results import Log, Results
-from model.lab.sources import load_source
+from model.lab.sources import Source, load_source
 from model.learners.registry import AUTO, LEARNER_NAMES, LEARNERS, LINEAR, OWN
 from model.networks.registry import INITS
 from model.problems import problem
@@ -122,12 +122,7 @@ def simulate(
     configuration; another call without it continues from there.
     """
     rounds = min(config.rounds, stop_after or config.rounds)
-    check(config, {strategy.init or config.init for strategy in strategies}, device)
-    source = load_source(config.data, config.mix, log, config.side)
-    if source.images.problem != QuerySettings.problem and (config.holdout or config.imbalance != "none"):
-        raise BadInput(f"'{config.data}' has not one class an image: leave out --holdout and --imbalance")
-    for strategy in strategies:
-        strategy.query_settings(config, len(source.images.classes), source.images.problem)
+    source = checked_source(config, strategies, device, log)
     if any(strategy.learner_of(config, source.images.problem) != OWN for strategy in strategies):
         source.encoder(config.encoder, cache=results.work, device=device)
     missing = [
@@ -143,15 +138,32 @@ def simulate(
             _run(experiment, strategy, rounds, results, log)
 
 
+def checked_source(config: ExperimentConfig, strategies: Sequence[Strategy], device: str, log: Log) -> Source:
+    """Load the images; raise BadInput or UnknownName for strategies that cannot be run on them as configured."""
+    check(config, {strategy.init or config.init for strategy in strategies}, device)
+    source = load_source(config.data, config.mix, log, config.side)
+    if source.images.problem != QuerySettings.problem and (config.holdout or config.imbalance != "none"):
+        raise BadInput(f"'{config.data}' has not one class an image: leave out --holdout and --imbalance")
+    for strategy in strategies:
+        strategy.query_settings(config, len(source.images.classes), source.images.problem)
+    return source
+
+
+def loop_of(experiment: Experiment, strategy: Strategy) -> OracleLoop:
+    """Return the loop of a strategy on a pool, which has the pretext losses that it goes by."""
+    config, of = experiment.config, experiment.problem.name
+    settings = strategy.query_settings(config, experiment.classes, of)
+    return OracleLoop(experiment, strategy.name, settings, strategy.pretext, strategy.joint, strategy.init,
+                      strategy.learner_of(config, of))  # fmt: skip
+
+
 def _run(experiment: Experiment, strategy: Strategy, rounds: int, results: Results[RoundRow], log: Log) -> None:
     """Continue one strategy and seed after its last measured round, up to ``rounds`` or until the pool is exhausted."""
-    config, seed = experiment.config, experiment.seed
+    seed = experiment.seed
     done = _done(results.rows, strategy.name, seed)
     if done >= rounds:
         return
-    settings = strategy.query_settings(config, experiment.classes, experiment.problem.name)
-    loop = OracleLoop(experiment, strategy.name, settings, strategy.pretext, strategy.joint, strategy.init,
-                      strategy.learner_of(config, experiment.problem.name))  # fmt: skip
+    loop = loop_of(experiment, strategy)
     for number in range(loop.resume(done), rounds):
         if not loop.left:
             break
@@ -177,7 +189,7 @@ def _done(rows: Sequence[RoundRow], strategy: str, seed: int) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     given, seeds = parse(_parser(), arguments)
-    config = ExperimentConfig(**{name: getattr(given, name) for name in ExperimentConfig.__dataclass_fields__})
+    config = config_of(given)
     try:
         strategies = [parse_strategy(name) for name in given.strategies.split(",")]
         with Results[RoundRow](given.json, config) as results:
@@ -197,15 +209,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def config_of(given: argparse.Namespace) -> ExperimentConfig:
+    """Return the configuration of what ``loop_parser`` has read."""
+    return ExperimentConfig(**{name: getattr(given, name) for name in ExperimentConfig.__dataclass_fields__})
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = study_parser(
+    parser = loop_parser(
         "python -m model.simulate", "Run active-learning strategies with an oracle and compare them with random."
     )
+    add = parser.add_argument
+    add("--stop-after", type=positive, help="rounds to run of these; a later call without it continues (default: all)")
+    return parser
+
+
+def loop_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with the arguments of every study that runs the loop."""
+    parser = study_parser(prog, description)
     add = parser.add_argument
     add("--pool", type=positive, help="images in the pool, drawn anew for each seed (default: all)")
     add("--rounds", type=positive, required=True)
     add("--batches", type=positive, help="batches of the pool (default: as many as rounds; a project has 10)")
-    add("--stop-after", type=positive, help="rounds to run of these; a later call without it continues (default: all)")
     add("--k", type=positive, required=True, help="images asked per round")
     add(
         "--strategies",
