@@ -232,6 +232,7 @@ class ProjectConfig(BaseModel):
     recipe: str = "auto"
     epochs: int | None = Field(default=None, ge=1, le=10_000)
     pretext_epochs: int | None = Field(default=None, ge=1, le=10_000)
+    pretext_seconds: int | None = Field(default=None, ge=1, le=30 * 24 * 3600)
     joint: str = "none"
     holdout_fraction: float = Field(default=0.1, ge=0, le=1)
     preannotate: bool = True
@@ -325,11 +326,14 @@ class ProjectConfig(BaseModel):
 
     @model_validator(mode="after")
     def _epochs_of_a_network(self) -> Self:
-        if self.pretext_epochs is not None and not self.own_network and PRETEXT_TASKS[self.pretext].on_encoder:
+        given = [name for name in ("pretext_epochs", "pretext_seconds") if getattr(self, name) is not None]
+        if given and not self.own_network and PRETEXT_TASKS[self.pretext].on_encoder:
             raise ValueError(
-                f"pretext_epochs: '{self.pretext}' is a head on the encoder, which has no epochs: leave the key out, "
+                f"{given[0]}: '{self.pretext}' is a head on the encoder, which has no epochs: leave the key out, "
                 f"or choose another pretext task or encoder: '{NO_ENCODER}'"
             )
+        if len(given) > 1:
+            raise ValueError("pretext_epochs and pretext_seconds each say how long the training is: leave one out")
         return self
 
     def suited(self, name: str) -> Self:

@@ -81,6 +81,10 @@ class Files:
         """Return the weights of the pretext model for a pretext key."""
         return self.folder / f"pretext-{key}.pt"
 
+    def pretext_training(self, key: str) -> Path:
+        """Return the note of how the pretext model for a pretext key was trained."""
+        return self.folder / f"pretext-{key}.json"
+
     def pretext_embeddings(self, key: str) -> Path:
         """Return the features (N, D) of the pretext model for a pretext key, if the first query wanted them."""
         return self.folder / f"pretext-{key}-embeddings.npy"
@@ -101,7 +105,9 @@ class Files:
     def drop_pretext(self, key: str) -> None:
         """Delete the pretext model for a pretext key, its features, and what an unfinished training of it has left."""
         self.pretext(key).unlink(missing_ok=True)
-        self.checkpoint(f"pretext-{key}").unlink(missing_ok=True)
+        self.pretext_training(key).unlink(missing_ok=True)
+        for left in self.folder.glob(f"checkpoint-pretext-{key}.*"):
+            left.unlink(missing_ok=True)
         shutil.rmtree(self.ways_up(key), ignore_errors=True)
         self.pretext_embeddings(key).unlink(missing_ok=True)
 

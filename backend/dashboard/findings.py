@@ -10,6 +10,7 @@ from backend.dashboard.text import count, percent
 from backend.status.forecast_text import query_verdict
 from backend.status.left_out import left_out
 from backend.status.measured import Metric
+from backend.status.pretext_training import training_text
 from backend.status.query_error_rate import ErrorRateDifference, error_rate_difference
 from backend.status.status import Status
 from backend.status.twins import twins_text
@@ -44,6 +45,7 @@ def findings(page: ProjectPage) -> list[Finding]:
         *_left_out(answers),
         *_disputed(*page.left_out),
         *_twins(status),
+        *_pretext(status),
         *_accepted(page.services.store.of(page.project.id).dashboard.accepted(), status.tasks.labeled),
     ]
 
@@ -177,6 +179,12 @@ def _disputed(objects: int, images: int) -> Iterable[Finding]:
 
 def _twins(status: Status) -> Iterable[Finding]:
     text = twins_text(status.twins) if status.twins else None
+    if text is not None:
+        yield Finding("plain", text)
+
+
+def _pretext(status: Status) -> Iterable[Finding]:
+    text = training_text(status.pretext) if status.pretext else None
     if text is not None:
         yield Finding("plain", text)
 

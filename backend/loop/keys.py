@@ -51,6 +51,8 @@ def pretext_key(config: ProjectConfig, side: int | None) -> str:
         parts = (*parts, encoder_info(config.encoder).name)
     if config.pretext_epochs is not None:  # without the key as in earlier releases, whose losses stay
         parts = (*parts, f"{config.pretext_epochs} epochs")
+    if config.pretext_seconds is not None:
+        parts = (*parts, f"{config.pretext_seconds} seconds")
     return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:16]
 
 

@@ -19,6 +19,7 @@ from backend.status.image_ranges import ranges_text
 from backend.status.learner_text import encoder_notice
 from backend.status.left_out import left_out
 from backend.status.measured import Measured, Metric, measured, metric_of
+from backend.status.pretext_training import PretextTraining, read_training
 from backend.status.twins import TwinCounts, read_twins
 from backend.store import JobRow, JobState, ProjectRow, ProjectStore, RoundRow, RoundState, Store
 from backend.store.jobs import is_alive
@@ -57,6 +58,7 @@ class Status:
     useless: Mapping[Reason, int] = field(default_factory=dict)  # the answers of a round that none can be learned of
     name: str = ""  # of the project in addresses, see ``Projects.named``
     twins: TwinCounts | None = None  # how many images are equal or look alike, as far as it is known
+    pretext: PretextTraining | None = None  # of the network that the losses are from
     ranges: Ranges | None = None  # what is black and white in pictures of more than 8 bits
 
     @property
@@ -261,6 +263,7 @@ def read_status(store: Store, project: ProjectRow) -> Status:
         two_targets=_two_targets(store.of(project.id), rounds),
         name=store.projects.name_of(project),
         twins=read_twins(files),
+        pretext=read_training(files, project.pretext_key),
         ranges=bank_ranges(store.of(project.id), files),
     )
 

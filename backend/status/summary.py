@@ -72,6 +72,7 @@ def as_json(status: Status, rates: ErrorRateDifference | None = None) -> dict[st
             "equal": status.twins.equal if status.twins else None,
             "alike": status.twins.alike if status.twins else None,
         },
+        "pretext": _pretext(status),
         "round": live.number if live else 0,
         "rounds": status.config.rounds,
         "queue": {
@@ -86,6 +87,17 @@ def as_json(status: Status, rates: ErrorRateDifference | None = None) -> dict[st
         "advice": advice_of(status),
         "outlook": _forecast(status, status.forecast) if status.forecast else None,
         "query": _query(rates),
+    }
+
+
+def _pretext(status: Status) -> dict[str, Any]:
+    """Return the pretext task, and how its network was trained; null for a head on the encoder."""
+    trained, fall = status.pretext, status.pretext.fall_at_the_end if status.pretext else None
+    return {
+        "task": status.config.pretext,
+        "seconds": trained.seconds if trained else None,
+        "curve": [round(loss, 5) for loss in trained.curve] if trained else None,
+        "fall_at_the_end": None if fall is None else round(fall, 4),
     }
 
 

@@ -22,6 +22,7 @@ from model.lab.arguments import natural, positive, side
 from model.lab.datasets import load_images
 from model.lab.progress_bars import ProgressBars
 from model.networks.registry import NETWORK_NAMES
+from model.pretext.curve import fall_at_the_end
 from model.pretext.registry import PRETEXT_TASKS
 from model.pretext.run import extract_losses, train_pretext
 from model.training.registry import RECIPE_INFOS
@@ -55,6 +56,7 @@ def _score(options: argparse.Namespace) -> dict[str, object]:
             network=options.network,
             recipe=options.recipe,
             epochs=options.epochs,
+            seconds=options.seconds,
             seed=options.seed,
             device=options.device,
             progress=bars.step("train"),
@@ -74,6 +76,8 @@ def _score(options: argparse.Namespace) -> dict[str, object]:
         "images_per_second": round(len(losses) / (trained.seconds + seconds_score), 1),
         "mean_loss": float(losses.mean()),
         "accuracy": trained.accuracy,
+        "curve": [round(loss, 5) for loss in trained.curve],
+        "fall_at_the_end": fall_at_the_end(trained.curve),
         "device": str(pick_device(options.device)),
     }
 
@@ -88,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--network", default="auto", choices=NETWORK_NAMES)
     parser.add_argument("--recipe", default="auto", choices=RECIPE_INFOS)
     parser.add_argument("--epochs", type=positive, help="instead of the recipe's own")
+    parser.add_argument("--seconds", type=positive, help="instead of epochs: as many as fit into about so many seconds")
     parser.add_argument("--side", type=side, help="pixels, a multiple of 8; default: what suits the images")
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

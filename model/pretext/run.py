@@ -1,5 +1,6 @@
 """Train a pretext network on a bank, and extract the loss of every image of it."""
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from model.device import pick_device
 from model.errors import BadInput, ModelError, UnknownName
 from model.networks.backbones import build_backbone, network_of, resolve, seeded
 from model.pretext.base import PretextTask
+from model.pretext.budget import epochs_within, forget_budget
 from model.pretext.registry import pretext_task
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import FEATURES, FloatArray, as_features
@@ -63,12 +65,16 @@ PAPERS = {
 
 @dataclass(frozen=True)
 class PretextSummary:
-    """The result of a training. accuracy: on (a sample of) the pool; None for a task without right answers."""
+    """The result of a training.
+
+    accuracy: on (a sample of) the pool; None for a task without right answers. curve: the mean loss of each epoch.
+    """
 
     network: str
     epochs: int
     seconds: float
     accuracy: float | None
+    curve: tuple[float, ...]
 
 
 def train_pretext(
@@ -80,6 +86,7 @@ def train_pretext(
     network: str = "auto",
     recipe: str = "auto",
     epochs: int | None = None,
+    seconds: int | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress = ignore_progress,
@@ -87,7 +94,8 @@ def train_pretext(
     """Train ``task`` on all images of the bank and write its weights to ``out``, whole or not at all.
 
     checkpoint: file from which a killed training continues; removed at the end. With the ``paper`` recipe, network
-    ``auto`` is ResNet-18.
+    ``auto`` is ResNet-18. seconds: instead of epochs, about how long the training may take: some minibatches are timed,
+    and it gets as many epochs as fit, one at least.
     """
     started = time.monotonic()
     method, torch_device = pretext_task(task), pick_device(device)
@@ -101,15 +109,22 @@ def train_pretext(
     images = Images(bank, np.arange(len(bank)), torch_device)
     objective = _PretextObjective(method, module, images, fitted.augmentation)
     identity = {"task": task, "network": network, "side": bank.side}
-    train(
+    if seconds is not None:
+        timed = _PretextObjective(method, copy.deepcopy(module), images, fitted.augmentation)
+        afforded = epochs_within(seconds, timed, len(bank), fitted.plan, identity, checkpoint)
+        fitted = replace(fitted, plan=replace(fitted.plan, epochs=afforded))
+    curve = train(
         module, objective, len(bank), fitted.plan,
         checkpoint=checkpoint, identity=identity, seed=seed, device=torch_device, progress=progress,
     )  # fmt: skip
     _, accuracy = objective.measure(QUALITY_SAMPLE, lambda: progress(1.0))
+    took = time.monotonic() - started
     write_weights(out, {**identity, "format": _FORMAT, "seed": seed, "epochs": fitted.plan.epochs, "accuracy": accuracy,
-                        "backbone_prefix": method.backbone_prefix, "module": _on_cpu(module)})  # fmt: skip
+                        "curve": curve, "seconds": round(took, 1), "backbone_prefix": method.backbone_prefix,
+                        "module": _on_cpu(module)})  # fmt: skip
     checkpoint.unlink(missing_ok=True)
-    return PretextSummary(network, fitted.plan.epochs, time.monotonic() - started, accuracy)
+    forget_budget(checkpoint)
+    return PretextSummary(network, fitted.plan.epochs, took, accuracy, tuple(curve))
 
 
 @torch.inference_mode()
@@ -191,7 +206,11 @@ def load_pretext(weights: Path, side: int, device: torch.device) -> tuple[Pretex
 
 
 def read_pretext(weights: Path, side: int) -> dict[str, Any]:
-    """Return the content of a weights file: task, network, side, seed, epochs, accuracy, backbone_prefix, module."""
+    """Return the content of a weights file.
+
+    task, network, side, seed, epochs, accuracy, backbone_prefix, module; curve and seconds of the training but for
+    weights of an earlier release.
+    """
     content = read_weights(weights)
     if content is None or content.get("format") != _FORMAT or "task" not in content:
         raise ModelError(f"{weights} holds no pretext weights, or they are damaged")

@@ -141,8 +141,10 @@ def train(
     seed: int,
     device: torch.device,
     progress: Progress = ignore_progress,
-) -> None:
+) -> list[float]:
     """Train ``module`` in place on positions 0 .. images - 1, from ``checkpoint`` where that is a part of this run.
+
+    Returns the mean loss of the minibatches of each epoch.
 
     identity: plain values that, with the plan and the seed, tell this run from others; a checkpoint of another run,
     or a damaged one, is not used. What ``progress`` raises stops the training and leaves the checkpoint. The best epoch
@@ -158,6 +160,7 @@ def train(
     for epoch in range(first, plan.epochs):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         order = _order(images, plan.taken(images), generator)
+        total = torch.zeros((), device=device)
         with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
             torch.manual_seed(seed * 1_000_003 + epoch)
             for step, positions in enumerate(torch.split(order, plan.batch_size)):
@@ -166,11 +169,14 @@ def train(
                 with training_precision(device):
                     loss = objective.loss(positions, generator, share)
                 loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach().float() * len(positions)
                 run.optimizer.step(plan.rate(share))
+        run.curve.append(float(total) / len(order))
         run.finish(epoch, objective, partial(ticker.report, (epoch + 1) / plan.epochs))
     run.close()
     ticker.report(1.0, final=True)
     module.eval()
+    return run.curve
 
 
 @torch.no_grad()
@@ -220,6 +226,7 @@ class _Run:
         self._module, self._plan, self._path, self._identity = module, plan, path, identity
         self.optimizer = _Adam(module, plan) if plan.optimizer == "adam" else _Sgd(module, plan)
         self._best: tuple[float, dict[str, Tensor]] | None = None
+        self.curve: list[float] = []
         self._saved_at = time.monotonic()
 
     def resume(self) -> int:
@@ -232,6 +239,7 @@ class _Run:
             tensor.copy_(saved)
         if state["best"] is not None:
             self._best = (float(state["best"]["quality"]), state["best"]["module"])
+        self.curve = [float(loss) for loss in state.get("curve", [])]  # a checkpoint of an earlier release has none
         return int(state["epoch"]) + 1
 
     def finish(self, epoch: int, objective: Objective, beat: Callable[[], None]) -> None:
@@ -255,7 +263,7 @@ class _Run:
     def _save(self, epoch: int) -> None:
         best = None if self._best is None else {"quality": self._best[0], "module": self._best[1]}
         state = {"identity": self._identity, "epoch": epoch, "module": self._module.state_dict(), "best": best}
-        write_weights(self._path, {**state, "optimizer": self.optimizer.state})
+        write_weights(self._path, {**state, "curve": self.curve, "optimizer": self.optimizer.state})
 
 
 class _Sgd:

@@ -167,8 +167,10 @@ def test_a_round_goes_on_from_the_weights_of_the_last_one(project: Project):
 
 
 def test_epochs_are_as_configured_and_train_anew_only_what_they_change(project: Project):
-    keys = [pretext_key(project.configure(**more).config, SIDE) for more in ({}, {"epochs": 3}, {"pretext_epochs": 2})]
-    assert keys[0] == keys[1] != keys[2]
+    changes = ({}, {"epochs": 3}, {"pretext_epochs": 2}, {"pretext_seconds": 2})
+    keys = [pretext_key(project.configure(**more).config, SIDE) for more in changes]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
     project.configure(epochs=3)
     assert project.open().config.epochs == 3
     project.retrain()

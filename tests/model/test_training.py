@@ -112,6 +112,19 @@ def test_plan_two_steps_is_the_papers_schedule():
     assert plan.rate(160 / 200) == pytest.approx(0.01)
 
 
+def test_train_returns_the_mean_loss_of_each_epoch_also_after_a_kill(tmp_path):
+    plan = Plan(6, 16, lr=0.05)
+    arguments = {"identity": {}, "seed": 0, "device": CPU}
+    whole, killed = Fit(), Fit()
+    curve = train(whole.module, whole, 50, plan, checkpoint=tmp_path / "whole", **arguments)
+    with pytest.raises(Stop):
+        train(killed.module, killed, 50, plan, checkpoint=tmp_path / "part", progress=stop_at(0.5), **arguments)
+    again = Fit()
+    assert train(again.module, again, 50, plan, checkpoint=tmp_path / "part", **arguments) == curve
+    assert len(curve) == 6
+    assert curve[-1] < curve[0] / 2
+
+
 def test_train_shows_every_image_in_each_epoch_in_full_minibatches(tmp_path):
     fit = Fit()
     run(fit, tmp_path / "c.pt", Plan(2, 16, lr=0.1))

@@ -1,9 +1,14 @@
 """The line on the model card, and what scripts are told, for conditions that are hard to bring about."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from backend.config import ProjectConfig
 from backend.loop.facts import Facts
+from backend.project_files import Files
+from backend.status.pretext_training import PretextTraining, note_training, read_training, training_text
 from backend.status.status import Status
 from backend.status.summary import advice_of, as_json, as_line, asked_in_full
 from backend.store import AskRole, ProjectRow, RoundRow, RoundState
@@ -36,6 +41,24 @@ def status(
     finished = number >= ProjectConfig().rounds or (state == RoundState.CLOSED and tasks.available == 0)
     facts = Facts(tasks=tasks, live_round=number, finished=finished)
     return Status(project, ProjectConfig(), tasks, rounds, AskCounts(answered=answered), [], [], facts)
+
+
+def test_the_status_has_the_loss_curve_of_the_pretext_network_and_says_where_it_still_fell(tmp_path: Path) -> None:
+    files = Files.of(tmp_path, 1)
+    note_training(files, "key", PretextTraining(31.4, [2.0, 1.6, 1.4, 1.0]))
+    training = read_training(files, "key")
+    assert training is not None
+    said = as_json(replace(status(tasks=POOL, answered=0), pretext=training))["pretext"]
+    assert said == {"task": "rotation", "seconds": 31.4, "curve": [2.0, 1.6, 1.4, 1.0], "fall_at_the_end": 0.4}
+    text = training_text(training) or ""
+    assert "in the last quarter of its 4 epochs it fell by 40% of its whole fall" in text
+    assert "pretext_seconds (it took 31)" in text
+    assert training_text(PretextTraining(31.4, [2.0, 1.0, 1.0, 0.97])) is None, "settled"
+    assert training_text(PretextTraining(31.4, [2.0, 1.0])) is None, "too few epochs to tell"
+    assert (read_training(files, "other"), read_training(files, None)) == (None, None)
+    files.pretext_training("key").write_text("{")
+    assert read_training(files, "key") is None
+    assert as_json(status(tasks=POOL, answered=0))["pretext"]["curve"] is None
 
 
 POOL = TaskCounts(tasks=100, ok=100, answered=50, labeled=50, available=50)

@@ -15,6 +15,7 @@ from backend.loop.steps.features import Encoders
 from backend.loop.steps.twins import spread, twins_of
 from backend.project_files import Files
 from backend.queueing.queues import TimeSlice
+from backend.status.pretext_training import PretextTraining, note_training
 from backend.store import ProjectStore
 from model.data.atomic_files import save_array
 from model.data.bank import ImageBank
@@ -123,6 +124,8 @@ def _pretext_of_a_network(
     key = pretext_key(config, bank_side(store))
     if not files.pretext(key).exists():
         _train(store, files, config, device, bank, lambda share: progress(TRAIN_SHARE * share))
+    if not files.pretext_training(key).exists():
+        _note_training(files, key, bank)
     unscored = _unscored(store, files, bank, key)
     if len(unscored.first):
         start, stop = int(unscored.first[0]), int(unscored.first[-1]) + 1
@@ -159,11 +162,21 @@ def _train(
         network=config.network,
         recipe=config.recipe,
         epochs=config.pretext_epochs,
+        seconds=config.pretext_seconds,
         seed=config.seed,
         device=device,
         progress=progress,
     )
     checkpoint.unlink(missing_ok=True)
+
+
+def _note_training(files: Files, key: str, bank: ImageBank) -> None:
+    """Note how the training went, for people; weights of an earlier release do not tell."""
+    from model.pretext.run import read_pretext
+
+    content = read_pretext(files.pretext(key), bank.side)
+    if "curve" in content:
+        note_training(files, key, PretextTraining(content["seconds"], content["curve"]))
 
 
 def _write_embeddings(files: Files, bank: ImageBank, key: str, device: str) -> None:

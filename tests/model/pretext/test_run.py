@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from itertools import pairwise
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from model.data.bank import ImageBank
 from model.errors import BadInput, ModelError, UnknownName
 from model.lab.score_pretext import main
 from model.networks.backbones import Network, build_backbone
+from model.pretext.budget import epochs_within
+from model.pretext.curve import fall_at_the_end
 from model.pretext.registry import PRETEXT_TASKS, pretext_task
 from model.pretext.run import CHUNK, extract_losses, load_pretext, read_pretext, train_pretext
-from model.training.loop import read_weights
+from model.training.loop import Plan, read_weights
 
 CPU = torch.device("cpu")
 
@@ -126,6 +129,52 @@ def test_train_pretext_describes_its_weights(trained):
     about = {key: content[key] for key in ("task", "network", "side", "seed", "epochs")}
     assert about == {"task": "rotation", "network": "compact", "side": 16, "seed": 0, "epochs": 2}
     assert content["accuracy"] == summary.accuracy
+
+
+def test_train_pretext_returns_its_loss_curve(trained):
+    _, _, summary, _ = trained
+    assert len(summary.curve) == 2
+    assert summary.curve[1] < summary.curve[0]
+
+
+def test_train_pretext_takes_the_time_that_it_is_given(tmp_path, monkeypatch):
+    bank = bank_of(tmp_path / "bank", gradients(12))
+    monkeypatch.setattr("model.pretext.budget._seconds", lambda objective, images, plan: 0.5)
+    training = train_pretext(
+        "rotation", bank, out=tmp_path / "w", checkpoint=tmp_path / "c.pt", seconds=17, device="cpu"
+    )
+    assert training.epochs == 2  # an epoch has 16 minibatches
+    assert {path.name for path in tmp_path.iterdir()} == {"bank", "w"}
+
+
+def test_a_budget_times_real_minibatches_and_leaves_the_training_as_it_is(tmp_path):
+    bank = bank_of(tmp_path / "bank", gradients(12))
+    arguments = {"bank": bank, "checkpoint": tmp_path / "c.pt", "device": "cpu"}
+    train_pretext("rotation", out=tmp_path / "budget", seconds=1, **arguments)
+    content = read_weights(tmp_path / "budget")
+    assert content["epochs"] >= 1
+    train_pretext("rotation", out=tmp_path / "epochs", epochs=content["epochs"], **arguments)
+    other = read_weights(tmp_path / "epochs")["module"]
+    assert all(torch.equal(content["module"][key], other[key]) for key in other)
+
+
+def test_a_killed_training_keeps_the_number_of_its_epochs(tmp_path):
+    plan, checkpoint = Plan(8, 4, lr=0.1), tmp_path / "c.pt"
+    with mock.patch("model.pretext.budget._seconds", return_value=0.1):
+        assert epochs_within(2, None, 10, plan, {"task": "rotation"}, checkpoint) == 6  # of 3 minibatches each
+    with mock.patch("model.pretext.budget._seconds", return_value=0.2):
+        assert epochs_within(2, None, 10, plan, {"task": "rotation"}, checkpoint) == 6
+        assert epochs_within(2, None, 10, plan, {"task": "jigsaw"}, checkpoint) == 3
+        checkpoint.with_suffix(".budget").write_text("{")
+        assert epochs_within(2, None, 10, plan, {"task": "jigsaw"}, checkpoint) == 3
+
+
+@pytest.mark.parametrize(
+    ("curve", "fall"),
+    [([2.0, 1.0, 1.0], None), ([2.0, 1.5, 1.2, 1.0], 0.2), ([2.0, 1.0, 1.0, 1.0], 0.0), ([1.0, 1.0, 1.0, 1.2], None)],
+)
+def test_the_fall_at_the_end_of_a_curve_is_a_share_of_its_whole_fall(curve, fall):
+    assert fall_at_the_end(curve) == (None if fall is None else pytest.approx(fall))
 
 
 def test_train_pretext_killed_goes_on_to_the_same_weights(tmp_path):
@@ -297,6 +346,7 @@ def test_command_scores_a_folder(tmp_path, capsys):
     printed, noted = capsys.readouterr()
     report = json.loads(printed.splitlines()[-1])
     assert (report["images"], report["epochs"], report["device"]) == (12, 1, "cpu")
+    assert (len(report["curve"]), report["fall_at_the_end"]) == (1, None)
     assert {"seconds_train", "seconds_score", "images_per_second", "mean_loss"} <= set(report)
     assert "broken.png" in noted
     with np.load(out) as arrays:
