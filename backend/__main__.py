@@ -10,7 +10,7 @@ from backend import logs
 from backend.config import Settings
 from backend.errors import BackendError, ConfigError
 from backend.queueing.queues import QUEUES, TRAIN
-from backend.server.preflight import check_addresses, check_packages
+from backend.server.preflight import check_addresses, check_installation, check_packages
 from backend.server.supervisor import watch_parent
 
 PROGRAM = "pt4al"
@@ -52,6 +52,7 @@ def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
 def _web(arguments: argparse.Namespace, settings: Settings) -> int:
     check_packages()
     check_addresses(settings)
+    check_installation(settings)
     watch_parent()
     from backend.server.gunicorn import WebServer, warn_if_open
 
@@ -69,15 +70,14 @@ def _worker(arguments: argparse.Namespace, settings: Settings) -> int:
     check_addresses(settings)
     watch_parent()
     from backend.loop import jobs
+    from backend.loop.context import context
     from backend.loop.warm_up import warm_up
     from backend.queueing.worker import run_worker
 
-    def on_start(identity: str) -> None:
-        jobs.on_worker_start(identity)
-        if TRAIN in arguments.queues:
-            warm_up(settings)
-
-    run_worker(settings, arguments.queues, on_start, jobs.tick, jobs.TICK_S)
+    presence = jobs.on_worker_start(arguments.queues)
+    if TRAIN in arguments.queues:
+        warm_up(settings)
+    run_worker(presence, context().queueing, jobs.tick, jobs.TICK_S)
     return 0
 
 

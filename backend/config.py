@@ -204,6 +204,11 @@ class Settings(BaseModel):
         return self.database_url.get_secret_value() if self.database_url else self.own_database
 
     @property
+    def on_servers(self) -> bool:
+        """Whether Redis and database are servers of their own, which processes of several machines may share."""
+        return self.redis_url is not None and not self.database.startswith("sqlite")
+
+    @property
     def own_database(self) -> str:
         """The SQLAlchemy URL of the database under the data folder, whether or not it is the one in use."""
         return f"sqlite:///{self.data_dir.resolve() / 'pt4al.sqlite3'}"

@@ -1,6 +1,5 @@
 """Locks on files, which the kernel releases when the process that holds them ends."""
 
-import fcntl
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,17 +23,3 @@ def try_lock(path: Path) -> FileLock | None:
 def wait_for_lock(path: Path) -> FileLock:
     """Return the lock on ``path`` as a context, which waits until no other process holds it; raises as ``try_lock``."""
     return FileLock(path, thread_local=False, fallback_to_soft=False)
-
-
-def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock on ``path``.
-
-    A shared lock asks for it, and so not filelock, which has exclusive ones only: two processes that ask at the same
-    time would each take the other for the holder.
-    """
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
-from backend.file_locks import is_locked, try_lock
+from backend.file_locks import try_lock
 
 HOLD = """
 import sys
@@ -23,10 +22,8 @@ def test_a_lock_is_held_by_one_and_free_after_its_release(tmp_path: Path) -> Non
     path = tmp_path / "a.lock"
     lock = try_lock(path)
     assert lock is not None
-    assert is_locked(path)
     assert try_lock(path) is None
     lock.release()
-    assert not is_locked(path)
     again = try_lock(path)
     assert again is not None
     again.release()
@@ -37,27 +34,12 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLD, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        assert is_locked(path)
         assert try_lock(path) is None
         holder.kill()
-    assert not is_locked(path)
+    again = try_lock(path)
+    assert again is not None
+    again.release()
     assert path.exists()  # a lock file stays, so that all processes always lock the same one
-
-
-def test_asking_at_the_same_time_finds_no_holder(tmp_path: Path) -> None:
-    path = tmp_path / "a.lock"
-    path.touch()
-    answers: list[bool] = []
-
-    def ask() -> None:
-        answers.extend(is_locked(path) for _ in range(2000))
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == [False] * 8000
 
 
 def test_a_file_that_cannot_be_written_is_an_error_and_not_a_holder(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_lock_outlives_its_time_while_it_is_held(queueing: Queueing, monkeyp
 
 
 def test_ask_gives_the_result_of_a_worker(queueing: Queueing) -> None:
-    queue = queueing._queue(IO)
+    queue = queueing.queue(IO)
     worker = SimpleWorker([queue], connection=queueing.connection, serializer=queue.serializer)
     worker._install_signal_handlers = lambda: None  # only the main thread may
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from backend.config import Settings
 from backend.doctor.finding import Finding
+from backend.doctor.machines import START, check_machines
 from backend.errors import BackendError, ConfigError, QueueUnavailable
 from backend.loop.keys import view_side
-from backend.queueing.queues import QUEUES, Queueing
-from backend.queueing.worker import has_worker
+from backend.queueing.queues import Queueing
 from backend.server.own_processes import ask
 from backend.store import Store
 from model.encoders.registry import SIDES
@@ -26,7 +26,6 @@ STRIDE, ACTIVATED_BYTES = 32, 2 * 192  # pixels that one place of the last maps 
 FULL_SHARE = 0.9  # of Redis' limit
 ANSWER_S = 5.0
 NVIDIA = Path("/dev/nvidia0")
-START = "start everything with 'python -m backend serve' (or 'docker compose up')"
 
 
 def open_store(settings: Settings) -> tuple[Store | None, Finding]:
@@ -60,7 +59,7 @@ def check_machine(settings: Settings, store: Store | None) -> Iterator[Finding]:
     """Yield findings about everything that the installation needs besides the store."""
     yield _disk(settings, 0 if store is None else bytes_to_come(store))
     yield _redis(settings)
-    yield _workers(settings)
+    yield from check_machines(settings, store)
     yield _web(settings)
     yield _gpu(settings)
 
@@ -105,14 +104,6 @@ def _redis(settings: Settings) -> Finding:
         return Finding("redis", f"it takes no data: {refusal}", room)
     share = f"{used / 2**20:.0f} MiB used" + (f" of {limit / 2**20:.0f}" if limit else "")
     return Finding("redis", share, room if limit and used > FULL_SHARE * limit else None)
-
-
-def _workers(settings: Settings) -> Finding:
-    idle = [queue for queue in QUEUES if not has_worker(settings.data_dir, queue)]
-    if not idle:
-        return Finding("workers", f"at least one for each of {', '.join(QUEUES)}")
-    fix = f"{START}; 'python -m backend worker' starts the workers alone. On another machine than this, look there"
-    return Finding("workers", f"none for {', '.join(idle)}: nothing will be done", fix)
 
 
 def _web(settings: Settings) -> Finding:

@@ -1,10 +1,13 @@
 """What the workers run. Arguments are JSON; everything else is opened here."""
 
 import logging
+import os
+import signal
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from backend.errors import QueueUnavailable, StudioUnreachable, Superseded
+from backend.errors import ConfigError, QueueUnavailable, StudioUnreachable, Superseded
 from backend.logs import log_context
 from backend.loop.advance import (
     advance_project,
@@ -24,6 +27,7 @@ from backend.loop.step_table import JOBS
 from backend.loop.steps import score
 from backend.project_files import drop_leftovers
 from backend.queueing.meters import JOB_METER
+from backend.queueing.presence import WORKER, Presence, Process
 from backend.queueing.worker import identity
 from backend.store.jobs import LAST_RETRY_S, OUTAGE_RETRY_S
 
@@ -92,14 +96,20 @@ def _follow_up(opened: Context, project_id: int, kind: JobKind) -> None:
 def score_tasks(project_id: int, task_ids: list[int], until: float) -> dict[str, tuple[Any, float]]:
     """Score tasks that the newest model has not seen: prediction and confidence by task id, unusable images left out.
 
-    until: when nobody waits for them any more, as ``time.time`` counts.
+    until: when nobody waits for them any more, as the store's clock counts.
     """
     opened = context()
     if opened.store.projects.get(project_id) is None:
         return {}
     project = open_project(opened, project_id)
     rows = score.score_tasks(
-        project.store, project.studio, project.files, project.labeling, project.encoders, task_ids, until
+        project.store,
+        project.studio,
+        project.files,
+        project.labeling,
+        project.encoders,
+        task_ids,
+        until - opened.store.clock.ahead_s,
     )
     return {str(task_id): row for task_id, row in rows.items()}
 
@@ -111,6 +121,12 @@ def tick() -> None:
     ``advance``.
     """
     opened = context()
+    try:
+        opened.store.installation.claim()
+    except ConfigError as error:  # others have taken this one for gone, and work in another folder
+        logger.error("%s", error)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
     all_projects = time.time() % INACTIVE_S < TICK_S
     try:
         for project in opened.store.projects.all(active=None if all_projects else True):
@@ -123,10 +139,19 @@ def tick() -> None:
                 opened.store.projects.set(project.id, error=text)
 
 
-def on_worker_start(identity: str) -> None:
-    """Free what a dead predecessor of this worker was doing."""
+def on_worker_start(queues: Sequence[str]) -> Presence:
+    """Enter the installation as a worker of ``queues``, and free what dead workers were doing.
+
+    Raises:
+        ConfigError: this process sees another data folder, or another database, than others of the installation.
+    """
     opened = context()
     drop_leftovers(opened.settings.data_dir, time.time())
-    freed = opened.store.release_worker(identity)
+    place = opened.store.installation.claim()
+    data_dir = opened.settings.data_dir
+    here = Process.here(WORKER, queues, database=place.database, folder=place.folder, data_dir=data_dir)
+    presence = Presence(opened.queueing, here)
+    freed = sum(opened.store.release_worker(name) for name in presence.enter())
     if freed:
         logger.warning("%d job(s) of a worker that died will be taken up again", freed)
+    return presence

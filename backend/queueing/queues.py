@@ -72,22 +72,22 @@ class Queueing:
         Raises:
             QueueUnavailable: Redis does not answer or is full; the timer will advance the project later.
         """
-        with _translated():
+        with translated():
             if not self.connection.set(f"{PREFIX}wake:{project_id}", 1, nx=True, ex=WAKE_TTL_S):
                 return False
-            self._queue(ADVANCE).enqueue(
+            self.queue(ADVANCE).enqueue(
                 "backend.loop.jobs.advance", project_id, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_S
             )
         return True
 
     def wake_received(self, project_id: int) -> None:
         """Note that ``advance(project_id)`` has begun: a wake from now on queues another one."""
-        with _translated():
+        with translated():
             self.connection.delete(f"{PREFIX}wake:{project_id}")
 
     def is_woken(self, project_id: int) -> bool:
         """Return whether another ``advance(project_id)`` is waiting."""
-        with _translated():
+        with translated():
             return bool(self.connection.exists(f"{PREFIX}wake:{project_id}"))
 
     def enqueue(self, queue: str, kind: str, project_id: int, token: str) -> None:
@@ -96,8 +96,8 @@ class Queueing:
         Raises:
             QueueUnavailable: Redis does not answer or is full.
         """
-        with _translated():
-            self._queue(queue).enqueue(
+        with translated():
+            self.queue(queue).enqueue(
                 "backend.loop.jobs.run",
                 kind,
                 project_id,
@@ -124,8 +124,8 @@ class Queueing:
         Raises:
             QueueUnavailable: Redis does not answer or is full.
         """
-        with _translated():
-            job = self._queue(queue).enqueue(
+        with translated():
+            job = self.queue(queue).enqueue(
                 function, *args, at_front=True, job_timeout=-1, ttl=int(timeout_s), result_ttl=RESULT_TTL_S,
                 failure_ttl=RESULT_TTL_S,
             )  # fmt: skip
@@ -145,7 +145,7 @@ class Queueing:
     @contextmanager
     def lock(self, project_id: int) -> Iterator[bool]:
         """Hold the project's lock during the block; yield whether it is held: False if another held it for too long."""
-        with _translated():
+        with translated():
             lock = self.connection.lock(
                 f"{PREFIX}lock:{project_id}",
                 timeout=LOCK_TTL_S,
@@ -197,7 +197,7 @@ class Queueing:
         Raises:
             QueueUnavailable: Redis does not answer.
         """
-        with _translated():
+        with translated():
             info: dict[str, int] = self.connection.info("memory")
         return int(info["used_memory"]), int(info.get("maxmemory", 0))
 
@@ -207,10 +207,11 @@ class Queueing:
         Raises:
             QueueUnavailable: Redis does not answer.
         """
-        with _translated():
-            return int(self._queue(queue).count)
+        with translated():
+            return int(self.queue(queue).count)
 
-    def _queue(self, name: str) -> Queue:
+    def queue(self, name: str) -> Queue:
+        """Return a queue of RQ by its name here."""
         return Queue(PREFIX + name, connection=self.connection, serializer=JSONSerializer)
 
 
@@ -251,7 +252,12 @@ def redis_url(settings: Settings) -> str:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Run a block of calls of Redis.
+
+    Raises:
+        QueueUnavailable: Redis does not answer or is full.
+    """
     try:
         yield
     except RedisError as error:

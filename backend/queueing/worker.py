@@ -5,22 +5,21 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from rq import Queue, SimpleWorker
+from rq import SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from backend.config import Settings
 from backend.errors import BackendError, QueueUnavailable
-from backend.file_locks import is_locked, try_lock
-from backend.queueing.queues import ADVANCE, PREFIX, Queueing
+from backend.queueing.presence import Presence
+from backend.queueing.queues import ADVANCE, Queueing
 
 logger = logging.getLogger(__name__)
 
-FUNCTIONS = frozenset({f"backend.loop.jobs.{name}" for name in ("advance", "run", "score_tasks")})  # what workers run
+# What workers run.
+FUNCTIONS = frozenset({f"backend.loop.jobs.{name}" for name in ("advance", "run", "score_tasks")})
 
 
 class AllowedJob(Job):
@@ -57,57 +56,29 @@ class Worker(SimpleWorker):
         Worker.stopping.set()
 
 
-def run_worker(settings: Settings, queues: Sequence[str], on_start: Callable[[str], None], tick: Callable[[], None],
-               tick_s: float) -> None:  # fmt: skip
-    """Work on ``queues`` until told to stop; with ``advance`` among them, also call ``tick`` every ``tick_s`` seconds.
+def run_worker(presence: Presence, queueing: Queueing, tick: Callable[[], None], tick_s: float) -> None:
+    """Work on the queues of a process until told to stop; with ``advance`` among them, also ``tick`` every ``tick_s``.
 
-    ``on_start`` gets the worker's identity. No other living worker of this host has it, so jobs that are noted under it
-    were left by a dead worker and can be freed.
+    presence: of this process, which has entered.
     """
-    queueing = Queueing.from_settings(settings)
-    slot = _Slot(settings, queues)
-    on_start(slot.identity)
+    queues = presence.process.queues
     if ADVANCE in queues:
         threading.Thread(target=_tick_forever, args=(tick, tick_s), daemon=True).start()
     worker = Worker(
-        [Queue(PREFIX + name, connection=queueing.connection, serializer=JSONSerializer) for name in queues],
+        [queueing.queue(name) for name in queues],
+        name=presence.process.name,
         connection=queueing.connection,
         job_class=AllowedJob,
         serializer=JSONSerializer,
         log_job_description=False,
     )
     worker.work(logging_level="WARNING")
-    slot.close()
+    presence.leave()
 
 
 def identity() -> str:
-    """Return the identity of this process's worker."""
-    return _Slot.current or f"{socket.gethostname()}:pid{os.getpid()}"
-
-
-class _Slot:
-    """A numbered place among the workers of this host, held by a file lock that ends with the process."""
-
-    current: str | None = None
-
-    def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
-        folder = settings.data_dir / "workers"
-        folder.mkdir(parents=True, exist_ok=True)
-        name, number = "-".join(queues), 0
-        while (lock := try_lock(folder / f"{name}-{number}.lock")) is None:
-            number += 1
-        self._lock = lock
-        self.identity = f"{socket.gethostname()}:{name}-{number}"
-        _Slot.current = self.identity
-
-    def close(self) -> None:
-        self._lock.release()
-
-
-def has_worker(data_dir: Path, queue: str) -> bool:
-    """Return whether a worker on this data folder serves ``queue``: it holds a lock that ends with its process."""
-    paths = (data_dir / "workers").glob("*.lock")
-    return any(queue in path.stem.split("-")[:-1] and is_locked(path) for path in paths)
+    """Return the name of this process, under which the jobs are noted that it runs."""
+    return Presence.current or f"{socket.gethostname()}:pid{os.getpid()}"
 
 
 def _tick_forever(tick: Callable[[], None], tick_s: float) -> None:

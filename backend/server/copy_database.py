@@ -1,9 +1,9 @@
 """``copy-database``: from one machine's SQLite to PostgreSQL, while nothing runs."""
 
 from backend.config import Settings
-from backend.errors import ConfigError
-from backend.queueing.queues import QUEUES
-from backend.queueing.worker import has_worker
+from backend.errors import ConfigError, QueueUnavailable
+from backend.queueing.presence import Process, present
+from backend.queueing.queues import Queueing
 from backend.server.serve import only_one
 from backend.store.copying import copy_database
 
@@ -19,8 +19,15 @@ def copy(settings: Settings, source: str | None) -> int:
             "DATABASE_URL: set it to the database to copy into, such as postgresql://user:password@host/database"
         )
     with only_one(settings.data_dir):
-        if any(has_worker(settings.data_dir, queue) for queue in QUEUES):
-            raise ConfigError(f"workers run on {settings.data_dir.resolve()}: stop them and the web server first")
+        for one in _present(settings):
+            raise ConfigError(f"the {one.part} on {one.host} runs: stop web and workers on all machines first")
         copy_database(source or settings.own_database, settings.database, lambda line: print(line, flush=True))
     print("Everything is there. Start web and workers with this DATABASE_URL and the same DATA_DIR.")
     return 0
+
+
+def _present(settings: Settings) -> list[Process]:
+    try:
+        return present(Queueing.from_settings(settings))
+    except QueueUnavailable:  # without Redis nothing is at work
+        return []

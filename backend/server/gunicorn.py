@@ -69,8 +69,11 @@ class WebServer(BaseApplication):
     def load(self) -> Any:
         """Return a new application; called once in each process."""
         from backend.web.app import create_app
+        from backend.web.services import enter
 
-        return create_app()
+        app = create_app()
+        enter(app)
+        return app
 
 
 def warn_if_open(settings: Settings, host: str) -> None:

@@ -1,10 +1,12 @@
 """Checks before anything starts; each that fails raises an error of one sentence."""
 
 import socket
+from contextlib import suppress
 from importlib.util import find_spec
 
 from backend.config import Settings
-from backend.errors import ConfigError
+from backend.errors import ConfigError, QueueUnavailable
+from backend.queueing.presence import check_others, present
 from backend.queueing.queues import Queueing
 
 
@@ -33,6 +35,25 @@ def check_addresses(settings: Settings) -> None:
         from backend.store.engine import open_engine  # imported here: the supervisor needs it for nothing else
 
         open_engine(settings.database).dispose()
+
+
+def check_installation(settings: Settings) -> None:
+    """Check that a database or a Redis on a server is that of this installation alone, and of this data folder.
+
+    Raises:
+        ConfigError: the database cannot be opened, others work with it in another folder, or others use this Redis.
+    """
+    if not (settings.database_url or settings.redis_url):
+        return
+    from backend.store import Store
+
+    store = Store.from_settings(settings)
+    try:
+        place = store.installation.claim()
+    finally:
+        store.close()
+    with suppress(QueueUnavailable):  # it may start later
+        check_others(present(Queueing.from_settings(settings)), place.database)
 
 
 def check_port(host: str, port: int, variable: str = "PORT") -> None:

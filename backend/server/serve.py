@@ -12,7 +12,7 @@ from backend.errors import ConfigError
 from backend.file_locks import try_lock
 from backend.queueing.queues import QUEUES, TRAIN
 from backend.server.own_processes import ask
-from backend.server.preflight import check_addresses, check_packages, check_port
+from backend.server.preflight import check_addresses, check_installation, check_packages, check_port
 from backend.server.progress import bars
 from backend.server.redis_server import PrivateRedis
 from backend.server.supervisor import Child, Supervisor
@@ -32,7 +32,11 @@ def serve(settings: Settings, host: str) -> int:
     check_packages()
     check_addresses(settings)
     check_port(host, settings.port)
+    if settings.on_servers:  # which others may work with as well, on any machine
+        check_installation(settings)
+        return _run([], settings, host, {})
     with only_one(settings.data_dir):
+        check_installation(settings)
         if settings.redis_url:
             return _run([], settings, host, {})
         redis = PrivateRedis(settings.data_dir)
@@ -48,6 +52,7 @@ def work(settings: Settings) -> int:
     """Run a worker for each queue until told to stop; return the exit code."""
     check_packages()
     check_addresses(settings)
+    check_installation(settings)
     return Supervisor(_workers(_environment(settings))).run()
 
 

@@ -28,11 +28,14 @@ from sqlalchemy.exc import DBAPIError
 from backend.errors import ConfigError
 from backend.store.engine import BEGIN, SQLITE, is_postgres, open_engine, reason, take_turn
 from backend.store.schema import UNFINISHED, bring_up_to_date
-from backend.store.tables import Base, ProjectRow, canonical_json
+from backend.store.tables import Base, InstallationRow, ProjectRow, canonical_json
 from backend.store.texts import without_nul
 
 PART = 5_000  # rows written in one transaction
-TABLES: tuple[Table, ...] = tuple(Base.metadata.sorted_tables)  # those that others refer to come first
+# Those that others refer to come first. Whose database it is, it notes by itself.
+TABLES: tuple[Table, ...] = tuple(
+    table for table in Base.metadata.sorted_tables if table.name != InstallationRow.__tablename__
+)
 Tell = Callable[[str], None]
 
 

@@ -1,9 +1,8 @@
 """The store: opening it, its transactions, and its part of each project."""
 
 import logging
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -16,14 +15,15 @@ from backend.errors import ConfigError, Superseded
 from backend.file_locks import wait_for_lock
 from backend.store.autolabel_orders import AutolabelOrders
 from backend.store.dashboard_queries import DashboardQueries
-from backend.store.engine import CONNECTIONS, one_state, open_engine, translated, writing
+from backend.store.engine import CONNECTIONS, Clock, is_postgres, one_state, open_engine, translated, writing
+from backend.store.installation import Installation
 from backend.store.jobs import Jobs, release_worker
 from backend.store.projects import Projects
 from backend.store.rounds import Rounds
-from backend.store.schema import open_schema
+from backend.store.schema import opened_schema
 from backend.store.tables import ProjectRow
 from backend.store.tasks import Tasks
-from model.data.atomic_files import replacing
+from model.data.atomic_files import write_once
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,7 @@ class Cipher:
             if isinstance(error, ValueError):
                 logger.warning("%s is damaged (%s): it is set aside, and a new one is made", key_file, error)
                 key_file.rename(key_file.with_suffix(".damaged"))
-            key = Fernet.generate_key()
-            with replacing(key_file) as file:
-                os.fchmod(file.fileno(), 0o600)
-                file.write(key)
-            self._fernet = Fernet(key)
+            self._fernet = Fernet(write_once(key_file, Fernet.generate_key()))
 
     def encrypt(self, text: str) -> str:
         """Return the text in encrypted form."""
@@ -72,15 +68,18 @@ class Store:
         self.engine, self.data_dir = open_engine(url, connections), data_dir
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
-            # Web and workers start at once: one of them makes key and tables, the others find them.
-            with wait_for_lock(data_dir / "store.lock"):
+            # Web and workers start at once: one of them makes key and tables, the others find them. PostgreSQL has them
+            # wait for each other, on any machine; SQLite cannot while it has no tables yet.
+            alone = nullcontext() if is_postgres(self.engine) else wait_for_lock(data_dir / "store.lock")
+            with alone, opened_schema(self.engine):
                 cipher = Cipher(data_dir / "secret.key")
-                open_schema(self.engine)
         except OSError as error:
             raise ConfigError(f"DATA_DIR: the data folder {data_dir.resolve()} takes no files ({error})") from error
         self._session = sessionmaker(self.engine, expire_on_commit=False)
         self._reading = sessionmaker(one_state(self.engine), expire_on_commit=False)
         self.projects = Projects(self.read, self.write, cipher.encrypt, cipher.decrypt)
+        self.clock = Clock(self.engine)
+        self.installation = Installation(self.read, self.write, self.clock, data_dir)
         self._of: dict[int, ProjectStore] = {}
 
     @classmethod
@@ -136,7 +135,7 @@ class ProjectStore:
         bound = (store.read, partial(store.write, project_id), project_id)
         self.tasks = Tasks(*bound)
         self.rounds = Rounds(*bound)
-        self.jobs = Jobs(*bound)
+        self.jobs = Jobs(*bound, store.clock)
         self.autolabel = AutolabelOrders(*bound)
         self.dashboard = DashboardQueries(*bound)
 

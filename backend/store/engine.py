@@ -6,6 +6,7 @@ several. SERIALIZABLE would not do: a transaction that it refuses has to run aga
 of callers.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ BUSY_TIMEOUT_S = 30.0  # how long a write waits for those of other processes
 CONNECT_TIMEOUT_S = 10
 # A machine that has lost its power in the middle of a write would hold its lock for hours.
 SILENT_S, PROBE_S, PROBES = 30, 10, 3  # a connection is asked for a sign of life after, every, and so often
+CLOCK_S = 60.0  # after which the database is asked for its time again
 IDLE_S = 300  # a transaction that does nothing for so long is ended
 BEGIN = "pt4al_begin"  # execution option: how SQLite begins the transaction
 LOCKS = 1_347_695_692  # "PT4L": the first half of the keys of our advisory locks; the second is a project, 0 for all
@@ -61,6 +63,31 @@ def one_state(engine: Engine) -> Engine:
     if not is_postgres(engine):
         return engine  # every transaction of SQLite is one
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+class Clock:
+    """The time that all processes of a database agree on: PostgreSQL's. SQLite has those of one machine alone."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Ask nothing yet."""
+        self._engine = engine
+        self._ahead_s = 0.0
+        self._asked_at: float | None = None
+
+    @property
+    def ahead_s(self) -> float:
+        """How many seconds it is before the clock of this machine."""
+        if is_postgres(self._engine) and (self._asked_at is None or time.monotonic() - self._asked_at > CLOCK_S):
+            with translated(), self._engine.connect() as connection:
+                before = time.time()
+                now = connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())::float8"))
+                self._ahead_s = float(now or before) - (before + time.time()) / 2
+            self._asked_at = time.monotonic()
+        return self._ahead_s
+
+    def now(self) -> float:
+        """Return the seconds since the epoch."""
+        return time.time() + self.ahead_s
 
 
 def writing(session: Session, project_id: int | None = None) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from backend.store.base import Repository
+from backend.store.base import Repository, Transaction
+from backend.store.engine import Clock
 from backend.store.tables import JobRow, JobState
 
 HEARTBEAT_S = 2.0  # between two heartbeats of a running job
@@ -19,11 +20,20 @@ OUTAGE_RETRY_S = 20.0  # the longest wait where the cause is a server that is ex
 
 
 class Jobs(Repository):
-    """Queries over jobs; a project has at most one of a kind."""
+    """Queries over jobs; a project has at most one of a kind.
+
+    The times in the table are the database's, as a worker's clock may differ from that of who looks after it. The rows
+    that leave have them as this machine's clock counts.
+    """
+
+    def __init__(self, read: Transaction, write: Transaction, project_id: int, clock: Clock) -> None:
+        """clock: that all processes agree on."""
+        super().__init__(read, write, project_id)
+        self._clock = clock
 
     def start(self, kind: str) -> str | None:
         """Claim the right to queue a job; return its token, or None if one is alive or a failed one has to wait."""
-        now = time.time()
+        now = self._clock.now()
         with self._write() as session:
             row = session.get(JobRow, (self.project_id, kind))
             if row is not None and (is_alive(row, now) or is_waiting(row, now)):
@@ -39,6 +49,7 @@ class Jobs(Repository):
 
     def take(self, kind: str, token: str, worker: str) -> bool:
         """Begin a queued job; return False if another attempt has replaced it or begun it."""
+        now = self._clock.now()
         with self._write() as session:
             result = session.execute(
                 update(JobRow)
@@ -48,13 +59,13 @@ class Jobs(Repository):
                     JobRow.token == token,
                     JobRow.state == JobState.QUEUED,
                 )
-                .values(state=JobState.RUNNING, worker=worker, heartbeat_at=time.time())
+                .values(state=JobState.RUNNING, worker=worker, heartbeat_at=now)
             )
             return bool(result.rowcount)  # type: ignore[attr-defined]
 
     def beat(self, kind: str, token: str, progress: float) -> bool:
         """Write a heartbeat; return False if this attempt may no longer go on."""
-        now = time.time()
+        now = self._clock.now()
         pace = {
             "paced_at": func.coalesce(JobRow.paced_at, now),
             "paced_from": func.coalesce(JobRow.paced_from, progress),
@@ -79,13 +90,14 @@ class Jobs(Repository):
 
         They double with each failure, up to ``longest_s``.
         """
+        now = self._clock.now()
         with self._write() as session:
             row = session.get(JobRow, (self.project_id, kind))
             if row is None or row.token != token:
                 return None
             row.failures += 1
             wait: float = min(FIRST_RETRY_S * 2 ** min(row.failures - 1, 10), longest_s)
-            row.state, row.error, row.retry_at = JobState.FAILED, error, time.time() + wait
+            row.state, row.error, row.retry_at = JobState.FAILED, error, now + wait
             return wait
 
     def drop_lost(self, is_queued: Callable[[str], bool]) -> int:
@@ -116,9 +128,16 @@ class Jobs(Repository):
     def all(self) -> list[JobRow]:
         """Return the project's jobs by kind."""
         with self._read() as session:
-            return list(
+            rows = list(
                 session.scalars(select(JobRow).where(JobRow.project_id == self.project_id).order_by(JobRow.kind))
             )
+        ahead_s = self._clock.ahead_s if rows else 0.0
+        for row in rows:  # they belong to no session any more
+            row.queued_at -= ahead_s
+            row.heartbeat_at -= ahead_s
+            row.retry_at = None if row.retry_at is None else row.retry_at - ahead_s
+            row.paced_at = None if row.paced_at is None else row.paced_at - ahead_s
+        return rows
 
 
 def release_worker(session: Session, worker: str) -> int:

@@ -5,6 +5,8 @@ what the revisions lead to with ``tables.py``.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
@@ -17,15 +19,16 @@ from backend.store.tables import Base
 logger = logging.getLogger(__name__)
 
 FIRST = "0001"  # of databases without a version table
-NEWEST = "0014"
+NEWEST = "0015"
 UNFINISHED = "unfinished_copy"  # a table that is there while ``copying`` has not copied everything
 _VERSION_TABLE = "alembic_version"
 
 
-def open_schema(engine: Engine) -> None:
+@contextmanager
+def opened_schema(engine: Engine) -> Iterator[None]:
     """Open a database for the first time in a process: create what is missing, or migrate it; one process at a time.
 
-    Processes on several machines wait for each other in the database, for as long as a migration takes.
+    Processes on several machines wait for each other in the database, for as long as a migration takes, and the block.
 
     Raises:
         ConfigError: it cannot be opened, or belongs to a newer release. The engine is of no use then.
@@ -37,11 +40,18 @@ def open_schema(engine: Engine) -> None:
                 connection.execute(text("SET LOCAL lock_timeout = 0"))
             take_turn(connection)
             bring_up_to_date(connection)
+            yield
     except Exception as error:
         engine.dispose()  # the caller gets no store that it could close
         if isinstance(error, DBAPIError):
             raise ConfigError(f"DATABASE_URL: the database cannot be opened ({reason(error)})") from None
         raise
+
+
+def open_schema(engine: Engine) -> None:
+    """Do the same without a block; raises as ``opened_schema``."""
+    with opened_schema(engine):
+        pass
 
 
 def bring_up_to_date(connection: Connection) -> None:

@@ -316,6 +316,17 @@ class JobRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
 
 
+class InstallationRow(Base):
+    """Whose database it is: one row."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    database: Mapped[str] = mapped_column(String(32))  # the id of this database
+    folder: Mapped[str] = mapped_column(String(32))  # the id of the data folder that its files are in
+    seen_at: Mapped[float] = mapped_column(Float)  # when somebody with this folder was last at work
+
+
 class AutolabelOrderRow(Base):
     """The last order to write predictions for all unlabeled images, and its result."""
 

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from flask import Flask, Response
@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 
 from backend.errors import QueueUnavailable
 from backend.queueing.meters import BOUNDS_S, JOB_METER, STUDIO_METER, Timings
+from backend.queueing.presence import Process, present
 from backend.queueing.queues import QUEUES, Queueing
-from backend.queueing.worker import has_worker
 from backend.status.status import Status, read_status
 from backend.store import Store
 from backend.web.services import Services, services
@@ -67,30 +67,40 @@ class MachineCollector(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Yield the state of workers, disk and Redis, and the durations that the workers have measured."""
+        """Yield the state of disk, Redis and workers, and the durations that the workers have measured."""
         data_dir = self._services.settings.data_dir
-        workers = GaugeMetricFamily("pt4al_worker_up", "1 if a queue has a worker", labels=["queue"])
-        for queue in QUEUES:
-            workers.add_metric([queue], float(has_worker(data_dir, queue)))
         disk = GaugeMetricFamily("pt4al_disk_free_bytes", "Free space for the data folder")
         disk.add_metric([], shutil.disk_usage(data_dir).free)
-        yield from (workers, disk)
+        yield disk
         try:
             yield from _measured(self._services.queueing)
         except QueueUnavailable:
             yield GaugeMetricFamily("pt4al_redis_up", "1 if Redis answers", value=0.0)
+            yield from _workers([])
 
 
 def _measured(queueing: Queueing) -> Iterable[Metric]:
     waiting = GaugeMetricFamily("pt4al_jobs_waiting", "Jobs that wait for a worker", labels=["queue"])
+    workers = list(_workers(present(queueing)))
     for queue in QUEUES:
         waiting.add_metric([queue], queueing.depth(queue))
     yield GaugeMetricFamily("pt4al_redis_up", "1 if Redis answers", value=1.0)
-    yield waiting
+    yield from (*workers, waiting)
     yield _histogram("pt4al_studio_seconds", "Calls of Label Studio's API", "call", queueing.meters.read(STUDIO_METER))
     yield _histogram(
         "pt4al_job_seconds", "Long jobs, whole or until they failed", "job", queueing.meters.read(JOB_METER)
     )
+
+
+def _workers(living: Sequence[Process]) -> Iterable[Metric]:
+    """Yield how many workers each queue has; none where that is not known."""
+    up = GaugeMetricFamily("pt4al_worker_up", "1 if a queue has a worker", labels=["queue"])
+    number = GaugeMetricFamily("pt4al_workers", "Workers of a queue, on all machines", labels=["queue"])
+    for queue in QUEUES:
+        serving = sum(queue in one.queues for one in living)
+        up.add_metric([queue], float(serving > 0))
+        number.add_metric([queue], serving)
+    return up, number
 
 
 def _histogram(name: str, text: str, label: str, durations: dict[tuple[str, str], Timings]) -> Metric:

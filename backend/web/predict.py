@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,7 +90,7 @@ def _scored(services: Services, project: ProjectRow, task_ids: list[int]) -> dic
     if len(task_ids) > MOST_UNSEEN:
         rest = len(task_ids) - MOST_UNSEEN
         logger.info("%d tasks of project %s go without a prediction now", rest, project.studio_project_id)
-    until = time.time() + WAIT_S
+    until = services.store.clock.now() + WAIT_S
     given = (project.id, task_ids[:MOST_UNSEEN], until)
     try:
         answer = services.queueing.ask(TRAIN, "backend.loop.jobs.score_tasks", *given, timeout_s=WAIT_S)

@@ -1,13 +1,17 @@
 """The services of an application: settings, store and queue."""
 
+import atexit
 import logging
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flask import current_app
+from flask import Flask, current_app
 
 from backend.config import Settings
-from backend.errors import QueueUnavailable
+from backend.errors import BackendError, QueueUnavailable
+from backend.queueing.presence import BEAT_S, WEB, Presence, Process
 from backend.queueing.queues import Queueing
 from backend.store import ProjectRow, Store
 
@@ -53,3 +57,27 @@ def services() -> Services:
     """Return the services of the application that handles the current request."""
     current: Services = current_app.extensions["pt4al"]
     return current
+
+
+def enter(app: Flask) -> None:
+    """Have this process say from now on that it lives, as soon as there is a Redis."""
+    threading.Thread(target=_enter, args=(app.extensions["pt4al"],), daemon=True).start()
+
+
+def _enter(current: Services) -> None:
+    said = ""
+    while True:
+        try:
+            place = current.store.installation.claim()
+            data_dir = current.settings.data_dir
+            here = Process.here(WEB, (), database=place.database, folder=place.folder, data_dir=data_dir)
+            presence = Presence(current.queueing, here)
+            presence.enter()
+        except BackendError as error:
+            if str(error) != said:
+                logger.warning("%s", error)
+            said = str(error)
+            time.sleep(BEAT_S)
+        else:
+            atexit.register(presence.leave)
+            return

@@ -1,11 +1,11 @@
 """Each thing that the doctor looks at, in good order and in bad."""
 
-import fcntl
 import json
 import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,8 @@ from support.studio_web import Web, png, reply
 from backend.config import SECRET_HEADER, Settings
 from backend.demo.annotator import Annotator
 from backend.doctor import Finding, examine, machine
+from backend.doctor.machines import check_machines
+from backend.queueing.presence import Process
 from backend.queueing.queues import QUEUES, Queueing
 from backend.store import AskRole, AskState, Store
 from backend.store.rounds import Ask
@@ -154,15 +156,73 @@ def test_a_full_redis_is_named(tmp_path: Path) -> None:
     assert not found(settings, "redis").ok, "it is gone now"
 
 
-def test_a_queue_without_a_worker_is_named(tmp_path: Path) -> None:
-    (tmp_path / "workers").mkdir()
-    with (tmp_path / "workers" / "advance-io-0.lock").open("w") as both:
-        fcntl.flock(both, fcntl.LOCK_EX)
-        assert found(Settings(data_dir=tmp_path), "workers").text.startswith("none for train:")
-        with (tmp_path / "workers" / "train-0.lock").open("w") as last:
-            fcntl.flock(last, fcntl.LOCK_EX)
-            assert found(Settings(data_dir=tmp_path), "workers").ok
-    assert ", ".join(QUEUES) in found(Settings(data_dir=tmp_path), "workers").text
+def at_work(settings: Settings, *queues: str, **said: object) -> None:
+    """Have a process in Redis that says that it lives."""
+    store = Store.from_settings(settings)
+    place = store.installation.claim()
+    store.close()
+    part = "worker" if queues else "web"
+    here = Process.here(part, queues, database=place.database, folder=place.folder, data_dir=settings.data_dir)
+    queueing = Queueing.from_settings(settings)
+    text = json.dumps({**here.__dict__, "at": time.time(), **said})
+    queueing.connection.hset("pt4al:processes", here.name, text)
+    queueing.connection.close()
+
+
+@pytest.fixture
+def with_redis(tmp_path: Path, private_redis: str) -> Settings:
+    Queueing(private_redis).connection.flushall()
+    return Settings(data_dir=tmp_path, redis_url=private_redis, device="cpu")
+
+
+def test_a_queue_without_a_worker_is_named(with_redis: Settings) -> None:
+    at_work(with_redis, "advance", "io")
+    assert found(with_redis, "workers").text.startswith("none for train:")
+    at_work(with_redis, "train")
+    finding = found(with_redis, "workers")
+    assert finding.ok
+    assert ", ".join(QUEUES) in finding.text
+
+
+BETA = {"host": "beta", "machine": "beta"}
+
+
+def test_all_machines_are_shown_with_what_works_on_them(with_redis: Settings) -> None:
+    for _ in range(2):
+        at_work(with_redis, host="alpha", machine="alpha")
+        at_work(with_redis, "io", **BETA)
+    at_work(with_redis, "train", **BETA)
+    assert found(with_redis, "machines").text == "2: alpha (web); beta (2 x io, train)"
+    assert [one.name for one in check_machines(with_redis, None) if not one.ok] == ["workers"]
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "text"),
+    [
+        ({"ahead_s": 120.4}, "clock", "that of beta is 120 s ahead of that of Redis' machine"),
+        ({"ahead_s": -120.4}, "clock", "that of beta is 120 s behind that of Redis' machine"),
+        ({"release": "0badc0de"}, "release", r"the worker for io on beta has other code \(0badc0de\) than this"),
+        ({"database": "another"}, "database", "the worker for io on beta works with another database"),
+        (
+            {"folder": "another", "data_dir": "/data"}, "data folder",
+            r"that of the worker for io on beta \(/data\) is another than that of the web on .*",
+        ),
+    ],
+)  # fmt: skip
+def test_a_machine_that_differs_is_named(with_redis: Settings, said: dict[str, object], name: str, text: str) -> None:
+    at_work(with_redis)
+    at_work(with_redis, "io", **BETA, **said)
+    wrong = [one for one in examine(with_redis) if not one.ok and one.name not in ("workers", "web")]
+    assert [one.name for one in wrong] == [name]
+    assert re.match(text, wrong[0].text)
+
+
+def test_a_worker_of_an_earlier_release_is_named(with_redis: Settings) -> None:
+    redis = Queueing.from_settings(with_redis).connection
+    redis.sadd("rq:workers", "rq:worker:0123abcd")
+    redis.hset("rq:worker:0123abcd", mapping={"hostname": "gamma", "queues": "pt4al:io"})
+    redis.close()
+    assert found(with_redis, "release").text.startswith("a worker on gamma is of an earlier release")
 
 
 def test_a_gpu_that_is_expected_and_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def test_serve_starts_where_the_environment_names_a_proxy_that_nobody_can_reach(
 
 def test_what_serve_keeps_is_for_its_user_alone(backend: Backend) -> None:
     kept = [backend.data_dir, *backend.data_dir.rglob("*")]
-    assert {"pt4al.sqlite3", "redis", "workers"} <= {path.name for path in kept}
+    assert {"pt4al.sqlite3", "redis", "installation"} <= {path.name for path in kept}
     # A link is as open as what it leads to.
     assert [str(path) for path in kept if not path.is_symlink() and path.lstat().st_mode & 0o077] == []
 

@@ -14,7 +14,7 @@ from backend.store.engine import open_engine
 from backend.store.tables import AskRow, Base, RoundRow, TaskCountsRow, TaskRow
 from backend.store.tasks import TaskChange
 
-VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013"]
+VERSIONS = [f"{number:04}" for number in range(1, int(schema.NEWEST))]
 LABELS = {1: "cat", 2: '"cat"', 3: "Käse 'süß' 🐈\\n", 4: ""}  # the JSON of the first is the text of the second
 PROJECT = {
     **{"id": 1, "studio_id": 7, "created_ts": "1", "server": "http://studio", "webhook_secret": "x"},
