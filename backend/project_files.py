@@ -93,6 +93,19 @@ class Files:
         """Return the folder where a pretext head on the encoder keeps features while it is fitted and scores."""
         return self.folder / f"ways-up-{key}"
 
+    @property
+    def shards(self) -> Path:
+        """The folder of what workers make of images until the job that wanted it has written it."""
+        return self.folder / "shards"
+
+    def shard(self, key: str) -> Path:
+        """Return the images of a shard, once they are made."""
+        return self.shards / f"{key}.npz"
+
+    def shard_order(self, key: str) -> Path:
+        """Return what has to be made of which images."""
+        return self.shards / f"{key}.json"
+
     def twins(self) -> Path:
         """Return the note of how many images are equal or look alike."""
         return self.folder / "twins.json"

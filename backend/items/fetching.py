@@ -55,8 +55,9 @@ _budget = PixelBudget(PIXELS_AT_ONCE)
 class FetchedImage:
     """An image as it goes into the bank, or the reason why it does not.
 
-    pixels: at the side of the bank. large: at the side of the encoder, view: letterboxed, where they are wanted. size:
-    (width, height) as a browser shows it. depth: the range of its values, where they have more than 8 bits. transient:
+    pixels: at the side of the bank. large: at the side of the encoder, view: letterboxed, where they are wanted.
+    features, activations: in place of large, where somebody has embedded it already. size: (width, height) as a browser
+    shows it. depth: the range of its values, where they have more than 8 bits. transient:
     the error may pass, so that another try later is worth it.
     """
 
@@ -64,6 +65,8 @@ class FetchedImage:
     pixels: NDArray[np.uint8] | None = None
     large: NDArray[np.uint8] | None = None
     view: NDArray[np.uint8] | None = None
+    features: NDArray[np.floating] | None = None
+    activations: NDArray[np.floating] | None = None
     size: tuple[int, int] | None = None
     depth: Depth | None = None
     error: str | None = None
@@ -141,7 +144,7 @@ def _fetch(project: StudioProject, task_id: int, reference: str, sides: Sides, r
         size = measure(body)
         with _budget.of(size[0] * size[1]):
             image = decode_with_depth(body, sides, ranges)
-        return FetchedImage(task_id, image.pixels, image.large, image.view, size, image.depth)
+        return FetchedImage(task_id, image.pixels, image.large, image.view, size=size, depth=image.depth)
     except ImageUnavailable as error:
         return FetchedImage(task_id, error=str(error), transient=True)
     except (ImageError, BadImage) as error:

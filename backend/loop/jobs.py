@@ -25,6 +25,7 @@ from backend.loop.heartbeat import Heartbeat, Stopped
 from backend.loop.model_description import write_model_description
 from backend.loop.step_table import JOBS
 from backend.loop.steps import score
+from backend.loop.steps.shards import do_shard
 from backend.project_files import drop_leftovers
 from backend.queueing.meters import JOB_METER
 from backend.queueing.presence import WORKER, Presence, Process
@@ -91,6 +92,17 @@ def _follow_up(opened: Context, project_id: int, kind: JobKind) -> None:
         facts = gather_facts(opened, project_id, None)
         if is_missing(step, facts):
             take_step(opened, project_id, step, facts)
+
+
+def shard(project_id: int, key: str) -> None:
+    """Do a part of a job that another worker has, if it is still wanted."""
+    opened = context()
+    project = opened.store.projects.get(project_id)
+    if project is None:
+        return
+    opened_project = open_project(opened, project_id)
+    with log_context(project=project.studio_project_id, step="shard"):
+        do_shard(opened_project.studio, opened_project.files, opened_project.encoders, key)
 
 
 def score_tasks(project_id: int, task_ids: list[int], until: float) -> dict[str, tuple[Any, float]]:

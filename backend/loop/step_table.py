@@ -18,10 +18,12 @@ from backend.loop.steps.pull import reconcile
 from backend.loop.steps.record import record
 from backend.loop.steps.refine import refine
 from backend.loop.steps.retrain import retrain
+from backend.loop.steps.shards import Shards
 from backend.loop.steps.split import split_pool
 from backend.loop.steps.sync import sync
 from backend.loop.steps.twins import count_twins
 from backend.queueing.queues import IO, TRAIN, TimeSlice
+from backend.queueing.shards import ShardQueue
 from model.problems import problem
 
 MAINTENANCE = "maintenance"  # in the timetable
@@ -48,16 +50,21 @@ def _restart(context: Context, project: OpenProject, facts: Facts) -> None:
         pretext.restart(project.store, project.files, project.config, facts.stale)
 
 
+def _shards(context: Context, project: OpenProject, progress: Progress) -> Shards:
+    queue = ShardQueue(context.queueing, project.row.id)
+    return Shards(queue, project.studio, project.files, project.encoders, progress)
+
+
 def _sync(context: Context, project: OpenProject, progress: Progress) -> None:
-    time_slice = TimeSlice(context.queueing, IO)
+    time_slice, shards = TimeSlice(context.queueing, IO), _shards(context, project, progress)
     given = (project.store, project.studio, project.files, project.config, project.encoders)
-    sync(*given, time_slice, progress, problem(project.labeling.problem).view_side)
+    sync(*given, time_slice, shards, problem(project.labeling.problem).view_side)
 
 
 def _embed(context: Context, project: OpenProject, progress: Progress) -> None:
-    time_slice = TimeSlice(context.queueing, IO)
+    time_slice, shards = TimeSlice(context.queueing, IO), _shards(context, project, progress)
     given = (project.store, project.studio, project.files, project.config, project.encoders)
-    embed(*given, time_slice, progress, problem(project.labeling.problem).view_side)
+    embed(*given, time_slice, shards, problem(project.labeling.problem).view_side)
 
 
 def _pretext(context: Context, project: OpenProject, progress: Progress) -> None:

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 ADVANCE, IO, TRAIN = "advance", "io", "train"
 QUEUES = (ADVANCE, IO, TRAIN)
+SHARDS = "shards"  # parts of jobs of IO, which its workers do when no job waits
 
 PREFIX = "pt4al:"
 WAKE_TTL_S = 30  # a wake that was lost with its worker blocks later ones no longer than this

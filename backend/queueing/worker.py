@@ -14,12 +14,12 @@ from rq.serializers import JSONSerializer
 
 from backend.errors import BackendError, QueueUnavailable
 from backend.queueing.presence import Presence
-from backend.queueing.queues import ADVANCE, Queueing
+from backend.queueing.queues import ADVANCE, IO, SHARDS, Queueing
 
 logger = logging.getLogger(__name__)
 
 # What workers run.
-FUNCTIONS = frozenset({f"backend.loop.jobs.{name}" for name in ("advance", "run", "score_tasks")})
+FUNCTIONS = frozenset({f"backend.loop.jobs.{name}" for name in ("advance", "run", "score_tasks", "shard")})
 
 
 class AllowedJob(Job):
@@ -65,7 +65,7 @@ def run_worker(presence: Presence, queueing: Queueing, tick: Callable[[], None],
     if ADVANCE in queues:
         threading.Thread(target=_tick_forever, args=(tick, tick_s), daemon=True).start()
     worker = Worker(
-        [queueing.queue(name) for name in queues],
+        [queueing.queue(name) for name in (*queues, *([SHARDS] if IO in queues else []))],
         name=presence.process.name,
         connection=queueing.connection,
         job_class=AllowedJob,

@@ -117,7 +117,7 @@ def test_every_function_that_workers_may_run_is_there() -> None:
     from backend.loop import jobs
 
     assert {name.rpartition(".")[2] for name in FUNCTIONS if hasattr(jobs, name.rpartition(".")[2])} == {
-        "advance", "run", "score_tasks",
+        "advance", "run", "score_tasks", "shard",
     }  # fmt: skip
 
 

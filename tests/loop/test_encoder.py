@@ -195,7 +195,7 @@ def test_the_first_queue_of_a_large_pool_comes_from_drawn_images_while_the_other
 ) -> None:
     monkeypatch.setattr("backend.loop.facts.PATIENCE_S", 0.0)
     monkeypatch.setattr("backend.loop.steps.sync.PATIENCE_S", 0.0)
-    monkeypatch.setattr("backend.loop.steps.features.COMMIT_IMAGES", 16)
+    monkeypatch.setattr("backend.loop.steps.shards.COMMIT_IMAGES", 16)
     loop.add(160)
     loop.connect(**WITH_ENCODER)
     assert work(run_until_served(loop)) == ["sync"]
@@ -214,7 +214,7 @@ def test_the_first_queue_of_a_large_pool_comes_from_drawn_images_while_the_other
 def test_a_first_queue_waits_for_all_images_of_a_pool_that_is_soon_there(
     loop: LoopProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backend.loop.steps.features.COMMIT_IMAGES", 16)
+    monkeypatch.setattr("backend.loop.steps.shards.COMMIT_IMAGES", 16)
     loop.connect(**WITH_ENCODER)
     run_until_served(loop)
     assert loop.store.of(loop.id).tasks.counts(0).ok == IMAGES

@@ -129,7 +129,7 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have everything done in two parts, by encoders that cost nothing."""
     use_fake_encoders(monkeypatch)
     for name in (
-        "backend.loop.steps.features.COMMIT_IMAGES",
+        "backend.loop.steps.shards.COMMIT_IMAGES",
         "backend.loop.steps.pretext.SCORED",
         "model.pretext.on_encoder.CHUNK",
     ):

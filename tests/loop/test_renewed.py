@@ -137,7 +137,7 @@ def test_an_address_that_is_renewed_while_it_is_fetched_is_fetched_once_more(
     loop: LoopProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = known(loop)
-    monkeypatch.setattr("backend.loop.steps.features.COMMIT_IMAGES", 8)
+    monkeypatch.setattr("backend.loop.steps.shards.COMMIT_IMAGES", 8)
     renew(loop, RENEWALS["S3"], 1)
     again = sorted(loop.truth)[:10]
     left = list(again)
@@ -159,7 +159,7 @@ def test_an_address_that_is_renewed_in_a_first_sync_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_fake_encoders(monkeypatch)
-    monkeypatch.setattr("backend.loop.steps.features.COMMIT_IMAGES", 8)
+    monkeypatch.setattr("backend.loop.steps.shards.COMMIT_IMAGES", 8)
     loop = LoopProject(tmp_path, monkeypatch)
     loop.add(20)
     loop.connect(**WITH_ENCODER)

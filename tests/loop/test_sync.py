@@ -13,7 +13,9 @@ from backend.errors import ImageError, ImageUnavailable, StudioUnreachable
 from backend.items import fetching
 from backend.loop.context import open_project
 from backend.loop.steps import sync as sync_module
+from backend.loop.steps.shards import Shards
 from backend.loop.steps.sync import sync
+from backend.queueing.shards import ShardQueue
 from backend.status.status import read_status
 from backend.store import ImageState
 from model.data.bank import ImageBank
@@ -43,8 +45,10 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopProjec
 def run(loop: LoopProject, looks: int = 1000) -> list[float]:
     """Run the job; return the shares that it reported."""
     project, shares = open_project(loop.context, loop.id), list[float]()
+    given = project.studio, project.files, project.encoders
+    shards = Shards(ShardQueue(loop.queueing, loop.id), *given, shares.append)  # type: ignore[arg-type]
     parts = project.store, project.studio, project.files, project.config, project.encoders
-    sync(*parts, Slice(looks), shares.append)  # type: ignore[arg-type]
+    sync(*parts, Slice(looks), shards)  # type: ignore[arg-type]
     return shares
 
 
@@ -126,7 +130,7 @@ def test_sync_blames_no_image_when_label_studio_is_down(loop: LoopProject) -> No
 
 
 def test_sync_makes_way_and_goes_on_where_it_was(loop: LoopProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backend.loop.steps.features.COMMIT_IMAGES", 2)
+    monkeypatch.setattr("backend.loop.steps.shards.COMMIT_IMAGES", 2)
     run(loop, looks=1)
     assert loop.store.of(loop.id).tasks.counts(0).ok == 2
     run(loop)
@@ -177,7 +181,7 @@ def test_pictures_of_so_many_bits_have_the_range_of_the_pool(loop: LoopProject, 
 
 def test_a_range_widens_before_a_model_has_learned(loop: LoopProject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "SAMPLE_IMAGES", 2)
-    monkeypatch.setattr("backend.loop.steps.features.COMMIT_IMAGES", 2)
+    monkeypatch.setattr("backend.loop.steps.shards.COMMIT_IMAGES", 2)
     first, *_, last = make_deep(loop, [1000, 1000, 1000, 1000, 1000, 4000])
     run(loop)
     assert bank_of(loop).ranges == {"integer": (0, 4000)}

@@ -10,6 +10,16 @@ from backend.loop import jobs
 from backend.queueing.queues import ADVANCE, IO, QUEUES
 
 
+class NoProcesses:
+    """A Redis in which no process says that it lives."""
+
+    def hgetall(self, name: str) -> dict[bytes, bytes]:
+        return {}
+
+    def time(self) -> tuple[int, int]:
+        return 0, 0
+
+
 class FakeQueueing:
     """Does what ``Queueing`` does, without Redis.
 
@@ -20,6 +30,7 @@ class FakeQueueing:
         self.broken: str | None = None
         self.ran: list[str] = []
         self.meters = self
+        self.connection = NoProcesses()
         self._waiting: dict[str, deque[tuple[Any, ...]]] = {name: deque() for name in QUEUES}
         self._hints: set[int] = set()
 

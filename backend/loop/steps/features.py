@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -13,10 +14,10 @@ from PIL import Image
 from backend.chunks import chunks
 from backend.config import ProjectConfig
 from backend.errors import Superseded
-from backend.items.fetching import FetchedImage, download_images, sample_images
-from backend.loop.heartbeat import Progress
+from backend.items.fetching import FetchedImage, sample_images
 from backend.loop.keys import features_key, keeps_activations
 from backend.loop.steps.bank import open_bank, set_aside
+from backend.loop.steps.shards import Recipe, Shards
 from backend.project_files import Files
 from backend.queueing.queues import TimeSlice
 from backend.store import ProjectStore
@@ -31,8 +32,6 @@ from model.errors import BadInput, BankError
 from model.learners.registry import FINETUNE
 from model.querying.outputs import BoolArray, IntArray
 
-COMMIT_IMAGES = 128  # images that are written at once: five seconds of embedding, by which a first queue may be late
-COMMIT_VIEWS = 64  # the same where there are views, of which one takes a hundred times as much memory
 SAMPLED = 4096  # images among which those whose sizes are measured are spread
 
 
@@ -92,6 +91,21 @@ class EncoderBanks:
         self.features.write(places[new], features[new])
         self.activations.write(places, activations)
 
+    def keep(self, places: IntArray, images: Sequence[FetchedImage]) -> None:
+        """Keep what is missing of the images of these pool indices, and embed those that nobody has embedded yet."""
+        made = np.array([image.features is not None for image in images])
+        if not made.all():
+            pixels = [image.large for image in images if image.features is None and image.large is not None]
+            self.write(places[~made], np.stack(pixels))
+        places, images = places[made], [image for image in images if image.features is not None]
+        new = ~self.features.knows(places)
+        if new.any():
+            rows = [row for image in images if (row := image.features) is not None]
+            self.features.write(places[new], np.stack(rows)[new])
+        if self.activations is not None and (new := ~self.activations.knows(places)).any():
+            rows = [row for image in images if (row := image.activations) is not None]
+            self.activations.write(places[new], np.stack(rows)[new])
+
 
 def _create(folder: Path, encoder: str, side: int, dim: int, last: int) -> FeatureBank:
     try:
@@ -143,11 +157,6 @@ def read_views(files: Files, side: int | None) -> ViewBank | None:
         raise Superseded(str(error)) from error
 
 
-def commit_images(view_side: int | None) -> int:
-    """Return how many images are written at once: what is in memory at the same time."""
-    return COMMIT_IMAGES if view_side is None else COMMIT_VIEWS
-
-
 def read_features(store: ProjectStore, files: Files) -> FeatureBank | None:
     """Open the features that every image of the project has; None while there are none."""
     key = store.row().features_key
@@ -181,7 +190,7 @@ def embed(
     config: ProjectConfig,
     encoders: Encoders,
     time_slice: TimeSlice,
-    progress: Progress,
+    shards: Shards,
     view_side: int | None = None,
 ) -> None:
     """Embed every image of which something is missing that the configured encoder makes, and note that all are there.
@@ -205,17 +214,19 @@ def embed(
     unviewed = ~views.knows(indices) if views is not None else np.zeros(len(indices), np.bool_)
     missing = indices[unembedded | unviewed]
     sides = Sides(bank.side, side if unembedded.any() else None, view_side if unviewed.any() else None)
-    for number, part in enumerate(chunks(missing.tolist(), commit_images(sides.view))):
-        progress(number * commit_images(sides.view) / len(missing))
-        places = np.array(part, np.int64)
-        images = _fetched(store, studio, bank, view.task_id[places], places, sides)
+    recipe = Recipe(sides, bank.ranges, banks.encoder.name, banks.activations is not None)
+    done = 0
+    for part, images in _fetched(store, shards, recipe, bank, view.task_id, missing):
         if sides.encoder is not None:
-            banks.write(places, np.stack([image.large for image in images if image.large is not None]))
+            banks.keep(part, images)
         if views is not None and sides.view is not None:
             pixels = np.stack([image.view for image in images if image.view is not None])
-            views.write(places, pixels, np.array([image.size for image in images]))
+            views.write(part, pixels, np.array([image.size for image in images]))
+        done += len(part)
+        shards.progress(done / len(missing))
         if time_slice.expired():
             return  # the next job goes on from here, after those of other projects
+    shards.clear()
     key = features_key(config, side)
     store.set(features_key=key, fetching_since=store.row().fetching_since or time.time())
     files.drop_features(but=key)
@@ -224,15 +235,27 @@ def embed(
 
 
 def _fetched(
-    store: ProjectStore, studio: StudioProject, bank: ImageBank, task_ids: IntArray, places: IntArray, sides: Sides
-) -> list[FetchedImage]:
-    """Return these images at the sides that are wanted; what cannot be fetched any more is made from the bank."""
-    images = download_images(studio, store.tasks.references(task_ids.tolist()), sides, ranges=bank.ranges)
-    fetched = {image.task_id: image for image in images if image.pixels is not None}
-    return [
-        fetched.get(task_id) or _of_bank(task_id, own, sides)
-        for task_id, own in zip(task_ids.tolist(), bank.gather(places), strict=True)
-    ]
+    store: ProjectStore, shards: Shards, recipe: Recipe, bank: ImageBank, task_ids: IntArray, missing: IntArray
+) -> Iterator[tuple[IntArray, list[FetchedImage]]]:
+    """Yield pool indices with their images, as many as are written at once, in the order of ``missing``.
+
+    task_ids: by pool index. What cannot be fetched any more is made from the bank.
+    """
+    for block in chunks(missing.tolist(), SAMPLED):
+        tasks = task_ids[block].tolist()
+        references = dict(store.tasks.references(tasks))
+        fetched = shards.images([(task, references[task]) for task in tasks if task in references], recipe)
+        for part in chunks(block, recipe.size):
+            places = np.array(part, np.int64)
+            images = [next(fetched) if int(task) in references else None for task in task_ids[places]]
+            own = bank.gather(places)
+            yield (
+                places,
+                [
+                    _of_bank(int(task), pixels, recipe.sides) if image is None or image.pixels is None else image
+                    for task, pixels, image in zip(task_ids[places], own, images, strict=True)
+                ],
+            )
 
 
 def _of_bank(task_id: int, own: NDArray[np.uint8], sides: Sides) -> FetchedImage:

@@ -10,14 +10,14 @@ from itertools import islice
 import numpy as np
 
 from backend.config import ProjectConfig
-from backend.items.fetching import SAMPLE_SIDE, FetchedImage, download_images, sample_images
+from backend.items.fetching import SAMPLE_SIDE, FetchedImage, sample_images
 from backend.loop.facts import MANY_LATER, MOSTLY_LATER, PATIENCE_S, StaleReason
-from backend.loop.heartbeat import Progress
 from backend.loop.keys import configured_side, features_key
 from backend.loop.steps.bank import bank_ranges, open_bank, set_aside
-from backend.loop.steps.features import EncoderBanks, Encoders, commit_images, open_banks, open_views
+from backend.loop.steps.features import EncoderBanks, Encoders, open_banks, open_views
 from backend.loop.steps.places import FreePlaces, place
 from backend.loop.steps.pull import fetch_settings, pull_changes, reconcile
+from backend.loop.steps.shards import Recipe, Shards
 from backend.project_files import Files
 from backend.queueing.queues import TimeSlice
 from backend.store import ProjectStore
@@ -56,6 +56,13 @@ class _Filled:
     views: ViewBank | None = None
 
     @property
+    def recipe(self) -> Recipe:
+        """What is made of an image."""
+        if self.bank is None or self.banks is None:
+            return Recipe(self.sides, None if self.bank is None else self.bank.ranges)
+        return Recipe(self.sides, self.bank.ranges, self.banks.encoder.name, self.banks.activations is not None)
+
+    @property
     def sides(self) -> Sides:
         """The sides that images are decoded to."""
         if self.bank is None:
@@ -71,7 +78,7 @@ def sync(
     config: ProjectConfig,
     encoders: Encoders,
     time_slice: TimeSlice,
-    progress: Progress,
+    shards: Shards,
     view_side: int | None = None,
 ) -> None:
     """Bring the store, the bank, the features and the views up to date with Label Studio.
@@ -96,15 +103,16 @@ def sync(
             filled = _Filled(bank, FreePlaces(store, bank), banks, _views_to_fill(store, files, view_side))
         counts = store.tasks.counts(time.time())
         total = max(total, counts.ok + counts.new)
-        fetched = download_images(studio, refs, filled.sides, ranges=bank.ranges if bank is not None else None)
-        while part := list(islice(fetched, commit_images(view_side))):
+        fetched = shards.images(refs, filled.recipe)
+        while part := list(islice(fetched, filled.recipe.size)):
             if bank is not None and _widen_ranges(store, files, bank, part):
                 break  # the images are fetched again, and read by the wider ranges
             _commit(store, filled, part, dict(refs))
             done += len(part)
-            progress(min(done / max(total, 1), 1.0))
+            shards.progress(min(done / max(total, 1), 1.0))
             if time_slice.expired() or (waits and not is_first_awaited(store)):
                 return  # the next job goes on from here, after those of other projects, or after the first queue
+    shards.clear()
     _note_later(store, studio, files, config)
 
 
@@ -284,7 +292,7 @@ def _commit(
         pixels = np.stack([image.pixels for image in good if image.pixels is not None])
         places = place(store, filled.bank, filled.free, task_ids, pixels)
         if filled.banks is not None:
-            filled.banks.write(places, np.stack([image.large for image in good if image.large is not None]))
+            filled.banks.keep(places, good)
         if filled.views is not None:
             show(filled.views, places, good)
         store.tasks.images_fetched(dict(zip(task_ids, places.tolist(), strict=True)), refs)
