@@ -25,6 +25,7 @@ from model.querying.batches import BATCH_ORDERS
 from model.querying.first_queries import FIRST_QUERIES, FORMER_NAMES
 from model.querying.plan import QuerySettings
 from model.querying.samplers import SAMPLERS
+from model.querying.selection import GAIN_PER
 from model.training.registry import JOINTS, RECIPE_INFOS
 
 LogFormat = Literal["text", "json"]
@@ -229,6 +230,7 @@ class ProjectConfig(BaseModel):
     batch_order: str = QuerySettings.order
     first_query: str = "auto"
     sampler: str = QuerySettings.sampler
+    gain_per: str = QuerySettings.gain_per
     encoder: str = ENCODER_AUTO
     learner: str = LEARNER_AUTO
     network: str = "auto"
@@ -265,6 +267,7 @@ class ProjectConfig(BaseModel):
         "batch_order",
         "first_query",
         "sampler",
+        "gain_per",
         "learner",
         "network",
         "init",
@@ -418,6 +421,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "batch_order": tuple(BATCH_ORDERS),
     "first_query": ("auto", *FIRST_QUERIES),
     "sampler": tuple(SAMPLERS),
+    "gain_per": GAIN_PER,
     "network": NETWORK_NAMES,
     "init": tuple(INITS),
     "recipe": tuple(RECIPE_INFOS),

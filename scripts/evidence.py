@@ -12,6 +12,9 @@ them::
 Numbers behind the name of the file choose the columns by their labels. ``needed`` in place of ``table`` writes how many
 labels random images need for the accuracy that a strategy has reached.
 
+``objects`` has the columns at so many drawn objects, for rows that count them, where each seed's curve is read off
+between its rounds.
+
 An overview has the mean over all rounds instead, or over those with the labels that its mark names, with a column for
 each file.
 
@@ -23,6 +26,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from math import inf, isinf, sqrt
 from pathlib import Path
 from statistics import mean, stdev
@@ -42,7 +46,7 @@ from model.lab.report.chart import COLOURS, DARK  # noqa: E402
 PAGES = [ROOT / "docs" / name for name in ("method.md", "method-own-network.md")]
 EVIDENCE = ROOT / "docs" / "evidence"
 MARK = re.compile(
-    r"(<!-- (?P<kind>table|overview|needed) (?P<names>[^\n]+)\n(?P<lines>.*?)-->\n).*?(<!-- end of table -->)",
+    r"(<!-- (?P<kind>table|overview|needed|objects) (?P<names>[^\n]+)\n(?P<lines>.*?)-->\n).*?(<!-- end of table -->)",
     re.DOTALL,
 )
 
@@ -62,6 +66,8 @@ def _written(kind: str, names: str, lines: str) -> str:
     labels = {int(word) for word in names.split() if word.isdecimal()}
     if kind == "overview":
         return _overview(files, labels, wanted)
+    if kind == "objects":
+        return _by_objects(files[0], sorted(labels), wanted)
     return _table(files[0], labels, wanted, _needed if kind == "needed" else _cell)
 
 
@@ -119,6 +125,47 @@ def _table(name: str, shown: set[int], wanted: dict[str, str], cell: Callable[[P
     fewest = min(point.seeds for point in points if point.strategy in wanted)
     note = f"Seeds {seeds[0]} to {seeds[-1]}" + (f"; at least {fewest} of them in each cell" * (fewest < len(seeds)))
     return "\n".join([*lines, "", f"{note}.", ""])
+
+
+def _by_objects(name: str, objects: list[int], wanted: dict[str, str]) -> str:
+    """Return accuracies at so many drawn objects, with the paired difference to random; empty where a seed has fewer.
+
+    The curve of a seed is linear between its rounds, and nothing is read off before its first one or behind its last.
+    """
+    curves: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for row in sorted(_rows(name, wanted.keys() | {CONTROL}), key=lambda row: row["round"]):
+        curve = curves.setdefault(row["strategy"], {}).setdefault(row["seed"], [])
+        curve.append((row["objects"], 100 * row["accuracy"]))
+    lines = [f"| strategy | {' | '.join([f'{objects[0]} objects', *map(str, objects[1:])])} |"]
+    lines.append("| --- |" + " --- |" * len(objects))
+    for strategy, words in wanted.items():
+        cells = [
+            _object_cell(
+                *({seed: _at(curve, count) for seed, curve in curves[one].items()} for one in (strategy, CONTROL))
+            )
+            for count in objects
+        ]
+        lines.append(f"| `{strategy}`{f' ({words})' if words else ''} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _object_cell(own: dict[int, float | None], control: dict[int, float | None]) -> str:
+    """Return the mean over the seeds that have both, and mean and deviation of their differences to random."""
+    pairs = [(own[seed], other) for seed, other in control.items() if own.get(seed) is not None and other is not None]
+    known = [(value, other) for value, other in pairs if value is not None]
+    if len(known) < 2:
+        return ""
+    differences = [value - other for value, other in known]
+    reached = f"{mean(value for value, _ in known):.1f}"
+    return reached if not any(differences) else f"{reached} ({mean(differences):+.1f} ± {stdev(differences):.1f})"
+
+
+def _at(curve: list[tuple[float, float]], count: float) -> float | None:
+    """Return a curve's accuracy at so many objects; None outside of it."""
+    for (low, first), (high, second) in pairwise(curve):
+        if low <= count <= high:
+            return first + (second - first) * (count - low) / max(high - low, 1)
+    return None
 
 
 def _strategy(line: str) -> tuple[str, str]:

@@ -36,7 +36,7 @@ def check_config(config: ProjectConfig, labeling: Labeling) -> None:
     if config.ignores_background and of.name != Masks.problem:
         raise ConfigError(f"background: '{config.background}' is for masks, not for {of.name} projects: leave it out")
     try:
-        check_sampler(config.sampler, of)
+        check_sampler(config.sampler, of, config.gain_per)
     except BadInput as error:
         raise ConfigError(str(error)) from None
     learners = ", ".join((AUTO, *of.learners))

@@ -17,8 +17,8 @@ class RoundRow(TypedDict):
     """One measurement of a simulation: accuracy on the test set after ``round`` was labeled and trained on.
 
     labels: images asked so far. asked: number of images of each class that this round asked. foreign: share of this
-    round's images that came from another set and have no class. With a holdout also what a project measures on it, see
-    ``RoundResult`` in ``model.evaluation.forecast``.
+    round's images that came from another set and have no class. objects: drawn on all images so far, where an image has
+    several. With a holdout also what a project measures on it, see ``RoundResult`` in ``model.evaluation.forecast``.
     """
 
     strategy: str
@@ -28,6 +28,7 @@ class RoundRow(TypedDict):
     accuracy: float
     asked: NotRequired[list[int]]
     foreign: NotRequired[float]
+    objects: NotRequired[int]
     holdout_size: NotRequired[int]
     holdout_correct: NotRequired[int]
     gained: NotRequired[int]

@@ -1,7 +1,7 @@
 """One strategy on one pool, round after round, with an oracle in place of the annotators."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -109,6 +109,9 @@ class OracleLoop:
             asked=self.experiment.histogram(asked),
         )
         row |= cast(RoundRow, {self.experiment.problem.scored: measured})
+        if self.experiment.problem.counts_objects:
+            drawn = [self.experiment.targets[index] for index in self.labeled]
+            row["objects"] = sum(self.experiment.problem.objects(target) for target in drawn)
         if self.experiment.config.mix:
             row["foreign"] = float((self.experiment.truth[asked] < 0).mean()) if len(asked) else 0.0
         return row | self._holdout_figures(number)
@@ -137,10 +140,14 @@ class OracleLoop:
         if "labels" in self.experiment.problem.outputs:
             labels = np.full(size, -1, np.int64)
             labels[labeled] = self.experiment.truth[labeled]
-        outputs: Outputs | None = None
+        outputs, settings = None, self.settings
         if number > 0 and len(labeled):
-            needs = self.settings.needs(number)  # nothing: then a model is not asked at all
-            outputs = self._model().predict_pool(self.pool, needs=needs) if needs else Outputs()
+            needs = settings.needs(number)
+            outputs = Outputs()
+            if needs:  # else no model is asked
+                model = self._model()
+                outputs = model.predict_pool(self.pool, needs=needs)
+                settings = replace(settings, decoding=model.decoding)
         features = None
         if outputs is None and "pretext_embeddings" in self.settings.needs(0):
             features = self._first_features()
@@ -150,7 +157,7 @@ class OracleLoop:
         waits = self.learner == OWN or first_query(self.settings.first_query).by_losses
         batch_of = self.batch_of if number > 0 or waits else None
         pool = Pool(self.losses, batch_of, free, labels, features, mask_of(self.gone, size))
-        plan = plan_round(number, pool, outputs, self.settings, generator)
+        plan = plan_round(number, pool, outputs, settings, generator)
         if self.settings.holdout:
             save_array(self.folder / f"holdout-{number:03d}.npy", plan.indices[plan.holdout])
         save_array(self._asked_in(number), plan.indices[~plan.holdout])
@@ -171,6 +178,7 @@ class OracleLoop:
             recipe=config.recipe,
             joint=self.joint,
             needs=self.settings.needs(number + 1),
+            calibrated=number + 1 < config.rounds and bool(self.settings.needs(number + 1)),
             epochs=config.epochs,
             seed=experiment.seed,
             device=experiment.device,

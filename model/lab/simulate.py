@@ -32,9 +32,10 @@ FORM = "pretext/batch_order/first_query/sampler"
 class Strategy:
     """A strategy, written ``pretext/batch_order/first_query/sampler``; an empty part means its default.
 
-    The pretext task may be ``task@recipe``. A fifth part is the joint training of the main model, a sixth the start of
-    its weights, a seventh the learner (None: those of the configuration). A learner of ``auto`` is a network of our own
-    where the strategy or the configuration has something that only that can follow, as in the product.
+    The pretext task may be ``task@recipe``, the sampler ``sampler@object``: its gain is per object. A fifth part is the
+    joint training of the main model, a sixth the start of its weights, a seventh the learner (None: those of the
+    configuration). A learner of ``auto`` is a network of our own where the strategy or the configuration has something
+    that only that can follow, as in the product.
     """
 
     name: str
@@ -60,7 +61,8 @@ class Strategy:
             k=config.k,
             holdout=round(config.holdout * config.k),
             first_query=best if self.first_query == "auto" else self.first_query,
-            sampler=self.sampler,
+            sampler=self.sampler.partition("@")[0],
+            gain_per=self.sampler.partition("@")[2] or QuerySettings.gain_per,
             order=self.order,
             classes=classes,
             problem=of,
@@ -76,7 +78,7 @@ class Strategy:
             raise UnknownName("learner", learner, LEARNER_NAMES)
         if OWN not in problem(of).learners:
             return learner
-        needs = sampler(self.sampler).needs
+        needs = sampler(self.sampler.partition("@")[0]).needs
         calls = {
             f"encoder '{NO_ENCODER}'": config.encoder == NO_ENCODER,
             f"network '{config.network}'": config.network != ExperimentConfig.network,

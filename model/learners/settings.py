@@ -13,7 +13,8 @@ class FitSettings:
     recipe: a name of ``model.training.recipes``. joint: a name of ``JOINTS`` in ``model.training.registry``.
     previous: weights of the last round's model, which ``init: previous`` goes on from; another file than is written.
     needs: the outputs that will be asked of ``Learner.predict``, some of which have to be trained for. epochs: None for
-    the recipe's own. device: see ``model.device``.
+    the recipe's own. calibrated: whether the scores of a detector are chances, and it knows from which on to show
+    boxes: their order does not depend on it. device: see ``model.device``.
     """
 
     learner: str = "own"
@@ -25,4 +26,5 @@ class FitSettings:
     needs: frozenset[str] = frozenset()
     epochs: int | None = None
     seed: int = 0
+    calibrated: bool = True
     device: str = "auto"

@@ -47,7 +47,8 @@ class Problem(ABC):
     0 where there is nothing to tune. overlay: how targets that say where something is are drawn over their image (a
     name of ``backend.dashboard.overlays``); hardly two of them are equal. None where a target is of the whole image.
     round_size, holdout_share: the images that a project's round asks, and the random ones on top as a share of them,
-    where nothing is configured; None for those of a class an image.
+    where nothing is configured; None for those of a class an image. counts_objects: whether an answer takes as long as
+    there are objects on the image (``expected_objects``).
     """
 
     name: str
@@ -61,6 +62,7 @@ class Problem(ABC):
     overlay: str | None = None
     round_size: int | None = None
     holdout_share: float | None = None
+    counts_objects: bool = False
 
     # Targets
 
@@ -114,6 +116,10 @@ class Problem(ABC):
         """Return the classes that a target names, for tables of classes; by default none."""
         return ()
 
+    def objects(self, target: Target) -> int:
+        """Return how many things an annotator has drawn for a target; by default its answer is one."""
+        return 1
+
     # Predictions, from what a model gives of a pool. ``indices``: (n,) rows of it.
 
     @abstractmethod
@@ -129,6 +135,10 @@ class Problem(ABC):
     def uncertainty(self, outputs: Outputs, indices: IntArray) -> FloatArray:
         """Return how uncertain a model is of each image, (n,) float64 from 0 (sure) to 1; by default all alike."""
         return np.ones(len(indices))
+
+    def expected_objects(self, outputs: Outputs, indices: IntArray, decoding: Decoding) -> FloatArray:
+        """Return how many things an annotator will have to draw on each image, (n,) float64; by default none."""
+        return np.zeros(len(indices))
 
     def log_likelihood(
         self, outputs: Outputs, indices: IntArray, truth: Encoded, temperatures: FloatArray

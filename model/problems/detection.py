@@ -31,6 +31,7 @@ class Detection(Problem):
     base_outputs = ("boxes",)
     outputs = DERIVED | {"boxes", "embeddings", "pretext_embeddings"}
     round_size, holdout_share = 8, 0.2  # each answer takes long, and says a lot
+    counts_objects = True
     figures = ("curve", "losses", "balance", "boxes", "box_curves", "box_sizes", "reliability", "map")
     overlay = "boxes"
     learners = ("detector",)
@@ -89,6 +90,10 @@ class Detection(Problem):
         known = (row[row[:, 0] >= 0] for row in truth)
         return detections(given, [(row[:, 1:], row[:, 0].astype(np.int64)) for row in known], classes)
 
+    def objects(self, target: Target) -> int:
+        """Return the number of boxes."""
+        return len(target)
+
     def classes_of(self, target: Target) -> tuple[str, ...]:
         """Return the classes of the boxes, each once."""
         return tuple(dict.fromkeys(str(box[0]) for box in target))
@@ -141,6 +146,12 @@ class Detection(Problem):
             doubt = (p * (1 - np.abs(2 * p - 1))).sum(axis=1) / np.maximum(p.sum(axis=1), _EDGE)
             parts.append(np.where(p.sum(axis=1) > 0, doubt, 1.0))
         return np.concatenate(parts)
+
+    def expected_objects(self, outputs: Outputs, indices: IntArray, decoding: Decoding) -> FloatArray:
+        """Return the expected number of objects, (n,) float64: the sum of p over all boxes, and what no box finds."""
+        parts = [np.empty(0)]
+        parts += [_scores(outputs, part).sum(axis=1, dtype=np.float64) for part in chunks(indices)]
+        return np.concatenate(parts) + float(decoding.get("missed", 0.0))
 
     def log_likelihood(
         self, outputs: Outputs, indices: IntArray, truth: Encoded, temperatures: FloatArray

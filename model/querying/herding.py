@@ -43,10 +43,11 @@ class Herding:
             return 1.0
         return _apart(float(np.median(neighbours(self.covered, 1)[1])))
 
-    def pick(self, k: int, width: float, weight: FloatArray) -> IntArray:
+    def pick(self, k: int, width: float, weight: FloatArray, cost: FloatArray | None = None) -> IntArray:
         """Return the positions of the candidates that greedily cover most of what nothing covers yet, (k,) or fewer.
 
-        width: of the Gaussian kernel. weight: (m,) of the images to cover. A gain only falls while others are picked
+        width: of the Gaussian kernel. weight: (m,) of the images to cover. cost: (n,) by which the gains of the
+        candidates are divided, in the order of ``drawn``; None for all alike. A gain only falls while others are picked
         (submodularity), so that an old gain bounds the new one, and most are never computed again (Minoux 1978).
         """
         rows = np.empty((len(self.x), len(self.y)), np.float32)
@@ -55,7 +56,7 @@ class Herding:
         best = _kernel(to_nearest(self.y, self.covered), width)
 
         def gain(row: int) -> float:
-            return float(np.maximum(rows[row] - best, 0) @ weight)
+            return float(np.maximum(rows[row] - best, 0) @ weight) / (1.0 if cost is None else float(cost[row]))
 
         heap = [(-gain(row), row) for row in range(len(self.x))]
         heapq.heapify(heap)

@@ -20,7 +20,7 @@ from model.querying.likeness import Likeness
 from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs, sizes_of
 from model.querying.samplers import check_sampler, sampler
 from model.querying.samplers.base import Sampler
-from model.querying.selection import Candidates, Query, lowest, mask_of, strictly_rising
+from model.querying.selection import GAIN_PER, Candidates, Query, lowest, mask_of, strictly_rising
 
 ROOM = 1e-9  # what a plan leaves free below a score of 1: float64 steps for millions of images that extend its reserve
 TRIES, DRAWN = 8, 4  # looks further down an order, each twice as far; random images drawn for each that is missing
@@ -64,6 +64,7 @@ class QuerySettings:
     batches: rounds that have a batch of their own (I). k: images a round asks (K). holdout, reserve: counts, on top
     of k. first_query, sampler, order: names of their registries. classes: of the main task, None where not known.
     problem: a name of ``model.problems``. decoding: what ``Problem.tune`` chose for the model that is asked by.
+    gain_per: a name of GAIN_PER.
     """
 
     batches: int
@@ -76,6 +77,7 @@ class QuerySettings:
     classes: int | None = None
     problem: str = "single_label"
     decoding: Decoding = field(default_factory=dict)
+    gain_per: str = GAIN_PER[0]
 
     def __post_init__(self) -> None:
         """Raise BadInput for counts that make no round, UnknownName for a name that is in no registry."""
@@ -85,7 +87,7 @@ class QuerySettings:
                 f"batches={self.batches}, k={self.k}, holdout={self.holdout}, reserve={self.reserve}"
             )
         batch_order(self.order), self.strategy(0)
-        check_sampler(self.sampler, problem(self.problem))
+        check_sampler(self.sampler, problem(self.problem), self.gain_per)
 
     def strategy(self, number: int) -> FirstQuery | Sampler:
         """Return what chooses the query of round ``number``."""
@@ -266,6 +268,7 @@ class _RoundPlanner:
             problem=self.problem,
             decoding=settings.decoding,
             pool=self.to_cover,
+            gain_per=settings.gain_per,
         )
         return self.strategy.select(candidates, count, self.generator)
 

@@ -9,6 +9,8 @@ from model.problems import PROBLEMS, Problem
 from model.problems.base import Decoding
 from model.querying.outputs import DERIVED, FEATURES, BoolArray, FloatArray, IntArray, Outputs, pool_axis
 
+GAIN_PER = ("image", "object")  # what an annotator spends: looking at an image, and drawing each object on it
+
 
 @dataclass(frozen=True)
 class Query:
@@ -34,6 +36,7 @@ class Candidates:
     classes: number of classes of the main task, None where it is not known yet.
     problem, decoding: what the model predicts, and how; confidence and uncertainty follow from them.
     pool: (p,) pool indices of all images that a query may stand for, asked or not; None: those of the candidates.
+    gain_per: what strategies that compute a gain divide it by, a name of GAIN_PER.
     """
 
     indices: IntArray
@@ -45,11 +48,18 @@ class Candidates:
     problem: Problem = PROBLEMS["single_label"]
     decoding: Decoding = field(default_factory=dict)
     pool: IntArray | None = None
+    gain_per: str = GAIN_PER[0]
 
     @property
     def to_cover(self) -> IntArray:
         """The pool indices of the images that strategies of coverage cover."""
         return self.indices if self.pool is None else self.pool
+
+    def costs(self, indices: IntArray) -> FloatArray:
+        """Return what each of these images costs to label, (n,) float64: 1 to look at it, and 1 for each object."""
+        if self.gain_per == "image":
+            return np.ones(len(indices))
+        return 1.0 + self.problem.expected_objects(self.outputs, indices, self.decoding)
 
     def rows(self, need: str, indices: IntArray | None = None) -> FloatArray:
         """Return the output ``need`` of the candidates, or of the given pool indices: (n, ...), or (T, n, C) of passes.

@@ -198,6 +198,7 @@ def test_a_tag_that_prompts_a_model_gives_way():
         ({"encoder": "none"}, "encoder: 'none' does not go with detection projects"),
         ({"learner": "own"}, "'own' does not fit detection"),
         ({"sampler": "entropy"}, "'entropy' needs one posterior"),
+        ({"gain_per": "object", "sampler": "core_set"}, "gain_per: 'object' is for boxes, and for the sampler uncert"),
         ({"recipe": "paper"}, "recipe: 'paper' does not go with detection projects"),
     ],
 )
@@ -207,5 +208,11 @@ def test_settings_that_do_not_fit_boxes_are_refused_with_what_does(given, says):
 
 
 def test_settings_that_fit_boxes_are_taken():
-    for params in ({}, {"learner": "detector"}, {"sampler": "core_set"}, {"sampler": "least_confidence"}):
+    for params in (
+        {},
+        {"gain_per": "object"},
+        {"learner": "detector"},
+        {"sampler": "core_set"},
+        {"sampler": "least_confidence"},
+    ):
         check_config(ProjectConfig.from_extra_params(params), BOXES)

@@ -48,6 +48,17 @@ def test_max_herding_is_the_greedy_maximum_of_its_definition(covered):
     assert ask(9, features, free=free, covered=covered, pool=np.arange(150)) == picks[len(covered) :]
 
 
+def test_a_gain_is_divided_by_what_the_image_costs():
+    # The first image stands for three, the second for one; then it does not pay where it costs four times as much.
+    features = on_a_circle(0, 90, 1, 2)
+    herding = Herding(candidates_of(features), "pretext_embeddings", 1, rng())
+    weight, places = np.ones(4, np.float32), np.argsort(herding.drawn)
+    cost = np.array([4.0, 1.0, 4.0, 4.0])[herding.drawn]
+    assert herding.pick(1, 0.5, weight).tolist() != [1]
+    assert herding.pick(1, 0.5, weight, cost).tolist() == [1]
+    assert sorted(herding.pick(4, 0.5, weight, cost).tolist()) == sorted(herding.drawn[places].tolist())
+
+
 def test_max_herding_covers_the_pool_although_only_a_batch_may_be_asked():
     # Most images that may be asked lie at 0, most of the pool lies at 90.
     features = on_a_circle(*np.linspace(0, 4, 10), 90, *np.linspace(88, 92, 40))

@@ -68,6 +68,25 @@ def test_labels_that_random_needs_are_read_off_its_whole_curve(tmp_path, monkeyp
     )
 
 
+def test_accuracies_are_read_off_at_so_many_objects(tmp_path, monkeypatch):
+    curves = {"random": [(100, 0.5), (200, 0.6)], "/a/b/c": [(50, 0.5), (150, 0.7), (160, 0.7)]}
+    rows = [
+        {"strategy": name, "seed": seed, "round": number, "labels": 8, "accuracy": value + seed / 50, "objects": count}
+        for seed in (0, 1)
+        for name, curve in curves.items()
+        for number, (count, value) in enumerate(curve)
+    ]
+    rows[-1]["accuracy"] += 0.02  # of seed 1
+    (tmp_path / "some.json").write_text(json.dumps(rows))
+    monkeypatch.setattr(evidence, "EVIDENCE", tmp_path)
+    mark = "<!-- objects some 100 160 200\nrandom\n/a/b/c = a test\n-->\n"
+    assert evidence.page(f"{mark}<!-- end of table -->") == (
+        f"{mark}| strategy | 100 objects | 160 | 200 |\n| --- | --- | --- | --- |\n"
+        "| `random` | 51.0 | 57.0 | 61.0 |\n"
+        "| `/a/b/c` (a test) | 61.0 (+10.0 ± 0.0) | 72.0 (+15.0 ± 1.4) |  |\n<!-- end of table -->"
+    )
+
+
 def test_a_strategy_without_rows_is_named(rows):
     with pytest.raises(ValueError, match="some has no rows of /x"):
         evidence.page("<!-- table some\nrandom\n/x\n-->\n<!-- end of table -->")

@@ -114,6 +114,7 @@ def _basis(store: ProjectStore, files: Files, config: ProjectConfig, labeling: L
     held = (view.task_id >= 0) & ~view.available & view.holdout
     twins = twins_of(store, files, view.task_id >= 0)
     pool = Pool(view.loss, batches, available, class_ids, features, answered, held, twins, looks)
+    sampled = _sampler(config, labeling, outputs)
     k = config.labels_of_round(int((view.task_id >= 0).sum()), store.tasks.counts(time.time()).recent)
     settings = QuerySettings(
         batches=config.rounds if batches is None or config.own_network else int(batches.max(initial=0)) + 1,
@@ -121,11 +122,12 @@ def _basis(store: ProjectStore, files: Files, config: ProjectConfig, labeling: L
         holdout=config.holdout_of_round(k),
         reserve=max(2 * k, MIN_RESERVE),
         first_query=_first_query(config, pool, outputs),
-        sampler=_sampler(config, labeling, outputs),
+        sampler=sampled,
         order=config.batch_order,
         classes=len(classes) or None,
         problem=labeling.problem,
         decoding=(row.decoding if row else None) or {},
+        gain_per=config.gain_per if sampled == config.sampler else QuerySettings.gain_per,
     )
     return _Basis(view, open_outputs(files, row) if row is not None else None, outputs, pool, settings)
 

@@ -26,6 +26,7 @@ from model.querying.samplers.vaal import Vaal
 from model.querying.samplers.variation_ratio import VariationRatio
 from model.querying.samplers.waal import Waal
 from model.querying.samplers.weibull import Weibull
+from model.querying.selection import GAIN_PER
 
 SAMPLERS: dict[str, Sampler] = {
     "random": Random(),
@@ -57,6 +58,8 @@ SAMPLERS: dict[str, Sampler] = {
     "lowest_loss": PretextLoss(highest=False),
 }
 
+BY_GAIN = ("uncertainty_herding",)  # samplers that compute what an image gains
+
 
 def sampler(name: str) -> Sampler:
     """Return the sampler of that name; raise UnknownName with the choices."""
@@ -70,10 +73,19 @@ def samplers_for(problem: Problem) -> tuple[str, ...]:
     return tuple(name for name, strategy in SAMPLERS.items() if strategy.needs <= problem.outputs)
 
 
-def check_sampler(name: str, problem: Problem) -> None:
-    """Raise UnknownName for a name that no sampler has, BadInput for a sampler that the problem cannot serve."""
+def check_sampler(name: str, problem: Problem, gain_per: str = GAIN_PER[0]) -> None:
+    """Raise UnknownName for a name that no sampler has, BadInput for a sampler that the problem cannot serve.
+
+    gain_per: a name of GAIN_PER that sampler and problem have to go with.
+    """
     missing = sampler(name).needs - problem.outputs
     if not missing:
+        if gain_per not in GAIN_PER:
+            raise UnknownName("gain_per", gain_per, GAIN_PER)
+        if gain_per != GAIN_PER[0] and not (problem.counts_objects and name in BY_GAIN):
+            raise BadInput(
+                f"gain_per: '{gain_per}' is for boxes, and for the sampler {', '.join(BY_GAIN)}: leave it out"
+            )
         return
     reasons = [_REASONS.get(need, f"'{need}'") for need in sorted(missing)]
     raise BadInput(

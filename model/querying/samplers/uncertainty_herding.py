@@ -29,7 +29,8 @@ class UncertaintyHerding:
         """
         herding = Herding(candidates, "embeddings", k, generator)
         doubt = candidates.rows("uncertainty", herding.measured)
-        picks = herding.pick(k, herding.width_of_labels(), doubt)
+        costs = candidates.costs(candidates.indices[herding.drawn])
+        picks = herding.pick(k, herding.width_of_labels(), doubt, costs)
         everything = np.arange(len(candidates.indices))
         rest = candidates.indices[np.setdiff1d(everything, picks)] if len(picks) < k else candidates.indices[:0]
         more, _ = lowest(rest, -candidates.rows("uncertainty", rest), k - len(picks))

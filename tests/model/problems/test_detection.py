@@ -1,5 +1,7 @@
 """Boxes: matches, quality, several annotators, calibration; against counts by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from model.evaluation.calibration import expected_errors, fit_sigmoid, fit_tempe
 from model.problems import PROBLEMS
 from model.problems.detection import DEFAULT_THRESHOLD, canonical
 from model.querying.outputs import OUTPUTS, Outputs, extended
+from model.querying.selection import Candidates
 
 DETECTION, CLASSES = PROBLEMS["detection"], ["cell", "plate"]
 A, B, C = ["cell", 0.1, 0.1, 0.2, 0.2], ["cell", 0.5, 0.5, 0.2, 0.2], ["plate", 0.5, 0.1, 0.1, 0.1]
@@ -135,6 +138,18 @@ def test_confidence_is_the_ratio_of_expected_counts():
     assert missed == pytest.approx([2 * 1.2 / (2 + 1.8), 0.9 * np.exp(-0.5), np.exp(-0.5)])
     sharper = DETECTION.confidence(outputs, everything, {}, 0.5)
     assert sharper[0] != pytest.approx(missed[0])
+
+
+def test_an_image_costs_the_objects_that_are_expected_on_it():
+    boxes = np.full((2, 2, 6), -1, np.float32)
+    boxes[0, :, 4] = 0.75, 0.5
+    outputs = Outputs(boxes=boxes)
+    assert DETECTION.expected_objects(outputs, np.arange(2), {"missed": 0.25}).tolist() == [1.5, 0.25]
+    candidates = Candidates(np.arange(2), np.zeros(2), outputs, problem=DETECTION, decoding={"missed": 0.25})
+    assert candidates.costs(np.array([1, 0])).tolist() == [1, 1]
+    per_object = replace(candidates, gain_per="object")
+    assert per_object.costs(np.array([1, 0])).tolist() == [1.25, 2.5]
+    assert DETECTION.objects([["a", 0, 0, 1, 1], ["a", 0, 0, 0.5, 1]]) == 2
 
 
 def test_doubt_is_that_about_boxes_that_may_be_there():
