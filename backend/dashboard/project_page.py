@@ -5,16 +5,16 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.chunks import chunks
 from backend.project_files import Files
 from backend.status.learner_text import learner_text
 from backend.status.measured import Measured, measured
-from backend.status.predictions import PoolPredictions, predictions_version
+from backend.status.predictions import MODEL_PARTS, PoolPredictions, predictions_version
 from backend.status.query_error_rate import error_rate_difference
 from backend.status.status import Status, read_status
 from backend.status.summary import as_json, asked_in_full
@@ -34,9 +34,7 @@ T = TypeVar("T")
 
 MIN_MAPPED = 3  # images that lie in a plane
 MANY_IMAGES = 200_000  # figures of more are drawn from a part of them
-COMPARED_AT_ONCE = 16  # images of the holdout, between two looks at the clock
 BUDGET_S = 1.0  # for which a page compares images of the holdout
-MODEL_PARTS = 3  # of ``predictions_version``: those of the model
 # Figures that show something once there is a model and a labeled holdout.
 OF_HOLDOUT = (
     "confusion", "classes", "pixels", "pixel_confusion", "boxes", "box_curves", "box_sizes", "reliability", "worst",
@@ -224,25 +222,10 @@ class ProjectPage:
     def compared(self, *, whole: bool = True) -> list[Any]:
         """Return what ``Problem.compared`` says of each image of the holdout, in the order of ``held.held``.
 
-        It is kept as long as model and target are the same. whole: without it, images that are not compared before the
-        time of a page is over are None, and follow with its next look.
+        whole: without it, images that are not compared before the time of a page is over are None, and follow with its
+        next look.
         """
-        held = self.held
-        if held is None:
-            return []
-        known: dict[int, tuple[Target, Any]] = self.keep("compared", self.model_version, dict)
-        places = [*enumerate(zip(held.held.tolist(), held.targets, strict=True))]
-        fresh = [place for place, (index, target) in places if index not in known or known[index][0] != target]
-        for part in chunks(fresh, COMPARED_AT_ONCE):
-            for place, prediction in zip(part, held.predict(held.held[part]), strict=True):
-                target = held.targets[place]
-                value = held.problem.compared(prediction, target, held.classes)
-                known[int(held.held[place])] = target, value
-            if not whole and time.monotonic() > self._until:
-                break
-        return [
-            known[index][1] if index in known and known[index][0] == target else None for _, (index, target) in places
-        ]
+        return self.held.compared(inf if whole else self._until) if self.held is not None else []
 
     @property
     def all_compared(self) -> bool:
@@ -252,7 +235,7 @@ class ProjectPage:
     @property
     def held_quality(self) -> FloatArray:
         """How well the newest model's predictions fit the holdout, (h,)."""
-        return np.array([self.problem.quality_of(compared) for compared in self.compared()], np.float64)
+        return self.held.held_quality if self.held is not None else np.empty(0)
 
     def of_holdout(self, name: str, make: Callable[[PoolPredictions], T]) -> T | None:
         """Return a value of the labeled holdout, made anew only for another model or other targets; None without."""

@@ -1,11 +1,15 @@
 """A model's predictions of the pool, opened in one place for pages, downloads and jobs. Numpy only."""
 
+import time
 from collections.abc import Hashable, Sequence
 from functools import cached_property
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from backend.chunks import chunks
 from backend.errors import ConfigError, ProjectError
 from backend.labeling.project import labeling_of
 from backend.project_files import Files
@@ -15,6 +19,11 @@ from model.evaluation.calibration import Temperature, fit_temperature
 from model.problems import problem
 from model.problems.base import Decoding, Prediction, Problem, Target
 from model.querying.outputs import BoolArray, FloatArray, IntArray, Outputs, sizes_of
+
+COMPARED_AT_ONCE = 16  # images of the holdout, between two looks at the clock
+MODEL_PARTS = 3  # of ``predictions_version``: those of the model
+
+Compared = dict[int, tuple[Target, Any]]  # target, and what ``Problem.compared`` says of it, by pool index
 
 
 class ModelOutputs:
@@ -70,10 +79,10 @@ class PoolPredictions(ModelOutputs):
     Arrays are by pool index, ``size`` long. held: (h,) pool indices of the labeled holdout. targets: their targets.
     """
 
-    def __init__(self, store: ProjectStore, row: RoundRow, outputs: Outputs) -> None:
+    def __init__(self, store: ProjectStore, row: RoundRow, outputs: Outputs, compared: Compared | None = None) -> None:
         """Use ``open_predictions``."""
         super().__init__(row, outputs)
-        self._store = store
+        self._store, self._compared = store, {} if compared is None else compared
         known = [
             (index, target)
             for index, target in store.dashboard.holdout()
@@ -117,17 +126,40 @@ class PoolPredictions(ModelOutputs):
         """The calibrated confidence of every prediction."""
         return self.confidence(np.arange(self.size), self.temperature.value)
 
-    @cached_property
+    def compared(self, until: float = inf) -> list[Any]:
+        """Return what ``Problem.compared`` says of each image of the holdout, in the order of ``held``.
+
+        It is kept as long as model and target are the same. until: of the monotonic clock; what is not compared by then
+        is None, and follows with the next call.
+        """
+        known, places = self._compared, [*enumerate(zip(self.held.tolist(), self.targets, strict=True))]
+        fresh = [place for place, (index, target) in places if index not in known or known[index][0] != target]
+        for part in chunks(fresh, COMPARED_AT_ONCE):
+            for place, prediction in zip(part, self.predict(self.held[part]), strict=True):
+                target = self.targets[place]
+                known[int(self.held[place])] = target, self.problem.compared(prediction, target, self.classes)
+            if time.monotonic() > until:
+                break
+        return [
+            known[index][1] if index in known and known[index][0] == target else None for _, (index, target) in places
+        ]
+
+    @property
     def held_quality(self) -> FloatArray:
         """How well the predictions fit the holdout, (h,)."""
-        return self.qualities(self.held, self.targets)
+        return np.array([self.problem.quality_of(compared) for compared in self.compared()], np.float64)
 
 
-def open_predictions(store: ProjectStore, files: Files, row: RoundRow | None = None) -> PoolPredictions | None:
-    """Open what the newest model, or that of ``row``, says of the pool; None without a model or its outputs."""
+def open_predictions(
+    store: ProjectStore, files: Files, row: RoundRow | None = None, compared: Compared | None = None
+) -> PoolPredictions | None:
+    """Open what the newest model, or that of ``row``, says of the pool; None without a model or its outputs.
+
+    compared: what is known of the same model's holdout from before, which grows.
+    """
     row = row or store.rounds.newest_model()
     opened = open_outputs(files, row) if row is not None else None
-    return PoolPredictions(store, opened.row, opened.outputs) if opened is not None else None
+    return PoolPredictions(store, opened.row, opened.outputs, compared) if opened is not None else None
 
 
 def predictions_version(store: ProjectStore, files: Files) -> tuple[Hashable, ...]:

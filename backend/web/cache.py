@@ -9,7 +9,14 @@ from weakref import WeakKeyDictionary
 from werkzeug.exceptions import NotFound
 
 from backend.project_files import Files
-from backend.status.predictions import PoolPredictions, asks_for, open_predictions, predictions_version
+from backend.status.predictions import (
+    MODEL_PARTS,
+    Compared,
+    PoolPredictions,
+    asks_for,
+    open_predictions,
+    predictions_version,
+)
 from backend.store import ProjectRow, Store
 from backend.web.services import Services, services
 
@@ -55,8 +62,14 @@ def cache_of(store: Store) -> Cache:
 def pool_predictions(services: Services, project: ProjectRow) -> PoolPredictions | None:
     """Return what the newest model says of the pool, kept while it stays true; None without a model or its outputs."""
     store, files = services.store.of(project.id), Files.of(services.settings.data_dir, project.id)
-    version = predictions_version(store, files)
-    return cache_of(services.store).get((project.id, "predictions"), version, lambda: open_predictions(store, files))
+    version, cache = predictions_version(store, files), cache_of(services.store)
+
+    def opened() -> PoolPredictions | None:
+        # What takes long of the holdout is done once for a model, whatever is answered meanwhile.
+        known: Compared = cache.get((project.id, "compared"), version[:MODEL_PARTS], dict)
+        return open_predictions(store, files, compared=known)
+
+    return cache.get((project.id, "predictions"), version, opened)
 
 
 def newest_predictions(project: ProjectRow) -> PoolPredictions:

@@ -144,7 +144,7 @@ def _digits(side: int | None, test_share: float) -> ImageSet:
 
 
 def _fashion_mnist(side: int | None, test_share: float) -> ImageSet:
-    folder = _set_folder("fashion-mnist")
+    folder = set_folder("fashion-mnist")
     images, labels = [], []
     for part in ("train", "t10k"):
         images.append(_idx(folder / f"{part}-images-idx3-ubyte.gz", header=16).reshape(-1, 28, 28))
@@ -158,7 +158,7 @@ def _fashion_mnist(side: int | None, test_share: float) -> ImageSet:
 
 
 def _cifar10(side: int | None, test_share: float) -> ImageSet:
-    folder = _set_folder("cifar10")
+    folder = set_folder("cifar10")
     items: list[_Item] = []
     for part in ("train", "test"):
         label_of = {row["path"]: int(row["label"]) for row in _rows(folder / f"{part}-labels.csv")}
@@ -177,7 +177,7 @@ def _objects(side: int | None, test_share: float) -> ImageSet:
 
 def _listed(name: str, side: int | None) -> ImageSet:
     """Load a set that is an archive of files and a table of their labels and splits."""
-    folder = _set_folder(name)
+    folder = set_folder(name)
     rows = {row["path"]: row for row in _rows(folder / "labels.csv")}
     items = [
         _Item(path, content, int(rows[path]["label"]), rows[path]["split"] == "test")
@@ -189,7 +189,7 @@ def _listed(name: str, side: int | None) -> ImageSet:
 
 def _blood_cells(side: int | None, test_share: float) -> ImageSet:
     """Load the microscope images with the boxes of their cells."""
-    folder = _set_folder("blood-cells")
+    folder = set_folder("blood-cells")
     classes = (folder / "classes.txt").read_text().splitlines()
     rows: dict[str, list[dict[str, str]]] = {}
     for row in _rows(folder / "boxes.csv"):
@@ -210,7 +210,7 @@ def _box(row: Mapping[str, str]) -> list[object]:
 
 def _blood_cell_kinds(side: int | None, test_share: float) -> ImageSet:
     """Load crops of CROP pixels of the microscope images; a crop has the kinds whose boxes have their centre in it."""
-    folder = _set_folder("blood-cells")
+    folder = set_folder("blood-cells")
     classes = (folder / "classes.txt").read_text().splitlines()
     boxes: dict[str, list[dict[str, str]]] = {}
     for row in _rows(folder / "boxes.csv"):
@@ -240,7 +240,7 @@ def _centre_in(row: Mapping[str, str], left: int, top: int) -> bool:
 
 def _camvid(side: int | None, test_share: float) -> ImageSet:
     """Load the scenes with their masks; what nobody labeled is ignored."""
-    folder = _set_folder("camvid")
+    folder = set_folder("camvid")
     classes = (folder / "classes.txt").read_text().splitlines()[:CAMVID_CLASSES]
     files, items = dict(_tar(folder / "camvid.tar")), []
     for row in _rows(folder / "files.csv"):
@@ -255,7 +255,7 @@ def _camvid_boxes(side: int | None, test_share: float) -> ImageSet:
     """Load the scenes with a box around each part of the masks of THINGS that is connected and not too small."""
     from scipy.ndimage import find_objects, label
 
-    folder = _set_folder("camvid")
+    folder = set_folder("camvid")
     names = (folder / "classes.txt").read_text().splitlines()
     files, items = dict(_tar(folder / "camvid.tar")), []
     for row in _rows(folder / "files.csv"):
@@ -275,7 +275,7 @@ def _camvid_boxes(side: int | None, test_share: float) -> ImageSet:
 
 def _camvid_patches(side: int | None, test_share: float) -> ImageSet:
     """Load patches of PATCH pixels of which one class fills FILLED; every fourth scene is for testing."""
-    folder = _set_folder("camvid")
+    folder = set_folder("camvid")
     classes = (folder / "classes.txt").read_text().splitlines()[:CAMVID_CLASSES]
     files = dict(_tar(folder / "camvid.tar"))
     items = []
@@ -411,7 +411,8 @@ def _draw_test(labels: IntArray, share: float) -> npt.NDArray[np.bool_]:
     return test
 
 
-def _set_folder(name: str) -> Path:
+def set_folder(name: str) -> Path:
+    """Return the folder of a set; raise BadInput where it is not there."""
     folder = Path(os.environ.get(DATA_FOLDER) or DEFAULT_FOLDER) / name
     if not folder.is_dir():
         raise BadInput(f"the image set '{name}' is not at {folder}: set {DATA_FOLDER} to the folder that holds it")

@@ -272,10 +272,13 @@ def test_images_are_compared_once_as_long_as_model_and_answer_stay(pages, areas:
     answer(areas, {4: painted(LEFT), 9: painted(LEFT)})
     assert len(page_of(pages).compared()) == 4
     assert len(compared) == 5  # 9 is not of the holdout
+    for path in ("/projects/3/final", "/api/projects/3/final"):  # which goes by the same holdout
+        assert pages.test_client().get(path).status_code == 200
+    assert len(compared) == 5
 
 
 def test_a_page_does_not_wait_for_a_large_holdout(pages, browser, boxes: Store, monkeypatch) -> None:
-    monkeypatch.setattr("backend.dashboard.project_page.COMPARED_AT_ONCE", 1)
+    monkeypatch.setattr("backend.status.predictions.COMPARED_AT_ONCE", 1)
     monkeypatch.setattr("backend.dashboard.project_page.BUDGET_S", -1.0)
     assert "1 of 4 labeled random images are compared so far" in text_of(shown(browser, "worst"))
     assert worst_images(page_of(pages), 8).compared == 2  # it went on

@@ -69,7 +69,7 @@ def fitted(scenes, tmp_path_factory):
     pool, targets = scenes
     folder = tmp_path_factory.mktemp("fitted")
     told: list[float] = []
-    settings = FitSettings(learner="auto", device="cpu", epochs=60)
+    settings = FitSettings(learner="auto", device="cpu", epochs=8)
     about = fit(
         pool, np.arange(LABELED), DETECTION.encode(targets[:LABELED], CLASSES), DETECTION, CLASSES, settings,
         out=folder / "m.pt", checkpoint=folder / "c.pt", progress=told.append,
@@ -167,6 +167,23 @@ def test_labels_without_any_object_are_learned_too(scenes, tmp_path):
     everything = np.arange(IMAGES)
     assert len(DETECTION.decode(outputs, everything, CLASSES, model.decoding)) == IMAGES
     assert np.isfinite(DETECTION.confidence(outputs, everything, model.decoding, 1.0)).all()
+
+
+def test_very_many_tiny_objects_and_a_class_without_any_are_learned(scenes, tmp_path):
+    pool, targets = scenes
+    size = 1 / (4 * SIDE)  # a quarter of a pixel of the view, a 32nd of one of the finest map
+    places = [(number % 25 / 25, number // 25 / 20) for number in range(500)]
+    many = canonical([["square", x, y, size, size] for x, y in places], CLASSES)
+    assert len(many) == 500
+    truth = DETECTION.encode([many, *targets[1:7]], CLASSES)
+    named = [*CLASSES, "never"]
+    settings = FitSettings(learner="detector", device="cpu", epochs=1)
+    fit(pool, np.arange(7), truth, DETECTION, named, settings, out=tmp_path / "m", checkpoint=tmp_path / "c")
+    model = load_model(tmp_path / "m", device="cpu")
+    outputs = model.predict_pool(pool, np.arange(8))
+    assert outputs.boxes.shape == (8, 600, 6)
+    assert np.isfinite(outputs.boxes).all()
+    assert np.isfinite(DETECTION.uncertainty(outputs, np.arange(8))).all()
 
 
 @pytest.mark.parametrize(
