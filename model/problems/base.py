@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import BadInput
-from model.querying.outputs import DERIVED, FloatArray, IntArray, Outputs
+from model.querying.outputs import COMMON_DERIVED, FloatArray, IntArray, Outputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CHUNK = 65_536  # images whose outputs are read at once
 
 # What any network of ours gives of a pool, whatever its head predicts.
-COMMON_OUTPUTS = DERIVED | {
+COMMON_OUTPUTS = COMMON_DERIVED | {
     "embeddings", "predicted_losses", "detached_losses", "labeled_probability", "pretext_embeddings",
 }  # fmt: skip
 
@@ -139,6 +139,34 @@ class Problem(ABC):
     def expected_objects(self, outputs: Outputs, indices: IntArray, decoding: Decoding) -> FloatArray:
         """Return how many things an annotator will have to draw on each image, (n,) float64; by default none."""
         return np.zeros(len(indices))
+
+    def top_posterior(self, outputs: Outputs, indices: IntArray, decoding: Decoding) -> FloatArray:
+        """Return how far a model believes its own answer about each image, (n,); by default the confidence."""
+        return self.confidence(outputs, indices, decoding, temperature=1.0)
+
+    def margin(self, outputs: Outputs, indices: IntArray) -> FloatArray:
+        """Return the difference between the two highest posteriors, (n,); raise BadInput where there are none."""
+        raise BadInput(f"{self.name} has no posteriors of classes that exclude each other")
+
+    def entropy(self, outputs: Outputs, indices: IntArray) -> FloatArray:
+        """Return the entropy of the posterior, (n,); raise BadInput where there is none."""
+        raise BadInput(f"{self.name} has no posteriors of classes that exclude each other")
+
+    def doubtful_part(self, outputs: Outputs, indices: IntArray) -> FloatArray:
+        """Return the highest posterior where it is lowest in an image, (n,); raise BadInput where images have one."""
+        raise BadInput(f"{self.name} has no posteriors of pixels")
+
+    def derived(self, need: str, outputs: Outputs, indices: IntArray, decoding: Decoding) -> FloatArray:
+        """Return what a need of DERIVED names, (n,)."""
+        if need == "confidence":
+            return self.confidence(outputs, indices, decoding, temperature=1.0)
+        if need == "top_posterior":
+            return self.top_posterior(outputs, indices, decoding)
+        of = {
+            "uncertainty": self.uncertainty, "margin": self.margin, "entropy": self.entropy,
+            "doubtful_part": self.doubtful_part,
+        }  # fmt: skip
+        return of[need](outputs, indices)
 
     def log_likelihood(
         self, outputs: Outputs, indices: IntArray, truth: Encoded, temperatures: FloatArray

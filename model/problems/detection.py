@@ -12,7 +12,7 @@ import numpy as np
 from model.errors import BadInput
 from model.evaluation.boxes import Detections, detections, f1, match, mean_average_precision, overlaps
 from model.problems.base import Decoding, Encoded, Prediction, Problem, Target, chunks
-from model.querying.outputs import DERIVED, BoolArray, FloatArray, IntArray, Outputs
+from model.querying.outputs import COMMON_DERIVED, BoolArray, FloatArray, IntArray, Outputs
 
 DIGITS = 5  # a hundredth of a pixel of 1,000
 SMALLEST = 10.0**-DIGITS  # width and height below which a box has no area
@@ -29,7 +29,7 @@ class Detection(Problem):
     name = "detection"
     metric = "box_f1"
     base_outputs = ("boxes",)
-    outputs = DERIVED | {"boxes", "embeddings", "pretext_embeddings"}
+    outputs = COMMON_DERIVED | {"boxes", "embeddings", "pretext_embeddings"}
     round_size, holdout_share = 8, 0.2  # each answer takes long, and says a lot
     counts_objects = True
     figures = ("curve", "losses", "balance", "boxes", "box_curves", "box_sizes", "reliability", "map")

@@ -45,7 +45,7 @@ class Segmentation(Problem):
     name = "segmentation"
     metric = "miou"
     base_outputs = ("class_maps", "values")
-    outputs = COMMON_OUTPUTS | {"class_maps", "values"}
+    outputs = COMMON_OUTPUTS | {"class_maps", "values", "margin", "entropy", "doubtful_part"}
     learners = ("decoder",)
     view_side = VIEW
     overlay = "masks"
@@ -132,6 +132,22 @@ class Segmentation(Problem):
         It doubts a small object as much as a large one, as the metric does; means over pixels do not.
         """
         return 1.0 - _values(outputs, indices)[:, EXPECTED].astype(np.float64)
+
+    def top_posterior(self, outputs: Outputs, indices: IntArray, decoding: Decoding) -> FloatArray:
+        """Return the mean over the pixels of the highest posterior, (n,) (PT4AL, section 4.3)."""
+        return _values(outputs, indices)[:, TOP].astype(np.float64)
+
+    def margin(self, outputs: Outputs, indices: IntArray) -> FloatArray:
+        """Return the mean over the pixels of the difference between the two highest posteriors, (n,)."""
+        return _values(outputs, indices)[:, MARGIN].astype(np.float64)
+
+    def entropy(self, outputs: Outputs, indices: IntArray) -> FloatArray:
+        """Return the mean over the pixels of the entropy, (n,), 1 where all classes are as likely."""
+        return _values(outputs, indices)[:, ENTROPY].astype(np.float64)
+
+    def doubtful_part(self, outputs: Outputs, indices: IntArray) -> FloatArray:
+        """Return the mean highest posterior of the least certain tenth of the pixels, (n,)."""
+        return _values(outputs, indices)[:, LEAST].astype(np.float64)
 
     def encode(self, targets: Sequence[Target], classes: Sequence[str]) -> Encoded:
         """Return the class ids, letterboxed, (n, GRID, GRID) uint8.

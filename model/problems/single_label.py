@@ -24,7 +24,7 @@ class SingleLabel(VectorProblem):
     base_outputs = ("probs",)
     outputs = COMMON_OUTPUTS | {
         "probs", "logits", "mutual_information", "dropout_entropy", "dropout_probs", "ensemble_probs", "labels",
-        "task_aware_probability", "critic", "graph_features", "turned_embeddings",
+        "task_aware_probability", "critic", "graph_features", "turned_embeddings", "margin", "entropy",
     }  # fmt: skip
     figures = ("curve", "losses", "balance", "confusion", "reliability", "map")
 
@@ -52,6 +52,14 @@ class SingleLabel(VectorProblem):
     def uncertainty(self, outputs: Outputs, indices: IntArray) -> FloatArray:
         """Return 1 minus the difference of the two highest posteriors, (n,) float64."""
         return 1.0 - margins(_posteriors(outputs, indices))
+
+    def margin(self, outputs: Outputs, indices: IntArray) -> FloatArray:
+        """Return the difference between the two highest posteriors, (n,) float64."""
+        return margins(_posteriors(outputs, indices))
+
+    def entropy(self, outputs: Outputs, indices: IntArray) -> FloatArray:
+        """Return the entropy of the posterior in nats, (n,) float64."""
+        return entropies(_posteriors(outputs, indices))
 
     def log_likelihood(
         self, outputs: Outputs, indices: IntArray, truth: Encoded, temperatures: FloatArray
@@ -106,6 +114,13 @@ def margins(probs: FloatArray) -> FloatArray:
     second, first = np.partition(np.asarray(probs, np.float64), -2, axis=1)[:, -2:].T
     difference: FloatArray = first - second
     return difference
+
+
+def entropies(probs: FloatArray) -> FloatArray:
+    """Return the entropy in nats over the last axis: (..., C) -> (...), with 0 log 0 = 0."""
+    probs = np.asarray(probs, np.float64)
+    nats: FloatArray = -(probs * np.log(np.where(probs > 0, probs, 1.0))).sum(axis=-1)
+    return nats
 
 
 def calibrate(probs: FloatArray, temperature: float) -> FloatArray:

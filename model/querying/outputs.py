@@ -131,7 +131,11 @@ OUTPUTS: dict[str, OutputSpec] = {
     )
 }
 
-DERIVED = frozenset({"confidence", "uncertainty"})  # (N,) computed by the problem from the others, never stored
+# (N,) each, computed by the problem from the others, never stored: what every problem has, and what those have whose
+# models give posteriors over classes that exclude each other, of the image or of its pixels;
+# ``doubtful_part`` is of pixels alone.
+COMMON_DERIVED = frozenset({"confidence", "uncertainty", "top_posterior"})
+DERIVED = COMMON_DERIVED | {"margin", "entropy", "doubtful_part"}
 
 
 def as_features(values: FloatArray) -> FloatArray:

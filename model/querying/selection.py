@@ -34,7 +34,7 @@ class Candidates:
     labels: (N,) class ids of the whole pool, -1 where there is no label; None: not known.
     covered: (m,) pool indices that are answered or already asked; strategies that spread their picks avoid them.
     classes: number of classes of the main task, None where it is not known yet.
-    problem, decoding: what the model predicts, and how; confidence and uncertainty follow from them.
+    problem, decoding: what the model predicts, and how; what is DERIVED follows from them.
     pool: (p,) pool indices of all images that a query may stand for, asked or not; None: those of the candidates.
     gain_per: what strategies that compute a gain divide it by, a name of GAIN_PER.
     """
@@ -79,9 +79,7 @@ class Candidates:
     def _derived(self, need: str, indices: IntArray) -> FloatArray:
         for name in self.problem.base_outputs:
             self._stored(name, indices[:0])  # named where it is missing
-        if need == "uncertainty":
-            return self.problem.uncertainty(self.outputs, indices)
-        return self.problem.confidence(self.outputs, indices, self.decoding, temperature=1.0)
+        return self.problem.derived(need, self.outputs, indices, self.decoding)
 
     def _stored(self, need: str, indices: IntArray) -> FloatArray:
         array = getattr(self.outputs, need)

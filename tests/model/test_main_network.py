@@ -13,7 +13,7 @@ from model.networks.backbones import NETWORKS, Network, build_backbone
 from model.networks.initialization import Start, choose_start
 from model.networks.main import DROPOUT, MEMBERS, LossPrediction, MainNetwork, Parts
 from model.problems import problem
-from model.querying.samplers.entropy import entropy
+from model.problems.single_label import entropies
 from model.training.loop import read_weights
 
 SINGLE, NAMES = problem("single_label"), ["left", "right"]
@@ -157,12 +157,12 @@ def test_mutual_information_of_the_pool_is_that_of_its_passes_by_the_definition(
     with torch.inference_mode():
         passes = head(torch.from_numpy(outputs.embeddings).float() * masks[:, None]).softmax(dim=2).numpy()  # (T, N, C)
     assert passes.shape == (PASSES, 90, 2)
-    expected = entropy(passes.mean(axis=0)) - entropy(passes).mean(axis=0)
+    expected = entropies(passes.mean(axis=0)) - entropies(passes).mean(axis=0)
     np.testing.assert_allclose(
         outputs.mutual_information, expected, rtol=2e-2, atol=1e-6
     )  # features are kept with three digits
     of_mean = learner.predict(experiment[0], needs=frozenset({"dropout_entropy"})).dropout_entropy
-    np.testing.assert_allclose(of_mean, entropy(passes.mean(axis=0)), rtol=2e-2, atol=1e-4)
+    np.testing.assert_allclose(of_mean, entropies(passes.mean(axis=0)), rtol=2e-2, atol=1e-4)
     assert outputs.mutual_information.max() > 1e-3
     assert np.abs(passes.mean(axis=0) - outputs.probs).mean() < 0.15
 

@@ -9,9 +9,9 @@ from scipy.stats import entropy as kl
 from torch.nn import functional
 
 from model.errors import BadInput
+from model.problems.single_label import entropies
 from model.querying.outputs import Outputs, pool_axis
 from model.querying.samplers import SAMPLERS, batch_bald
-from model.querying.samplers.entropy import entropy
 from model.querying.samplers.learning_loss import SUBSET
 from model.querying.samplers.pal import divergence_of_even
 from model.querying.samplers.released_confidence import released_confidence
@@ -79,7 +79,7 @@ def test_entropy_asks_the_most_spread_posterior():
 
 
 def test_entropy_counts_zero_as_nothing():
-    assert entropy(np.array([[1.0, 0.0], [0.5, 0.5]])) == pytest.approx([0.0, np.log(2)])
+    assert entropies(np.array([[1.0, 0.0], [0.5, 0.5]])) == pytest.approx([0.0, np.log(2)])
 
 
 def test_a_diverged_model_is_refused():

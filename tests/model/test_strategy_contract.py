@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from model.errors import UnknownName
+from model.problems import PROBLEMS, problem
+from model.problems.segmentation import COLUMNS
 from model.querying.batches import split
 from model.querying.first_queries import FIRST_QUERIES, first_query
 from model.querying.outputs import DERIVED, OUTPUTS, Outputs, pool_axis
@@ -20,6 +22,11 @@ STRATEGIES = [
     for kind, r in (("first", FIRST_QUERIES), ("sampler", SAMPLERS))
     for n, s in r.items()
 ]
+
+
+def of(strategy):
+    """The first problem whose models give what the strategy reads."""
+    return next(name for name in ("single_label", *PROBLEMS) if strategy.needs <= PROBLEMS[name].outputs)
 
 
 def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=20):
@@ -48,7 +55,11 @@ def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=2
     order = generator.permutation(size)
     labels = np.full(size, -1)
     labels[order[n : n + labeled]] = arrays["probs"][order[n : n + labeled]].argmax(axis=1)
-    stored = needs | {"probs"} if needs & DERIVED else needs
+    kind = of(strategy) if strategy else "single_label"
+    if kind == "segmentation":
+        values = generator.random((1 if copies else size, COLUMNS)).astype(np.float32)
+        arrays |= {"values": np.broadcast_to(values, (size, COLUMNS)), "class_maps": np.zeros((size, 2, 2), np.uint8)}
+    stored = needs | {*problem(kind).base_outputs} if needs & DERIVED else needs
     return Candidates(
         indices=order[:n],
         losses=generator.random(size, np.float32),
@@ -56,6 +67,7 @@ def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=2
         labels=labels if strategy is None or "labels" in needs else None,
         covered=np.sort(order[n : n + labeled]),
         classes=5,
+        problem=problem(kind),
     )
 
 
@@ -111,9 +123,9 @@ def test_strategy_copes_with_nothing_labeled(strategy):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_strategy_leaves_its_inputs_as_they_are(strategy):
-    candidates, untouched = candidates_of(40), candidates_of(40)
+    candidates, untouched = candidates_of(40, strategy=strategy), candidates_of(40, strategy=strategy)
     strategy.select(candidates, 15, rng())
-    for name in set(OUTPUTS) - {"class_probs", "values"}:
+    for name in OUTPUTS:
         assert np.array_equal(getattr(candidates.outputs, name), getattr(untouched.outputs, name))
     assert np.array_equal(candidates.indices, untouched.indices)
     assert np.array_equal(candidates.labels, untouched.labels)
@@ -127,8 +139,10 @@ def test_strategy_declares_outputs_that_exist(strategy):
 @pytest.mark.parametrize("order", ["interleaved", "none"])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampler_plans_a_round_inside_a_batch_and_over_the_whole_pool(name, order):
-    pool, outputs = pool_of(order), candidates_of(100).outputs
-    plan = plan_round(1, pool, outputs, QuerySettings(5, 12, 3, 40, sampler=name, order=order, classes=5), rng())
+    strategy = SAMPLERS[name]
+    pool, outputs = pool_of(order), candidates_of(100, strategy=strategy).outputs
+    settings = QuerySettings(5, 12, 3, 40, sampler=name, order=order, classes=5, problem=of(strategy))
+    plan = plan_round(1, pool, outputs, settings, rng())
     assert set(plan.indices[~plan.holdout]) <= set(
         np.flatnonzero(pool.available & (pool.batch_of == (order[0] == "i")))
     )

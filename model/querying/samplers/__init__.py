@@ -10,6 +10,7 @@ from model.querying.samplers.class_balanced import ClassBalanced
 from model.querying.samplers.core_gcn import CoreGcn
 from model.querying.samplers.core_set import CoreSet
 from model.querying.samplers.dal_osr import DalOsr
+from model.querying.samplers.doubtful_part import DoubtfulPart
 from model.querying.samplers.ensemble import Ensemble
 from model.querying.samplers.entropy import Entropy
 from model.querying.samplers.learning_loss import LearningLoss
@@ -34,6 +35,7 @@ SAMPLERS: dict[str, Sampler] = {
     "released_confidence": ReleasedConfidence(),
     "margin": Margin(),
     "entropy": Entropy(),
+    "doubtful_part": DoubtfulPart(),
     "bald": Bald(),
     "mc_entropy": McEntropy(),
     "batch_bald": BatchBald(),
@@ -104,5 +106,8 @@ _REASONS = {
     "dropout_probs": _POSTERIOR,
     "ensemble_probs": _POSTERIOR,
     "labels": "one class an image",
+    "margin": _POSTERIOR,
+    "entropy": _POSTERIOR,
+    "doubtful_part": "masks",
     "class_probs": "a probability of each class for itself",
 }

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from model.problems.single_label import entropies
 from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray
-from model.querying.samplers.entropy import entropy
 from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
 CONFIGURATIONS = 1_000  # of classes that are followed one by one; of more, so many are drawn
@@ -30,7 +30,7 @@ class BatchBald:
     def select(self, candidates: Candidates, k: int, generator: np.random.Generator) -> Query:
         """Return ``k`` candidates, each the one of the largest gain among those of the highest mutual information."""
         passes = np.asarray(candidates.rows("dropout_probs"), np.float64).transpose(1, 0, 2)  # (n, T, C)
-        information = entropy(passes.mean(axis=1)) - entropy(passes).mean(axis=1)
+        information = entropies(passes.mean(axis=1)) - entropies(passes).mean(axis=1)
         best = np.sort(lowest(np.arange(len(passes)), -information, max(CANDIDATES, 2 * k))[0])
         return query_by_rank(candidates.indices[best[batch_bald(passes[best], min(k, len(best)), generator)]])
 
@@ -41,7 +41,7 @@ def batch_bald(passes: FloatArray, k: int, generator: np.random.Generator) -> li
     That of rows y_1 ... y_b is H(y_1, ..., y_b) - sum_i E_w H(y_i | w): given the weights w of a pass, the answers are
     independent (Eq. 8, 11 and 12).
     """
-    conditional = entropy(passes).mean(axis=1)  # (n,)
+    conditional = entropies(passes).mean(axis=1)  # (n,)
     joint: FloatArray = np.ones(
         (1, passes.shape[1])
     )  # (M, T): probability of each configuration of the picks in each pass

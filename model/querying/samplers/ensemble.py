@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from model.problems.single_label import margins
+from model.problems.single_label import entropies, margins
 from model.querying.info import StrategyInfo
 from model.querying.outputs import FloatArray
-from model.querying.samplers.entropy import entropy
 from model.querying.selection import Candidates, Query, lowest, query_by_rank
 
 COST = "2.7, 3"
@@ -15,7 +14,7 @@ COST = "2.7, 3"
 _CERTAINTY: dict[str, tuple[str, Callable[[FloatArray], FloatArray]]] = {
     "least_confidence": ("the lowest top posterior", lambda probs: probs.max(axis=1)),
     "margin": ("the two most likely classes are closest", margins),
-    "entropy": ("the most spread posterior", lambda probs: -entropy(probs)),
+    "entropy": ("the most spread posterior", lambda probs: -entropies(probs)),
 }
 
 

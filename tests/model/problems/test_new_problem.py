@@ -13,6 +13,7 @@ from model.learners.linear import LinearModel, fit_linear
 from model.learners.own_network import FitSettings, Learner, fit_network
 from model.problems import PROBLEMS
 from model.problems.base import VectorProblem
+from model.querying.outputs import COMMON_DERIVED
 from model.querying.samplers import samplers_for
 
 
@@ -22,7 +23,7 @@ class Brightness(VectorProblem):
     name = "brightness"
     metric = "closeness"
     base_outputs = ("values",)
-    outputs = frozenset({"values", "embeddings", "confidence", "uncertainty", "pretext_embeddings"})
+    outputs = COMMON_DERIVED | {"values", "embeddings", "pretext_embeddings"}
 
     def fits(self, target, classes):
         return isinstance(target, float) and 0 <= target <= 1

@@ -11,7 +11,7 @@ from model.errors import BadInput, UnknownName
 from model.problems import PROBLEMS, Problem, problem
 from model.problems.base import VectorProblem
 from model.problems.segmentation import COLUMNS, GRID
-from model.querying.outputs import DERIVED, OUTPUTS, Outputs
+from model.querying.outputs import COMMON_DERIVED, DERIVED, OUTPUTS, Outputs
 from model.querying.samplers import check_sampler, samplers_for
 
 CLASSES = ["cat", "dog", "bird", "fish"]
@@ -87,7 +87,7 @@ def test_unknown_problem_lists_the_choices() -> None:
 
 def test_outputs_are_known_and_hold_the_base_outputs(kind: Problem) -> None:
     assert kind.outputs <= {*OUTPUTS, *DERIVED, "labels"}
-    assert set(kind.base_outputs) | DERIVED <= kind.outputs
+    assert set(kind.base_outputs) | COMMON_DERIVED <= kind.outputs
 
 
 def test_a_head_gives_the_base_outputs(vector: VectorProblem) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from model.data.masks import IGNORED, nothing, pack, unpack
 from model.errors import BadInput
-from model.problems.segmentation import COLUMNS, EXPECTED, GRID, LEAST, Segmentation
+from model.problems.segmentation import COLUMNS, EXPECTED, GRID, LEAST, TOP, Segmentation
 from model.querying.outputs import Outputs
 
 CLASSES = ["sky", "road", "car"]
@@ -86,7 +86,7 @@ def test_decode_leaves_out_what_is_outside_of_the_image_and_unseen_images() -> N
     maps[0, :120] = 0
     maps[0, :60, :80] = 3
     values = np.zeros((2, COLUMNS), np.float32)
-    values[:, EXPECTED], values[:, LEAST] = [0.7, 0.4], [0.6, 0.9]
+    values[:, EXPECTED], values[:, LEAST], values[:, TOP] = [0.7, 0.4], [0.6, 0.9], [0.8, 0.5]
     outputs = Outputs(class_maps=maps, values=values)
     seen, unseen = OF.decode(outputs, np.arange(2), CLASSES, {})
     assert unpack(seen, CLASSES).shape == (120, GRID)
@@ -94,3 +94,5 @@ def test_decode_leaves_out_what_is_outside_of_the_image_and_unseen_images() -> N
     assert unseen == nothing()
     assert OF.confidence(outputs, np.array([1, 0]), {}, 1.0).tolist() == pytest.approx([0.4, 0.7])
     assert OF.uncertainty(outputs, np.arange(2)).tolist() == pytest.approx([0.3, 0.6])
+    assert OF.derived("top_posterior", outputs, np.arange(2), {}).tolist() == pytest.approx([0.8, 0.5])
+    assert OF.derived("doubtful_part", outputs, np.arange(2), {}).tolist() == pytest.approx([0.6, 0.9])
