@@ -17,7 +17,7 @@ from model.encoders.registry import AUTO as ENCODER_AUTO
 from model.encoders.registry import ENCODERS, is_encoder
 from model.encoders.registry import NONE as NO_ENCODER
 from model.learners.registry import AUTO as LEARNER_AUTO
-from model.learners.registry import LEARNER_NAMES, LEARNERS, LINEAR, OWN
+from model.learners.registry import LEARNER_NAMES, LEARNERS, OF_ENCODER, OWN
 from model.networks.registry import INITS, NETWORK_NAMES
 from model.pretext.registry import PRETEXT_TASKS
 from model.problems import PROBLEMS
@@ -347,7 +347,7 @@ class ProjectConfig(BaseModel):
     def suited(self, name: str) -> Self:
         """Return the configuration with the defaults of a problem (``Problem.round_size``) where nothing is given."""
         of = PROBLEMS[name]
-        suits = {"labels_per_round": of.round_size, "holdout_fraction": of.holdout_share}
+        suits = {"labels_per_round": of.round_size, "holdout_fraction": of.holdout_share, "sampler": of.sampler}
         given = {key for key in self.model_fields_set if getattr(self, key) is not None}
         known = {key: value for key, value in suits.items() if value is not None and key not in given}
         return self.model_copy(update=known)
@@ -360,8 +360,7 @@ class ProjectConfig(BaseModel):
         for name in ("network", "init", "recipe", "epochs", "joint"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 return f"{name}: '{getattr(self, name)}'"
-        provided = LEARNERS[LINEAR].provides or frozenset()
-        known = provided | {name for problem in PROBLEMS.values() for name in problem.base_outputs}
+        known = OF_ENCODER | {name for problem in PROBLEMS.values() for name in problem.base_outputs}
         return None if SAMPLERS[self.sampler].needs <= known else f"sampler: '{self.sampler}'"
 
     @property

@@ -17,7 +17,7 @@ from model.lab.learning_curves import CONTROL, RoundRow, summarize, table
 from model.lab.oracle_loop import OracleLoop
 from model.lab.results import Log, Results
 from model.lab.sources import Source, load_source
-from model.learners.registry import AUTO, LEARNER_NAMES, LEARNERS, LINEAR, OWN
+from model.learners.registry import AUTO, LEARNER_NAMES, OF_ENCODER, OWN
 from model.networks.registry import INITS
 from model.problems import problem
 from model.querying.plan import QuerySettings
@@ -42,7 +42,7 @@ class Strategy:
     pretext: str = "rotation"
     order: str = QuerySettings.order
     first_query: str = "auto"
-    sampler: str = QuerySettings.sampler
+    sampler: str = "auto"
     joint: str = "none"
     init: str | None = None
     learner: str | None = None
@@ -61,12 +61,17 @@ class Strategy:
             k=config.k,
             holdout=round(config.holdout * config.k),
             first_query=best if self.first_query == "auto" else self.first_query,
-            sampler=self.sampler.partition("@")[0],
+            sampler=self.sampler_of(of),
             gain_per=self.sampler.partition("@")[2] or QuerySettings.gain_per,
             order=self.order,
             classes=classes,
             problem=of,
         )
+
+    def sampler_of(self, of: str = QuerySettings.problem) -> str:
+        """Return the sampler: as named, else the default of the problem."""
+        name = self.sampler.partition("@")[0]
+        return (problem(of).sampler or QuerySettings.sampler) if name == "auto" else name
 
     def learner_of(self, config: ExperimentConfig, of: str = QuerySettings.problem) -> str:
         """Return the learner: OWN, or another one that reads features; raise BadInput for what does not go together.
@@ -78,7 +83,7 @@ class Strategy:
             raise UnknownName("learner", learner, LEARNER_NAMES)
         if OWN not in problem(of).learners:
             return learner
-        needs = sampler(self.sampler.partition("@")[0]).needs
+        needs = sampler(self.sampler_of(of)).needs
         calls = {
             f"encoder '{NO_ENCODER}'": config.encoder == NO_ENCODER,
             f"network '{config.network}'": config.network != ExperimentConfig.network,
@@ -86,7 +91,7 @@ class Strategy:
             f"recipe '{config.recipe}'": config.recipe != ExperimentConfig.recipe,
             f"{config.epochs} epochs": config.epochs is not None,
             f"joint training '{self.joint}'": self.joint != Strategy.joint,
-            f"sampler '{self.sampler}'": not needs <= {*(LEARNERS[LINEAR].provides or needs), *BASE_OUTPUTS},
+            f"sampler '{self.sampler}'": not needs <= {*OF_ENCODER, *BASE_OUTPUTS},
         }
         for_own = [what for what, given in calls.items() if given]
         if learner not in (AUTO, OWN) and for_own:

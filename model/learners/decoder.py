@@ -18,6 +18,7 @@ from model.device import pick_device
 from model.encoders.maps import MapEncoder, open_maps
 from model.errors import BadInput, ModelError
 from model.learners.base import NO_NEEDS, Fitted, PoolImages, check_known, checked_labels, drawn_labels
+from model.learners.kept_maps import PoolMaps
 from model.learners.registry import DECODER
 from model.learners.scaling import query_features
 from model.learners.settings import FitSettings
@@ -26,7 +27,7 @@ from model.problems import Problem, problem
 from model.problems.base import Decoding, Encoded
 from model.problems.segmentation import COLUMNS, GRID, VIEW
 from model.progress import Progress, ignore_progress
-from model.querying.outputs import FloatArray, IntArray, Outputs
+from model.querying.outputs import FEATURES, FloatArray, IntArray, Outputs
 from model.training.loop import read_weights, write_weights
 
 FORMAT = 1  # of the file that ``fit`` writes
@@ -38,6 +39,7 @@ MOST_VARIED = 256 * 1024**2  # bytes of feature maps that a fit keeps: of many i
 MOST_LABELS = 800  # labeled images that are trained on; of more, drawn ones: their maps stay in memory
 RAREST = 1e-4  # share of the pixels from which on a class weighs no more
 LEAST_SHARE = 0.1  # of the pixels, which the least certain ones are
+PLACE_WIDTH = 64  # numbers of a place's features
 SCORED = 16  # images of a minibatch that are scored
 
 UInt8 = npt.NDArray[np.uint8]
@@ -72,7 +74,7 @@ def fit(
     if not seen.any():
         raise BadInput(f"nothing in the masks of {len(indices)} images can be learned: all of it is ignored")
     device = pick_device(settings.device)
-    data = _Labeled.of(encoder, views, indices, truth, settings.seed, lambda done: progress(0.5 * done))
+    data = _Labeled.of(pool, encoder, indices, truth, settings.seed, lambda done: progress(0.5 * done))
     torch.manual_seed(settings.seed)
     widths = [shape[0] for shape in encoder.shapes]
     network = Decoder(widths, len(classes) + 1).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -119,7 +121,7 @@ class DecoderModel:
         needs: frozenset[str] = NO_NEEDS,
         progress: Progress = ignore_progress,
     ) -> Outputs:
-        """Return masks and how certain they are, and ``embeddings``: the scaled features of the encoder.
+        """Return masks and how certain they are, ``embeddings``, the scaled features of the encoder, and ``places``.
 
         Images without a view get neutral values. Raises BadInput for other needs, and without views.
         """
@@ -132,11 +134,15 @@ class DecoderModel:
         known = np.flatnonzero(views.knows(indices))
         maps = np.full((len(indices), GRID, GRID), IGNORED, np.uint8)
         values = np.zeros((len(indices), COLUMNS), np.float32)
-        encoder = open_maps(self.encoder, VIEW, pool.encoders, self._device_name) if len(known) else None
+        kept = PoolMaps(pool, open_maps(self.encoder, VIEW, pool.encoders, self._device_name)) if len(known) else None
+        places = _Places(len(indices)) if "places" in needs else None
         for start in range(0, len(known), SCORED):
             part = known[start : start + SCORED]
-            assert encoder is not None
-            self._score(encoder, views, indices[part], maps, values, part)
+            assert kept is not None
+            found = kept.of(indices[part])
+            self._score(found, views.letterboxes(indices[part]), maps, values, part)
+            if places is not None:
+                places.add(part, found[-1])
             progress((start + len(part)) / len(known))
         unknown = np.setdiff1d(np.arange(len(indices)), known)
         values[unknown] = values[known].mean(axis=0) if len(known) else 0.0
@@ -148,14 +154,12 @@ class DecoderModel:
                 raise BadInput("embeddings are the features of an encoder, which are not there")
             features = query_features(pool.features, len(pool.bank))
             embeddings = features if whole else features[indices]
-        return Outputs(class_maps=maps, values=values, embeddings=embeddings)
+        shown = None if places is None else places.rows
+        return Outputs(class_maps=maps, values=values, embeddings=embeddings, places=shown)
 
-    def _score(
-        self, encoder: MapEncoder, views: ViewBank, indices: IntArray, maps: UInt8, values: FloatArray, rows: IntArray
-    ) -> None:
-        """Write what the decoder says of these images into the rows of ``maps`` and ``values``."""
-        boxes = views.letterboxes(indices)
-        found, extent = _maps(encoder, views.gather(indices), [box.content for box in boxes])
+    def _score(self, whole: Maps, boxes: Sequence[Letterbox], maps: UInt8, values: FloatArray, rows: IntArray) -> None:
+        """Write what the decoder says of images of these feature maps into the rows of ``maps`` and ``values``."""
+        found, extent = _cut(whole, [box.content for box in boxes])
         logits = self._network([_tensor(part, self._device) for part in found])
         logits[:, self._never] = -torch.inf
         size = (extent[1] * GRID // VIEW, extent[0] * GRID // VIEW)
@@ -182,6 +186,26 @@ def certainty(posteriors: Tensor) -> Tensor:
     return torch.stack([two[0].mean(), (two[0] - two[1]).mean(), entropy.mean(), least, expected])
 
 
+class _Places:
+    """The features of the places of images, for samplers: the coarsest map, projected to PLACE_WIDTH numbers.
+
+    The projection is random and always the same; it keeps distances to within some percent (Johnson and Lindenstrauss
+    1984). rows: (n, P, PLACE_WIDTH) in FEATURES, zero where nothing was added.
+    """
+
+    def __init__(self, images: int) -> None:
+        self.rows: FloatArray = np.zeros((images, 0, PLACE_WIDTH), FEATURES)
+
+    def add(self, rows: IntArray, coarsest: FloatArray) -> None:
+        """Write those of the coarsest maps (n, C, H, W) of these rows, scaled as features of images are."""
+        n, channels, height, width = coarsest.shape
+        if not self.rows.shape[1]:
+            self.rows = np.zeros((len(self.rows), height * width, PLACE_WIDTH), FEATURES)
+        cells = coarsest.astype(np.float32).transpose(0, 2, 3, 1).reshape(n, height * width, channels)
+        projection = np.random.default_rng(0).normal(0, channels**-0.5, (channels, PLACE_WIDTH)).astype(np.float32)
+        self.rows[rows] = np.copysign(np.sqrt(np.abs(cells)), cells) @ projection
+
+
 class _Labeled:
     """The feature maps of the labeled images in several variants, and their masks.
 
@@ -193,8 +217,9 @@ class _Labeled:
 
     @classmethod
     def of(
-        cls, encoder: MapEncoder, views: ViewBank, indices: IntArray, truth: UInt8, seed: int, progress: Progress
+        cls, pool: PoolImages, encoder: MapEncoder, indices: IntArray, truth: UInt8, seed: int, progress: Progress
     ) -> "_Labeled":
+        views, kept = _views(pool), PoolMaps(pool, encoder)
         boxes = views.letterboxes(indices)
         contents = [box.content for box in boxes]
         places = sum(int(np.prod(shape)) for shape in encoder.shapes)
@@ -204,13 +229,17 @@ class _Labeled:
         for variant in range(variants):
             parts = []
             for start in range(0, len(indices), SCORED):
-                images = views.gather(indices[start : start + SCORED])
-                images = _mirrored(images, contents[start : start + SCORED]) if variant % 2 else images
-                images = recoloured(images, generator) if variant > 1 else images
-                parts.append(_maps(encoder, images, contents)[0])
+                part = indices[start : start + SCORED]
+                if not variant:
+                    whole = kept.of(part)
+                else:
+                    images = views.gather(part)
+                    images = _mirrored(images, contents[start : start + SCORED]) if variant % 2 else images
+                    whole = encoder.maps(recoloured(images, generator) if variant > 1 else images)
+                parts.append(_cut(whole, contents)[0])
                 progress((variant + start / len(indices)) / variants)
             maps.append([np.concatenate(level) for level in zip(*parts, strict=True)])
-        width, height = (length * GRID // VIEW for length in _extent(encoder, contents))
+        width, height = (length * GRID // VIEW for length in _extent(encoder.shapes[-1][1], contents))
         mirrored = _mirrored(truth, [Letterbox(box.width, box.height, GRID).content for box in boxes])
         masks = [(mirrored if variant % 2 else truth)[:, :height, :width] for variant in range(variants)]
         return cls(maps, masks)
@@ -285,19 +314,16 @@ def _tensor(maps: FloatArray, device: torch.device) -> Tensor:
     return torch.from_numpy(maps).to(device).float().contiguous(memory_format=torch.channels_last)
 
 
-def _maps(encoder: MapEncoder, images: UInt8, contents: Sequence[tuple[int, int]]) -> tuple[Maps, tuple[int, int]]:
-    """Return the maps of views, without what lies outside of all contents, and the width and height that is left."""
-    width, height = _extent(encoder, contents)
-    whole, side = encoder.maps(images), encoder.side
-    return [level[:, :, : height * level.shape[2] // side, : width * level.shape[3] // side] for level in whole], (
-        width,
-        height,
-    )
+def _cut(whole: Maps, contents: Sequence[tuple[int, int]]) -> tuple[Maps, tuple[int, int]]:
+    """Return feature maps of views without what lies outside of all contents, and the width and height that is left."""
+    width, height = _extent(whole[-1].shape[-1], contents)
+    cut = [level[:, :, : height * level.shape[2] // VIEW, : width * level.shape[3] // VIEW] for level in whole]
+    return cut, (width, height)
 
 
-def _extent(encoder: MapEncoder, contents: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _extent(cells: int, contents: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Return the width and height that hold all contents, in cells of the coarsest map: padding costs time."""
-    cell = encoder.side // encoder.shapes[-1][1]
+    cell = VIEW // cells
     width, height = (max(lengths) for lengths in zip(*contents, strict=True))
     return -(-width // cell) * cell, -(-height // cell) * cell
 

@@ -67,11 +67,13 @@ LEARNERS: dict[str, LearnerInfo] = {
             learns="a light decoder of the encoder's feature maps, for masks",
             module="model.learners.decoder",
             encoder=True,
-            provides=frozenset({"embeddings", "pretext_embeddings", *DERIVED}),
+            provides=frozenset({"embeddings", "places", "pretext_embeddings", *DERIVED}),
         ),
     )
 }
 
+# What models that read an encoder give besides the base outputs of their problems.
+OF_ENCODER = frozenset[str]().union(*(info.provides or () for info in LEARNERS.values() if info.encoder))
 MOST_ACTIVATED = 50_000  # images of a pool up to which ``auto`` may choose a learner that reads activations
 
 

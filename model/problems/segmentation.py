@@ -45,8 +45,9 @@ class Segmentation(Problem):
     name = "segmentation"
     metric = "miou"
     base_outputs = ("class_maps", "values")
-    outputs = COMMON_OUTPUTS | {"class_maps", "values", "margin", "entropy", "doubtful_part"}
+    outputs = COMMON_OUTPUTS | {"class_maps", "values", "places", "margin", "entropy", "doubtful_part"}
     learners = ("decoder",)
+    sampler = "region_herding"
     view_side = VIEW
     overlay = "masks"
     round_size, holdout_share = 8, 0.2  # each answer takes long, and says a lot

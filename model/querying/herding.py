@@ -35,47 +35,59 @@ class Herding:
         if len(self.y) < 2:
             return 1.0
         rank = min(max(1, round(NEAR * len(self.y))), len(self.y) - 1)
-        return _apart(float(np.median(neighbours(self.y, rank)[1].max(axis=1))))
+        return apart(float(np.median(neighbours(self.y, rank)[1].max(axis=1))))
 
     def width_of_labels(self) -> float:
         """Return the median distance of a covered image to its nearest: it falls as labels come."""
         if len(self.covered) < 2:
             return 1.0
-        return _apart(float(np.median(neighbours(self.covered, 1)[1])))
+        return apart(float(np.median(neighbours(self.covered, 1)[1])))
 
     def pick(self, k: int, width: float, weight: FloatArray, cost: FloatArray | None = None) -> IntArray:
         """Return the positions of the candidates that greedily cover most of what nothing covers yet, (k,) or fewer.
 
         width: of the Gaussian kernel. weight: (m,) of the images to cover. cost: (n,) by which the gains of the
-        candidates are divided, in the order of ``drawn``; None for all alike. A gain only falls while others are picked
-        (submodularity), so that an old gain bounds the new one, and most are never computed again (Minoux 1978).
+        candidates are divided, in the order of ``drawn``; None for all alike.
         """
         rows = np.empty((len(self.x), len(self.y)), np.float32)
         for part, squared in blocks(self.x, self.y):
-            rows[part] = _kernel(squared, width)
-        best = _kernel(to_nearest(self.y, self.covered), width)
-
-        def gain(row: int) -> float:
-            return float(np.maximum(rows[row] - best, 0) @ weight) / (1.0 if cost is None else float(cost[row]))
-
-        heap = [(-gain(row), row) for row in range(len(self.x))]
-        heapq.heapify(heap)
-        picks: list[int] = []
-        while heap and len(picks) < k:
-            _, row = heapq.heappop(heap)
-            now = gain(row)
-            if heap and now < -heap[0][0]:
-                heapq.heappush(heap, (-now, row))
-                continue
-            picks.append(row)
-            best = np.maximum(best, rows[row])
-        return self.drawn[np.array(picks, np.int64)]
+            rows[part] = kernel(squared, width)
+        return self.drawn[cover(rows, kernel(to_nearest(self.y, self.covered), width), weight, k, cost)]
 
 
-def _apart(distance: float) -> float:
+def cover(
+    rows: FloatArray, best: FloatArray, weight: FloatArray, k: int, cost: FloatArray | None = None
+) -> IntArray:
+    """Return the rows that greedily cover most of what nothing covers yet, (k,) or all.
+
+    rows: (n, m) how far each may cover each place. best: (m,) how far it is covered. weight: (m,) of the places.
+    cost: (n,) by which the gains are divided; None for all alike. A gain only falls while others are picked
+    (submodularity), so that an old gain bounds the new one, and most are never computed again (Minoux 1978).
+    """
+
+    def gain(row: int) -> float:
+        return float(np.maximum(rows[row] - best, 0) @ weight) / (1.0 if cost is None else float(cost[row]))
+
+    heap = [(-gain(row), row) for row in range(len(rows))]
+    heapq.heapify(heap)
+    picks: list[int] = []
+    while heap and len(picks) < k:
+        _, row = heapq.heappop(heap)
+        now = gain(row)
+        if heap and now < -heap[0][0]:
+            heapq.heappush(heap, (-now, row))
+            continue
+        picks.append(row)
+        best = np.maximum(best, rows[row])
+    return np.array(picks, np.int64)
+
+
+def apart(distance: float) -> float:
+    """Return a kernel's width of this distance: 1 where it is nothing but rounding."""
     return distance if distance > APART else 1.0
 
 
-def _kernel(squared: FloatArray, width: float) -> FloatArray:
-    kernel: FloatArray = np.exp(-squared / np.float32(width**2))
-    return kernel
+def kernel(squared: FloatArray, width: float) -> FloatArray:
+    """Return the Gaussian kernel of squared distances."""
+    near: FloatArray = np.exp(-squared / np.float32(width**2))
+    return near

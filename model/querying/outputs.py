@@ -27,6 +27,7 @@ class Outputs:
     class_maps: (N, S, S) uint8 class ids of an image's pixels (``model.data.masks``).
     boxes: (N, M, 6) objects, the surest first: left, top, width and height as shares of the image, score, class id; -1
     behind the last one.
+    places: (N, P, D) features of the places of a square grid over each image, row by row, in FEATURES.
     embeddings: (N, D) penultimate features of the main model, in FEATURES.
     mutual_information: (N,) of label and weights, over passes with dropout, in nats.
     dropout_entropy: (N,) entropy of the mean posterior over passes with dropout, in nats.
@@ -48,6 +49,7 @@ class Outputs:
     values: FloatArray | None = None
     class_maps: npt.NDArray[Any] | None = None
     boxes: FloatArray | None = None
+    places: FloatArray | None = None
     embeddings: FloatArray | None = None
     mutual_information: FloatArray | None = None
     dropout_entropy: FloatArray | None = None
@@ -115,6 +117,7 @@ OUTPUTS: dict[str, OutputSpec] = {
         OutputSpec("values", _mean),
         OutputSpec("class_maps", _ignored, dtype=np.uint8),
         OutputSpec("boxes", _none),
+        OutputSpec("places", _origin, dtype=FEATURES),
         OutputSpec("embeddings", _origin, dtype=FEATURES),
         OutputSpec("mutual_information", _mean, requires="dropout"),
         OutputSpec("dropout_entropy", _mean, requires="dropout"),

@@ -303,7 +303,7 @@ def test_query_settings_refuse_unknown_names(name):
 def test_query_settings_name_the_outputs_of_a_round():
     ask = plainly(2, 2, first_query="even", sampler="entropy")
     assert ask.needs(0) == frozenset()
-    assert ask.needs(1) == {"probs"}
+    assert ask.needs(1) == {"entropy"}
 
 
 def test_a_million_images_are_planned_in_memory_of_their_own_order():

@@ -58,7 +58,13 @@ def candidates_of(n, *, strategy=None, size=300, copies=False, seed=0, labeled=2
     kind = of(strategy) if strategy else "single_label"
     if kind == "segmentation":
         values = generator.random((1 if copies else size, COLUMNS)).astype(np.float32)
-        arrays |= {"values": np.broadcast_to(values, (size, COLUMNS)), "class_maps": np.zeros((size, 2, 2), np.uint8)}
+        maps = generator.integers(0, 4, (1 if copies else size, 4, 4)).astype(np.uint8)
+        places = generator.normal(size=(1 if copies else size, 4, 8)).astype(np.float16)
+        arrays |= {
+            "values": np.broadcast_to(values, (size, COLUMNS)),
+            "class_maps": np.broadcast_to(maps, (size, 4, 4)),
+            "places": np.broadcast_to(places, (size, 4, 8)),
+        }
     stored = needs | {*problem(kind).base_outputs} if needs & DERIVED else needs
     return Candidates(
         indices=order[:n],

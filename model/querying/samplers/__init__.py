@@ -20,6 +20,7 @@ from model.querying.samplers.mc_entropy import McEntropy
 from model.querying.samplers.pal import Pal
 from model.querying.samplers.pretext_loss import PretextLoss
 from model.querying.samplers.random import Random
+from model.querying.samplers.region_herding import RegionHerding
 from model.querying.samplers.released_confidence import ReleasedConfidence
 from model.querying.samplers.ta_vaal import TaVaal
 from model.querying.samplers.uncertainty_herding import UncertaintyHerding
@@ -47,6 +48,7 @@ SAMPLERS: dict[str, Sampler] = {
     "core_gcn": CoreGcn(),
     "badge": Badge(),
     "uncertainty_herding": UncertaintyHerding(),
+    "region_herding": RegionHerding(),
     "class_balanced": ClassBalanced(),
     "weibull": Weibull(),
     "dal_osr": DalOsr(),
@@ -109,5 +111,7 @@ _REASONS = {
     "margin": _POSTERIOR,
     "entropy": _POSTERIOR,
     "doubtful_part": "masks",
+    "places": "masks",
+    "class_maps": "masks",
     "class_probs": "a probability of each class for itself",
 }
