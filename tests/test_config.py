@@ -127,7 +127,8 @@ def test_a_round_suits_what_is_labeled_where_nothing_is_given(problem, asked, he
 
 def test_every_strategy_of_the_method_is_offered() -> None:
     assert set(CHOICES["sampler"]) == {
-        "random", "least_confidence", "margin", "entropy", "bald", "variation_ratio", "core_set",
+        "random", "least_confidence", "margin", "entropy", "doubtful_part", "region_herding",
+        "bald", "variation_ratio", "core_set",
         "badge", "uncertainty_herding", "class_balanced", "weibull", "learning_loss", "learning_loss_detached", "vaal",
         "batch_bald", "core_gcn", "dal_osr", "ta_vaal", "waal", "pal", "highest_loss",
         "lowest_loss", "mc_entropy", "ens_least_confidence", "ens_margin", "ens_entropy", "released_confidence",

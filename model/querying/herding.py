@@ -55,9 +55,7 @@ class Herding:
         return self.drawn[cover(rows, kernel(to_nearest(self.y, self.covered), width), weight, k, cost)]
 
 
-def cover(
-    rows: FloatArray, best: FloatArray, weight: FloatArray, k: int, cost: FloatArray | None = None
-) -> IntArray:
+def cover(rows: FloatArray, best: FloatArray, weight: FloatArray, k: int, cost: FloatArray | None = None) -> IntArray:
     """Return the rows that greedily cover most of what nothing covers yet, (k,) or all.
 
     rows: (n, m) how far each may cover each place. best: (m,) how far it is covered. weight: (m,) of the places.

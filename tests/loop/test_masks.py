@@ -49,7 +49,9 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MaskProjec
     made.store.close()
 
 
-def test_masks_are_asked_learned_measured_pre_drawn_and_written_for_the_rest(loop: MaskProject) -> None:
+def test_masks_are_asked_learned_measured_pre_drawn_and_written_for_the_rest(
+    loop: MaskProject, caplog: pytest.LogCaptureFixture
+) -> None:
     loop.run()
     assert len(loop.answer(most=K + K // 2)) == K + K // 2
     loop.run()
@@ -61,7 +63,11 @@ def test_masks_are_asked_learned_measured_pre_drawn_and_written_for_the_rest(loo
     assert first.holdout_quality / first.holdout_size > 0.8
     assert first.exported
     assert project.files.onnx(0).exists()
-    # The next queue is pre-drawn, but for the holdout.
+    # The next queue is asked by what masks are asked by unless the project says otherwise.
+    assert project.config.sampler == "region_herding"
+    assert np.load(project.files.output(0, "places")).shape[0] == IMAGES
+    assert "asking by" not in caplog.text
+    # It is pre-drawn, but for the holdout.
     drawn = {task: loop.predicted(task, loop.round.model_version) for task in loop.queue()}
     assert sum(map(bool, drawn.values())) == K
     for task, regions in drawn.items():

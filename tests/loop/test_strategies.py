@@ -20,7 +20,11 @@ from backend.loop.steps.bank import open_bank
 from backend.loop.steps.pretext import restart
 from backend.store import AskRole, AskState, RoundRow, RoundState
 from model.pretext import run
+from model.problems import problem
+from model.querying.samplers import samplers_for
 from model.training import recipes
+
+SAMPLERS = samplers_for(problem("single_label"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,7 +74,10 @@ def test_every_first_query_of_the_extra_params_plans_round_zero(project: Project
 
 @pytest.mark.parametrize(
     ("name", "joint"),
-    [*((name, "none") for name in CHOICES["sampler"]), *(("learning_loss", joint) for joint in CHOICES["joint"][1:])],
+    [
+        *((name, "none") for name in SAMPLERS),
+        *(("learning_loss", joint) for joint in CHOICES["joint"][1:]),
+    ],
 )
 def test_every_sampler_of_the_extra_params_plans_the_round_after_a_training(
     project: Project, caplog: pytest.LogCaptureFixture, name: str, joint: str

@@ -47,6 +47,15 @@ def test_parse_strategy_random_asks_the_whole_pool_at_random():
     assert (strategy.order, strategy.first_query, strategy.sampler) == ("none", "random", "random")
 
 
+def test_strategy_asks_as_the_problem_does_unless_it_names_a_sampler():
+    default = parse_strategy("default")
+    assert [default.sampler_of(name) for name in ("single_label", "segmentation")] == [
+        "uncertainty_herding",
+        "region_herding",
+    ]
+    assert parse_strategy("///margin").sampler_of("segmentation") == "margin"
+
+
 def test_parse_strategy_refuses_another_form():
     for name in ("margin", "a/b/c/d/e/f/g/h"):
         with pytest.raises(BadInput, match="pretext/batch_order/first_query/sampler"):

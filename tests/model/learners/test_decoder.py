@@ -23,11 +23,12 @@ from model.errors import BadInput, ModelError
 from model.export import export
 from model.learners import decoder
 from model.learners.base import PoolImages, evaluate
-from model.learners.decoder import certainty, class_weights, recoloured
+from model.learners.decoder import PLACE_WIDTH, certainty, class_weights, recoloured
 from model.learners.fitting import fit, load_model
 from model.learners.settings import FitSettings
 from model.problems import problem
 from model.problems.segmentation import ENTROPY, EXPECTED, GRID, LEAST, MARGIN, TOP, VIEW
+from model.querying.outputs import FEATURES
 
 OF = problem("segmentation")
 CLASSES = ["disc", "square"]
@@ -111,7 +112,7 @@ def test_of_many_labels_only_drawn_ones_are_kept_in_memory(
 
 
 def test_outputs_are_letterboxed_sure_and_neutral_where_there_is_no_view(pool: PoolImages, model: Path) -> None:
-    outputs = load_model(model, "cpu").predict_pool(pool, needs=frozenset({"embeddings"}))
+    outputs = load_model(model, "cpu").predict_pool(pool, needs=frozenset({"embeddings", "places"}))
     maps, values = outputs.class_maps, outputs.values
     assert maps is not None
     assert values is not None
@@ -125,6 +126,10 @@ def test_outputs_are_letterboxed_sure_and_neutral_where_there_is_no_view(pool: P
     assert ((values >= 0) & (values <= 1.0001)).all()
     assert (values[:, LEAST] <= values[:, TOP]).all()
     assert outputs.embeddings[np.arange(3)].shape == (3, 2)
+    assert outputs.places is not None
+    assert (outputs.places.shape, outputs.places.dtype) == ((IMAGES, (VIEW // 32) ** 2, PLACE_WIDTH), FEATURES)
+    assert outputs.places[:-1].any(axis=(1, 2)).all()
+    assert not outputs.places[-1].any()
     assert [len(mask["classes"]) for mask in OF.decode(outputs, np.array([0, IMAGES - 1]), CLASSES, {})] == [2, 0]
 
 
