@@ -34,7 +34,7 @@ def test_a_rule_names_every_package_but_those_that_may(name: str) -> None:
 
 def test_the_laboratory_is_closed_to_every_package_but_the_shims() -> None:
     shims = {f"model.{path.stem}" for path in (ROOT / "model").glob("*.py") if "model.lab" in path.read_text()}
-    assert shims == {"model.simulate", "model.h1", "model.report", "model.stopping"}
+    assert shims == {"model.simulate", "model.cost", "model.h1", "model.report", "model.stopping"}
     named = contracts()["the product never imports the laboratory; the command-line shims alone do"]
     assert named == (rooms("model") - shims - {"model.lab"}) | {"backend"}
 
