@@ -2,10 +2,10 @@
 
 ``digits`` is part of scikit-learn; ``fashion-mnist``, ``cifar10``, ``photos``, ``objects``, ``blood-cells`` and
 ``camvid`` are in the folder that the environment variable PT4AL_DATA names; any other name is a folder of images in
-which each subfolder is a class. ``blood-cells`` are microscope images with a box
-around each cell, ``blood-cells:kinds`` crops of microscope images with the kinds of cell in each of
-them (several an image), ``camvid`` street scenes with their masks, ``camvid:patches`` patches of them with what fills
-them.
+which each subfolder is a class. ``blood-cells`` are microscope images with a box around each cell,
+``blood-cells:kinds`` crops of microscope images with the kinds of cell in each of them (several an image), ``camvid``
+street scenes with their masks, ``camvid:mixed`` the same with test images that are drawn from all of them,
+``camvid:boxes`` with boxes around some of their things, ``camvid:patches`` patches of them with what fills them.
 """
 
 import csv
@@ -106,6 +106,7 @@ def load_images(data: str, *, side: int | None = None, test_share: float = 0.25)
         "blood-cells": _blood_cells,
         "blood-cells:kinds": _blood_cell_kinds,
         "camvid": _camvid,
+        "camvid:mixed": _camvid_mixed,
         "camvid:boxes": _camvid_boxes,
         "camvid:patches": _camvid_patches,
     }
@@ -240,6 +241,19 @@ def _centre_in(row: Mapping[str, str], left: int, top: int) -> bool:
 
 def _camvid(side: int | None, test_share: float) -> ImageSet:
     """Load the scenes with their masks; what nobody labeled is ignored."""
+    classes, items = _scenes()
+    return _from_files("camvid", classes, items, side, "segmentation")
+
+
+def _camvid_mixed(side: int | None, test_share: float) -> ImageSet:
+    """Load them with test images drawn from all: those of the set are one clip, of a street that no other one shows."""
+    classes, items = _scenes()
+    test = _draw_test(np.zeros(len(items), np.int64), test_share)
+    items = [replace(item, test=bool(is_test)) for item, is_test in zip(items, test, strict=True)]
+    return _from_files("camvid:mixed", classes, items, side, "segmentation")
+
+
+def _scenes() -> tuple[list[str], list[_Item]]:
     folder = set_folder("camvid")
     classes = (folder / "classes.txt").read_text().splitlines()[:CAMVID_CLASSES]
     files, items = dict(_tar(folder / "camvid.tar")), []
@@ -248,7 +262,7 @@ def _camvid(side: int | None, test_share: float) -> ImageSet:
             ids = np.asarray(drawn)
         mask = np.where(ids < CAMVID_CLASSES, ids + 1, IGNORED).astype(np.uint8)
         items.append(_Item(row["image"], files[row["image"]], 0, row["split"] != "train", pack(mask, classes)))
-    return _from_files("camvid", classes, items, side, "segmentation")
+    return classes, items
 
 
 def _camvid_boxes(side: int | None, test_share: float) -> ImageSet:

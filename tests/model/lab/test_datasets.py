@@ -234,3 +234,5 @@ def test_street_scenes_have_masks_and_views_with_their_aspect_kept(data):
     assert (scenes.train_views.pixels[0, 240:] == 127).all()
     assert scenes.test_views.sizes.tolist() == [[120, 90]]
     assert load_images("camvid", side=32).train_views is None
+    mixed = [load_images("camvid:mixed", test_share=share) for share in (0.0, 0.5)]
+    assert [(len(images.train), len(images.test)) for images in mixed] == [(2, 0), (1, 1)]
