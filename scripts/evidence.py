@@ -151,13 +151,14 @@ def _by_objects(name: str, objects: list[int], wanted: dict[str, str]) -> str:
 
 def _object_cell(own: dict[int, float | None], control: dict[int, float | None]) -> str:
     """Return the mean over the seeds that have both, and mean and deviation of their differences to random."""
-    pairs = [(own[seed], other) for seed, other in control.items() if own.get(seed) is not None and other is not None]
-    known = [(value, other) for value, other in pairs if value is not None]
-    if len(known) < 2:
+    pairs = [(own.get(seed), other) for seed, other in control.items()]
+    known = [(value, other) for value, other in pairs if value is not None and other is not None]
+    if not known:
         return ""
-    differences = [value - other for value, other in known]
-    reached = f"{mean(value for value, _ in known):.1f}"
-    return reached if not any(differences) else f"{reached} ({mean(differences):+.1f} ± {stdev(differences):.1f})"
+    reached, differences = f"{mean(value for value, _ in known):.1f}", [value - other for value, other in known]
+    if not any(differences):
+        return reached
+    return f"{reached} ({mean(differences):+.1f}{f' ± {stdev(differences):.1f}' if len(known) > 1 else ''})"
 
 
 def _at(curve: list[tuple[float, float]], count: float) -> float | None:

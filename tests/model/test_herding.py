@@ -59,6 +59,22 @@ def test_a_gain_is_divided_by_what_the_image_costs():
     assert sorted(herding.pick(4, 0.5, weight, cost).tolist()) == sorted(herding.drawn[places].tolist())
 
 
+def test_a_round_of_boxes_goes_by_images_or_by_the_objects_on_them():
+    # The first image stands for two and has twenty objects, the last stands for itself and has one; all are as doubtful.
+    boxes = np.full((3, 20, 6), -1, np.float32)
+    boxes[:2, :, 4:], boxes[2, 0, 4:] = (0.5, 0), (0.5, 0)
+    outputs = Outputs(boxes=boxes, embeddings=on_a_circle(0, 1, 90).astype(np.float16))
+    pool = Pool(np.zeros(3, np.float32), None, np.ones(3, np.bool_))
+    asked = {
+        per: plan_round(
+            1, pool, outputs, QuerySettings(batches=1, k=1, problem="detection", gain_per=per), rng()
+        ).indices.tolist()
+        for per in ("image", "object")
+    }
+    assert asked["image"] != [2]
+    assert asked["object"] == [2]
+
+
 def test_max_herding_covers_the_pool_although_only_a_batch_may_be_asked():
     # Most images that may be asked lie at 0, most of the pool lies at 90.
     features = on_a_circle(*np.linspace(0, 4, 10), 90, *np.linspace(88, 92, 40))
