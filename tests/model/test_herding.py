@@ -60,7 +60,7 @@ def test_a_gain_is_divided_by_what_the_image_costs():
 
 
 def test_a_round_of_boxes_goes_by_images_or_by_the_objects_on_them():
-    # The first image stands for two and has twenty objects, the last stands for itself and has one; all are as doubtful.
+    # The first image stands for two and has twenty objects, the last for itself and has one; all are as doubtful.
     boxes = np.full((3, 20, 6), -1, np.float32)
     boxes[:2, :, 4:], boxes[2, 0, 4:] = (0.5, 0), (0.5, 0)
     outputs = Outputs(boxes=boxes, embeddings=on_a_circle(0, 1, 90).astype(np.float16))
