@@ -11,7 +11,7 @@ from backend.config import Settings
 from backend.errors import BackendError, ConfigError
 from backend.queueing.queues import QUEUES, TRAIN
 from backend.server.preflight import check_addresses, check_installation, check_packages
-from backend.server.supervisor import watch_parent
+from backend.server.supervisor import is_supervised, watch_parent
 
 PROGRAM = "pt4al"
 EXIT_REFUSED = 2
@@ -52,7 +52,8 @@ def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
 def _web(arguments: argparse.Namespace, settings: Settings) -> int:
     check_packages()
     check_addresses(settings)
-    check_installation(settings)
+    if not is_supervised():  # a supervisor has checked it
+        check_installation(settings)
     watch_parent()
     from backend.server.gunicorn import WebServer, warn_if_open
 

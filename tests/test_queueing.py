@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from rq import SimpleWorker
 
 from backend.config import Settings
 from backend.errors import QueueUnavailable
+from backend.queueing.presence import Presence, Process
 from backend.queueing.queues import ADVANCE, IO, Queueing, redis_url
+from backend.queueing.worker import Worker, run_worker
 
 
 @pytest.fixture
@@ -29,6 +32,29 @@ def test_a_project_is_woken_once_until_a_worker_has_begun(queueing: Queueing) ->
     queueing.wake_received(7)
     assert not queueing.is_woken(7)
     assert queueing.wake(7)
+
+
+def test_the_timers_hints_wait_behind_those_of_people(queueing: Queueing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of fifty projects that the timer has all looked at, one in which somebody labels comes first."""
+    for key in range(1, 51):
+        assert queueing.wake(key, timer=True)
+        assert not queueing.wake(key, timer=True)
+    assert queueing.wake(50)
+    assert queueing.is_woken(50)
+    assert not queueing.is_woken(1), "nobody asked for it"
+    ran: list[tuple[int, bool]] = []
+
+    def advance(key: int, timer: bool = False) -> None:
+        queueing.wake_received(key, timer)
+        ran.append((key, timer))
+
+    monkeypatch.setattr("backend.loop.jobs.advance", advance)
+    process = Process.here("worker", [ADVANCE], database="d", folder="f", data_dir=Path())
+    monkeypatch.setattr(Worker, "work", partialmethod(Worker.work, burst=True))
+    run_worker(Presence(queueing, process), queueing, lambda: None, 60.0)
+    assert ran[0] == (50, False)
+    assert ran[1:] == [(key, True) for key in range(1, 51)]
+    assert queueing.wake(1, timer=True)
 
 
 def test_a_job_is_known_by_its_token_until_redis_is_emptied(queueing: Queueing) -> None:

@@ -38,10 +38,10 @@ TICK_S = 15.0  # how often the timer advances every active project
 INACTIVE_S = 300.0  # how often it looks at the others
 
 
-def advance(project_id: int) -> None:
-    """Bring a project one or more steps further; always short."""
+def advance(project_id: int, timer: bool = False) -> None:
+    """Bring a project one or more steps further; always short. timer: it was the timer that asked for it."""
     opened = context()
-    opened.queueing.wake_received(project_id)
+    opened.queueing.wake_received(project_id, timer)
     with opened.queueing.lock(project_id) as held:
         project = opened.store.projects.get(project_id)
         if not held or project is None or not (project.active or reactivate(opened, project)):
@@ -142,7 +142,7 @@ def tick() -> None:
     all_projects = time.time() % INACTIVE_S < TICK_S
     try:
         for project in opened.store.projects.all(active=None if all_projects else True):
-            opened.queueing.wake(project.id)
+            opened.queueing.wake(project.id, timer=True)
     except QueueUnavailable as error:
         logger.warning("%s", error)
         text = f"Work waits, and goes on by itself once it can be given to the workers again. {error}"

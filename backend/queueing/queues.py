@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 ADVANCE, IO, TRAIN = "advance", "io", "train"
 QUEUES = (ADVANCE, IO, TRAIN)
+TIMER = "timer"  # hints of the timer, behind those of people and jobs: of fifty projects, nobody waits for all others
 SHARDS = "shards"  # parts of jobs of IO, which its workers do when no job waits
+BEHIND = {ADVANCE: TIMER, IO: SHARDS}  # what workers of a queue do when nothing waits in it
 
 PREFIX = "pt4al:"
 WAKE_TTL_S = 30  # a wake that was lost with its worker blocks later ones no longer than this
@@ -67,29 +69,32 @@ class Queueing:
         except RedisError:
             return False
 
-    def wake(self, project_id: int) -> bool:
+    def wake(self, project_id: int, *, timer: bool = False) -> bool:
         """Queue ``advance(project_id)``; return False if one is waiting already.
+
+        timer: nothing has happened that is known of; it waits behind the others.
 
         Raises:
             QueueUnavailable: Redis does not answer or is full; the timer will advance the project later.
         """
         with translated():
-            if not self.connection.set(f"{PREFIX}wake:{project_id}", 1, nx=True, ex=WAKE_TTL_S):
+            if not self.connection.set(_mark(project_id, timer), 1, nx=True, ex=WAKE_TTL_S):
                 return False
-            self.queue(ADVANCE).enqueue(
-                "backend.loop.jobs.advance", project_id, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_S
-            )
+            self.queue(TIMER if timer else ADVANCE).enqueue(
+                "backend.loop.jobs.advance", project_id, *([True] if timer else []), job_timeout=-1, result_ttl=0,
+                failure_ttl=FAILURE_TTL_S,
+            )  # fmt: skip
         return True
 
-    def wake_received(self, project_id: int) -> None:
+    def wake_received(self, project_id: int, timer: bool = False) -> None:
         """Note that ``advance(project_id)`` has begun: a wake from now on queues another one."""
         with translated():
-            self.connection.delete(f"{PREFIX}wake:{project_id}")
+            self.connection.delete(_mark(project_id, timer))
 
     def is_woken(self, project_id: int) -> bool:
-        """Return whether another ``advance(project_id)`` is waiting."""
+        """Return whether another ``advance(project_id)`` is waiting that somebody asked for."""
         with translated():
-            return bool(self.connection.exists(f"{PREFIX}wake:{project_id}"))
+            return bool(self.connection.exists(_mark(project_id, False)))
 
     def enqueue(self, queue: str, kind: str, project_id: int, token: str) -> None:
         """Queue the long job ``kind``; its token is also its id in RQ.
@@ -232,6 +237,10 @@ class TimeSlice:
             return self._queueing.depth(self._queue) > 0
         except QueueUnavailable:
             return False
+
+
+def _mark(project_id: int, timer: bool) -> str:
+    return f"{PREFIX}{'timer' if timer else 'wake'}:{project_id}"
 
 
 def redis_url(settings: Settings) -> str:

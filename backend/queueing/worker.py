@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 
 from backend.errors import BackendError, QueueUnavailable
 from backend.queueing.presence import Presence
-from backend.queueing.queues import ADVANCE, IO, SHARDS, Queueing
+from backend.queueing.queues import ADVANCE, BEHIND, Queueing
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def run_worker(presence: Presence, queueing: Queueing, tick: Callable[[], None],
     if ADVANCE in queues:
         threading.Thread(target=_tick_forever, args=(tick, tick_s), daemon=True).start()
     worker = Worker(
-        [queueing.queue(name) for name in (*queues, *([SHARDS] if IO in queues else []))],
+        [queueing.queue(name) for name in (*queues, *(BEHIND[name] for name in queues if name in BEHIND))],
         name=presence.process.name,
         connection=queueing.connection,
         job_class=AllowedJob,

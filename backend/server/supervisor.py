@@ -187,6 +187,11 @@ def die_with_parent(parent: int) -> None:
             os._exit(1)
 
 
+def is_supervised() -> bool:
+    """Return whether a supervisor has started this process."""
+    return os.environ.get(PARENT_ENV) == str(os.getppid())
+
+
 def watch_parent() -> None:
     """End this process soon after its supervisor, on systems where the kernel does not."""
     parent = int(os.environ.get(PARENT_ENV, "0"))

@@ -36,7 +36,7 @@ class Queue:
     def is_queued(self, token: str) -> bool:
         return any(job[3] == token for job in self.jobs)
 
-    def wake(self, key: int) -> None:
+    def wake(self, key: int, *, timer: bool = False) -> None:
         self.hints += 1
 
     def depth(self, queue: str) -> int:

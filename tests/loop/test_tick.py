@@ -20,9 +20,10 @@ class Queue:
         self.hinted: list[int] = []
         self.broken: str | None = None
 
-    def wake(self, key: int) -> None:
+    def wake(self, key: int, *, timer: bool) -> None:
         if self.broken:
             raise QueueUnavailable(self.broken)
+        assert timer, "it waits behind the hints of people"
         self.hinted.append(key)
 
 

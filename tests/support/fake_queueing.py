@@ -64,7 +64,7 @@ class FakeQueueing:
 
     # What ``Queueing`` has
 
-    def wake(self, project_id: int) -> bool:
+    def wake(self, project_id: int, *, timer: bool = False) -> bool:
         self._check()
         if project_id in self._hints:
             return False
@@ -72,7 +72,7 @@ class FakeQueueing:
         self._waiting[ADVANCE].append((ADVANCE, project_id))
         return True
 
-    def wake_received(self, project_id: int) -> None:
+    def wake_received(self, project_id: int, timer: bool = False) -> None:
         self._hints.discard(project_id)
 
     def is_woken(self, project_id: int) -> bool:
