@@ -37,12 +37,15 @@ def check_machines(settings: Settings, store: Store | None) -> Iterator[Finding]
 
 
 def about(processes: Sequence[Process]) -> str:
-    """Return each machine with what works on it."""
-    parts = []
+    """Return each machine with what works on it, the code of that, and how its clock goes against Redis'."""
+    machines = []
     for host, group in groupby(processes, lambda one: one.host):
-        number = Counter("+".join(one.queues) or one.part for one in group)
-        parts.append(f"{host} ({', '.join(_times(name, times) for name, times in number.items())})")
-    return f"{len(parts)}: {'; '.join(parts)}"
+        there = list(group)
+        number = Counter("+".join(one.queues) or one.part for one in there)
+        what = ", ".join(_times(name, times) for name, times in number.items())
+        releases = ", ".join(sorted({one.release for one in there}))
+        machines.append(f"{host} ({what}; code {releases}; clock {there[-1].ahead_s:+.1f} s)")
+    return f"{len(machines)}: {'; '.join(machines)}"
 
 
 def _times(name: str, times: int) -> str:

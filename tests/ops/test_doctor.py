@@ -19,7 +19,7 @@ from backend.config import SECRET_HEADER, Settings
 from backend.demo.annotator import Annotator
 from backend.doctor import Finding, examine, machine
 from backend.doctor.machines import check_machines
-from backend.queueing.presence import Process
+from backend.queueing.presence import Process, release
 from backend.queueing.queues import QUEUES, Queueing
 from backend.store import AskRole, AskState, Store
 from backend.store.rounds import Ask
@@ -192,7 +192,9 @@ def test_all_machines_are_shown_with_what_works_on_them(with_redis: Settings) ->
         at_work(with_redis, host="alpha", machine="alpha")
         at_work(with_redis, "io", **BETA)
     at_work(with_redis, "train", **BETA)
-    assert found(with_redis, "machines").text == "2: alpha (web); beta (2 x io, train)"
+    assert found(with_redis, "machines").text == (
+        f"2: alpha (web; code {release()}; clock +0.0 s); beta (2 x io, train; code {release()}; clock +0.0 s)"
+    )
     assert [one.name for one in check_machines(with_redis, None) if not one.ok] == ["workers"]
 
 
