@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from backend.status.predictions import PoolPredictions
 from model.evaluation.calibration import Errors, expected_errors
+from model.problems.base import Mistakes
 
 VERSION_PREFIX = "pt4al-final-r"  # of every version of final predictions; the queue's versions never begin with it
 
@@ -19,7 +22,7 @@ class AutolabelPreview:
 
     images: how many. left: unlabeled ones that stay without. errors: how much quality they lack together; where a
     prediction is right or wrong, the number of wrong ones. held, held_wrong: holdout images above the confidence, and
-    how much quality those lack.
+    how much quality those lack. mistakes: of the things on these images, where they are counted each for itself.
     """
 
     confidence: float
@@ -28,6 +31,7 @@ class AutolabelPreview:
     errors: Errors
     held: int
     held_wrong: float
+    mistakes: Mistakes | None
 
     @property
     def expected_mean(self) -> float:
@@ -63,4 +67,7 @@ def preview(predictions: PoolPredictions, confidence: float) -> AutolabelPreview
         ),
         held=int(above.sum()),
         held_wrong=int(lacking) if lacking.is_integer() else lacking,
+        mistakes=predictions.problem.expected_mistakes(
+            predictions.outputs, np.flatnonzero(chosen), predictions.decoding, predictions.temperature.value
+        ),
     )

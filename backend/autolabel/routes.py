@@ -14,6 +14,7 @@ from backend.store import AutolabelOrderRow, ProjectRow
 from backend.web.cache import newest_predictions
 from backend.web.routes.project_status import find_project
 from backend.web.services import services
+from model.problems.base import Mistakes
 
 blueprint = Blueprint("autolabel", __name__)
 
@@ -98,6 +99,10 @@ def last_order(project: ProjectRow) -> dict[str, Any] | None:
     }
 
 
+def _rounded(mistakes: Mistakes) -> dict[str, float]:
+    return {"shown": mistakes.shown, "wrong": round(mistakes.wrong, 1), "missed": round(mistakes.missed, 1)}
+
+
 def _as_json(project: ProjectRow, predictions: PoolPredictions, shown: AutolabelPreview) -> dict[str, Any]:
     return {
         "round": predictions.row.number,
@@ -108,6 +113,7 @@ def _as_json(project: ProjectRow, predictions: PoolPredictions, shown: Autolabel
         "left": shown.left,
         "expected_errors": round(shown.errors.expected, 1),
         "interval": [round(shown.errors.low, 1), round(shown.errors.high, 1)],
+        **({"objects": _rounded(shown.mistakes)} if shown.mistakes is not None else {}),
         "holdout": {"images": shown.held, "wrong": shown.held_wrong},
         "order": last_order(project),
     }

@@ -10,6 +10,7 @@ Terms: a *target* is the agreed answer for one image, a plain JSON value. A *pre
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,15 @@ Target = Any  # a JSON value: its form is the problem's own
 Prediction = Any  # of the same form as a target
 Encoded = npt.NDArray[Any]  # targets as the learners take them, (n, ...)
 Decoding = Mapping[str, Any]  # what ``tune`` has chosen for ``decode``, a plain JSON object
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """The things that predictions show, how many of these are expected to be wrong, and how many more are missed."""
+
+    shown: int
+    wrong: float
+    missed: float
 
 
 class Problem(ABC):
@@ -168,6 +178,15 @@ class Problem(ABC):
             "doubtful_part": self.doubtful_part,
         }  # fmt: skip
         return of[need](outputs, indices)
+
+    def expected_mistakes(
+        self, outputs: Outputs, indices: IntArray, decoding: Decoding, temperature: float
+    ) -> Mistakes | None:
+        """Return what is expected of the things that ``decode`` shows on these images together; by default None.
+
+        None: a prediction is not made of things that can be wrong or missing each for itself.
+        """
+        return None
 
     def log_likelihood(
         self, outputs: Outputs, indices: IntArray, truth: Encoded, temperatures: FloatArray

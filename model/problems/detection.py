@@ -11,7 +11,7 @@ import numpy as np
 
 from model.errors import BadInput
 from model.evaluation.boxes import Detections, detections, f1, match, mean_average_precision, overlaps
-from model.problems.base import Decoding, Encoded, Prediction, Problem, Target, chunks
+from model.problems.base import Decoding, Encoded, Mistakes, Prediction, Problem, Target, chunks
 from model.querying.outputs import COMMON_DERIVED, BoolArray, FloatArray, IntArray, Outputs
 
 DIGITS = 5  # a hundredth of a pixel of 1,000
@@ -152,6 +152,23 @@ class Detection(Problem):
         parts = [np.empty(0)]
         parts += [_scores(outputs, part).sum(axis=1, dtype=np.float64) for part in chunks(indices)]
         return np.concatenate(parts) + float(decoding.get("missed", 0.0))
+
+    def expected_mistakes(
+        self, outputs: Outputs, indices: IntArray, decoding: Decoding, temperature: float
+    ) -> Mistakes:
+        """Return the boxes shown, the expected number of those that find no object, and of objects without one.
+
+        See ``confidence``: a box finds an object with chance p, and an image has ``missed`` objects that no box finds.
+        """
+        shown, wrong, missed = 0, 0.0, len(indices) * float(decoding.get("missed", 0.0))
+        for part in chunks(indices):
+            scores = _scores(outputs, part)
+            p = np.where(scores > 0, _at(scores, temperature), 0.0).astype(np.float64)
+            kept = scores >= decoding.get("threshold", DEFAULT_THRESHOLD)
+            shown += int(kept.sum())
+            wrong += float((1 - p)[kept].sum())
+            missed += float(p[~kept].sum())
+        return Mistakes(shown, wrong, missed)
 
     def log_likelihood(
         self, outputs: Outputs, indices: IntArray, truth: Encoded, temperatures: FloatArray

@@ -256,6 +256,21 @@ def test_what_has_no_mask_is_not_found(browser, areas: Store) -> None:
         assert browser.get(f"/projects/3/masks/{path}.png").status_code == 404
 
 
+def test_labeling_the_rest_tells_how_many_boxes_will_be_wrong_and_missed(browser, boxes: Store, tmp_path) -> None:
+    path = Files.of(tmp_path, boxes.projects.find(3).id).output(0, "boxes")
+    found = np.load(path)
+    found[-1, :2] = [0.1, 0.1, 0.2, 0.2, 0.8, 0], [0.5, 0.5, 0.2, 0.2, 0.3, 1]  # the last is not labeled
+    np.save(path, found)
+    told = browser.get("/api/projects/3/final?confidence=0").get_json()
+    page = text_of(browser.get("/projects/3/final?percent=0").text)
+    says = re.search(r"They have (\d+) box: about ([\d.]+) of these will be wrong, and about ([\d.]+) more", page)
+    assert int(says[1]) == told["objects"]["shown"] == 1
+    expected = [told["objects"][name] for name in ("wrong", "missed")]
+    assert [float(says[2]), float(says[3])] == pytest.approx(expected, abs=0.5)
+    assert 0 < expected[0] < 1
+    assert "every box is right and none is missing" in page
+
+
 def test_predictions_of_another_problem_are_not_drawn(browser, boxes: Store) -> None:
     key = boxes.projects.find(3).id
     serve(boxes, key, 2, [Ask(9, 0.1, AskRole.QUERY, CAT, 0.6)])

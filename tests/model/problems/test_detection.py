@@ -140,6 +140,18 @@ def test_confidence_is_the_ratio_of_expected_counts():
     assert sharper[0] != pytest.approx(missed[0])
 
 
+def test_wrong_and_missed_boxes_are_expected_by_their_chances():
+    outputs = outputs_of([row(A, 0.9), row(B, 0.6), row(C, 0.1)], [row(A, 0.2)], [])
+    decoding = {"threshold": 0.5, "missed": 0.25}
+    mistakes = DETECTION.expected_mistakes(outputs, np.arange(3), decoding, 1.0)
+    assert mistakes.shown == 2
+    assert mistakes.wrong == pytest.approx(0.1 + 0.4)
+    assert mistakes.missed == pytest.approx(0.1 + 0.2 + 3 * 0.25)
+    assert DETECTION.expected_mistakes(outputs, np.arange(0), decoding, 1.0).missed == 0
+    cooler = DETECTION.expected_mistakes(outputs, np.arange(1), decoding, 2.0)
+    assert cooler.wrong == pytest.approx(1 / (1 + 3) + 1 / (1 + 1.5**0.5))  # odds of 9 and 1.5, their roots
+
+
 def test_an_image_costs_the_objects_that_are_expected_on_it():
     boxes = np.full((2, 2, 6), -1, np.float32)
     boxes[0, :, 4] = 0.75, 0.5
