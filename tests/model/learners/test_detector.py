@@ -169,6 +169,20 @@ def test_labels_without_any_object_are_learned_too(scenes, tmp_path):
     assert np.isfinite(DETECTION.confidence(outputs, everything, model.decoding, 1.0)).all()
 
 
+def test_scores_that_nobody_reads_are_not_calibrated_but_their_order_is_the_same(scenes, tmp_path):
+    pool, targets = scenes
+    truth, models = DETECTION.encode(targets[:6], CLASSES), []
+    for calibrated in (True, False):
+        settings = FitSettings(learner="detector", device="cpu", epochs=2, calibrated=calibrated)
+        fit(pool, np.arange(6), truth, DETECTION, CLASSES, settings, out=tmp_path / "m", checkpoint=tmp_path / "c")
+        models.append(load_model(tmp_path / "m", device="cpu"))
+    assert "missed" in models[0].decoding
+    assert models[1].decoding == {}
+    first, second = (model.predict_pool(pool, np.arange(4)).boxes for model in models)
+    np.testing.assert_allclose(first[:, :, :4], second[:, :, :4], atol=1e-6)
+    assert not np.allclose(first[:, :, 4], second[:, :, 4])
+
+
 def test_very_many_tiny_objects_and_a_class_without_any_are_learned(scenes, tmp_path):
     pool, targets = scenes
     size = 1 / (4 * SIDE)  # a quarter of a pixel of the view, a 32nd of one of the finest map
