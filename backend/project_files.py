@@ -98,6 +98,13 @@ class Files:
         """The folder of what workers make of images until the job that wanted it has written it."""
         return self.folder / "shards"
 
+    def drop_old_shards(self, now: float) -> None:
+        """Delete shards that no job has wanted for an hour."""
+        for path in self.shards.glob("*"):
+            with suppress(FileNotFoundError):
+                if now - path.stat().st_mtime > LEFTOVER_AGE_S:
+                    path.unlink()
+
     def shard(self, key: str) -> Path:
         """Return the images of a shard, once they are made."""
         return self.shards / f"{key}.npz"

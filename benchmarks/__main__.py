@@ -15,12 +15,12 @@ from backend.config import Settings
 from backend.demo import servers
 from backend.demo.annotator import Annotator
 from backend.store import Store
-from benchmarks import demo, fair, growth, machines, notebook, pretext, readme, recording, turnaround, warm, web
+from benchmarks import demo, growth, machines, notebook, pretext, readme, recording, turnaround, warm, web
 from benchmarks.measure import Log, Measure, limit, print_table, write
 from benchmarks.ports import free_port
 
 RESULTS = Path(__file__).with_name("results.json")
-PARTS = ("demo", "turnaround", "notebook", "pretext", "warm", "growth", "recording", "machines", "fair")
+PARTS = ("demo", "turnaround", "notebook", "pretext", "warm", "growth", "recording", "machines")
 STARTUP_S = 2.0
 
 
@@ -42,7 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "growth": lambda log: growth.run(log, full=given.full),
         "recording": _recording,
         "machines": machines.run,
-        "fair": fair.run,
     }
     measures = []
     for name in given.only or PARTS:

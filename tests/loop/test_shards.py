@@ -1,5 +1,7 @@
 """Images that several workers fetch and embed: the same bits as by one, whoever does what, and whoever dies."""
 
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -176,6 +178,17 @@ def test_a_shard_that_nobody_wants_any_more_is_not_done(loop: LoopProject) -> No
     do_shard(project.studio, project.files, project.encoders, "0" * 32)
     jobs.shard(loop.id + 1, "0" * 32)
     assert not project.files.shards.exists()
+
+
+def test_what_killed_jobs_have_left_is_deleted_after_an_hour(
+    loop: LoopProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = jobs.open_project(loop.context, loop.id).files
+    for name, age_s in (("a", 0), ("b", 4000)):
+        write_shard(files.shard(name), [])
+        os.utime(files.shard(name), (time.time() - age_s,) * 2)
+    made_by(loop, monkeypatch, None)
+    assert [path.name for path in files.shards.iterdir()] == ["a.npz"]
 
 
 def test_a_shard_is_read_as_it_was_written(tmp_path: Path) -> None:

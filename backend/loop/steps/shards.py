@@ -8,7 +8,6 @@ to the next one. Of a worker that dies, one shard is done again.
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -122,8 +121,8 @@ class Shards:
                 write_shard(self._files.shard(key), images)
 
     def clear(self) -> None:
-        """Delete what shards have left, once all images are written."""
-        shutil.rmtree(self._files.shards, ignore_errors=True)
+        """Delete what killed jobs have left, once all images are written; another job of the project may be at work."""
+        self._files.drop_old_shards(time.time())
 
     def _number_of_helpers(self) -> int:
         try:
