@@ -4,12 +4,20 @@ import json
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from backend.addresses import AllowedAddresses, Network
 from backend.errors import ConfigError
@@ -43,10 +51,14 @@ TRUSTED = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # read by requests at each c
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings under one name. differs: what is not as in its source all the same, for docs/configuration.md."""
+    """Settings under one name. differs: what is not as in its source all the same, for docs/configuration.md.
+
+    masks: what takes the place of all of them in a project of masks; empty where there is no such thing.
+    """
 
     values: Mapping[str, object]
     differs: tuple[str, ...] = ()
+    masks: Mapping[str, object] = field(default_factory=dict)
 
 
 _PAPER: dict[str, object] = {
@@ -59,6 +71,14 @@ _PAPER: dict[str, object] = {
     "network": "resnet18",
     "init": "previous",
     "recipe": "paper",
+}
+# Section 6.2: Cityscapes.
+_PAPER_OF_MASKS: dict[str, object] = {
+    "pretext": "colorization",
+    "batch_order": "high_first",
+    "first_query": "even",
+    "sampler": "least_confidence",
+    "labels_per_round": 100,
 }
 _HOLDOUT = "A tenth of each round's labels is asked on top, and never trained on (`holdout_fraction`)"
 _K = (
@@ -79,7 +99,11 @@ PRESETS: dict[str, Preset] = {
             "ImageNet's 100 epochs are not chosen by themselves (`epochs`)",
             "Images of up to 64 pixels are cropped as the code does it, with a black frame of an eighth of the side",
             _PIXELS,
+            "Masks: the main model is a light decoder on the frozen encoder and the pretext network a head on it, not "
+            "DeepLab and a network of its own. The least certain image is that of the lowest expected mean IoU, not of "
+            "the lowest mean posterior",
         ),
+        _PAPER_OF_MASKS,
     ),
     "released_code": Preset(
         {**_PAPER, "batch_order": "released_code", "sampler": "released_confidence"},
@@ -345,11 +369,25 @@ class ProjectConfig(BaseModel):
         return self
 
     def suited(self, name: str) -> Self:
-        """Return the configuration with the defaults of a problem (``Problem.round_size``) where nothing is given."""
-        of = PROBLEMS[name]
-        suits = {"labels_per_round": of.round_size, "holdout_fraction": of.holdout_share, "sampler": of.sampler}
-        given = {key for key in self.model_fields_set if getattr(self, key) is not None}
-        known = {key: value for key, value in suits.items() if value is not None and key not in given}
+        """Return the configuration with the defaults of a problem (``Problem.round_size``) where nothing is given.
+
+        Raises:
+            ConfigError: what is given does not go with them.
+        """
+        of, preset = PROBLEMS[name], PRESETS[self.preset]
+        if preset.masks and name == "segmentation":
+            given = {key: getattr(self, key) for key in self.model_fields_set}
+            typed = {key: value for key, value in given.items() if value != preset.values.get(key)}
+            try:
+                return type(self).model_validate({**preset.masks, **typed})
+            except ValidationError as error:
+                raise ConfigError(_sentence(error, str)) from None
+        suits = {
+            "labels_per_round": of.round_size, "holdout_fraction": of.holdout_share, "sampler": of.sampler,
+            "pretext": of.pretext,
+        }  # fmt: skip
+        set_to = {key for key in self.model_fields_set if getattr(self, key) is not None}
+        known = {key: value for key, value in suits.items() if value is not None and key not in set_to}
         return self.model_copy(update=known)
 
     @property

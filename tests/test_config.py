@@ -5,7 +5,13 @@ import pytest
 
 from backend.config import CHOICES, PRESETS, ProjectConfig, Settings
 from backend.errors import ConfigError
+from backend.labeling.project import check_config
+from backend.labeling.reader import read_labeling
 from model.querying.plan import QuerySettings
+
+MASKS = (
+    '<View><Image name="i" value="$image"/><BrushLabels name="m" toName="i"><Label value="road"/></BrushLabels></View>'
+)
 
 
 @pytest.mark.parametrize("given", [None, "", {}, "{}", "  "])
@@ -121,8 +127,19 @@ def test_a_round_suits_what_is_labeled_where_nothing_is_given(problem, asked, he
     config = ProjectConfig.from_extra_params({"labels_per_round": None}).suited(problem)
     assert config.labels_of_round(300) == asked
     assert config.holdout_of_round(asked) == held
+    assert config.pretext == ("colorization" if problem == "segmentation" else "rotation")
     given = ProjectConfig.from_extra_params({"labels_per_round": 5, "holdout_fraction": 0.1}).suited(problem)
     assert (given.labels_per_round, given.holdout_fraction) == (5, 0.1)
+
+
+def test_the_paper_has_settings_of_its_own_for_masks() -> None:
+    config = ProjectConfig.from_extra_params({"preset": "paper", "labels_per_round": 20}).suited("segmentation")
+    check_config(config, read_labeling(MASKS))
+    assert not config.own_network
+    assert (config.preset, config.pretext, config.batch_order) == ("paper", "colorization", "high_first")
+    assert (config.first_query, config.sampler, config.labels_per_round) == ("even", "least_confidence", 20)
+    assert ProjectConfig.from_extra_params({"preset": "paper"}).suited("segmentation").labels_per_round == 100
+    assert ProjectConfig.from_extra_params({"preset": "paper"}).suited("single_label").own_network
 
 
 def test_every_strategy_of_the_method_is_offered() -> None:

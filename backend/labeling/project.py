@@ -1,7 +1,7 @@
 """The labeling of a connected project, and whether its configuration fits it."""
 
 from backend.config import ProjectConfig
-from backend.errors import ConfigError
+from backend.errors import ConfigError, ProjectError
 from backend.labeling.base import Labeling
 from backend.labeling.masks import Masks
 from backend.labeling.reader import read_labeling
@@ -23,6 +23,19 @@ def labeling_of(project: ProjectRow) -> Labeling:
     return read_labeling(
         project.label_config, config.control, project.control or None, config.problem, not config.ignores_background
     )
+
+
+def config_of(project: ProjectRow) -> ProjectConfig:
+    """Return a project's configuration, with the defaults of what it labels where its labels can be read.
+
+    Raises:
+        ConfigError: the extra params cannot be read.
+    """
+    config = ProjectConfig.from_extra_params(project.extra_params)
+    try:
+        return config.suited(labeling_of(project).problem)
+    except ProjectError:
+        return config
 
 
 def check_config(config: ProjectConfig, labeling: Labeling) -> None:

@@ -63,13 +63,14 @@ def open_project(context: Context, project_id: int) -> OpenProject:
     store = context.store.of(project_id)
     row = store.row()
     config, labeling = ProjectConfig.from_extra_params(row.extra_params), labeling_of(row)
+    config = config.suited(labeling.problem)
     check_config(config, labeling)
     return OpenProject(
         row=row,
         store=store,
         studio=studio_of(context, row),
         files=Files.of(context.settings.data_dir, project_id),
-        config=config.suited(labeling.problem),
+        config=config,
         labeling=labeling,
         encoders=Encoders(context.settings.data_dir / "encoders", context.settings.device),
         device=context.settings.device,

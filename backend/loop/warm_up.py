@@ -16,7 +16,7 @@ def warm_up(settings: Settings) -> None:
     What is missing is said by the job that needs it.
     """
     import model.learners.fitting
-    import model.pretext.on_encoder  # noqa: F401
+    import model.pretext.heads  # noqa: F401
 
     encoders = Encoders(settings.data_dir / "encoders", settings.device)
     try:

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from backend.config import ProjectConfig
 from backend.errors import ConfigError, ProjectError
 from backend.labeling.base import Labeling
-from backend.labeling.project import labeling_of
+from backend.labeling.project import config_of, labeling_of
 from backend.loop.decide import MIN_IMAGES, Stage, is_stuck, stage
 from backend.loop.facts import Facts, JobKind, gather
 from backend.loop.steps.bank import bank_ranges
@@ -238,16 +237,14 @@ class Status:
 def read_status(store: Store, project: ProjectRow) -> Status:
     """Read a project's status from the store alone."""
     try:
-        config = ProjectConfig.from_extra_params(project.extra_params)
-    except ConfigError:
+        config = config_of(project)
+    except ConfigError:  # the status says why
         config = ProjectConfig()
     rounds = store.of(project.id).rounds.all()
     served = [row for row in rounds if row.live_at is not None]
     live = served[-1] if served else None
     files = Files.of(store.data_dir, project.id)
     facts = gather(store.of(project.id), files, config)
-    with suppress(ConfigError, ProjectError):  # the status says why
-        config = config.suited(labeling_of(project).problem)
     return Status(
         project=project,
         config=config,

@@ -234,7 +234,7 @@ def _check_extra_params(extra_params: Any, label_config: Any, learned: str | Non
         )
     except ProjectError:
         return
-    check_config(config, labeling)
+    check_config(config.suited(labeling.problem), labeling)
 
 
 def _caller(current: Services, project: Any) -> ProjectRow | None:

@@ -214,18 +214,17 @@ class Experiment:
         name, side = encoder_info(self.config.encoder).name, encoder_side(self.bank.side)
         return open_encoder(name, side, self.folder.parent / "encoders", self.device)
 
-    def losses_on_encoder(self) -> FloatArray:
-        """Return the losses (N,) of rotation as a head on the encoder; compute them if that is not done yet."""
-        from model.pretext.on_encoder import fit_rotation, rotation_losses
+    def losses_on_encoder(self, task: str) -> FloatArray:
+        """Return the losses (N,) of a pretext task as a head on the encoder; compute them if that is not done yet."""
+        from model.pretext.heads import Heads
 
-        folder = self.folder / "pretext-on-encoder"
+        folder = self.folder / ("pretext-on-encoder" if task == "rotation" else f"{task}-on-encoder")
         losses, weights, work = folder / "losses.npy", folder / "weights.pt", folder / "ways-up"
         if not losses.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            encoder = self.encoder_of_losses()
-            fit_rotation(self.bank, encoder, out=weights, work=work, seed=self.seed)
-            everything = np.arange(len(self.bank))
-            save_array(losses, rotation_losses(self.bank, encoder, weights, everything, work=work))
+            heads = Heads(self.config.encoder, self.folder.parent / "encoders", self.device)
+            heads.fit(task, self.bank, out=weights, work=work, seed=self.seed)
+            save_array(losses, heads.losses(self.bank, weights, np.arange(len(self.bank)), work=work))
         return np.load(losses)  # type: ignore[no-any-return]
 
     def pretext_embeddings(self, name: str) -> FloatArray:

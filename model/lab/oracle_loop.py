@@ -52,7 +52,7 @@ class OracleLoop:
         by_losses = any(not settings.needs(number) and name != "random" for number, name in named)
         if settings.order != "none" or learner == OWN or by_losses:
             if learner != OWN and pretext_info(pretext_of(pretext)[0]).on_encoder:
-                self.losses = experiment.losses_on_encoder()
+                self.losses = experiment.losses_on_encoder(pretext_of(pretext)[0])
             else:
                 self.weights, self.losses = experiment.pretext(pretext)
             self.batch_of = split(self.losses, settings.batches, settings.order)

@@ -59,17 +59,22 @@ class Colorization(PretextTask):
 
     def check(self, bank: ImageBank) -> None:
         """Raise BadInput if fewer than a tenth of (a sample of) the images have any colour."""
-        if len(bank) == 0:
-            return  # the training reports an empty bank
-        positions = np.unique(np.linspace(0, len(bank) - 1, SAMPLE).astype(np.int64))
-        pixels = bank.gather(positions)
-        spread = (pixels.max(axis=3) - pixels.min(axis=3)).mean(axis=(1, 2))
-        coloured = int((spread >= COLOUR).sum())
-        if coloured < FEWEST * len(positions):
+        coloured, looked_at = count_coloured(bank)
+        if coloured < FEWEST * looked_at:
             raise BadInput(
-                f"colorization learns from colours, and only {coloured} of {len(positions)} images looked at have any: "
+                f"colorization learns from colours, and only {coloured} of {looked_at} images looked at have any: "
                 "choose another pretext task, for example rotation"
             )
+
+
+def count_coloured(bank: ImageBank) -> tuple[int, int]:
+    """Return how many of (a sample of) the images have any colour, and how many were looked at."""
+    if len(bank) == 0:
+        return 0, 0
+    positions = np.unique(np.linspace(0, len(bank) - 1, SAMPLE).astype(np.int64))
+    pixels = bank.gather(positions)
+    spread = (pixels.max(axis=3) - pixels.min(axis=3)).mean(axis=(1, 2))
+    return int((spread >= COLOUR).sum()), len(positions)
 
 
 class _Colorizer(nn.Module):
@@ -97,9 +102,14 @@ class _Colorizer(nn.Module):
         self.frequency.lerp_(target.mean(dim=(0, 2, 3)), 1 / self.minibatches.float())
 
     def weights(self) -> Tensor:
-        """Return the weight of each bin, (Q,) with mean 1 over the pixels of the pool (Eq. 4)."""
-        mixed = (1 - UNIFORM) * self.frequency + UNIFORM / len(self.frequency)
-        return 1 / mixed / (self.frequency / mixed).sum()
+        """Return the weight of each bin, (Q,)."""
+        return rebalanced(self.frequency)
+
+
+def rebalanced(frequency: Tensor) -> Tensor:
+    """Return the weight of each bin, (Q,) with mean 1 over pixels of these shares of the bins (Eq. 4)."""
+    mixed = (1 - UNIFORM) * frequency + UNIFORM / len(frequency)
+    return 1 / mixed / (frequency / mixed).sum()
 
 
 def colour_side(side: int) -> int:

@@ -52,11 +52,12 @@ PRETEXT_TASKS: dict[str, PretextInfo] = {
         ),
         PretextInfo(
             name="colorization",
-            question="the colours of a grey picture; refused where hardly any image has colour",
+            question="the colours of a grey picture; without an encoder refused where hardly any image has colour",
             source="Zhang et al. 2016; PT4AL",
             implementation="model.pretext.colorization:Colorization",
             training=0.4,
             scoring=0.5,
+            on_encoder=True,
         ),
         PretextInfo(
             name="jigsaw",

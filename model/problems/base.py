@@ -56,8 +56,8 @@ class Problem(ABC):
     folds: parts of the labels that ``tune`` is given predictions for, each by a model that was trained on the others;
     0 where there is nothing to tune. overlay: how targets that say where something is are drawn over their image (a
     name of ``backend.dashboard.overlays``); hardly two of them are equal. None where a target is of the whole image.
-    round_size, holdout_share, sampler: the images that a project's round asks, the random ones on top as a share of
-    them, and the sampler, where nothing is configured; None for those of a class an image. counts_objects: whether an
+    round_size, holdout_share, sampler, pretext: the images that a project's round asks, the random ones on top as a
+    share of them, the sampler and the pretext task, where nothing is configured; None for those of a class an image. counts_objects: whether an
     answer takes as long as there are objects on the image (``expected_objects``).
     """
 
@@ -74,6 +74,7 @@ class Problem(ABC):
     holdout_share: float | None = None
     counts_objects: bool = False
     sampler: str | None = None
+    pretext: str | None = None
 
     # Targets
 

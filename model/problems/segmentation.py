@@ -51,6 +51,7 @@ class Segmentation(Problem):
     view_side = VIEW
     overlay = "masks"
     round_size, holdout_share = 8, 0.2  # each answer takes long, and says a lot
+    pretext = "colorization"  # PT4AL's for segmentation
     figures = ("curve", "losses", "balance", "pixels", "pixel_confusion", "reliability", "map")
 
     def fits(self, target: Target, classes: Sequence[str]) -> bool:

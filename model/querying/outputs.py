@@ -97,7 +97,7 @@ class OutputSpec:
     name: a field of ``Outputs``. neutral: from the array of the images that a model has seen to the value that those
     get that came after it. pool_axis: the axis that counts the images of the pool. dtype: of the array. requires: the
     part of the network that has to be trained for it, None where every model gives it. whole_pool: whether it is
-    defined for the whole pool only.
+    defined for the whole pool only. large: whether it fills memory, so that it is read for samplers that need it alone.
     """
 
     name: str
@@ -106,6 +106,7 @@ class OutputSpec:
     dtype: type[np.number[Any]] = np.float32
     requires: Part | None = None
     whole_pool: bool = False
+    large: bool = False
 
 
 OUTPUTS: dict[str, OutputSpec] = {
@@ -115,7 +116,7 @@ OUTPUTS: dict[str, OutputSpec] = {
         OutputSpec("logits", _origin),
         OutputSpec("class_probs", _half),
         OutputSpec("values", _mean),
-        OutputSpec("class_maps", _ignored, dtype=np.uint8),
+        OutputSpec("class_maps", _ignored, dtype=np.uint8, large=True),
         OutputSpec("boxes", _none),
         OutputSpec("places", _origin, dtype=FEATURES),
         OutputSpec("embeddings", _origin, dtype=FEATURES),

@@ -44,9 +44,12 @@ class Encoders:
 
     def open(self, name: str, side: int) -> Encoder:
         """Return the encoder of that name for images of ``side`` pixels; raise WeightsMissing."""
-        # One core stays for what fetches and decodes images, and for annotators.
-        threads = max((os.cpu_count() or 1) - 1, 1)
-        return open_encoder(encoder_info(name).name, side, self.folder, self.device, threads)
+        return open_encoder(encoder_info(name).name, side, self.folder, self.device, self.threads)
+
+    @property
+    def threads(self) -> int:
+        """The threads of an encoder: one core stays for what fetches and decodes images, and for annotators."""
+        return max((os.cpu_count() or 1) - 1, 1)
 
     def of(self, features: FeatureBank) -> Encoder:
         """Return the encoder that made these features."""

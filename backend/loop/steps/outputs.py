@@ -25,26 +25,35 @@ def save_outputs(files: Files, number: int, outputs: Outputs) -> None:
         array = getattr(outputs, name)
         if array is None or isinstance(array, ScaledFeatures):  # features of the encoder are on the disk already
             continue
-        if np.isfinite(array).all():
+        if array.dtype.kind in "ui" or np.isfinite(array).all():
             save_array(files.output(number, name), array)
         else:
             files.output(number, name).unlink(missing_ok=True)
             logger.warning("'%s' of the pool are not finite numbers and are not used", name)
 
 
-def load_outputs(files: Files, model: RoundRow | None, size: int, features: FloatArray | None = None) -> Outputs | None:
+def load_outputs(
+    files: Files,
+    model: RoundRow | None,
+    size: int,
+    features: FloatArray | None = None,
+    needs: frozenset[str] = frozenset(),
+) -> Outputs | None:
     """Return what a model has left, for a pool of ``size``; None without what its predictions are made of.
 
     Images that the model has not seen get neutral values. features: of the encoder, which stand for embeddings where
-    the model has none of its own.
+    the model has none of its own. needs: of the sampler, without which large outputs are left out: they are copied
+    where the pool has grown.
     """
     if model is None or model.classes is None:
         return None
-    arrays = {name: _load(files.output(model.number, name), name, size) for name in OUTPUTS}
+    if not all(files.output(model.number, name).exists() for name in problem(model.problem).base_outputs):
+        return None
+    wanted = [name for name, spec in OUTPUTS.items() if not spec.large or name in needs]
+    arrays = {name: _load(files.output(model.number, name), name, size) for name in wanted}
     if arrays["embeddings"] is None:
         arrays["embeddings"] = features
-    missing = any(arrays[name] is None for name in problem(model.problem).base_outputs)
-    return None if missing else Outputs(**arrays)
+    return Outputs(**arrays)
 
 
 def load_pretext_embeddings(files: Files, key: str, size: int) -> FloatArray | None:

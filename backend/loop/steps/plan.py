@@ -99,7 +99,7 @@ def _basis(store: ProjectStore, files: Files, config: ProjectConfig, labeling: L
     row = _model_before(store, labeling, number)
     bank = None if config.own_network else read_features(store, files)
     looks = query_features(bank, len(view.task_id)) if bank is not None else None
-    outputs = load_outputs(files, row, len(view.task_id), looks)
+    outputs = load_outputs(files, row, len(view.task_id), looks, sampler(config.sampler).needs)
     classes = (row.classes if row else None) or labeling.classes  # a model keeps those that it was trained on
     features = None
     if outputs is None and "pretext_embeddings" in first_query(config.chosen_first_query).needs:

@@ -53,16 +53,16 @@ def _pretext_on_encoder(
     progress: Progress,
 ) -> None:
     """Fit the heads, then the losses some images at a time; makes way for trainings, which annotators wait for."""
-    from model.pretext.on_encoder import encoder_side, fit_rotation, rotation_losses
+    from model.pretext.heads import Heads
 
     bank = open_bank(store, files)
     key = pretext_key(config, bank.side)
-    encoder = encoders.open(config.encoder, encoder_side(bank.side))
+    heads = Heads(config.encoder, encoders.folder, encoders.device, encoders.threads)
     weights, work = files.pretext(key), files.ways_up(key)
     if not weights.exists():
         store.set(pretext_images=store.tasks.counts(0).ok)
-        if not fit_rotation(
-            bank, encoder, out=weights, work=work, seed=config.seed, expired=expired,
+        if not heads.fit(
+            config.pretext, bank, out=weights, work=work, seed=config.seed, expired=expired,
             progress=lambda share: progress(FIT_SHARE * share),
         ):  # fmt: skip
             return
@@ -74,7 +74,7 @@ def _pretext_on_encoder(
     first = unscored.first
     for start in range(0, len(first), SCORED):
         part = first[start : start + SCORED]
-        unscored.note(part, rotation_losses(bank, encoder, weights, part, work=work))
+        unscored.note(part, heads.losses(bank, weights, part, work=work))
         progress(FIT_SHARE + (1 - FIT_SHARE) * (start + len(part)) / len(first))
         if expired() and start + SCORED < len(first):
             return  # the next job goes on from here, after the trainings that wait

@@ -6,6 +6,7 @@ import numpy as np
 
 from backend.config import ProjectConfig
 from backend.errors import Superseded
+from backend.labeling.project import config_of
 from backend.loop.decide import INLINE_SPLIT
 from backend.loop.heartbeat import Progress
 from backend.loop.keys import features_key, pretext_key, split_key
@@ -74,9 +75,9 @@ def check_current(store: ProjectStore, config: ProjectConfig) -> None:
 def _check_unchanged(store: ProjectStore, began: ProjectRow) -> None:
     """Raise Superseded where the configuration changed or the images are fetched anew while the pool is split."""
     row = store.row()
-    config = ProjectConfig.from_extra_params(row.extra_params)
+    config = config_of(row)
     _check_losses(row, config)
-    before = split_key(ProjectConfig.from_extra_params(began.extra_params))
+    before = split_key(config_of(began))
     if (row.split_key, split_key(config)) != (began.split_key, before):
         raise Superseded(f"the pool of project {store.project_id} has changed while it was split")
 
