@@ -94,6 +94,7 @@ def test_a_control_tag_has_its_classes_and_the_problem(kind: str) -> None:
     [("BrushLabels", {"format": "rle", "rle": encode_mask(left_quarter())}),
      ("PolygonLabels", {"points": [[0, 0], [25, 0], [25, 100], [0, 100]]}),
      ("PolygonLabels", {"points": [[-50, -50], [25, -50], [25, 150], [-50, 150]]}),
+     ("RectangleLabels", {"x": -900, "y": -900, "width": 925, "height": 1900, "rotation": 0}),
      ("RectangleLabels", {"x": 0, "y": 0, "width": 25, "height": 100, "rotation": 0}),
      ("RectangleLabels", {"x": 25, "y": 0, "width": 75, "height": 100 / 3, "rotation": 90})],
 )  # fmt: skip
@@ -122,6 +123,23 @@ def test_later_regions_lie_over_earlier_ones_and_the_rest_is_background() -> Non
     top = np.arange(HEIGHT)[:, None] < 15
     everything = painted("BrushLabels", brush(left_quarter(), "car"), brush(left_quarter() & top, "road"))
     assert np.array_equal(everything, np.where(left_quarter(), np.where(top, 2, 3), 0))
+
+
+@pytest.mark.parametrize("kind", ["BrushLabels", "PolygonLabels"])
+def test_200_regions_of_an_image_are_read(kind: str) -> None:
+    places = np.arange(200)
+    regions = []
+    for place in places.tolist():
+        row, column = divmod(place, WIDTH)
+        pixel = np.zeros((HEIGHT, WIDTH), np.bool_)
+        pixel[row, column] = True
+        corners = [(column, row), (column + 1, row), (column + 1, row + 1), (column, row + 1)]
+        points = [[100 * x / WIDTH, 100 * y / HEIGHT] for x, y in corners]
+        value = {"format": "rle", "rle": encode_mask(pixel), "points": points}
+        regions.append(region(kind, value, CLASSES[place % 3]))
+    found = painted(kind, *regions).ravel()
+    assert np.array_equal(found[:200], places % 3 + 1)
+    assert not found[200:].any()
 
 
 def test_run_lengths_of_another_size_are_brought_to_that_of_the_image() -> None:

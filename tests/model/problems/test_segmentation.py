@@ -29,6 +29,21 @@ def test_merge_brings_votes_to_one_size_and_an_empty_one_is_background() -> None
     assert OF.merge([nothing(), nothing()]) == nothing()
 
 
+def test_one_annotator_who_paints_everything_is_outvoted_and_alone_is_believed() -> None:
+    everything = mask([[3, 3, 3, 3]])
+    votes = [everything, mask([[1, 1, 0, 0]]), mask([[1, 2, 0, 0]])]
+    assert unpack(OF.merge(votes), CLASSES).tolist() == [[1, IGNORED, 0, 0]]
+    assert OF.merge([everything]) == everything
+
+
+def test_masks_from_before_a_label_was_added_keep_their_classes() -> None:
+    before = mask([[1, 2], [3, 0]])
+    added = ["fence", *CLASSES]
+    assert OF.fits(before, added)
+    assert set(np.unique(OF.encode([before], added)).tolist()) == {0, 2, 3, 4}
+    assert not OF.fits(before, CLASSES[:2])
+
+
 def test_quality_is_the_mean_iou_of_the_classes_in_either() -> None:
     target = mask([[1, 1, 1, 1], [2, 2, 0, 0]])
     assert OF.quality(mask([[1, 1, 0, 0], [2, 2, 3, 0]]), target) == pytest.approx((2 / 4 + 1 + 0) / 3)
