@@ -100,8 +100,7 @@ PRESETS: dict[str, Preset] = {
             "Images of up to 64 pixels are cropped as the code does it, with a black frame of an eighth of the side",
             _PIXELS,
             "Masks: the main model is a light decoder on the frozen encoder and the pretext network a head on it, not "
-            "DeepLab and a network of its own. The least certain image is that of the lowest expected mean IoU, not of "
-            "the lowest mean posterior",
+            "DeepLab and a network of its own",
         ),
         _PAPER_OF_MASKS,
     ),

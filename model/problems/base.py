@@ -57,8 +57,8 @@ class Problem(ABC):
     0 where there is nothing to tune. overlay: how targets that say where something is are drawn over their image (a
     name of ``backend.dashboard.overlays``); hardly two of them are equal. None where a target is of the whole image.
     round_size, holdout_share, sampler, pretext: the images that a project's round asks, the random ones on top as a
-    share of them, the sampler and the pretext task, where nothing is configured; None for those of a class an image. counts_objects: whether an
-    answer takes as long as there are objects on the image (``expected_objects``).
+    share of them, the sampler and the pretext task, where nothing is configured; None for those of a class an image.
+    counts_objects: whether an answer takes as long as there are objects on the image (``expected_objects``).
     """
 
     name: str
