@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.data.bank import ImageBank
-from model.encoders.encoder import open_encoder
+from model.encoders.encoder import Encoder, open_encoder
 from model.encoders.maps import open_maps
 from model.encoders.registry import encoder_info
 from model.errors import ModelError
@@ -22,11 +22,27 @@ COLORIZATION = "colorization"
 
 
 class Heads:
-    """Opens the encoder of a bank's images. name, folder, device, threads: see ``open_encoder``."""
+    """Opens the encoder of a bank's images. name, folder, device, threads: see ``open_encoder``.
 
-    def __init__(self, name: str, folder: Path, device: str = "cpu", threads: int | None = None) -> None:
+    opened: opens the encoder for images of a side instead.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        device: str = "cpu",
+        threads: int | None = None,
+        opened: Callable[[int], Encoder] | None = None,
+    ) -> None:
         """Open nothing yet."""
         self._name, self._folder, self._device, self._threads = encoder_info(name).name, folder, device, threads
+        self._opened = opened
+
+    def _open(self, side: int) -> Encoder:
+        if self._opened is not None:
+            return self._opened(side)
+        return open_encoder(self._name, side, self._folder, self._device, self._threads)
 
     def fit(
         self,
@@ -50,7 +66,7 @@ class Heads:
             return fit_colours(
                 bank, maps, out=out, work=work / COLORIZATION, seed=seed, expired=expired, progress=progress
             )
-        encoder = open_encoder(self._name, side, self._folder, self._device, self._threads)
+        encoder = self._open(side)
         return fit_rotation(bank, encoder, out=out, work=work, seed=seed, expired=expired, progress=progress)
 
     def losses(self, bank: ImageBank, weights: Path, indices: IntArray, *, work: Path) -> npt.NDArray[np.float32]:
@@ -61,5 +77,5 @@ class Heads:
         if content.get("task") == COLORIZATION:
             maps = open_maps(self._name, side, self._folder, self._device, self._threads)
             return colour_losses(bank, maps, weights, indices)
-        encoder = open_encoder(self._name, side, self._folder, self._device, self._threads)
+        encoder = self._open(side)
         return rotation_losses(bank, encoder, weights, indices, work=work)

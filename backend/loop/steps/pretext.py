@@ -57,7 +57,13 @@ def _pretext_on_encoder(
 
     bank = open_bank(store, files)
     key = pretext_key(config, bank.side)
-    heads = Heads(config.encoder, encoders.folder, encoders.device, encoders.threads)
+    heads = Heads(
+        config.encoder,
+        encoders.folder,
+        encoders.device,
+        encoders.threads,
+        lambda side: encoders.open(config.encoder, side),
+    )
     weights, work = files.pretext(key), files.ways_up(key)
     if not weights.exists():
         store.set(pretext_images=store.tasks.counts(0).ok)
