@@ -191,7 +191,7 @@ def gather(
         split_images=tasks.ok - tasks.unscored - tasks.unsplit,
         training_requested=row.training_requested and (observed is None or seen.training_requested),
         autolabel_ordered=order is not None and order.written_at is None,
-        unrefined=_is_unrefined(store, config, newest),
+        unrefined=_is_unrefined(store, config, row.image_side, newest),
         twins_uncounted=_are_twins_uncounted(files, row, tasks.ok),
         unexported=newest is not None and not newest.exported,
         running=frozenset(JobKind(job.kind) for job in jobs if is_alive(job, now)),
@@ -235,12 +235,13 @@ def _are_twins_uncounted(files: Files, row: ProjectRow, images: int) -> bool:
     return not (known and bank.is_digested)
 
 
-def _is_unrefined(store: ProjectStore, config: ProjectConfig, newest: RoundRow | None) -> bool:
+def _is_unrefined(store: ProjectStore, config: ProjectConfig, side: int | None, newest: RoundRow | None) -> bool:
     if config.own_network or config.learner != AUTO or newest is None or newest.learner is None:
         return False
     if not {LINEAR, OWN} <= {*problem(newest.problem).learners}:
         return False  # nothing to compare
-    return CHOSEN not in newest.learner and is_wanted(last_choice(store.rounds.all()), newest.labels or 0)
+    known = last_choice(store.rounds.all())
+    return CHOSEN not in newest.learner and side is not None and is_wanted(known, newest.labels or 0, side)
 
 
 def last_choice(rounds: Sequence[RoundRow]) -> Choice | None:

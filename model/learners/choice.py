@@ -14,7 +14,7 @@ from model.learners.base import PoolImages
 from model.learners.folds import FOLDS, deal
 from model.learners.registry import FINETUNE, LINEAR, OWN
 from model.learners.settings import FitSettings
-from model.learners.trials import Choice
+from model.learners.trials import Choice, before_labels_tell
 from model.problems.base import Problem, Target, as_vector
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import FloatArray, IntArray, Outputs
@@ -61,16 +61,19 @@ def choose(
         rest: Progress = lambda done: progress(share + (1 - share) * done)  # noqa: E731
         quality[OWN] = qualities(own_network.out_of_fold(pool.bank, *given, checkpoint=checkpoint, progress=rest))
     means = {name: round(float(values.mean()), 4) for name, values in quality.items()}
-    return Choice(_better(quality), len(indices), means)
+    return Choice(_better(quality, before_labels_tell(pool.bank.side).learner), len(indices), means)
 
 
 def _may_be_beaten(quality: Mapping[str, FloatArray]) -> bool:
     return max(float(values.mean()) for values in quality.values()) < GOOD
 
 
-def _better(quality: Mapping[str, FloatArray]) -> str:
-    """Return the learner that is clearly ahead of the cheaper ones. quality: of each label, cheap learners first."""
-    best = LINEAR
+def _better(quality: Mapping[str, FloatArray], preferred: str) -> str:
+    """Return the learner that is clearly ahead of the one that is preferred, and of the cheaper ones behind it.
+
+    quality: of each label, cheap learners first.
+    """
+    best = preferred if preferred in quality else LINEAR
     for name, values in quality.items():
         difference = values - quality[best]
         if difference.mean() > CLEAR * difference.std(ddof=1) / np.sqrt(len(difference)):

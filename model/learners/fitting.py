@@ -10,7 +10,7 @@ from model.learners.base import Fitted, Model, PoolImages
 from model.learners.choice import choose
 from model.learners.registry import AUTO, FINETUNE, LEARNER_NAMES, LEARNERS, LINEAR, OWN
 from model.learners.settings import FitSettings
-from model.learners.trials import Choice, is_due
+from model.learners.trials import Choice, before_labels_tell, is_due
 from model.problems import Problem
 from model.problems.base import Encoded, Target
 from model.progress import Progress, ignore_progress
@@ -76,13 +76,13 @@ def refine(
     It takes as long as several trainings of a network: ``fit`` gives a linear head meanwhile. known: the choice of an
     earlier round. Where the activations of a fine-tuned block are not kept any more, the linear head stays.
     """
-    choice = known
+    choice = known or before_labels_tell(pool.bank.side)
     if is_due(known, len(indices)):
         share: Progress = lambda done: progress(TRIAL_SHARE * done)  # noqa: E731
         choice = choose(pool, indices, targets, problem, classes, settings, checkpoint=checkpoint, progress=share)
     finetuned = pool.activations is not None and bool(pool.activations.knows(indices).all())
-    if choice is None or (choice.learner == FINETUNE and not finetuned):
-        return replace(choice or Choice(), learner=LINEAR)
+    if choice.learner == FINETUNE and not finetuned:
+        return replace(choice, learner=LINEAR)
     if choice.learner != LINEAR:
         chosen = replace(settings, learner=choice.learner)
         fit(

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.learners.registry import LINEAR
+from model.learners.registry import LINEAR, OWN
+from model.training.registry import TINY
 
 FEWEST = 24  # labels below which the difference of two learners is chance
 GROWTH = 1.5  # after so many times the labels of the last trial, the next one
@@ -25,9 +26,17 @@ def is_due(known: Choice | None, labels: int) -> bool:
     return labels >= FEWEST and (known is None or labels >= GROWTH * known.labels)
 
 
-def is_wanted(known: Choice | None, labels: int) -> bool:
+def before_labels_tell(side: int) -> Choice:
+    """Return what is chosen while there are too few labels to compare, and later unless another one is clearly ahead.
+
+    side: of the image bank, in pixels. Tiny pictures are unlike what the encoder has learned (docs/method.md, digits).
+    """
+    return Choice(OWN if side <= TINY else LINEAR)
+
+
+def is_wanted(known: Choice | None, labels: int, side: int) -> bool:
     """Tell whether there is anything to do beside the linear head: a comparison, or a learner that was chosen."""
-    return is_due(known, labels) or (known is not None and known.learner != LINEAR)
+    return is_due(known, labels) or (known or before_labels_tell(side)).learner != LINEAR
 
 
 def choice_of(path: Path) -> Choice | None:

@@ -24,12 +24,11 @@ from model.pretext.registry import pretext_task
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import FEATURES, FloatArray, as_features
 from model.training.loop import Images, Plan, read_weights, train, write_weights
+from model.training.registry import TINY
 
 CHUNK = 64  # images of a minibatch of the extraction; fixed, so that a loss does not depend on what is extracted
 EMBED_CHUNK = 256  # images of a minibatch of the feature extraction
 QUALITY_SAMPLE = 256  # images on which the accuracy of the summary is measured
-
-TINY = 16  # pixels; images up to this side are learned in fewer epochs
 
 _FORMAT = 1
 

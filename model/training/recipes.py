@@ -10,10 +10,10 @@ from model.data import flip_check
 from model.data.augment import NONE, Augmentation
 from model.data.bank import ImageBank
 from model.errors import BadInput, UnknownName
-from model.pretext.run import TINY
 from model.problems.base import Encoded
 from model.querying.outputs import IntArray
 from model.training.loop import Plan
+from model.training.registry import TINY
 
 SMALL = 64  # pixels; larger images are cropped and resized in the paper's recipe, smaller ones moved
 RESIZED_CROP = 0.08  # smallest area of a random resized crop, as a share of the image (torchvision's default)

@@ -6,6 +6,8 @@ The recipes themselves have the same names in ``RECIPES`` (``training.recipes``,
 
 from dataclasses import dataclass
 
+TINY = 16  # pixels; images up to this side are learned in other numbers of epochs, and are nothing for an encoder
+
 
 @dataclass(frozen=True)
 class RecipeInfo:

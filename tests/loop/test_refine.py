@@ -11,7 +11,7 @@ from support.loop_project import CLASSES, WITH_ENCODER, LoopProject, shorten_tra
 
 from backend.errors import Superseded
 from backend.loop.context import open_project
-from backend.loop.facts import CHOSEN
+from backend.loop.facts import CHOSEN, last_choice
 from backend.loop.steps.refine import refine
 from backend.loop.steps.retrain import Training
 from backend.status.learner_text import learner_text
@@ -46,7 +46,7 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopProjec
 
 
 def have_won(monkeypatch: pytest.MonkeyPatch, learner: str) -> None:
-    monkeypatch.setattr(choice, "_better", lambda quality: learner)
+    monkeypatch.setattr(choice, "_better", lambda *_: learner)
 
 
 def finish_round(loop: LoopProject) -> list[str]:
@@ -77,6 +77,20 @@ def test_learners_are_compared_once_there_are_labels_enough_and_both_are_named(l
         r"seen, the linear head \d+%, the fine-tuned block \d+% and a network of our own \d+% were right\.$", text
     )
     assert read_status(loop.store, loop.row).error is None
+
+
+def test_tiny_pictures_get_a_network_of_our_own_from_the_first_labels_on(
+    loop: LoopProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "TINY", 16)
+    ran = finish_round(loop)
+    assert ran.index("retrain") < ran.index("refine"), "the head answers first"
+    row, project = newest(loop), open_project(loop.context, loop.id)
+    assert row.learner is not None
+    assert (row.learner["learner"], row.learner[CHOSEN]["labels"], row.learner[CHOSEN]["quality"]) == (OWN, 0, {})
+    assert isinstance(load_model(project.files.model(row.number), device="cpu"), Learner)
+    assert learner_text(project.config, row.learner) == f"The model: {LEARNERS[OWN].learns}."
+    assert trials.is_due(last_choice(loop.store.of(loop.id).rounds.all()), FEWEST), "compared once there are enough"
 
 
 def test_the_next_round_is_served_before_the_learners_are_compared(loop: LoopProject) -> None:

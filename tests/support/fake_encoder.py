@@ -9,7 +9,7 @@ from backend.loop.steps.features import Encoders
 from model.encoders.encoder import Images
 from model.encoders.network import Top
 from model.encoders.registry import DEFAULT, encoder_info
-from model.learners import finetune
+from model.learners import finetune, trials
 from model.querying.outputs import FEATURES, FloatArray
 
 GRID = 4  # the last layer has the brightness of so many parts a side, the stages before it the mean colours
@@ -66,6 +66,7 @@ def use_fake_encoders(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         return FakeEncoder(known, side, 1.0 if known == DEFAULT else 2.0)
 
     monkeypatch.setattr(Encoders, "open", open_fake)
+    monkeypatch.setattr(trials, "TINY", 0)  # the images of tests stand for larger ones
     for name in ("open_top", "bare_top"):
         monkeypatch.setattr(finetune, name, fake_top)
     return opened

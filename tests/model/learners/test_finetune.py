@@ -267,10 +267,13 @@ def test_a_block_whose_activations_are_gone_makes_way_for_the_linear_head(toy, t
 
 def test_the_dearer_learner_has_to_be_ahead_of_the_best_cheaper_one():
     right = lambda n: np.repeat([1.0, 0.0], [n, 100 - n])  # noqa: E731
-    assert choice._better({LINEAR: right(80), FINETUNE: right(80), OWN: right(80)}) == LINEAR
-    assert choice._better({LINEAR: right(80), FINETUNE: right(90), OWN: right(85)}) == FINETUNE
-    assert choice._better({LINEAR: right(80), FINETUNE: right(90), OWN: right(97)}) == OWN
-    assert choice._better({LINEAR: right(80), FINETUNE: right(70), OWN: right(85)}) == OWN
+    assert choice._better({LINEAR: right(80), FINETUNE: right(80), OWN: right(80)}, LINEAR) == LINEAR
+    assert choice._better({LINEAR: right(80), FINETUNE: right(90), OWN: right(85)}, LINEAR) == FINETUNE
+    assert choice._better({LINEAR: right(80), FINETUNE: right(90), OWN: right(97)}, LINEAR) == OWN
+    assert choice._better({LINEAR: right(80), FINETUNE: right(70), OWN: right(85)}, LINEAR) == OWN
+    assert choice._better({LINEAR: right(80), OWN: right(80)}, OWN) == OWN
+    assert choice._better({LINEAR: right(90), OWN: right(80)}, OWN) == LINEAR
+    assert choice._better({LINEAR: right(98)}, OWN) == LINEAR, "no other one was tried"
 
 
 def test_activations_are_read_where_a_learner_may_need_them():
