@@ -85,7 +85,7 @@ class Siblings:
             project, other = session.get_one(ProjectRow, project_id), session.get_one(ProjectRow, of)
             address = {name: getattr(other, name) for name in ADDRESS}
             for table in reversed(Base.metadata.sorted_tables):
-                if table.name != ProjectRow.__tablename__:
+                if "project_id" in table.c:  # some rows are of the whole database
                     session.execute(delete(table).where(table.c.project_id == of))
             session.delete(other)
             session.flush()

@@ -16,7 +16,7 @@ from backend.studio.types import NamedToken
 
 pytestmark = pytest.mark.e2e
 
-IMAGES, PARAMS = 40, {"rounds": 3, "labels_per_round": 5}
+IMAGES, PARAMS = 40, {"rounds": 3, "labels_per_round": 5, "learner": "linear"}  # the history stays as it is
 Serve = Callable[[LabelStudioServer | None], LabelStudioServer]
 
 

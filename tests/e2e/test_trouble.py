@@ -79,7 +79,7 @@ def test_a_backend_that_is_connected_twice_says_so_and_works(make_project, backe
 
 def test_an_unknown_key_is_refused_with_the_choices_and_changes_nothing(make_project, backend: Backend) -> None:
     project = make_project(0, connect=False)
-    with pytest.raises(StudioError, match=r"smapler: unknown key; choose from batch_order, control, encoder, epochs"):
+    with pytest.raises(StudioError, match="smapler: unknown key; choose from background, batch_order, control"):
         project.annotator.connect_backend(project.id, backend.url, {"smapler": "random"})
     assert backend.status(project.id) == {}
 

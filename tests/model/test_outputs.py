@@ -22,7 +22,7 @@ def test_images_that_came_later_get_the_neutral_value(name: str) -> None:
     shapes = {"ensemble_probs": (3, 4, 5), "mutual_information": (4,), "predicted_losses": (4,)}
     shapes |= {"dropout_entropy": (4,), "detached_losses": (4,), "labeled_probability": (4,)}
     shapes |= {"task_aware_probability": (4,), "critic": (4,), "dropout_probs": (3, 4, 5)}
-    shapes |= {"turned_embeddings": (4, 4, 5)}
+    shapes |= {"turned_embeddings": (4, 4, 5), "places": (4, 4, 5)}
     known = np.arange(np.prod(shapes.get(name, (4, 5))), dtype=OUTPUTS[name].dtype).reshape(shapes.get(name, (4, 5)))
     grown = extended(name, known, 6)
     axis = pool_axis(name)
@@ -35,6 +35,7 @@ def test_images_that_came_later_get_the_neutral_value(name: str) -> None:
         "dropout_probs": 0.2,
         "graph_features": 0.0,
         "turned_embeddings": 0.0,
+        "places": 0.0,
         "class_probs": 0.5,
         "logits": 0.0,
         "embeddings": 0.0,

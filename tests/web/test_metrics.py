@@ -24,7 +24,7 @@ def samples(client) -> dict[tuple[str, ...], float]:
 
 
 def of_projects(found: dict[tuple[str, ...], float]) -> set[str]:
-    shared = {"pt4al_worker_up", "pt4al_disk_free_bytes", "pt4al_redis_up"}
+    shared = {"pt4al_worker_up", "pt4al_workers", "pt4al_disk_free_bytes", "pt4al_redis_up"}
     return {name for name, *_ in found} - shared
 
 

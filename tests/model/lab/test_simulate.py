@@ -355,7 +355,7 @@ def test_simulation_asks_a_first_query_by_losses_inside_the_first_batch_also_wit
 ):
     path, names = tmp_path / "r.json", ["/high_first/top/random", "/high_first/even/random"]
     losses = np.random.default_rng(3).random(120, np.float32)
-    monkeypatch.setattr("model.lab.experiment.Experiment.losses_on_encoder", lambda experiment: losses)
+    monkeypatch.setattr("model.lab.experiment.Experiment.losses_on_encoder", lambda experiment, task: losses)
     assert run_linear(path, encoders, ",".join(names), "--rounds", "1", "--batches", "4") == 0
     seed, hardest = path.with_suffix(".work") / "seed-0", np.argsort(-losses)
     top, even = (np.load(seed / name.replace("/", "+") / "asked-000.npy").tolist() for name in names)
