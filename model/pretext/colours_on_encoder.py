@@ -17,19 +17,17 @@ from torch.nn import functional
 from model.data.bank import ImageBank
 from model.data.features import FeatureBank
 from model.encoders.maps import MapEncoder
-from model.errors import BadInput, ModelError
 from model.pretext.colorization import rebalanced, soft_bins
 from model.pretext.colour_space import ab_bins, rgb_to_lab
+from model.pretext.halves import FORMAT, by_the_unseen, draw_sample, read_heads
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import FloatArray, IntArray, as_features
-from model.training.loop import read_weights, write_weights
+from model.training.loop import write_weights
 
-SAMPLE = 1000  # images that the heads are fitted to; of more, drawn ones
 PLACES = 16  # of an image that they are fitted to, drawn; all of them give the loss
 CHUNK = 16  # images that are embedded between two looks at the clock
 DECAY = 6.0  # of the squared weights, over the number of images: with few, the head learns these by heart
 ITERATIONS = 60  # of L-BFGS
-_FORMAT = 1
 
 
 def fit_colours(
@@ -48,9 +46,7 @@ def fit_colours(
     it. work: folder where a stopped fit keeps its features; removed by the caller. expired: asked now and then; where
     it is True, the next call goes on from there.
     """
-    sample = np.random.default_rng([seed, 0]).permutation(len(bank))[:SAMPLE]
-    if len(sample) < 2:
-        raise BadInput(f"a pool of {len(sample)} images has none to compare: add images")
+    sample = draw_sample(len(bank), seed)
     width, side = sum(shape[0] for shape in encoder.shapes), encoder.shapes[0][1]
     drawn = np.random.default_rng([seed, 1]).permuted(np.tile(np.arange(side**2), (len(sample), 1)), axis=1)[:, :PLACES]
     kept = FeatureBank.create(work, encoder.name, encoder.side, PLACES * width, PLACES * width)
@@ -71,7 +67,7 @@ def fit_colours(
     frequency = truth.mean(dim=(0, 1))
     fitted = [_head(torch.from_numpy(x[half::2]), truth[half::2], rebalanced(frequency)) for half in (0, 1)]
     write_weights(out, {
-        "format": _FORMAT, "task": "colorization", "encoder": encoder.name, "side": encoder.side,
+        "format": FORMAT, "task": "colorization", "encoder": encoder.name, "side": encoder.side,
         "mean": torch.from_numpy(mean), "scale": torch.from_numpy(scale), "frequency": frequency,
         "sample": torch.from_numpy(sample), "weights": [weight for weight, _ in fitted],
         "biases": [bias for _, bias in fitted],
@@ -86,9 +82,7 @@ def colour_losses(bank: ImageBank, encoder: MapEncoder, weights: Path, indices: 
     An image that neither head has seen gets the mean of the two.
     Raises ModelError where ``weights`` are damaged, or of another encoder.
     """
-    content = read_weights(weights)
-    if content is None or content.get("format") != _FORMAT or content.get("encoder") != encoder.name:
-        raise ModelError(f"{weights} holds no pretext heads of '{encoder.name}', or they are damaged")
+    content = read_heads(weights, encoder.name)
     mean, scale = content["mean"].numpy(), content["scale"].numpy()
     by_bin = rebalanced(content["frequency"])
     losses = np.empty((2, len(indices)), np.float32)
@@ -99,10 +93,7 @@ def colour_losses(bank: ImageBank, encoder: MapEncoder, weights: Path, indices: 
         for number, (weight, bias) in enumerate(zip(content["weights"], content["biases"], strict=True)):
             own = _loss(x @ weight + bias, truth, by_bin).mean(dim=1)
             losses[number, start : start + len(part)] = own.numpy()
-    half = {int(index): number % 2 for number, index in enumerate(content["sample"].tolist())}
-    seen = np.array([half.get(int(index), -1) for index in indices])
-    chosen: npt.NDArray[np.float32] = np.where(seen < 0, losses.mean(axis=0), np.where(seen == 0, losses[1], losses[0]))
-    return chosen
+    return by_the_unseen(losses, content["sample"], indices)
 
 
 def _head(x: Tensor, truth: Tensor, by_bin: Tensor) -> tuple[Tensor, Tensor]:

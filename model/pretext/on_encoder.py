@@ -11,21 +11,19 @@ from PIL import Image
 from model.data.bank import ImageBank
 from model.data.features import FeatureBank
 from model.encoders.encoder import Encoder
-from model.errors import BadInput, ModelError
 from model.learners.linear_head import LinearHead
 from model.learners.scaling import Scaling
+from model.pretext.halves import FORMAT, by_the_unseen, draw_sample, read_heads
 from model.problems import problem
 from model.problems.base import as_vector
 from model.progress import Progress, ignore_progress
 from model.querying.outputs import FloatArray, IntArray
-from model.training.loop import read_weights, write_weights
+from model.training.loop import write_weights
 
 WAYS_UP = 4
-SAMPLE = 1000  # images that the heads are fitted to; of more, drawn ones
 CHUNK = 16  # images that are embedded, four ways up, between two looks at the clock
 C = 1.0  # weight of the loss: stronger regularization than that of labels, of which there are fewer
 _SIDES = 64, 128  # pixels of the encoder's images: twice those of the bank, within these
-_FORMAT = 1
 
 
 def encoder_side(bank_side: int) -> int:
@@ -49,9 +47,7 @@ def fit_rotation(
     it. encoder: for images of ``encoder_side``. work: folder where a stopped fit keeps its features; removed by the
     caller. expired: asked now and then; where it is True, the next call goes on from there.
     """
-    sample = np.random.default_rng([seed, 0]).permutation(len(bank))[:SAMPLE]
-    if len(sample) < 2:
-        raise BadInput(f"a pool of {len(sample)} images has none to compare: add images")
+    sample = draw_sample(len(bank), seed)
     features = FeatureBank.create(work, encoder.name, encoder.side, encoder.dim, encoder.last)
     rows = np.arange(WAYS_UP * len(sample))
     missing = np.flatnonzero(~features.knows(rows[::WAYS_UP]))
@@ -67,7 +63,7 @@ def fit_rotation(
     head = LinearHead(as_vector(problem("single_label")), WAYS_UP, C)
     fitted = [head.fit(x[half == number], truth[half == number]) for number in (0, 1)]
     write_weights(out, {
-        "format": _FORMAT, "task": "rotation", "encoder": encoder.name, "side": encoder.side,
+        "format": FORMAT, "task": "rotation", "encoder": encoder.name, "side": encoder.side,
         "mean": torch.from_numpy(scaling.mean), "sample": torch.from_numpy(sample),
         "weights": [torch.from_numpy(weight) for weight, _ in fitted],
         "biases": [torch.from_numpy(bias) for _, bias in fitted],
@@ -84,9 +80,7 @@ def rotation_losses(
     are not computed again while it is there.
     Raises ModelError where ``weights`` are damaged, or of another encoder.
     """
-    content = read_weights(weights)
-    if content is None or content.get("format") != _FORMAT or content.get("encoder") != encoder.name:
-        raise ModelError(f"{weights} holds no pretext heads of '{encoder.name}', or they are damaged")
+    content = read_heads(weights, encoder.name)
     heads = [(w.numpy(), b.numpy()) for w, b in zip(content["weights"], content["biases"], strict=True)]
     scaling = Scaling(encoder.dim, content["mean"].numpy())
     place = {int(index): number for number, index in enumerate(content["sample"].tolist())}
@@ -96,10 +90,7 @@ def rotation_losses(
         x = scaling.apply(_features(bank, encoder, part, place, work))
         for number, (weight, bias) in enumerate(heads):
             losses[number, start : start + len(part)] = _loss(x @ weight + bias)
-    seen = np.array([place.get(int(index), -1) for index in indices])
-    by = np.where(seen >= 0, seen % 2, -1)  # the head that has seen the image
-    chosen: npt.NDArray[np.float32] = np.where(by == 0, losses[1], np.where(by == 1, losses[0], losses.mean(axis=0)))
-    return chosen
+    return by_the_unseen(losses, content["sample"], indices)
 
 
 def _loss(raw: FloatArray) -> FloatArray:

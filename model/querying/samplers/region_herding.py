@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from model.data.masks import BACKGROUND, IGNORED
+from model.data.masks import IGNORED
 from model.querying.distances import unit_rows
 from model.querying.herding import MOST, SAMPLE, apart, cover, kernel
 from model.querying.info import StrategyInfo
@@ -58,7 +58,8 @@ class RegionHerding:
 def place_weights(candidates: Candidates, indices: IntArray, places: int) -> FloatArray:
     """Return the weight of each place of these images, (n, places) float32: those of a class sum up to 1.
 
-    places: of a square grid over an image. What is outside of an image weighs nothing.
+    places: of a square grid over an image. The background is one of the classes: an object that the model has missed
+    lies in it. What is outside of an image weighs nothing.
     """
     pixels = np.zeros(256)
     for start in range(0, len(indices), CHUNK):
@@ -66,7 +67,6 @@ def place_weights(candidates: Candidates, indices: IntArray, places: int) -> Flo
         pixels += np.bincount(maps.ravel(), minlength=256)
     pixels[IGNORED] = 0
     of_class = np.where(pixels > 0, 1 / np.maximum(pixels, 1), 0).astype(np.float32)
-    assert BACKGROUND == 0  # one of the classes: an object that the model has missed lies in it
     weights = np.zeros((len(indices), places), np.float32)
     side = round(places**0.5)
     for start in range(0, len(indices), CHUNK):
@@ -80,14 +80,13 @@ def place_weights(candidates: Candidates, indices: IntArray, places: int) -> Flo
 def _nearest(candidates: Candidates, indices: IntArray, y: FloatArray, mean: FloatArray | float) -> FloatArray:
     """Return the squared distance of each of ``y`` (m, D) to the most similar place of each image, (n, m) float32."""
     squared = np.empty((len(indices), len(y)), np.float32)
-    for start in range(0, len(indices), 64):
-        block = candidates.rows("places", indices[start : start + 64])
-        step = max(1, BLOCK // max(len(y) * block.shape[1], 1))
-        for first in range(0, len(block), step):
-            part = block[first : first + step]
-            x = unit_rows(part.reshape(-1, part.shape[2]) - mean)
-            similar = (x @ y.T).reshape(len(part), part.shape[1], len(y)).max(axis=1)
-            squared[start + first : start + first + len(part)] = np.maximum(2 - 2 * similar, 0)
+    places = candidates.rows("places", indices[:0]).shape[1]
+    step = max(1, BLOCK // max(len(y) * places, 1))
+    for start in range(0, len(indices), step):
+        part = candidates.rows("places", indices[start : start + step])
+        x = unit_rows(part.reshape(-1, part.shape[2]) - mean)
+        similar = (x @ y.T).reshape(len(part), places, len(y)).max(axis=1)
+        squared[start : start + step] = np.maximum(2 - 2 * similar, 0)
     return squared
 
 
