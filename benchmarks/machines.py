@@ -1,14 +1,12 @@
 """Embedding a pool by two workers against one, each on a core of its own as if it were a machine with one core."""
 
 import hashlib
-import http.server
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -22,12 +20,14 @@ from backend.queueing.queues import IO, Queueing
 from backend.server.redis_server import PrivateRedis
 from backend.store import Answer, Store
 from backend.store.tasks import TaskChange
-from benchmarks.images import PHOTO_CLASSES, colour_images, photo
+from benchmarks.images import PHOTO_CLASSES, colour_images
 from benchmarks.measure import Log, Measure, limit, ratio
+from benchmarks.served import photo_server
 from model.data.bank import ImageBank
 
 IMAGES, WARM_UP = 2048, 256
 SIDE = 64
+MADE = 64  # different photos
 FACTOR = 1.8
 PATIENCE_S = 900.0
 CONFIG = (
@@ -45,7 +45,7 @@ def run(log: Log) -> list[Measure]:
     cores = sorted(os.sched_getaffinity(0))[:2]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        address = stack.enter_context(_photos())
+        address = stack.enter_context(photo_server(MADE))
         settings = stack.enter_context(_redis(folder))
         store = stack.enter_context(closing(Store.from_settings(settings)))
         queueing = Queueing.from_settings(settings)
@@ -141,31 +141,3 @@ def _redis(folder: Path) -> Iterator[Settings]:
         process.terminate()
         process.wait(60)
         redis.clean_up()
-
-
-@contextmanager
-def _photos() -> Iterator[str]:
-    """Serve photos that are made beforehand; yield the address, under which photo 7 is ``/7.jpg``."""
-    bodies: Sequence[bytes] = [photo(number) for number in range(64)]
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            body = bodies[int(self.path[1:-4]) % len(bodies)]
-            self.send_response(200)
-            self.send_header("Content-Type", "image/jpeg")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -9,6 +9,7 @@ from support.postgres import Postgres, programs, running_postgres
 from support.redis_server import running_redis
 
 from backend.demo.annotator import Annotator
+from backend.queueing.queues import Queueing
 
 REAL = frozenset({"label_studio", "backend", "private_redis"})
 PROCESSES = frozenset({"e2e", "faults", "ops", "screens"})
@@ -32,6 +33,15 @@ def private_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Redis for this session; tests that use it empty it first."""
     with running_redis(tmp_path_factory.mktemp("redis")) as url:
         yield url
+
+
+@pytest.fixture
+def queueing(private_redis: str) -> Iterator[Queueing]:
+    """An empty Redis, for a test."""
+    queueing = Queueing(private_redis)
+    queueing.connection.flushall()
+    yield queueing
+    queueing.connection.close()
 
 
 @pytest.fixture(scope="session")

@@ -27,14 +27,6 @@ entered.leave()
 """
 
 
-@pytest.fixture
-def queueing(private_redis: str) -> Queueing:
-    queueing = Queueing(private_redis)
-    queueing.connection.flushall()
-    yield queueing
-    queueing.connection.close()
-
-
 def worker(*queues: str, database: str = "d") -> Process:
     return Process.here("worker", queues, database=database, folder="f", data_dir=Path("data"))
 

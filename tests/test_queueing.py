@@ -15,14 +15,6 @@ from backend.queueing.queues import ADVANCE, IO, Queueing, redis_url
 from backend.queueing.worker import Worker, run_worker
 
 
-@pytest.fixture
-def queueing(private_redis: str) -> Queueing:
-    queueing = Queueing(private_redis)
-    queueing.connection.flushall()
-    yield queueing
-    queueing.connection.close()
-
-
 def test_a_project_is_woken_once_until_a_worker_has_begun(queueing: Queueing) -> None:
     assert queueing.wake(7)
     assert not queueing.wake(7)

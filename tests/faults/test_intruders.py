@@ -75,14 +75,6 @@ class Payload:
         return Path.touch, (self.mark,)
 
 
-@pytest.fixture
-def queueing(private_redis: str) -> Iterator[Queueing]:
-    queueing = Queueing(private_redis)
-    queueing.connection.flushall()
-    yield queueing
-    queueing.connection.close()
-
-
 def work_off(queueing: Queueing) -> None:
     """Run a worker as ``run_worker`` makes it until its queue is empty."""
     queue = Queue(PREFIX + ADVANCE, connection=queueing.connection, serializer=JSONSerializer)

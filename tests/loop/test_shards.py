@@ -213,14 +213,6 @@ def test_a_shard_is_read_as_it_was_written(tmp_path: Path) -> None:
 # Shards in a real Redis
 
 
-@pytest.fixture
-def queueing(private_redis: str) -> Iterator[Queueing]:
-    queueing = Queueing(private_redis)
-    queueing.connection.flushall()
-    yield queueing
-    queueing.connection.close()
-
-
 def worker(queueing: Queueing, name: str) -> Presence:
     process = Process.here("worker", (IO,), database="d", folder="f", data_dir=Path())
     return Presence(queueing, replace(process, name=f"beta:{name}"))
